@@ -1,0 +1,98 @@
+"""The block graph: 46 slots of the unpruned UNet in execution order, joined by typed edges.
+
+The topology is the teacher's for every member. A removed slot stays as a node: it passes its main
+input on, and edges into a removed consumer are void. All facts of a slot depend on the option of
+the slot's own unit alone, so that embeddings can be shared between members.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from sdsearch.backbone import LEVELS
+from sdsearch.cost import slot_costs
+
+if TYPE_CHECKING:
+    from sdsearch.architecture import Architecture
+    from sdsearch.backbone import Backbone
+
+from sdsearch.slots import SLOTS, Slot
+
+__all__ = ["EDGES", "SLOTS", "ArchGraph", "Edge", "Slot", "active_edges", "build_graph"]
+
+State = Literal["kept", "removed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A tensor that flows from one slot to another; `skip` ones are concatenated to the main input."""
+
+    source: int
+    target: int
+    kind: Literal["main", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchGraph:
+    """One member as a graph: per slot its state, costs, channels and resolution (pixels of latent).
+
+    Costs are per UNet call at batch 1 and the backbone's `sample_size`; MACs include attention
+    matmuls. A ghost attention has state "removed" and a cost.
+    """
+
+    states: tuple[State, ...]
+    params: tuple[int, ...]
+    macs: tuple[int, ...]
+    in_channels: tuple[int, ...]
+    out_channels: tuple[int, ...]
+    resolutions: tuple[int, ...]
+
+
+def build_graph(arch: Architecture, backbone: Backbone) -> ArchGraph:
+    """Lower a member to its 46-slot graph."""
+    costs = slot_costs(arch, backbone, backbone.sample_size)
+    return ArchGraph(
+        states=tuple("kept" if slot.name in arch.kept_slots else "removed" for slot in SLOTS),
+        params=tuple(cost.params for cost in costs),
+        macs=tuple(cost.macs.total for cost in costs),
+        in_channels=tuple(slot.in_channels(backbone) for slot in SLOTS),
+        out_channels=tuple(slot.out_channels(backbone) for slot in SLOTS),
+        resolutions=tuple(cost.resolution for cost in costs),
+    )
+
+
+def active_edges(graph: ArchGraph) -> list[Edge]:
+    """The wiring among kept slots: removed slots contracted, edges into them dropped."""
+    main_input = {edge.target: edge.source for edge in EDGES if edge.kind == "main"}
+
+    def contract(source: int) -> int:
+        while graph.states[source] == "removed":
+            source = main_input[source]
+        return source
+
+    return [
+        Edge(contract(edge.source), edge.target, edge.kind)
+        for edge in EDGES
+        if graph.states[edge.target] == "kept"
+    ]
+
+
+def _teacher_edges() -> tuple[Edge, ...]:
+    number = {slot.name: i for i, slot in enumerate(SLOTS)}
+    main = [Edge(i, i + 1, "main") for i in range(len(SLOTS) - 1)]
+    pushed = ["conv_in"]
+    for level in range(LEVELS):
+        kind = "attn" if level < LEVELS - 1 else "res"
+        pushed += [f"down.{level}.{kind}.{layer}" for layer in (0, 1)]
+        pushed += [f"down.{level}.sample"] if level < LEVELS - 1 else []
+    skip = [
+        Edge(number[pushed.pop()], number[f"up.{block}.res.{layer}"], "skip")
+        for block in range(LEVELS)
+        for layer in (0, 1, 2)
+    ]
+    return (*main, *skip)
+
+
+EDGES = _teacher_edges()
+"""The teacher's 45 main and 12 skip edges."""
