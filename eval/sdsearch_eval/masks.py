@@ -1,0 +1,136 @@
+"""Inpainting masks: uint8 {0, 255}, 255 = repaint, drawn at the resolution they are used at.
+
+Boxes and irregular strokes follow LaMa's sampling rules (Suvorov et al., WACV 2022) with its 256 px
+parameters scaled to the resolution; object masks cover one known object and a margin around it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from sdsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+MaskKind = Literal["box", "thin", "medium", "thick", "object", "mixed"]
+MASKS_VERSION = 1
+"""Part of every manifest hash: raise it whenever any mask changes."""
+
+LARGEST_HOLE = 0.95
+MIXED: tuple[MaskKind, ...] = ("box", "thick", "object", "medium")
+
+
+class Strokes(NamedTuple):
+    """LaMa's irregular-mask parameters at 256 px: lengths and widths in pixels."""
+
+    longest: int
+    widest: int
+    fewest: int
+    most: int
+
+
+STROKES: dict[str, Strokes] = {
+    "thin": Strokes(40, 10, 4, 50),
+    "medium": Strokes(100, 50, 4, 5),
+    "thick": Strokes(200, 100, 1, 5),
+}
+
+
+def draw_mask(
+    kind: MaskKind,
+    rng: np.random.Generator,
+    size: int,
+    object_masks: Mapping[str, NDArray[np.bool_]] | None = None,
+) -> NDArray[np.uint8]:
+    """Draw one size x size mask; `mixed` picks box, thick, object or medium with equal chance.
+
+    `object` needs a non-empty `object_masks`; where a scene has no object, a box stands in.
+    Strokes are redrawn until the hole is neither empty nor larger than half of the image.
+    """
+    if kind not in get_args(MaskKind):
+        raise InputError(f"mask kind must be one of {get_args(MaskKind)}, but got {kind!r}")
+    if kind == "mixed":
+        kind = MIXED[rng.integers(len(MIXED))]
+    if kind == "object" and object_masks:
+        return _object(rng, size, object_masks)
+    if kind in STROKES:
+        return _strokes(rng, size, STROKES[kind])
+    return _box(rng, size)
+
+
+def check_mask(mask: NDArray[np.uint8], size: int, name: str) -> NDArray[np.uint8]:
+    """Return `mask` if it is canonical, else raise `InputError` naming what is wrong.
+
+    Canonical: uint8 of shape (size, size), values 0 and 255 only, hole fraction in (0, 0.95].
+    """
+    if mask.shape != (size, size):
+        raise InputError(f"mask {name!r} must be {size}x{size} pixels, but is {mask.shape}")
+    values = set(np.unique(mask).tolist())
+    if not values <= {0, 255}:
+        found = sorted(values - {0, 255})[:4]
+        raise InputError(f"mask {name!r} must hold only 0 and 255, but holds {found}; threshold it")
+    hole = float((mask == 255).mean())
+    if not 0 < hole <= LARGEST_HOLE:
+        state = "empty" if hole == 0 else f"{hole:.0%} hole"
+        raise InputError(
+            f"0 < hole fraction <= {LARGEST_HOLE} must hold for a mask, but {name!r} is {state}; "
+            "255 marks what is repainted: is the mask inverted?"
+        )
+    return mask
+
+
+def _box(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
+    height, width = rng.integers(size // 4, size * 5 // 8, 2)
+    top, left = rng.integers(0, size - height), rng.integers(0, size - width)
+    mask = np.zeros((size, size), np.uint8)
+    mask[top : top + height, left : left + width] = 255
+    return mask
+
+
+def _object(
+    rng: np.random.Generator, size: int, object_masks: Mapping[str, NDArray[np.bool_]]
+) -> NDArray[np.uint8]:
+    names = sorted(name for name, mask in object_masks.items() if mask.any())
+    if not names:
+        return _box(rng, size)
+    chosen = object_masks[names[rng.integers(len(names))]]
+    margin = 2 * max(1, round(size * 3 / 64)) + 1
+    grown = Image.fromarray(chosen.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(margin))
+    mask = np.asarray(grown)
+    return mask if (mask == 255).mean() <= LARGEST_HOLE else _box(rng, size)
+
+
+def _strokes(rng: np.random.Generator, size: int, strokes: Strokes) -> NDArray[np.uint8]:
+    scale = size / 256
+    while True:
+        image = Image.new("L", (size, size))
+        draw = ImageDraw.Draw(image)
+        for _ in range(int(rng.integers(strokes.fewest, strokes.most + 1))):
+            _stroke(rng, draw, size, scale, strokes)
+        mask = np.asarray(image)
+        if 0 < (mask == 255).mean() <= 0.5:
+            return mask
+
+
+def _stroke(
+    rng: np.random.Generator, draw: ImageDraw.ImageDraw, size: int, scale: float, strokes: Strokes
+) -> None:
+    x, y = rng.uniform(0, size, 2)
+    for segment in range(int(rng.integers(1, 6))):
+        angle = rng.uniform(0.01, 4.01)
+        if segment % 2 == 0:
+            angle = 2 * np.pi - angle
+        length = (10 + rng.uniform(0, strokes.longest)) * scale
+        width = max(1, round((5 + rng.uniform(0, strokes.widest)) * scale))
+        end_x = float(np.clip(x + length * np.sin(angle), 0, size))
+        end_y = float(np.clip(y + length * np.cos(angle), 0, size))
+        draw.line([(x, y), (end_x, end_y)], fill=255, width=width)
+        radius = width / 2 - 0.5
+        draw.ellipse([end_x - radius, end_y - radius, end_x + radius, end_y + radius], fill=255)
+        x, y = end_x, end_y

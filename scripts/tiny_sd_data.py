@@ -1,0 +1,72 @@
+"""What the tiny Stable Diffusion is trained on: rendered scenes, masks, captions and their tokens."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from transformers import CLIPTokenizer
+
+from sdsearch_eval.masks import draw_mask
+from sdsearch_eval.scenes import RENDERER_VERSION, render_scene, split_seed
+
+MASKS_PER_SCENE = 3
+LONGEST_CAPTION = 32
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingScenes:
+    """N training scenes: (N, 64, 64, 3) uint8 images, (N, 3, 64, 64) bool holes, N captions."""
+
+    images: np.ndarray
+    masks: np.ndarray
+    captions: list[str]
+
+
+def _render(number: int) -> tuple[np.ndarray, np.ndarray, str]:
+    scene = render_scene(split_seed("train", number))
+    rng = np.random.default_rng([number, 1])
+    masks = [draw_mask("mixed", rng, 64, scene.object_masks) == 255 for _ in range(MASKS_PER_SCENE)]
+    return scene.image, np.stack(masks), scene.caption
+
+
+def render_training_scenes(count: int, work: Path) -> TrainingScenes:
+    """Render the first `count` training scenes with three mixed masks each, or read them from `work`."""
+    work.mkdir(parents=True, exist_ok=True)
+    stem = work / f"scenes-v{RENDERER_VERSION}-{count}"
+    captions_path = stem.with_suffix(".json")
+    if not captions_path.exists():
+        print(f"rendering {count} scenes", flush=True)
+        with multiprocessing.Pool(2) as pool:
+            images, masks, captions = zip(*pool.imap(_render, range(count), chunksize=100), strict=True)
+        np.save(f"{stem}-images.npy", np.stack(images))
+        np.save(f"{stem}-masks.npy", np.stack(masks))
+        captions_path.write_text(json.dumps(captions), encoding="utf-8")
+    captions = json.loads(captions_path.read_text(encoding="utf-8"))
+    return TrainingScenes(np.load(f"{stem}-images.npy"), np.load(f"{stem}-masks.npy"), captions)
+
+
+def build_tokenizer(captions: list[str], folder: Path) -> CLIPTokenizer:
+    """A CLIP tokenizer whose merges spell the words of the captions; other text falls back to bytes."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import BPE
+    from tokenizers.pre_tokenizers import ByteLevel, Whitespace
+    from tokenizers.trainers import BpeTrainer
+
+    letters = sorted(ByteLevel.alphabet())
+    bpe = Tokenizer(BPE(end_of_word_suffix="</w>"))
+    bpe.pre_tokenizer = Whitespace()
+    trainer = BpeTrainer(vocab_size=2000, min_frequency=1, initial_alphabet=letters, end_of_word_suffix="</w>", show_progress=False)
+    bpe.train_from_iterator(sorted({word.lower() for caption in captions for word in caption.split()}), trainer)
+    merges = json.loads(bpe.to_str())["model"]["merges"]
+    pieces = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
+    tokens = list(dict.fromkeys([*pieces, "<|startoftext|>", "<|endoftext|>"]))
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return CLIPTokenizer.from_pretrained(folder, model_max_length=LONGEST_CAPTION)

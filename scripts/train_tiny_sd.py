@@ -1,0 +1,292 @@
+"""Train the embedded tiny Stable Diffusion and write it as a stock diffusers inpainting folder.
+
+    python scripts/train_tiny_sd.py --out assets/tiny-sd
+    python scripts/train_tiny_sd.py --out /tmp/trial --vae-steps 50 --unet-steps 50 --scenes 500
+
+About 70 minutes on 2 cores. Every stage and every 250 steps are checkpointed in --work, so a killed
+run goes on where it was; step k always sees the same batch, so it also ends the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionInpaintPipeline, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+from tiny_sd_data import TrainingScenes, build_tokenizer, render_training_scenes
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+BATCH_SIZE = 32
+CAPTION_DROPOUT = 0.1
+HOLE_WEIGHT, KEEP_WEIGHT = 1.0, 0.25
+EMA_DECAY = 0.999
+SCHEDULER = DDIMScheduler(
+    beta_start=0.00085,
+    beta_end=0.012,
+    beta_schedule="scaled_linear",
+    clip_sample=False,
+    # With a zero terminal SNR, v-prediction and trailing steps, sampling starts from the pure noise
+    # that training saw at t = 999: otherwise the mean colour of a hole is guessed wrong.
+    prediction_type="v_prediction",
+    rescale_betas_zero_snr=True,
+    timestep_spacing="trailing",
+    set_alpha_to_one=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one training run is: where its checkpoints lie, how long it is, its seed."""
+
+    work: Path
+    seed: int
+    vae_steps: int
+    unet_steps: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("work/tiny-sd"))
+    parser.add_argument("--scenes", type=int, default=16_000)
+    parser.add_argument("--vae-steps", type=int, default=2_000)
+    parser.add_argument("--unet-steps", type=int, default=4_400)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    run = Run(args.work, args.seed, args.vae_steps, args.unet_steps)
+    scenes = render_training_scenes(args.scenes, args.work)
+    vae = train_vae(scenes, run)
+    latents = encode_scenes(vae, scenes, run)
+    tokenizer = build_tokenizer(scenes.captions, args.work / "tokenizer")
+    unet, text_encoder = train_unet(latents, tokenizer, scenes.captions, run)
+    save_pipeline(args.out, vae, unet, text_encoder, tokenizer)
+    print(f"pipeline written to {args.out}")
+
+
+def seeded(model_class: type, seed: int, *args: object, **kwargs: object) -> torch.nn.Module:
+    """Build a model whose initial weights depend on `seed` alone; the global stream is untouched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        return model_class(*args, **kwargs).to(memory_format=torch.channels_last)
+
+
+class Trainer:
+    """AdamW with warm-up and cosine decay, EMA weights and exact resumption for one or more modules."""
+
+    def __init__(self, modules: torch.nn.ModuleDict, path: Path, steps: int, peak: float) -> None:
+        self.modules, self.path, self.steps = modules, path, steps
+        self.parameters = [p for p in modules.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda k: min((k + 1) / 150, 0.5 + 0.5 * np.cos(np.pi * min(k / steps, 1)) + 0.01)
+        )
+        self.ema = [p.detach().clone() for p in self.parameters]
+        self.step = 0
+        if path.exists():
+            self._load()
+
+    def train(self, loss_of_step) -> None:  # noqa: ANN001
+        start, first, total = time.monotonic(), self.step, 0.0
+        while self.step < self.steps:
+            loss = loss_of_step(self.step)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.schedule.step()
+            self.step += 1
+            decay = min(EMA_DECAY, (1 + self.step) / (10 + self.step))
+            torch._foreach_lerp_(self.ema, [p.detach() for p in self.parameters], 1 - decay)
+            total += float(loss.detach())
+            if self.step % 50 == 0:
+                pace = (time.monotonic() - start) / (self.step - first)
+                left = pace * (self.steps - self.step) / 60
+                print(f"{self.path.stem} {self.step}/{self.steps} loss {total / 50:.4f} {pace:.3f} s/step {left:.0f} min left", flush=True)
+                total = 0.0
+            if self.step % 250 == 0 or self.step == self.steps:
+                self._save()
+        with torch.no_grad():
+            for parameter, average in zip(self.parameters, self.ema, strict=True):
+                parameter.copy_(average)
+        self.modules.eval().requires_grad_(False)
+
+    def _save(self) -> None:
+        state = {f"model.{i}": p.detach() for i, p in enumerate(self.parameters)}
+        state |= {f"ema.{i}": p for i, p in enumerate(self.ema)}
+        for i, parameter in enumerate(self.parameters):
+            state |= {f"optimizer.{i}.{k}": v for k, v in self.optimizer.state[parameter].items()}
+        state["step"] = torch.tensor(self.step)
+        partial = self.path.with_suffix(".partial")
+        save_file({k: v.contiguous() for k, v in state.items()}, partial)
+        partial.replace(self.path)
+
+    def _load(self) -> None:
+        state = load_file(self.path)
+        self.step = int(state["step"])
+        with torch.no_grad():
+            for i, (parameter, average) in enumerate(zip(self.parameters, self.ema, strict=True)):
+                parameter.copy_(state[f"model.{i}"])
+                average.copy_(state[f"ema.{i}"])
+                moments = {k: state[f"optimizer.{i}.{k}"].clone() for k in ("step", "exp_avg", "exp_avg_sq")}
+                moments = {k: v if k == "step" else torch.empty_like(parameter).copy_(v) for k, v in moments.items()}
+                self.optimizer.state[parameter] = moments
+        for _ in range(self.step):
+            self.schedule.step()
+
+
+def images_to_tensor(images: np.ndarray) -> torch.Tensor:
+    """(N, H, W, 3) uint8 -> (N, 3, H, W) float32 in [-1, 1], channels last."""
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return pixels.contiguous(memory_format=torch.channels_last)
+
+
+def train_vae(scenes: TrainingScenes, run: Run) -> AutoencoderKL:
+    """Train the f = 4 autoencoder; its scaling factor brings the latents to unit variance."""
+    vae = seeded(
+        AutoencoderKL,
+        run.seed,
+        block_out_channels=(16, 32, 64),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=64,
+    )
+    trainer = Trainer(torch.nn.ModuleDict({"vae": vae}), run.work / "vae.safetensors", run.vae_steps, 2e-3)
+
+    def loss_of_step(step: int) -> torch.Tensor:
+        rng = np.random.default_rng([run.seed, 1, step])
+        index = rng.integers(len(scenes.images), size=16)
+        images = images_to_tensor(scenes.images[index])
+        # The encoder also meets images with a grey hole: that is what it conditions inpainting on.
+        masks = torch.from_numpy(scenes.masks[index[:4], 0]).unsqueeze(1)
+        images[:4] = torch.where(masks, 0.0, images[:4])
+        posterior = vae.encode(images).latent_dist
+        noise = torch.from_numpy(rng.standard_normal((16, 4, 16, 16), np.float32))
+        decoded = vae.decode(posterior.mean + posterior.std * noise).sample
+        error = decoded - images
+        return error.abs().mean() + 2 * error.square().mean() + 1e-7 * posterior.kl().mean()
+
+    trainer.train(loss_of_step)
+    with torch.no_grad():
+        sample = vae.encode(images_to_tensor(scenes.images[:512])).latent_dist.mode()
+    vae.register_to_config(scaling_factor=round(1 / float(sample.std()), 5))
+    return vae
+
+
+@dataclass(frozen=True, slots=True)
+class Latents:
+    """Everything the UNet learns from: (N, 4, 16, 16) images, (N, K, 4, 16, 16) masked images, masks."""
+
+    images: torch.Tensor
+    masked: torch.Tensor
+    masks: torch.Tensor
+
+
+def encode_scenes(vae: AutoencoderKL, scenes: TrainingScenes, run: Run) -> Latents:
+    """Encode every scene, and every scene under each of its masks, once."""
+    path = run.work / f"latents-{run.vae_steps}.safetensors"
+    if not path.exists():
+        images, masked, masks = [], [], []
+        with torch.no_grad():
+            for start in range(0, len(scenes.images), 64):
+                chunk = images_to_tensor(scenes.images[start : start + 64])
+                holes = torch.from_numpy(scenes.masks[start : start + 64]).float()
+                images.append(vae.encode(chunk).latent_dist.mode() * vae.config.scaling_factor)
+                covered = [
+                    vae.encode(chunk * (1 - holes[:, k : k + 1])).latent_dist.mode() * vae.config.scaling_factor
+                    for k in range(holes.shape[1])
+                ]
+                masked.append(torch.stack(covered, 1))
+                masks.append(F.max_pool2d(holes, 4))
+        tensors = {"images": torch.cat(images), "masked": torch.cat(masked), "masks": torch.cat(masks)}
+        save_file({k: v.contiguous() for k, v in tensors.items()}, path)
+    return Latents(**load_file(path))
+
+
+def train_unet(
+    latents: Latents, tokenizer: CLIPTokenizer, captions: list[str], run: Run
+) -> tuple[UNet2DConditionModel, CLIPTextModel]:
+    """Train the UNet and the text encoder together on v-prediction, the hole weighing most."""
+    from sdsearch.backbone import TINY
+    from sdsearch.space import search_space
+    from sdsearch.unet_config import unet_config
+
+    teacher = search_space("tiny").members["teacher"]
+    config = unet_config(teacher, TINY)
+    unet = seeded(UNet2DConditionModel.from_config, run.seed + 1, config)
+    text_encoder = seeded(CLIPTextModel, run.seed + 2, text_config(tokenizer))
+    modules = torch.nn.ModuleDict({"unet": unet, "text": text_encoder})
+    trainer = Trainer(modules, run.work / "unet.safetensors", run.unet_steps, 1.5e-3)
+    tokens = tokenizer(["", *captions], padding="max_length", truncation=True, return_tensors="pt").input_ids
+
+    def loss_of_step(step: int) -> torch.Tensor:
+        rng = np.random.default_rng([run.seed, 2, step])
+        index = torch.from_numpy(rng.integers(len(latents.images), size=BATCH_SIZE))
+        which = torch.from_numpy(rng.integers(latents.masked.shape[1], size=BATCH_SIZE))
+        timesteps = torch.from_numpy(rng.integers(1000, size=BATCH_SIZE))
+        noise = torch.from_numpy(rng.standard_normal((BATCH_SIZE, 4, 16, 16), np.float32))
+        dropped = torch.from_numpy(rng.random(BATCH_SIZE) < CAPTION_DROPOUT)
+        clean, mask = latents.images[index], latents.masks[index, which].unsqueeze(1)
+        noisy = SCHEDULER.add_noise(clean, noise, timesteps)
+        inputs = torch.cat([noisy, mask, latents.masked[index, which]], 1)
+        context = text_encoder(tokens[torch.where(dropped, 0, index + 1)])[0]
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        predicted = unet(inputs, timesteps, context, return_dict=False)[0]
+        weight = KEEP_WEIGHT + (HOLE_WEIGHT - KEEP_WEIGHT) * mask
+        error = (predicted - SCHEDULER.get_velocity(clean, noise, timesteps)).square()
+        return (weight * error).mean() / weight.mean()
+
+    trainer.train(loss_of_step)
+    return unet, text_encoder
+
+
+def text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+    """A two-layer CLIP text encoder as wide as the tiny UNet's cross-attention."""
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=TINY.cross_attention_dim,
+        intermediate_size=4 * TINY.cross_attention_dim,
+        projection_dim=TINY.cross_attention_dim,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=tokenizer.model_max_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def save_pipeline(
+    out: Path, vae: AutoencoderKL, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer
+) -> None:
+    """Write the stock folder with half-precision weights, to keep the repository small."""
+    pipeline = StableDiffusionInpaintPipeline(
+        vae=vae.half(),
+        unet=unet.half(),
+        text_encoder=text_encoder.half(),
+        tokenizer=tokenizer,
+        scheduler=SCHEDULER,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(out)
+    card = Path(__file__).with_name("tiny_sd_card.md")
+    (out / "README.md").write_text(card.read_text(encoding="utf-8"), encoding="utf-8")
+    index = json.loads((out / "model_index.json").read_text(encoding="utf-8"))
+    print(f"components: {', '.join(k for k in index if not k.startswith('_'))}")
+
+
+if __name__ == "__main__":
+    main()
