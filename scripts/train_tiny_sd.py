@@ -23,6 +23,10 @@ from torch.nn import functional as F
 from tiny_sd_data import TrainingScenes, build_tokenizer, render_training_scenes
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from sdsearch.backbone import TINY
+from sdsearch.space import search_space
+from sdsearch.unet_config import unet_config
+
 BATCH_SIZE = 32
 CAPTION_DROPOUT = 0.1
 HOLE_WEIGHT, KEEP_WEIGHT = 1.0, 0.25
@@ -218,10 +222,6 @@ def train_unet(
     latents: Latents, tokenizer: CLIPTokenizer, captions: list[str], run: Run
 ) -> tuple[UNet2DConditionModel, CLIPTextModel]:
     """Train the UNet and the text encoder together on v-prediction, the hole weighing most."""
-    from sdsearch.backbone import TINY
-    from sdsearch.space import search_space
-    from sdsearch.unet_config import unet_config
-
     teacher = search_space("tiny").members["teacher"]
     config = unet_config(teacher, TINY)
     unet = seeded(UNet2DConditionModel.from_config, run.seed + 1, config)
@@ -274,7 +274,7 @@ def save_pipeline(
     pipeline = StableDiffusionInpaintPipeline(
         vae=vae.half(),
         unet=unet.half(),
-        text_encoder=text_encoder.half(),
+        text_encoder=text_encoder,
         tokenizer=tokenizer,
         scheduler=SCHEDULER,
         safety_checker=None,
