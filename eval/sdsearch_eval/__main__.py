@@ -1,0 +1,55 @@
+"""Command line of the harness.
+
+    python -m sdsearch_eval label STUDY              label all that has no label yet
+    python -m sdsearch_eval compare STUDY --column "teacher=3f0c9a17b2de" --rows 8
+    python -m sdsearch_eval recover STUDY --arch 3f0c9a17b2de
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from sdsearch.errors import InputError, WorkError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; exit code 0 done, 1 failed work, 2 bad input."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    options = _parser().parse_args(arguments)
+    from sdsearch_eval import work
+
+    try:
+        if options.command == "label":
+            return work.label_study(options.study, options.seed, options.arch)
+        if options.command == "compare":
+            return work.compare(options.study, options.column, options.rows)
+        return work.recover(options.study, options.arch)
+    except (InputError, WorkError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sdsearch_eval", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    label = commands.add_parser("label", help="label the architectures of a study")
+    label.add_argument("--seed", type=int, help="label seed (default: the study's)")
+    label.add_argument("--arch", action="append", help="only this architecture key; repeatable")
+    compare = commands.add_parser("compare", help="draw inpaintings side by side")
+    compare.add_argument("--column", action="append", required=True, help="NAME=ARCHITECTURE KEY; repeatable")
+    compare.add_argument("--rows", type=int, default=8, help="samples to show (default: 8)")
+    recover = commands.add_parser("recover", help="write the recovered weights of one architecture")
+    recover.add_argument("--arch", required=True, help="architecture key")
+    for command in (label, compare, recover):
+        command.add_argument("study", type=Path, help="study folder")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

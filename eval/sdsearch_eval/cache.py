@@ -1,0 +1,48 @@
+"""A content-addressed cache of tensors that all architectures of a study share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sdsearch.content import content_key
+from sdsearch.files import write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import Any
+
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class TensorCache:
+    """Named groups of tensors under one folder per content: a stale entry cannot be met.
+
+    `content` names all that may change a value: protocol, teacher, manifest, extractor.
+    """
+
+    folder: Path
+    content: dict[str, Any]
+
+    def get(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """The tensors called `name`, read from disk, or made and written atomically."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load, save
+
+        path = self.folder / content_key(self.content) / f"{name}.safetensors"
+        if path.is_file():
+            try:
+                return _aligned(load(path.read_bytes()))
+            except SafetensorError:
+                path.unlink()  # damaged on disk: make it again
+        tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in make().items()}
+        write_atomic(path, save(tensors))
+        # Read back, so that a first run computes with the very same memory layout as a later one.
+        return _aligned(load(path.read_bytes()))
+
+
+def _aligned(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Own, aligned memory: kernels pick their path by alignment, which moves values by 1e-6."""
+    return {name: tensor.clone() for name, tensor in tensors.items()}

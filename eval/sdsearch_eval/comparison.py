@@ -1,0 +1,87 @@
+"""The comparison picture: original, masked, then one labelled column per architecture."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from sdsearch_eval.metrics import psnr_in
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from sdsearch_eval.dataset import Sample
+
+CELL, GAP, HEADER, CAPTION = 160, 8, 44, 34
+INK, PAPER, GREY = (30, 30, 34), (255, 255, 255), (110, 110, 116)
+
+
+def draw_comparison(
+    samples: Sequence[Sample],
+    columns: Mapping[str, NDArray[np.uint8]],
+    notes: Mapping[str, str],
+) -> Image.Image:
+    """Draw a grid: a row per sample with its caption below, a column per name with its note.
+
+    `columns` holds (n, H, W, 3) uint8 composited images per name. The hole is grey in `masked`.
+    """
+    originals = np.stack([sample.image for sample in samples])
+    holes = np.stack([sample.mask for sample in samples]) == 255
+    masked = np.where(holes[..., None], np.uint8(127), originals)
+    shown = {"original": originals, "masked": masked, **columns}
+    width = GAP + len(shown) * (CELL + GAP)
+    height = HEADER + len(samples) * (CELL + CAPTION + GAP)
+    canvas = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    bold, small = ImageFont.load_default(15), ImageFont.load_default(12)
+    for column, (name, images) in enumerate(shown.items()):
+        left = GAP + column * (CELL + GAP)
+        draw.text((left, 6), _fit(draw, name, bold, CELL), fill=INK, font=bold)
+        draw.text((left, 25), _fit(draw, notes.get(name, ""), small, CELL), fill=GREY, font=small)
+        for row, image in enumerate(images):
+            top = HEADER + row * (CELL + CAPTION + GAP)
+            enlarged = Image.fromarray(image).resize((CELL, CELL), Image.Resampling.BICUBIC)
+            canvas.paste(enlarged, (left, top))
+            if name not in ("original", "masked"):
+                psnr = psnr_in(holes[row : row + 1], image[None], originals[row : row + 1])[0]
+                draw.text((left, top + CELL + 16), f"hole {psnr:.1f} dB", fill=GREY, font=small)
+    for row, sample in enumerate(samples):
+        top = HEADER + row * (CELL + CAPTION + GAP) + CELL + 2
+        draw.text((GAP, top), _fit(draw, sample.caption, small, width - 2 * GAP), fill=INK, font=small)
+    return canvas
+
+
+def describe_comparison(
+    samples: Sequence[Sample], columns: Mapping[str, NDArray[np.uint8]], keys: Mapping[str, str]
+) -> str:
+    """JSON beside the picture: which sample is in which row, which architecture in which column."""
+    originals = np.stack([sample.image for sample in samples])
+    holes = np.stack([sample.mask for sample in samples]) == 255
+    description = {
+        "schema": 1,
+        "rows": [{"name": sample.name, "caption": sample.caption} for sample in samples],
+        "columns": [
+            {
+                "name": name,
+                "arch_key": keys[name],
+                "psnr_hole": [round(float(value), 3) for value in psnr_in(holes, images, originals)],
+            }
+            for name, images in columns.items()
+        ],
+    }
+    return json.dumps(description, indent=1)
+
+
+def _fit(
+    draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+) -> str:
+    if draw.textlength(text, font=font) <= width:
+        return text
+    while text and draw.textlength(f"{text}...", font=font) > width:
+        text = text[:-1]
+    return f"{text}..."

@@ -1,0 +1,94 @@
+"""The samples of a protocol: images, captions and masks, in one fixed order, with a manifest hash."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+
+from sdsearch.content import content_key
+from sdsearch.errors import InputError
+from sdsearch_eval.masks import MASKS_VERSION, MaskKind, check_mask, draw_mask
+from sdsearch_eval.photos import read_mask, read_photos
+from sdsearch_eval.scenes import RENDERER_VERSION, Split, render_scene, split_seed
+from sdsearch_eval.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from sdsearch.protocol import Protocol
+
+MASK_RUN = 0
+"""Masks belong to the dataset: they stay the same whatever the label seed is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One inpainting task: (H, W, 3) uint8 sRGB image, caption, (H, W) uint8 mask, 255 = repaint."""
+
+    name: str
+    image: NDArray[np.uint8]
+    caption: str
+    mask: NDArray[np.uint8]
+
+
+def load_samples(protocol: Protocol, split: Split = "test", count: int | None = None) -> list[Sample]:
+    """The first `count` (default: the protocol's n) samples of the protocol's dataset.
+
+    `split` matters to `scenes` only. Every mask is checked to be canonical.
+
+    Raises:
+        InputError: an image or mask is unreadable or unfit, or the dataset has too few images.
+    """
+    count = protocol.samples if count is None else count
+    size = protocol.resolution
+    if protocol.dataset == "scenes":
+        return [_scene_sample(protocol.masks, split, number, size) for number in range(count)]
+    photos = read_photos(Path(protocol.dataset), size)
+    if len(photos) < count:
+        raise InputError(
+            f"the protocol asks for {count} samples, but {protocol.dataset} has {len(photos)} images; "
+            "lower protocol.samples or add images"
+        )
+    return [
+        Sample(photo.name, photo.image, photo.caption, _photo_mask(protocol.masks, photo.name, size))
+        for photo in photos[:count]
+    ]
+
+
+def manifest_sha256(samples: Sequence[Sample]) -> str:
+    """SHA-256 over the names, pixels, captions and masks of the samples, in order."""
+    digest = hashlib.sha256(f"scenes {RENDERER_VERSION} masks {MASKS_VERSION}".encode())
+    for sample in samples:
+        digest.update(content_key([sample.name, sample.caption]).encode())
+        digest.update(sample.image.tobytes())
+        digest.update(sample.mask.tobytes())
+    return digest.hexdigest()
+
+
+def _scene_sample(masks: str, split: Split, number: int, size: int) -> Sample:
+    scene = render_scene(split_seed(split, number), size)
+    name = f"scene-{split}-{number}"
+    mask = _mask(masks, name, size, scene.object_masks)
+    return Sample(name, scene.image, scene.caption, mask)
+
+
+def _photo_mask(masks: str, name: str, size: int) -> NDArray[np.uint8]:
+    return _mask(masks, name, size, None)
+
+
+def _mask(
+    masks: str, name: str, size: int, object_masks: dict[str, NDArray[np.bool_]] | None
+) -> NDArray[np.uint8]:
+    kind = next((kind for kind in get_args(MaskKind) if kind == masks), None)
+    if kind is None:
+        mask = read_mask(Path(masks), name)
+    else:
+        rng = np.random.default_rng(derive_seed(MASK_RUN, name, "mask"))
+        mask = draw_mask(kind, rng, size, object_masks)
+    return check_mask(mask, size, name)

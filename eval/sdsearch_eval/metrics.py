@@ -1,0 +1,111 @@
+"""Distances between sets of images and between pairs, in float64, each with its standard error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sdsearch.errors import InputError
+from sdsearch.labels import Measurement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+JACKKNIFE_BLOCKS = 8
+PSNR_CAP = 100.0
+
+
+def frechet_distance(first: Array, second: Array) -> float:
+    """Frechet distance of the Gaussians fitted to (n, d) and (m, d) features (Heusel et al. 2017).
+
+    Covariances divide by n - 1. tr((S1 S2)^1/2) is the nuclear norm of A B^T, A and B being the
+    centred features over the root of n - 1: real by construction, and small where n < d.
+    """
+    _check_features(first, second)
+    a = (first - first.mean(0)) / np.sqrt(len(first) - 1)
+    b = (second - second.mean(0)) / np.sqrt(len(second) - 1)
+    if min(len(a), len(b)) > a.shape[1]:
+        # Same singular values from d x d factors: R^T R is the covariance.
+        a, b = np.linalg.qr(a, mode="r"), np.linalg.qr(b, mode="r")
+    root = float(np.linalg.svd(a @ b.T, compute_uv=False).sum())
+    shift = float(np.square(first.mean(0) - second.mean(0)).sum())
+    return max(shift + float(np.square(a).sum() + np.square(b).sum()) - 2 * root, 0.0)
+
+
+def kernel_distance(first: Array, second: Array) -> float:
+    """KID: squared MMD with kernel (x.y/d + 1)^3 as a U-statistic over paired (n, d) features.
+
+    Equal pairs i = i are left out of all three sums, since paired samples are not independent; the
+    value may be negative (Binkowski et al. 2018).
+    """
+    _check_features(first, second)
+    if len(first) != len(second):
+        raise InputError(f"the U-statistic needs equally many features, but got {len(first)} and {len(second)}")
+    n, d = first.shape
+    kernels = [(x @ y.T / d + 1) ** 3 for x, y in ((first, first), (second, second), (first, second))]
+    within_first, within_second, across = ((k.sum() - np.trace(k)) / (n * (n - 1)) for k in kernels)
+    return float(within_first + within_second - 2 * across)
+
+
+def jackknife(statistic: Callable[[Array, Array], float], first: Array, second: Array) -> Measurement:
+    """A set statistic with its delete-a-block jackknife standard error over paired rows.
+
+    A naive bootstrap would be wrong here: repeated rows bias a Frechet distance upward.
+    """
+    value = statistic(first, second)
+    blocks = np.array_split(np.arange(len(first)), min(JACKKNIFE_BLOCKS, len(first) // 2))
+    if len(blocks) < 2:
+        return Measurement(value=value, n=len(first))
+    left = np.array([statistic(np.delete(first, b, axis=0), np.delete(second, b, axis=0)) for b in blocks])
+    spread = np.square(left - left.mean()).sum() * (len(blocks) - 1) / len(blocks)
+    return Measurement(value=value, se=float(np.sqrt(spread)), n=len(first))
+
+
+def mean_of(values: Array) -> Measurement:
+    """The mean of per-sample values with its standard error."""
+    se = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+    return Measurement(value=float(values.mean()), se=se, n=len(values))
+
+
+def psnr_in(region: NDArray[np.bool_], first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Array:
+    """(N,) PSNR in dB, peak 255, over the pixels of `region` (N, H, W) of (N, H, W, 3) images.
+
+    Identical regions count as 100 dB, not as infinity.
+    """
+    error = np.square(first.astype(np.float64) - second).mean(-1)
+    mse = (error * region).sum((1, 2)) / region.sum((1, 2))
+    with np.errstate(divide="ignore"):
+        return np.minimum(10 * np.log10(255.0**2 / mse), PSNR_CAP)
+
+
+def l1_in(region: NDArray[np.bool_], first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Array:
+    """(N,) mean absolute difference over the pixels of `region`, in [0, 1]."""
+    error = np.abs(first.astype(np.float64) - second).mean(-1) / 255
+    result: Array = (error * region).sum((1, 2)) / region.sum((1, 2))
+    return result
+
+
+def ssim_in(region: NDArray[np.bool_], first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Array:
+    """(N,) SSIM (11 x 11 Gaussian, sigma 1.5) averaged over the pixels of `region`."""
+    import torch
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    a, b = (torch.from_numpy(x.astype(np.float32) / 255).permute(0, 3, 1, 2) for x in (first, second))
+    _, maps = structural_similarity_index_measure(a, b, data_range=1.0, return_full_image=True, reduction="none")
+    similarity = maps.mean(1).double().numpy()
+    result: Array = (similarity * region).sum((1, 2)) / region.sum((1, 2))
+    return result
+
+
+def _check_features(first: Array, second: Array) -> None:
+    if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
+        raise InputError(f"features must be (n, d) and (m, d), but are {first.shape} and {second.shape}")
+    if min(len(first), len(second)) < 2:
+        raise InputError(f"a distance of distributions needs at least 2 samples each, got {len(first)} and {len(second)}")
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise InputError("features must be finite, but some are not")

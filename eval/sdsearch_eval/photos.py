@@ -1,0 +1,83 @@
+"""The user's own images: a folder, with captions in `metadata.jsonl` as in HF imagefolder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from sdsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One square (H, W, 3) uint8 sRGB photo; the caption is empty where none was given."""
+
+    name: str
+    image: NDArray[np.uint8]
+    caption: str
+
+
+def read_photos(folder: Path, size: int) -> list[Photo]:
+    """All images of a folder in order of their names, resized and centre-cropped to size x size.
+
+    Raises:
+        InputError: there is no such folder, or an image cannot be read (it is named).
+    """
+    if not folder.is_dir():
+        raise InputError(f"protocol.dataset must be 'scenes' or a folder of images, but {folder} is no folder")
+    captions = _read_captions(folder / "metadata.jsonl")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    return [
+        Photo(path.name, np.asarray(_square(_open(path), size)), captions.get(path.name, ""))
+        for path in paths
+    ]
+
+
+def read_mask(folder: Path, name: str) -> NDArray[np.uint8]:
+    """The mask of the image called `name`: `<stem>.png` in a folder of masks, as (H, W) uint8."""
+    if not folder.is_dir():
+        raise InputError(f"protocol.masks must be a mask kind or a folder of masks, but {folder} is no folder")
+    stem = name.rsplit(".", 1)[0]
+    path = folder / f"{stem}.png"
+    if not path.is_file():
+        raise InputError(f"image {name!r} has no mask: expected {path}")
+    return np.asarray(_open(path).convert("L"))
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+        raise InputError(f"image {path} cannot be read ({error}); repair or remove it") from error
+
+
+def _square(image: Image.Image, size: int) -> Image.Image:
+    return ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+
+
+def _read_captions(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    captions = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            captions[row["file_name"]] = str(row.get("text", ""))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} line {number} must be JSON with file_name and text: {error}") from error
+    return captions

@@ -1,0 +1,128 @@
+"""Inpainting by our own loop over diffusers' components: nothing is drawn inside it.
+
+Latents, text and masked-image latents are inputs, so that two UNets given the same inputs differ by
+their weights alone. The result equals the stock `StableDiffusionInpaintPipeline` given the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from sdsearch.errors import WorkError
+from sdsearch_eval.seeds import derive_seeds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from diffusers import UNet2DConditionModel
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from sdsearch_eval.dataset import Sample
+    from sdsearch_eval.teacher import Teacher
+
+
+@dataclass(frozen=True, slots=True)
+class UNetInputs:
+    """What n inpainting tasks give a UNet, shared by all architectures.
+
+    Shapes: noise, masked_latents (n, 4, h, w); masks (n, 1, h, w), 1 = repaint; text and
+    empty_text (n, tokens, width).
+    """
+
+    noise: Tensor
+    masks: Tensor
+    masked_latents: Tensor
+    text: Tensor
+    empty_text: Tensor
+
+    def __len__(self) -> int:
+        return len(self.noise)
+
+    def blocks(self, size: int) -> Iterator[UNetInputs]:
+        """Consecutive blocks of `size` tasks: the fixed composition of batches in a protocol."""
+        for start in range(0, len(self), size):
+            yield UNetInputs(*(getattr(self, f.name)[start : start + size] for f in fields(self)))
+
+
+def images_to_tensor(images: NDArray[np.uint8]) -> Tensor:
+    """(N, H, W, 3) uint8 -> (N, 3, H, W) float32 in [-1, 1]."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def tensor_to_images(tensor: Tensor) -> NDArray[np.uint8]:
+    """(N, 3, H, W) in [-1, 1] -> (N, H, W, 3) uint8, clamped and rounded to nearest.
+
+    Raises:
+        WorkError: a value is not finite.
+    """
+    if not torch.isfinite(tensor).all():
+        raise WorkError("decoded images must be finite, but hold NaN or infinity")
+    pixels = ((tensor.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def paste_back(images: NDArray[np.uint8], samples: Sequence[Sample]) -> NDArray[np.uint8]:
+    """Keep the original pixels outside of each sample's pixel mask."""
+    originals = np.stack([sample.image for sample in samples])
+    holes = np.stack([sample.mask for sample in samples])[..., None] == 255
+    return np.where(holes, images, originals)
+
+
+def prepare_inputs(teacher: Teacher, samples: Sequence[Sample], seed: int) -> UNetInputs:
+    """UNet inputs of samples: hole greyed before encoding, mask max-pooled, noise seeded one by one.
+
+    The noise is drawn on the CPU in float32 from a 32-bit seed per sample.
+    """
+    images = images_to_tensor(np.stack([sample.image for sample in samples]))
+    holes = torch.from_numpy(np.stack([sample.mask for sample in samples]) == 255).float().unsqueeze(1)
+    masked = torch.cat([teacher.encode_images(part) for part in (images * (1 - holes)).split(32)])
+    seeds = derive_seeds(seed, (sample.name for sample in samples), "noise")
+    noise = torch.stack(
+        [torch.randn(masked.shape[1:], generator=torch.Generator().manual_seed(s)) for s in seeds]
+    )
+    text = teacher.encode_text([sample.caption for sample in samples])
+    empty = teacher.encode_text([""]).expand_as(text)
+    return UNetInputs(
+        noise=noise.to(teacher.device),
+        masks=F.max_pool2d(holes, teacher.latent_factor).to(teacher.device),
+        masked_latents=masked,
+        text=text,
+        empty_text=empty,
+    )
+
+
+@torch.no_grad()
+def sample_latents(
+    unet: UNet2DConditionModel, inputs: UNetInputs, teacher: Teacher, *, steps: int, guidance: float
+) -> Tensor:
+    """Denoise one block of tasks to final latents (n, 4, h, w), at strength 1.
+
+    Classifier-free guidance is on above 1, as in the stock pipeline.
+
+    Raises:
+        WorkError: the latents are not finite.
+    """
+    scheduler = teacher.scheduler(steps)
+    guided = guidance > 1
+    latents = inputs.noise * scheduler.init_noise_sigma
+    context = torch.cat([inputs.empty_text, inputs.text]) if guided else inputs.text
+    condition = torch.cat([inputs.masks, inputs.masked_latents], dim=1)
+    for timestep in scheduler.timesteps:
+        model_input = torch.cat([scheduler.scale_model_input(latents, timestep), condition], dim=1)
+        if guided:
+            model_input = torch.cat([model_input, model_input])
+        model_input = model_input.contiguous(memory_format=torch.channels_last)
+        output = unet(model_input, timestep, context, return_dict=False)[0]
+        if guided:
+            unconditional, conditional = output.chunk(2)
+            output = unconditional + guidance * (conditional - unconditional)
+        latents = scheduler.step(output, timestep, latents, return_dict=False)[0]
+    if not torch.isfinite(latents).all():
+        raise WorkError("sampled latents must be finite, but hold NaN or infinity")
+    return latents

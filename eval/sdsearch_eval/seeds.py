@@ -1,0 +1,33 @@
+"""Seeds of samples: 32 bits each, by hash, so that they depend on nothing but names.
+
+torch's CPU generator keeps only the low 32 bits of a seed; wider ones would collide unseen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Literal
+
+from sdsearch.errors import WorkError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Stream = Literal["noise", "mask", "recovery"]
+
+
+def derive_seed(run_seed: int, name: str, stream: Stream) -> int:
+    """The 32-bit seed of one `stream` of the item called `name` in a run."""
+    digest = hashlib.sha256(f"{run_seed}|{name}|{stream}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+def derive_seeds(run_seed: int, names: Iterable[str], stream: Stream) -> list[int]:
+    """Seeds of many items; raises `WorkError` if any two are equal."""
+    seeds = [derive_seed(run_seed, name, stream) for name in names]
+    if len(set(seeds)) != len(seeds):
+        raise WorkError(
+            f"seeds of stream {stream!r} must differ, but two of {len(seeds)} collide under run seed "
+            f"{run_seed}; choose another seed"
+        )
+    return seeds

@@ -1,0 +1,210 @@
+"""The harness's three jobs on a study folder: label, compare, recover."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import torch
+
+from sdsearch.architecture import Architecture
+from sdsearch.errors import InputError
+from sdsearch.files import write_atomic
+from sdsearch.labels import label_path, read_labels, write_label
+from sdsearch.study import Study, load_study
+from sdsearch.teacher import resolve_teacher
+from sdsearch_eval.comparison import describe_comparison, draw_comparison
+from sdsearch_eval.harness import Bench, Stopwatch, evaluate, generate, prepare_bench, recovered_student
+from sdsearch_eval.sampling import UNetInputs
+from sdsearch_eval.teacher import load_teacher
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from diffusers import UNet2DConditionModel
+    from rich.console import Console
+
+    from sdsearch_eval.dataset import Sample
+
+LARGEST_FIRST_POOL = 4
+"""The comparison shows the largest holes among this many times as many samples."""
+
+
+def label_study(folder: Path, seed: int | None = None, only: Sequence[str] | None = None) -> int:
+    """Label every listed architecture without a label; each label is one atomic file.
+
+    Returns the exit code: 0 if none failed, 1 if some did (their labels say why).
+    """
+    study = load_study(folder)
+    seed = study.config.seed if seed is None else seed
+    designs = _read_designs(study)
+    listed = {**_read_architectures(study), **designs}
+    if not listed:
+        raise InputError(f"{folder} lists no architectures to label; run: sdsearch sample {folder}")
+    wanted = {key: arch for key, arch in listed.items() if not only or key in only}
+    if not wanted:
+        raise InputError(f"none of {', '.join(only or ())} is listed in {study.architectures_file}")
+    protocol_key = study.config.protocol.key
+
+    def is_done(key: str) -> bool:
+        kept = key not in designs or seed != study.config.seed or study.recovered_path(key).exists()
+        return kept and label_path(study, key, protocol_key, seed).exists()
+
+    todo = [key for key in wanted if not is_done(key)]
+    console = _console()
+    if not todo:
+        console.print(f"all {len(wanted)} labels of protocol {protocol_key} seed {seed} are there")
+        return 0
+    bench = _open_bench(study, console, seed)
+    failed = 0
+    with _progress(console) as progress:
+        task = progress.add_task(f"labels (protocol {protocol_key}, seed {seed})", total=len(wanted), completed=len(wanted) - len(todo))
+        for key in todo:
+            label, unet = evaluate(wanted[key], bench)
+            if unet is not None and key in designs and seed == study.config.seed:
+                _save_weights(study, key, unet)
+            if not label_path(study, key, protocol_key, seed).exists():
+                write_label(study, label)
+            failed += label.status == "failed"
+            if label.status == "failed":
+                console.print(f"[red]{key} failed[/red]: {label.reason}", markup=True, highlight=False)
+            progress.advance(task)
+    return 1 if failed else 0
+
+
+def compare(folder: Path, columns: Sequence[str], rows: int) -> int:
+    """Draw `compare/grid.png` of the given columns on the samples with the largest holes."""
+    study = load_study(folder)
+    named = _parse_columns(columns)
+    console = _console()
+    bench = _open_bench(study, console, study.config.seed)
+    if not 1 <= rows <= len(bench.samples):
+        raise InputError(f"1 <= rows <= {len(bench.samples)} must hold, but rows = {rows}")
+    chosen = _rows_to_show(bench.samples, rows)
+    samples = [bench.samples[i] for i in chosen]
+    inputs = UNetInputs(
+        noise=bench.inputs.noise[chosen],
+        masks=bench.inputs.masks[chosen],
+        masked_latents=bench.inputs.masked_latents[chosen],
+        text=bench.inputs.text[chosen],
+        empty_text=bench.inputs.empty_text[chosen],
+    )
+    labels = {label.arch_key: label for label in read_labels(study, study.config.protocol.key)}
+    images, notes = {}, {}
+    for name, key in named.items():
+        label = labels.get(key)
+        if label is None:
+            raise InputError(f"column {name!r}: {key} has no label in {study.labels_dir}; run: sdsearch label {folder}")
+        unet = _student(study, label.architecture, bench)
+        images[name] = generate(unet, bench.teacher, inputs, samples, bench.protocol).composited
+        notes[name] = f"{label.scalar('params') / 1e6:.2f} M params" if "params" in label.values else ""
+    picture = draw_comparison(samples, images, notes)
+    study.compare_dir.mkdir(parents=True, exist_ok=True)
+    partial = study.compare_dir / ".grid.partial.png"
+    picture.save(partial)
+    partial.replace(study.compare_dir / "grid.png")
+    write_atomic(study.compare_dir / "comparison.json", describe_comparison(samples, images, named))
+    console.print(f"comparison: {study.compare_dir / 'grid.png'}")
+    return 0
+
+
+def recover(folder: Path, key: str) -> int:
+    """Write the recovered weights of one architecture, if they are not there yet."""
+    study = load_study(folder)
+    listed = {**_read_architectures(study), **_read_designs(study)}
+    if key not in listed:
+        raise InputError(f"architecture {key} is listed neither in {study.architectures_file} nor in designs.json")
+    if not study.recovered_path(key).exists():
+        _student(study, listed[key], _open_bench(study, _console(), study.config.seed))
+    return 0
+
+
+def _open_bench(study: Study, console: Console, seed: int) -> Bench:
+    from accelerate import PartialState
+
+    state = PartialState()
+    if state.num_processes != 1:
+        raise InputError(f"the harness runs in one process so far, but {state.num_processes} were started")
+    torch.set_num_threads(study.config.protocol.threads)
+    folder = resolve_teacher(study.config.teacher.pipeline)
+    if isinstance(folder, str):
+        raise InputError(
+            f"teacher.pipeline must be a local folder for labelling, but is the hub id {folder!r}; "
+            f"download it first: hf download {folder} --local-dir {folder.split('/')[-1]}"
+        )
+    console.print(f"world size 1, device {state.device}, threads {torch.get_num_threads()}; preparing shared inputs")
+    with console.status("teacher, samples, references"):
+        teacher = load_teacher(folder, state.device)
+        return prepare_bench(study.config.protocol, seed, teacher, study.features_dir)
+
+
+def _student(study: Study, arch: Architecture, bench: Bench) -> UNet2DConditionModel:
+    """The recovered student, from its weight file or made (and kept) now."""
+    from safetensors.torch import load_file
+
+    path = study.recovered_path(arch.key)
+    if not path.exists():
+        unet = recovered_student(arch, bench, Stopwatch())
+        _save_weights(study, arch.key, unet)
+        return unet
+    unet = bench.teacher.student(arch)
+    unet.load_state_dict(load_file(path), strict=True)
+    return unet
+
+
+def _save_weights(study: Study, key: str, unet: UNet2DConditionModel) -> None:
+    from safetensors.torch import save
+
+    state = {name: tensor.contiguous() for name, tensor in unet.state_dict().items()}
+    write_atomic(study.recovered_path(key), save(state, metadata={"arch_key": key}))
+
+
+def _rows_to_show(samples: Sequence[Sample], rows: int) -> list[int]:
+    pool = range(min(len(samples), rows * LARGEST_FIRST_POOL))
+    largest = sorted(pool, key=lambda i: -float((samples[i].mask == 255).mean()))[:rows]
+    return sorted(largest)
+
+
+def _parse_columns(columns: Sequence[str]) -> dict[str, str]:
+    named = {}
+    for column in columns:
+        name, separator, key = column.rpartition("=")
+        if not separator or not name or not key:
+            raise InputError(f"--column must be NAME=ARCHITECTURE KEY, but got {column!r}")
+        named[name] = key
+    return named
+
+
+def _read_architectures(study: Study) -> dict[str, Architecture]:
+    if not study.architectures_file.is_file():
+        return {}
+    lines = study.architectures_file.read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines if line.strip()]
+    return {row["arch_key"]: Architecture.model_validate(row["architecture"]) for row in rows}
+
+
+def _read_designs(study: Study) -> dict[str, Architecture]:
+    if not study.designs_file.is_file():
+        return {}
+    designs = json.loads(study.designs_file.read_text(encoding="utf-8"))["designs"]
+    return {row["arch_key"]: Architecture.model_validate(row["architecture"]) for row in designs}
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def _progress(console: Console):  # type: ignore[no-untyped-def]
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
