@@ -1,0 +1,271 @@
+"""Scoring every member of a space exactly, and reading scores off the fitted ranker.
+
+An embedding after h hops depends only on what lies within h hops upstream, so a few thousand
+distinct slot computations cover all 704,000 members: `HopPlan` lists them. What is averaged over
+backgrounds elsewhere is averaged here over all members of the space, with no sampling.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from sdsearch.baselines import Forest, Linear, kept_slots
+from sdsearch.encoding import CATEGORICAL, CONTINUOUS, FeatureLayout, plan_space
+from sdsearch.errors import InputError
+from sdsearch.graph import SLOTS, build_graph
+from sdsearch.ranker import PlanTensors, gather
+from sdsearch.scores import (
+    BlockScore,
+    FeatureScore,
+    OptionScore,
+    Scores,
+    SpaceScores,
+    UnitScores,
+    describe_option,
+)
+
+if TYPE_CHECKING:
+    from sdsearch.architecture import Bottom, Level
+    from sdsearch.encoding import HopPlan
+    from sdsearch.space import SearchSpace, Unit
+    from sdsearch.training import FittedRanker
+    from sdsearch.validation import Kind
+
+Floats = npt.NDArray[np.float64]
+
+
+def score_space(fitted: FittedRanker, space: SearchSpace, kind: Kind | None = None) -> SpaceScores:
+    """Predicted target of all members, in the order of `space.index`, mean over the ensemble.
+
+    `kind` asks for another predictor than the one that the fit chose.
+    """
+    _check_space(fitted, space)
+    kind = kind or fitted.kind
+    if kind != "gnn":
+        return _score_with(fitted.ridge if kind == "ridge" else fitted.forest, fitted, space)
+    shape = tuple(len(unit.options) for unit in space.units)
+    with torch.inference_mode():
+        plan = plan_space(space, fitted.layout, fitted.config.hops)
+        last = fitted.ranker.embed(PlanTensors.of(plan, batch=False))[-1]
+        tables = [
+            fitted.ranker.head.project(table.flatten(0, 3) / len(SLOTS)).reshape(table.shape)
+            for table in _tables(plan, last)
+        ]
+        predicted, spread = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        sums = [np.zeros((size, len(fitted.centre))) for size in shape]
+        for first in range(shape[0]):
+            total = torch.zeros(*shape[1:], *last.shape[1:])
+            for table in tables:
+                total += table[min(first, len(table) - 1)]
+            y = fitted.ranker.head.finish(total) * fitted.spread + fitted.centre
+            predicted[first] = y.mean(-1).numpy()
+            spread[first] = y.std(-1, correction=0).numpy()
+            exact = y.double().numpy()
+            sums[0][first] = exact.sum((0, 1, 2))
+            for axis, dims in ((1, (1, 2)), (2, (0, 2)), (3, (0, 1))):
+                sums[axis] += exact.sum(dims)
+    marginals = tuple(total / (len(space) / len(total)) for total in sums)
+    return SpaceScores(predicted.reshape(-1), spread.reshape(-1), marginals)
+
+
+def score_units(fitted: FittedRanker, space: SearchSpace, scored: SpaceScores) -> Scores:
+    """Scores of features, blocks and unit options; `scored` is `score_space(fitted, space)`.
+
+    `graph` of an option is the sum over hops 1..M of the graph norm's z-score within the unit,
+    weighted by the hop's out-of-fold SRCC and averaged over the ensemble. `effect` is partial
+    dependence. `score` orders options by `graph` and gives each unit the weight of its effects:
+    it is `graph`, standardised, times the deviation of `effect` over the unit's options.
+    """
+    _check_space(fitted, space)
+    weights = hop_weights(fitted)
+    norms = option_norms(fitted, space) if fitted.kind == "gnn" else None
+    units, blocks = [], []
+    for axis, unit in enumerate(space.units):
+        effect = scored.marginals[axis] - scored.marginals[axis].mean(0)
+        graph = effect * 0.0 if norms is None else _graph_scores(norms[axis], weights)
+        units.append(_unit_scores(unit, effect, graph, with_graph=norms is not None))
+        blocks.extend(_block_scores(space, axis, effect, graph))
+    return Scores(
+        space=space.name,
+        kind=fitted.kind,
+        hop_weights=tuple(weights),
+        mean=float(scored.predicted.mean(dtype=np.float64)),
+        features=_feature_scores(fitted, space) if norms is not None else (),
+        blocks=tuple(blocks),
+        units=tuple(units),
+    )
+
+
+def hop_weights(fitted: FittedRanker) -> Floats:
+    """Out-of-fold SRCC of hops 1..M, negatives as 0, summing to 1; equal if no hop has any."""
+    srcc = np.array([max(hop.srcc, 0.0) for hop in fitted.report.hops[1:]])
+    return srcc / srcc.sum() if srcc.sum() > 0 else np.full(len(srcc), 1.0 / len(srcc))
+
+
+def _check_space(fitted: FittedRanker, space: SearchSpace) -> None:
+    if fitted.layout != FeatureLayout.for_space(space):
+        raise InputError(
+            f"the ranker must be fitted on the backbone of space {space.name!r}, but its layout"
+            " differs; refit: sdsearch fit STUDY"
+        )
+
+
+def _tables(plan: HopPlan, last: Tensor) -> list[Tensor]:
+    """Sum of the slots' embeddings, as few tables that broadcast to (units..., members, width)."""
+    tables: dict[tuple[int, ...], Tensor] = {}
+    for items in plan.items[-1]:
+        table = gather(last, torch.from_numpy(items))
+        tables[items.shape] = tables[items.shape] + table if items.shape in tables else table
+    found: dict[tuple[int, ...], Tensor] = {}
+    for shape, table in sorted(tables.items(), key=lambda pair: -int(np.prod(pair[0]))):
+        # Fold a table into one that already spans its axes.
+        host = next((s for s in found if np.broadcast_shapes(s, shape) == s), None)
+        if host is None:
+            found[shape] = table
+        else:
+            found[host] = found[host] + table
+    return list(found.values())
+
+
+def option_norms(fitted: FittedRanker, space: SearchSpace) -> list[Floats]:
+    """Per unit the mean graph norm of each option at hops 1..M: (hops, options, members)."""
+    shape = tuple(len(unit.options) for unit in space.units)
+    with torch.inference_mode():
+        plan = plan_space(space, fitted.layout, fitted.config.hops)
+        embedded = fitted.ranker.embed(PlanTensors.of(plan, batch=False))
+    found = [np.zeros((fitted.config.hops, size, len(fitted.centre))) for size in shape]
+    for hop in range(1, fitted.config.hops + 1):
+        norms = embedded[hop].sum(-1).double().numpy() / len(SLOTS)  # (items, members)
+        for items in plan.items[hop]:
+            table = norms[items]
+            for axis, total in enumerate(found):
+                others = tuple(i for i in range(len(shape)) if i != axis)
+                total[hop - 1] += table.mean(axis=others)
+    return found
+
+
+def _graph_scores(norms: Floats, weights: Floats) -> Floats:
+    """(hops, options, members) norms -> (options, members) weighted z-scores within the unit."""
+    deviation = norms.std(1, keepdims=True)
+    z = (norms - norms.mean(1, keepdims=True)) / np.where(deviation > 1e-12, deviation, 1.0)
+    scores: Floats = np.tensordot(weights, z, axes=1)
+    return scores
+
+
+def _unit_scores(unit: Unit, effect: Floats, graph: Floats, *, with_graph: bool) -> UnitScores:
+    options: tuple[Level | Bottom, ...] = unit.options
+    means, norms = effect.mean(1), graph.mean(1)
+    scale = means.std() / norms.std() if norms.std() > 1e-12 else 0.0
+    score = norms * scale if with_graph else means
+    return UnitScores(
+        unit=unit.name,
+        options=tuple(
+            OptionScore(
+                option=i,
+                words=describe_option(option),
+                score=float(score[i]),
+                graph=float(norms[i]),
+                effect=float(means[i]),
+                spread=float(effect[i].std()),
+            )
+            for i, option in enumerate(options)
+        ),
+    )
+
+
+def _block_scores(space: SearchSpace, axis: int, effect: Floats, graph: Floats) -> list[BlockScore]:
+    """For each removable slot of a unit: mean change from every option that keeps it."""
+    unit = space.units[axis]
+    kept = _kept_by_option(space, axis)
+    found = []
+    for slot in [s.name for s in SLOTS if any(s.name in k for k in kept)]:
+        pairs = [
+            (i, j) for i, names in enumerate(kept) if (j := _without(slot, names, kept)) is not None
+        ]
+        if not pairs:
+            continue
+        before, after = np.array(pairs).T
+        change = (effect[after] - effect[before]).mean(0)
+        always = frozenset.intersection(*(kept[i] - kept[j] for i, j in pairs)) - {slot}
+        found.append(
+            BlockScore(
+                name=slot,
+                unit=unit.name,
+                effect=float(change.mean()),
+                graph=float((graph[after] - graph[before]).mean()),
+                spread=float(change.std()),
+                together_with=tuple(s.name for s in SLOTS if s.name in always),
+            )
+        )
+    return found
+
+
+def _kept_by_option(space: SearchSpace, axis: int) -> list[frozenset[str]]:
+    """The unit's own slots that each of its options keeps."""
+    unit = space.units[axis]
+    digits = np.zeros((len(unit.options), len(space.units)), dtype=np.int64)
+    digits[:, axis] = np.arange(len(unit.options))
+    graphs = [build_graph(space.arch(int(i)), space.backbone) for i in space.indices(digits)]
+    return [
+        frozenset(
+            slot.name
+            for slot, state in zip(SLOTS, graph.states, strict=True)
+            if state == "kept" and slot.unit == unit.name
+        )
+        for graph in graphs
+    ]
+
+
+def _without(slot: str, names: frozenset[str], kept: list[frozenset[str]]) -> int | None:
+    """The option that keeps most of `names` but not `slot`, and nothing else."""
+    if slot not in names:
+        return None
+    fits = [j for j, other in enumerate(kept) if slot not in other and other < names]
+    return max(fits, key=lambda j: len(kept[j]), default=None)
+
+
+def _feature_scores(fitted: FittedRanker, space: SearchSpace) -> tuple[FeatureScore, ...]:
+    """Hop-0 scalars of every value that occurs; continuous features at their extremes."""
+    plan = plan_space(space, fitted.layout, 0)
+    table, rows = fitted.ranker.features, []
+    with torch.inference_mode():
+        for column, name in enumerate(CATEGORICAL):
+            words = fitted.layout.vocabularies[name]
+            rows += [
+                (name, words[value], table.tables[column][int(value)].abs())
+                for value in np.unique(plan.features.categorical[:, column])
+            ]
+        for column, name in enumerate(CONTINUOUS):
+            values = plan.features.continuous[:, column]
+            for value in sorted({float(values.min()), float(values.max())}):
+                scalar = (table.weight[column] * value + table.bias[column]).abs()
+                rows.append((name, f"{value:.3g}", scalar))
+    return tuple(
+        FeatureScore(
+            category=name,
+            value=value,
+            score=float(scalar.mean()),
+            spread=float(scalar.std(correction=0)),
+        )
+        for name, value, scalar in rows
+    )
+
+
+def _score_with(model: Linear | Forest, fitted: FittedRanker, space: SearchSpace) -> SpaceScores:
+    plan = plan_space(space, fitted.layout, 0)
+    kept = kept_slots(plan.features, fitted.layout)
+    columns = [kept[items] for items in plan.items[0]]  # per slot, broadcasts to the space
+    shape = tuple(len(unit.options) for unit in space.units)
+    cube = np.empty(shape)
+    for first in range(shape[0]):
+        rows = [np.broadcast_to(c[min(first, len(c) - 1)], shape[1:]).reshape(-1) for c in columns]
+        cube[first] = model.predict(np.stack(rows, axis=1)).reshape(shape[1:])
+    axes = range(len(shape))
+    marginals = tuple(cube.mean(axis=tuple(set(axes) - {axis}))[:, None] for axis in axes)
+    flat = cube.reshape(-1).astype(np.float32)
+    return SpaceScores(flat, np.zeros_like(flat), marginals)

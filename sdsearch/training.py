@@ -1,0 +1,299 @@
+"""Fitting: an ensemble trained as one module, beside baselines; saved as safetensors and JSON."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+import safetensors.torch
+import torch
+from pydantic import BaseModel, Field
+from torch import Tensor
+
+from sdsearch.baselines import Forest, Linear, fit_forest, fit_ridge, kept_slots
+from sdsearch.encoding import FeatureLayout, encode_all, plan_batch
+from sdsearch.errors import InputError
+from sdsearch.files import write_atomic
+from sdsearch.graph import build_graph
+from sdsearch.losses import CorrelationMode, average_rank, pearson, soft_spearman
+from sdsearch.ranker import PlanTensors, Ranker
+from sdsearch.scores import FILE
+from sdsearch.validation import (
+    Held,
+    Kind,
+    Quality,
+    baselines_out_of_fold,
+    choose_kind,
+    measure,
+    pool,
+    split_folds,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sdsearch.architecture import Architecture
+    from sdsearch.space import SearchSpace
+
+Floats = npt.NDArray[np.float64]
+
+
+class RankerConfig(BaseModel):
+    """How to fit; `auto` is the GNN unless a baseline ranks held-out labels clearly better."""
+
+    model_config = FILE
+
+    kind: Literal["auto", "gnn", "ridge", "forest"] = "auto"
+    hops: int = Field(4, ge=1)
+    width: int = Field(32, ge=1)
+    # More steps fit noise: on planted truths with 10-15 % of it, 600 lose .05 of held-out SRCC.
+    steps: int = Field(200, ge=1)
+    learning_rate: float = Field(3e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    rank_weight: float = Field(1.0, ge=0)
+    correlation: CorrelationMode = "spearman"
+    folds: int = Field(5, ge=2)
+    repeats: int = Field(2, ge=1)
+
+
+class FitReport(BaseModel):
+    """What a fit learned, all of it measured out of fold."""
+
+    model_config = FILE
+
+    labels: int
+    failed: int
+    kind: Kind
+    reason: str
+    predictors: dict[str, Quality]
+    hops: tuple[Quality, ...]
+    members: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FittedRanker:
+    """A fitted ensemble with the baselines; predictions are in units of the target."""
+
+    config: RankerConfig
+    layout: FeatureLayout
+    report: FitReport
+    ranker: Ranker
+    centre: Tensor  # (members,) mean target of each member's training labels
+    spread: Tensor  # (members,) their deviation
+    ridge: Linear
+    forest: Forest
+
+    @property
+    def kind(self) -> Kind:
+        """The predictor in use."""
+        return self.report.kind
+
+    def predict(self, architectures: Sequence[Architecture], space: SearchSpace) -> Floats:
+        """Predicted target by each ensemble member: (architectures, members or 1)."""
+        features = encode_all(architectures, space.backbone, self.layout)
+        if self.kind != "gnn":
+            baseline = self.ridge if self.kind == "ridge" else self.forest
+            return baseline.predict(kept_slots(features, self.layout))[:, None]
+        with torch.inference_mode():
+            plan = PlanTensors.of(plan_batch(features, self.config.hops))
+            found: Tensor = self.ranker(plan)[0] * self.spread + self.centre
+        return found.double().numpy()
+
+
+def fit_ranker(
+    space: SearchSpace,
+    architectures: Sequence[Architecture],
+    y: Sequence[float | None],
+    config: RankerConfig,
+    rng: np.random.Generator,
+) -> FittedRanker:
+    """Fit on labelled architectures; `y` is higher-is-better, None for a failed one.
+
+    A failed architecture counts as the worst measured one: dropping it would hide what fails.
+    """
+    start = time.monotonic()
+    target = _with_failures(architectures, y)
+    layout = FeatureLayout.for_space(space)
+    features = encode_all(architectures, space.backbone, layout)
+    held = split_folds(len(target), config.folds, config.repeats, rng)
+    generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+    seed = int(rng.integers(2**31))
+    ranker = Ranker(len(held), layout.sizes, config.hops, config.width, generator)
+    plan = PlanTensors.of(plan_batch(features, config.hops))
+    train = training_rows(held, rng)
+    centre, spread = train_ensemble(ranker, plan, torch.from_numpy(target), train, config)
+    guesses, hops = _out_of_fold(ranker, plan, train, held, centre, spread)
+    x = kept_slots(features, layout)
+    predictors = {
+        "gnn": guesses,
+        **baselines_out_of_fold(x, _costs(architectures, space), target, held, seed),
+    }
+    qualities = {name: measure(target, guess, rng) for name, guess in predictors.items()}
+    kind, reason = choose_kind(config.kind, qualities)
+    report = FitReport(
+        labels=len(target),
+        failed=sum(value is None for value in y),
+        kind=kind,
+        reason=reason,
+        predictors=qualities,
+        hops=tuple(measure(target, guess, rng) for guess in hops),
+        members=len(held),
+        seconds=time.monotonic() - start,
+    )
+    ridge, forest = fit_ridge(x, target), fit_forest(x, target, seed)
+    return FittedRanker(config, layout, report, ranker, centre, spread, ridge, forest)
+
+
+def training_rows(held: Held, rng: np.random.Generator) -> Tensor:
+    """Indices of each member's training labels, (members, rows) int64.
+
+    Folds differ by one label at most; the shorter rows repeat one label so that all are as long.
+    """
+    rows = [np.flatnonzero(~out) for out in held]
+    longest = max(len(row) for row in rows)
+    padded = [np.concatenate([row, rng.choice(row, longest - len(row))]) for row in rows]
+    return torch.from_numpy(np.stack(padded).astype(np.int64))
+
+
+def train_ensemble(
+    ranker: Ranker, plan: PlanTensors, y: Tensor, train: Tensor, config: RankerConfig
+) -> tuple[Tensor, Tensor]:
+    """Train all members in place, full batch; returns each member's target mean and deviation."""
+    rows = y[train]
+    centre, spread = rows.mean(1), rows.std(1, correction=0)
+    spread = torch.where(spread > 1e-12, spread, torch.ones_like(spread))
+    target = (rows - centre[:, None]) / spread[:, None]
+    goal = average_rank(target) if config.correlation == "spearman" else target
+    correlation = soft_spearman if config.correlation == "spearman" else pearson
+    target = target.float()
+    goal = goal.float().repeat(config.hops + 1, 1)
+    uses = torch.zeros(len(y), len(train))
+    uses.scatter_add_(0, train.T, torch.ones(train.T.shape))
+    weights = [count.T @ uses for count in plan.counts]
+    weights = [weight / weight.sum(0) for weight in weights]
+    optimizer = torch.optim.AdamW(
+        ranker.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
+    for _ in range(config.steps):
+        predicted, norms = ranker(plan, weights)
+        error = (predicted.T.gather(1, train) - target).square().mean(1)
+        index = train.expand(len(norms), -1, -1)
+        rho = correlation(norms.transpose(1, 2).gather(2, index).flatten(0, 1), goal)
+        # A sum over members: each trains exactly as it would alone.
+        loss = error.sum() + config.rank_weight * (1.0 - rho).sum() / len(norms)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        ranker(plan, weights)  # store the statistics of the final weights
+    return centre.float(), spread.float()
+
+
+def _out_of_fold(
+    ranker: Ranker,
+    plan: PlanTensors,
+    train: Tensor,
+    held: Held,
+    centre: Tensor,
+    spread: Tensor,
+) -> tuple[Floats, list[Floats]]:
+    """Held-out predictions (n,) and, per hop, held-out norms made comparable over members."""
+    with torch.no_grad():
+        predicted, norms = ranker(plan)
+        seen = norms.transpose(1, 2).gather(2, train.expand(len(norms), -1, -1))
+        scale = seen.std(2, correction=0).clamp(min=1e-12)
+        norms = (norms - seen.mean(2)[:, None]) / scale[:, None]
+    guesses = pool((predicted * spread + centre).double().numpy().T, held)
+    return guesses, [pool(norm.double().numpy().T, held) for norm in norms]
+
+
+def _costs(architectures: Sequence[Architecture], space: SearchSpace) -> Floats:
+    """Params and MACs of all slots, (n, 2); constants beside the slots do not change the order."""
+    graphs = [build_graph(arch, space.backbone) for arch in architectures]
+    return np.array([[sum(graph.params), sum(graph.macs)] for graph in graphs], dtype=np.float64)
+
+
+def _with_failures(architectures: Sequence[Architecture], y: Sequence[float | None]) -> Floats:
+    measured = [value for value in y if value is not None]
+    if len(architectures) != len(y) or not measured:
+        raise InputError(
+            "a fit needs one target per architecture and at least one that did not fail, but got"
+            f" {len(architectures)} architectures, {len(y)} targets, {len(measured)} measured;"
+            " label more architectures first: sdsearch label STUDY"
+        )
+    if len({arch.key for arch in architectures}) < len(architectures):
+        raise InputError(
+            "architectures must be distinct, or a fold would know what it holds out, but some"
+            " repeat; fit on one label each"
+        )
+    target = np.array([min(measured) if value is None else value for value in y], dtype=np.float64)
+    if not np.isfinite(target).all():
+        raise InputError("targets must be finite, but got NaN or infinity among them")
+    return target
+
+
+class _RankerFile(BaseModel):
+    """`ranker.json`: all that is not a tensor."""
+
+    model_config = FILE
+
+    schema_version: Literal[1] = Field(1, alias="schema")
+    config: RankerConfig
+    layout: FeatureLayout
+    report: FitReport
+
+
+def save_ranker(fitted: FittedRanker, folder: Path) -> None:
+    """Write `ranker.safetensors` and `ranker.json`; loading gives bit-identical predictions."""
+    tensors = {f"ranker.{name}": value for name, value in fitted.ranker.state_dict().items()}
+    tensors |= {"centre": fitted.centre, "spread": fitted.spread}
+    for name, model in (("ridge", fitted.ridge), ("forest", fitted.forest)):
+        tensors |= {
+            f"{name}.{field.name}": torch.from_numpy(np.asarray(getattr(model, field.name)))
+            for field in fields(model)
+        }
+    tensors = {name: value.contiguous() for name, value in tensors.items()}
+    write_atomic(folder / "ranker.safetensors", safetensors.torch.save(tensors))
+    described = _RankerFile(config=fitted.config, layout=fitted.layout, report=fitted.report)
+    write_atomic(folder / "ranker.json", described.model_dump_json(indent=2))
+
+
+def load_ranker(folder: Path) -> FittedRanker:
+    """Read what `save_ranker` wrote; strict: a missing, extra or misshapen tensor is an error."""
+    try:
+        described = _RankerFile.model_validate_json((folder / "ranker.json").read_text("utf-8"))
+        tensors = safetensors.torch.load_file(folder / "ranker.safetensors")
+        return _assemble(described, tensors)
+    except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
+        raise InputError(
+            f"{folder} must hold a fitted ranker of schema 1, but: {error};"
+            " refit: sdsearch fit STUDY"
+        ) from error
+
+
+def _assemble(described: _RankerFile, tensors: dict[str, Tensor]) -> FittedRanker:
+    config = described.config
+    ranker = Ranker(
+        described.report.members,
+        described.layout.sizes,
+        config.hops,
+        config.width,
+        torch.Generator().manual_seed(0),
+    )
+    state = {name: tensors.pop(f"ranker.{name}") for name in ranker.state_dict()}
+    ranker.load_state_dict(state, strict=True)
+    centre, spread = tensors.pop("centre"), tensors.pop("spread")
+    ridge = Linear(*(tensors.pop(f"ridge.{field.name}").numpy() for field in fields(Linear)))
+    forest = Forest(*(tensors.pop(f"forest.{field.name}").numpy() for field in fields(Forest)))
+    if tensors:
+        raise ValueError(f"unknown tensors {sorted(tensors)}")
+    return FittedRanker(
+        config, described.layout, described.report, ranker, centre, spread, ridge, forest
+    )

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch
+from torch_geometric.nn import GATv2Conv, global_mean_pool
+
+from sdsearch.encoding import FeatureLayout, encode_all, plan_batch, to_data
+from sdsearch.graph import build_graph
+from sdsearch.ranker import AttentionLayer, PlanTensors, Ranker, gather
+from sdsearch.space import search_space
+
+HOPS, WIDTH, MEMBERS = 4, 16, 2
+SPACE = search_space("tiny")
+LAYOUT = FeatureLayout.for_space(SPACE)
+ARCHS = SPACE.sample(9, np.random.default_rng(0))
+
+
+def make_ranker(seed: int = 0) -> Ranker:
+    """A ranker whose every tensor is random, statistics included."""
+    generator = torch.Generator().manual_seed(seed)
+    ranker = Ranker(MEMBERS, LAYOUT.sizes, HOPS, WIDTH, generator)
+    with torch.no_grad():
+        for name, value in ranker.state_dict().items():
+            noise = torch.rand(value.shape, generator=generator)
+            value.add_(noise * (1.0 if "variance" in name else 0.3))
+    return ranker
+
+
+def make_plan() -> PlanTensors:
+    return PlanTensors.of(plan_batch(encode_all(ARCHS, SPACE.backbone, LAYOUT), HOPS))
+
+
+def reference(layer: AttentionLayer, member: int) -> GATv2Conv:
+    """PyG's layer with the weights of one member."""
+    inputs, width = layer.source.shape[1:]
+    conv = GATv2Conv(inputs, width, edge_dim=3, add_self_loops=False)
+    with torch.no_grad():
+        conv.lin_l.weight.copy_(layer.source[member].T)
+        conv.lin_l.bias.copy_(layer.source_bias[member])
+        conv.lin_r.weight.copy_(layer.target[member].T)
+        conv.lin_r.bias.copy_(layer.target_bias[member])
+        conv.lin_edge.weight.copy_(layer.edge[:, member].T)
+        conv.att.copy_(layer.attention[member][None, None])
+        conv.bias.copy_(layer.bias[member])
+    return conv
+
+
+def pyg_forward(ranker: Ranker, member: int) -> tuple[list[Tensor], Tensor]:
+    """All hops and the prediction of one member, by PyG message passing on whole graphs."""
+    batch = Batch.from_data_list([to_data(build_graph(a, SPACE.backbone), LAYOUT) for a in ARCHS])
+    ids, values = batch.x[:, :5].long(), batch.x[:, 5:]
+    looked = [table[ids[:, i], member] for i, table in enumerate(ranker.features.tables)]
+    affine = values * ranker.features.weight[:, member] + ranker.features.bias[:, member]
+    hops = [torch.cat([torch.stack(looked, 1), affine], 1).abs()]
+    for number, layer in enumerate(ranker.layers):
+        x = reference(layer, member)(hops[-1], batch.edge_index, batch.edge_attr)
+        x = torch.nn.functional.batch_norm(
+            x,
+            layer.mean[member],
+            layer.variance[member],
+            layer.scale[member],
+            layer.shift[member],
+        ).relu()
+        hops.append(x + hops[-1] if number else x)
+    head = ranker.head
+    pooled = global_mean_pool(hops[-1], batch.batch)
+    hidden = (pooled @ head.hidden[member] + head.hidden_bias[member]).relu()
+    return hops, hidden @ head.out[member] + head.out_bias[member]
+
+
+@pytest.mark.parametrize("member", range(MEMBERS))
+def test_shared_hops_equal_pyg_on_whole_graphs(member: int) -> None:
+    ranker = make_ranker()
+    plan = plan_batch(encode_all(ARCHS, SPACE.backbone, LAYOUT), HOPS)
+    with torch.no_grad():
+        embedded = ranker.embed(PlanTensors.of(plan))
+        predicted = ranker(PlanTensors.of(plan))[0][:, member]
+        want, want_predicted = pyg_forward(ranker, member)
+    for hop, items in enumerate(plan.items):
+        nodes = embedded[hop][torch.from_numpy(np.stack(items, 1))][:, :, member].flatten(0, 1)
+        torch.testing.assert_close(nodes, want[hop], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(predicted, want_predicted, atol=1e-5, rtol=1e-5)
+
+
+def test_a_graphs_norm_is_the_mean_of_its_slots_norms_at_every_hop() -> None:
+    ranker, plan = make_ranker(1), plan_batch(encode_all(ARCHS, SPACE.backbone, LAYOUT), HOPS)
+    with torch.no_grad():
+        embedded = ranker.embed(PlanTensors.of(plan))
+        norms = ranker(PlanTensors.of(plan))[1]
+    for hop, items in enumerate(plan.items):
+        assert bool((embedded[hop] >= 0).all())
+        nodes = embedded[hop][torch.from_numpy(np.stack(items, 1))]  # (graphs, 46, members, width)
+        pooled = nodes.mean(1).abs().sum(-1)
+        torch.testing.assert_close(pooled, nodes.abs().sum(-1).mean(1), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(norms[hop], pooled, atol=1e-5, rtol=1e-5)
+
+
+def test_batch_statistics_are_those_of_all_slots_of_all_training_graphs() -> None:
+    ranker, plan = make_ranker(2), make_plan()
+    weights = [count.sum(0)[:, None].expand(-1, MEMBERS) / count.sum() for count in plan.counts]
+    with torch.no_grad():
+        embedded = ranker.embed(plan, weights)
+        layer = ranker.layers[1]
+        raw = layer.convolve(embedded[1], plan.sources[1], plan.void[1])
+        nodes = raw.repeat_interleave(plan.counts[2].sum(0).long(), dim=0)
+    torch.testing.assert_close(layer.mean, nodes.mean(0), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(layer.variance, nodes.var(0, correction=0), atol=1e-5, rtol=1e-4)
+
+
+def test_members_do_not_influence_each_other() -> None:
+    ranker, plan = make_ranker(3), make_plan()
+    predicted, norms = ranker(plan)
+    predicted[:, 0].sum().backward(retain_graph=True)
+    norms[:, :, 0].sum().backward()
+    for parameter in ranker.parameters():
+        members_first = parameter.grad
+        assert members_first is not None
+        axis = list(members_first.shape).index(MEMBERS)
+        others = members_first.movedim(axis, 0)[1:]
+        assert bool((others == 0).all())
+
+
+def test_the_same_generator_seed_gives_the_same_ranker() -> None:
+    first, second = make_ranker(4).state_dict(), make_ranker(4).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_gather_takes_rows_by_an_index_of_any_shape() -> None:
+    x = torch.arange(24.0).reshape(4, 2, 3)
+    index = torch.tensor([[3, 0], [1, 1]])
+    assert torch.equal(gather(x, index), x[index])

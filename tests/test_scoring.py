@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from sdsearch.builder import Budget, build_designs
+from sdsearch.encoding import encode_all, plan_batch
+from sdsearch.errors import InputError
+from sdsearch.ranker import PlanTensors
+from sdsearch.scoring import hop_weights, option_norms, score_space, score_units
+from sdsearch.space import search_space
+from sdsearch.training import RankerConfig, fit_ranker
+from tests.planted import PlantedTruth, small_fit
+
+if TYPE_CHECKING:
+    from sdsearch.scores import Scores
+
+SPACE = search_space("tiny")
+BLOCKS = search_space("sd14-blocks", SPACE.backbone)
+
+
+@pytest.fixture(scope="module")
+def scores() -> Scores:
+    return score_units(small_fit(), SPACE, score_space(small_fit(), SPACE))
+
+
+@pytest.mark.parametrize("kind", ["gnn", "ridge"])
+def test_every_member_gets_the_prediction_of_the_dense_pass(kind: str) -> None:
+    fitted = small_fit(kind)
+    scored = score_space(fitted, SPACE)
+    assert scored.predicted.shape == (704_000,)
+    assert np.isfinite(scored.predicted).all()
+    numbers = np.random.default_rng(0).choice(len(SPACE), 64, replace=False)
+    dense = fitted.predict([SPACE.arch(int(i)) for i in numbers], SPACE)
+    np.testing.assert_allclose(scored.predicted[numbers], dense.mean(1), atol=1e-5)
+    np.testing.assert_allclose(scored.spread[numbers], dense.std(1), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gnn", "ridge", "forest"])
+def test_a_small_space_is_scored_exactly_and_its_marginals_are_means(kind: str) -> None:
+    fitted = small_fit(kind)
+    scored = score_space(fitted, BLOCKS)
+    numbers = np.random.default_rng(1).choice(len(BLOCKS), 64, replace=False)
+    dense = fitted.predict([BLOCKS.arch(int(i)) for i in numbers], BLOCKS)
+    np.testing.assert_allclose(scored.predicted[numbers], dense.mean(1), atol=1e-5)
+    cube = scored.predicted.reshape(BLOCKS.radices).astype(np.float64)
+    for axis, marginal in enumerate(scored.marginals):
+        others = tuple(i for i in range(4) if i != axis)
+        np.testing.assert_allclose(marginal.mean(1), cube.mean(axis=others), atol=1e-5)
+
+
+def test_option_norms_are_the_mean_graph_norms_over_all_backgrounds() -> None:
+    fitted, axis, option = small_fit(), 3, 5
+    digits = BLOCKS.digits(np.arange(len(BLOCKS)))
+    with_option = BLOCKS.indices(digits[digits[:, axis] == option])
+    archs = [BLOCKS.arch(int(i)) for i in with_option]
+    plan = plan_batch(encode_all(archs, BLOCKS.backbone, fitted.layout), fitted.config.hops)
+    with torch.no_grad():
+        norms = fitted.ranker(PlanTensors.of(plan))[1]  # (hops + 1, graphs, members)
+    found = option_norms(fitted, BLOCKS)[axis][:, option]
+    np.testing.assert_allclose(found, norms[1:].double().mean(1).numpy(), rtol=1e-4)
+
+
+def test_scores_cover_options_blocks_and_features(scores: Scores) -> None:
+    assert [len(unit.options) for unit in scores.units] == [40, 40, 40, 11]
+    assert sum(scores.hop_weights) == pytest.approx(1.0)
+    names = {block.name for block in scores.blocks}
+    assert {"down.0.attn.0", "down.1.res.1", "up.3.res.1", "mid.attn.0", "up.0.res.2"} <= names
+    assert "down.0.res.0" not in names
+    assert {feature.category for feature in scores.features} >= {"joint", "level", "params_share"}
+    assert all(feature.score >= 0 for feature in scores.features)
+    assert len(scores.insights()) >= 5
+
+
+def test_effects_are_centred_and_scores_span_like_effects(scores: Scores) -> None:
+    for unit in scores.units:
+        effects = np.array([option.effect for option in unit.options])
+        values = np.array([option.score for option in unit.options])
+        assert abs(effects.mean()) < 1e-9
+        assert values.std() == pytest.approx(effects.std())
+
+
+def test_a_block_is_compared_with_the_option_that_keeps_most_without_it(scores: Scores) -> None:
+    together = {block.name: block.together_with for block in scores.blocks}
+    assert together["down.0.attn.0"] == ()
+    assert together["mid.attn.0"] == ("mid.res.1",)
+    assert together["down.1.res.1"] == ("up.2.res.1",)
+
+
+def test_baselines_have_effects_but_no_graph(scores: Scores) -> None:
+    fitted = small_fit("ridge")
+    found = score_units(fitted, BLOCKS, score_space(fitted, BLOCKS))
+    assert found.kind == "ridge"
+    assert found.features == ()
+    assert all(one.graph == 0.0 and one.score == one.effect for one in found.units[0].options)
+
+
+def test_scoring_is_deterministic(scores: Scores) -> None:
+    assert score_units(small_fit(), SPACE, score_space(small_fit(), SPACE)) == scores
+
+
+def test_a_space_of_another_backbone_is_refused() -> None:
+    with pytest.raises(InputError, match="backbone"):
+        score_space(small_fit(), search_space("sd14"))
+
+
+def test_hops_without_any_correlation_weigh_the_same() -> None:
+    weights = hop_weights(small_fit())
+    assert weights.shape == (4,)
+    assert weights.min() >= 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_planted_truth_is_recovered(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth, archs = PlantedTruth.draw(rng), SPACE.sample(68, rng)
+    fitted = fit_ranker(SPACE, archs, truth.labels(archs, rng), RankerConfig(kind="gnn"), rng)
+    scored = score_space(fitted, SPACE)
+    scores = score_units(fitted, SPACE, scored)
+    order = [
+        stats.spearmanr([o.graph for o in unit.options], truth.marginals(SPACE, axis, rng))
+        for axis, unit in enumerate(scores.units)
+    ]
+    within = [result.statistic for result in order]
+    assert min(within[:3]) >= 0.6, within
+    assert np.mean(within[:3]) >= 0.8, within
+    designs = build_designs(SPACE, ["autobuild"], Budget(), scores, scored, rng)
+    built = truth.fid([design.architecture for design in designs])
+    assert built.mean() < truth.fid(archs).min()
