@@ -41,7 +41,9 @@ class Level(BaseModel):
         return self
 
     def __str__(self) -> str:
-        bits = ("".join("x" if on else "." for on in side) for side in (self.down_attn, self.up_attn))
+        bits = (
+            "".join("x" if on else "." for on in side) for side in (self.down_attn, self.up_attn)
+        )
         return f"d{self.depth} attn {'/'.join(bits)}"
 
 
@@ -60,7 +62,9 @@ class Bottom(BaseModel):
     @model_validator(mode="after")
     def _no_attention_without_level_3(self) -> Self:
         if self.depth is None and self.mid == "attention":
-            raise ValueError("mid = 'attention' needs level 3, but depth is None; use 'resnet' or None")
+            raise ValueError(
+                "mid = 'attention' needs level 3, but depth is None; use 'resnet' or None"
+            )
         return self
 
     def __str__(self) -> str:
@@ -84,7 +88,14 @@ class Architecture(BaseModel):
     @cached_property
     def kept_slots(self) -> frozenset[str]:
         """Names of the kept slots of the unpruned net, such as `down.0.res.0` or `up.1.attn.2`."""
-        kept = {"conv_in", "conv_out", "down.0.sample", "down.1.sample", "up.1.sample", "up.2.sample"}
+        kept = {
+            "conv_in",
+            "conv_out",
+            "down.0.sample",
+            "down.1.sample",
+            "up.1.sample",
+            "up.2.sample",
+        }
         for number, level in enumerate(self.levels):
             halves = (
                 (f"down.{number}", ENCODER_SLOTS[level.depth], level.down_attn),
@@ -107,8 +118,8 @@ class Architecture(BaseModel):
     def ghost_slots(self) -> frozenset[str]:
         """Attention slots switched off beside one that is on in the same half of a level.
 
-        The stock class cannot omit them: their `norm`, `proj_in` and a zeroed `proj_out` stay, which
-        is an exact identity with a small cost.
+        The stock class cannot omit them: their `norm`, `proj_in` and a zeroed `proj_out` stay, an
+        exact identity with a small cost.
         """
         ghosts: set[str] = set()
         for number, level in enumerate(self.levels):
@@ -118,8 +129,12 @@ class Architecture(BaseModel):
             )
             for block, slots, bits in halves:
                 if any(bits):
-                    ghosts |= {f"{block}.attn.{s}" for s, on in zip(slots, bits, strict=True) if not on}
+                    ghosts |= {
+                        f"{block}.attn.{s}" for s, on in zip(slots, bits, strict=True) if not on
+                    }
         return frozenset(ghosts)
 
     def __str__(self) -> str:
-        return "; ".join([*(f"level {i} {level}" for i, level in enumerate(self.levels)), str(self.bottom)])
+        return "; ".join(
+            [*(f"level {i} {level}" for i, level in enumerate(self.levels)), str(self.bottom)]
+        )

@@ -23,6 +23,8 @@ _SUPPORTED: dict[str, tuple[Any, ...]] = {
     "transformer_layers_per_block": (1, [1, 1, 1, 1]),
     "reverse_transformer_layers_per_block": (None,),
     "num_attention_heads": (None,),
+    "mid_block_only_cross_attention": (None, False),
+    "encoder_hid_dim": (None,),
     "only_cross_attention": (False,),
     "dual_cross_attention": (False,),
     "class_embed_type": (None,),
@@ -72,11 +74,14 @@ class Backbone(BaseModel):
 
     @model_validator(mode="after")
     def _widths_divide(self) -> Self:
-        for level, (width, heads) in enumerate(zip(self.block_out_channels, self.heads, strict=True)):
+        for level, (width, heads) in enumerate(
+            zip(self.block_out_channels, self.heads, strict=True)
+        ):
             for name, divisor in (("norm_num_groups", self.norm_num_groups), ("heads", heads)):
                 if width % divisor:
                     raise ValueError(
-                        f"level {level}: width must be a multiple of {name}, but {width} % {divisor} != 0"
+                        f"level {level}: width must be a multiple of {name}, "
+                        f"but {width} % {divisor} != 0"
                     )
         return self
 
@@ -103,14 +108,17 @@ class Backbone(BaseModel):
             value = list(value) if isinstance(value, tuple) else value
             if value not in supported:
                 raise InputError(
-                    f"a teacher UNet must have {field} = {supported[0]!r}, but it is {value!r}: only "
-                    "unpruned four-level UNets of the Stable Diffusion v1 and v2 family are supported"
+                    f"a teacher UNet must have {field} = {supported[0]!r}, but it is {value!r}: "
+                    "only unpruned four-level UNets of the Stable Diffusion v1 and v2 family are "
+                    "supported"
                 )
         known = {name: config[name] for name in cls.model_fields if config.get(name) is not None}
         try:
             return cls.model_validate(known)
         except ValueError as error:
-            raise InputError(f"this UNet config is not an SD v1.4-family backbone: {error}") from error
+            raise InputError(
+                f"this UNet config is not an SD v1.4-family backbone: {error}"
+            ) from error
 
 
 SD14 = Backbone(block_out_channels=(320, 640, 1280, 1280))

@@ -42,7 +42,7 @@ class Macs:
 
 @dataclass(frozen=True, slots=True)
 class SlotCost:
-    """What one slot of one member costs; `resolution` is the side of its output in latent pixels."""
+    """What a slot of a member costs; `resolution` is the side of its output in latent pixels."""
 
     params: int
     macs: Macs
@@ -76,11 +76,16 @@ def slot_costs(
 def count_params(arch: Architecture, backbone: Backbone) -> int:
     """Parameters of the member's UNet, exactly those of the diffusers module."""
     time_params, _ = _time_embedding_cost(backbone)
-    return time_params + sum(cost.params for cost in slot_costs(arch, backbone, backbone.sample_size))
+    return time_params + sum(
+        cost.params for cost in slot_costs(arch, backbone, backbone.sample_size)
+    )
 
 
 def count_macs(
-    arch: Architecture, backbone: Backbone, latent_size: int | None = None, tokens: int = TEXT_TOKENS
+    arch: Architecture,
+    backbone: Backbone,
+    latent_size: int | None = None,
+    tokens: int = TEXT_TOKENS,
 ) -> Macs:
     """MACs of one UNet call at batch 1 on a square latent (default: the backbone's sample size)."""
     _, total = _time_embedding_cost(backbone)
@@ -99,9 +104,13 @@ def space_costs(space: SearchSpace) -> tuple[NDArray[np.int64], NDArray[np.int64
             parts = [*base.levels, base.bottom]
             parts[unit_number] = option
             arch = base.model_validate({"levels": tuple(parts[:3]), "bottom": parts[3]})
-            rows.append((count_params(arch, space.backbone), count_macs(arch, space.backbone).total))
+            rows.append(
+                (count_params(arch, space.backbone), count_macs(arch, space.backbone).total)
+            )
         tables.append(np.array(rows, dtype=np.int64))
-    constant = np.array([count_params(base, space.backbone), count_macs(base, space.backbone).total])
+    constant = np.array(
+        [count_params(base, space.backbone), count_macs(base, space.backbone).total]
+    )
     digits = np.indices(space.radices).reshape(len(space.radices), -1)
     totals = sum(table[digit] for table, digit in zip(tables, digits, strict=True)) - 3 * constant
     return totals[:, 0], totals[:, 1]
@@ -132,7 +141,7 @@ def _conv_cost(entering: int, leaving: int, kernel: int, pixels: int) -> tuple[i
 
 
 def _res_cost(entering: int, leaving: int, time_dim: int, pixels: int) -> tuple[int, Macs]:
-    """`ResnetBlock2D`: two 3x3 convolutions, the time projection, a 1x1 shortcut where widths differ."""
+    """`ResnetBlock2D`: two 3x3 convolutions, the time projection, a 1x1 shortcut if needed."""
     first, first_macs = _conv_cost(entering, leaving, 3, pixels)
     second, second_macs = _conv_cost(leaving, leaving, 3, pixels)
     time, time_macs = _conv_cost(time_dim, leaving, 1, 1)
@@ -148,7 +157,7 @@ def _attention_cost(width: int, context: int, pixels: int, tokens: int) -> tuple
     """`Transformer2DModel` of depth 1: self-attention, cross-attention, GEGLU feed-forward (x4)."""
     ghost_params, ghost_macs = _ghost_cost(width, pixels)
     square = width * width
-    # Self 4, cross query and output 2, feed-forward 8 + 4 squares; cross keys and values see the text.
+    # Self 4, cross query and output 2, feed-forward 8 + 4 squares; cross keys, values see the text.
     weights = 18 * square + 2 * context * width
     biases = 6 * width + 2 * width + 9 * width
     linear = 18 * square * pixels + 2 * context * width * tokens

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 from sdsearch.backbone import LEVELS
 from sdsearch.cost import slot_costs
+from sdsearch.slots import SLOTS, Slot
 
 if TYPE_CHECKING:
     from sdsearch.architecture import Architecture
     from sdsearch.backbone import Backbone
-
-from sdsearch.slots import SLOTS, Slot
 
 __all__ = ["EDGES", "SLOTS", "ArchGraph", "Edge", "Slot", "active_edges", "build_graph"]
 
@@ -26,7 +25,7 @@ State = Literal["kept", "removed"]
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A tensor that flows from one slot to another; `skip` ones are concatenated to the main input."""
+    """A tensor that flows from slot to slot; a `skip` is concatenated to the main input."""
 
     source: int
     target: int

@@ -29,8 +29,12 @@ class Slot:
     unit: str | None
 
     def out_channels(self, backbone: Backbone) -> int:
-        """Channels of the slot's output in the unpruned net, the same in every member that keeps it."""
-        return backbone.out_channels if self.kind == "conv_out" else backbone.block_out_channels[self.level]
+        """Channels of the slot's output, the same in every member that keeps it."""
+        return (
+            backbone.out_channels
+            if self.kind == "conv_out"
+            else backbone.block_out_channels[self.level]
+        )
 
     def in_channels(self, backbone: Backbone) -> int:
         """Channels that enter the slot, a concatenated skip included."""
@@ -40,19 +44,25 @@ class Slot:
         if self.kind != "res" or self.half == "mid":
             return widths[self.level]
         if self.half == "enc":
-            return widths[self.level - 1] if self.layer == 0 and self.level > 0 else widths[self.level]
+            return (
+                widths[self.level - 1] if self.layer == 0 and self.level > 0 else widths[self.level]
+            )
         main = widths[min(self.level + 1, 3)] if self.layer == 0 else widths[self.level]
         skip = widths[max(self.level - 1, 0)] if self.layer == 2 else widths[self.level]
         return main + skip
 
 
-def _half_level(block: str, half: Half, level: int, layers: int, *, attention: bool, sample: bool) -> list[Slot]:
+def _half_level(
+    block: str, half: Half, level: int, layers: int, *, attention: bool, sample: bool
+) -> list[Slot]:
     unit = f"level{level}" if level < 3 else "bottom"
     slots: list[Slot] = []
     for layer in range(layers):
         slots.append(Slot(f"{block}.res.{layer}", "res", half, level, len(slots), layer, unit))
         if attention:
-            slots.append(Slot(f"{block}.attn.{layer}", "attn", half, level, len(slots), layer, unit))
+            slots.append(
+                Slot(f"{block}.attn.{layer}", "attn", half, level, len(slots), layer, unit)
+            )
     if sample:
         # Without level 3 there is no down.2.sample: the bottom decides about it.
         fate = "bottom" if block in ("down.2", "up.0") else None
@@ -64,7 +74,9 @@ def _unpruned_slots() -> tuple[Slot, ...]:
     slots = [Slot("conv_in", "conv_in", "in", 0, 0, 0, None)]
     for level in range(4):
         attention = level < 3
-        slots += _half_level(f"down.{level}", "enc", level, 2, attention=attention, sample=level < 3)
+        slots += _half_level(
+            f"down.{level}", "enc", level, 2, attention=attention, sample=level < 3
+        )
     slots += [
         Slot("mid.res.0", "res", "mid", 3, 0, 0, "bottom"),
         Slot("mid.attn.0", "attn", "mid", 3, 1, 0, "bottom"),

@@ -23,7 +23,7 @@ SPACES = ("sd14", "sd14-blocks", "tiny")
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One independent choice: both halves of a level, or the bottom (level 3 with the mid block)."""
+    """One independent choice: both halves of a level, or the bottom (level 3 and the mid block)."""
 
     name: str
     options: tuple[Level, ...] | tuple[Bottom, ...]
@@ -50,15 +50,17 @@ class SearchSpace:
 
     @cached_property
     def _option_numbers(self) -> tuple[dict[Level | Bottom, int], ...]:
-        return tuple({option: i for i, option in enumerate(unit.options)} for unit in self.units)
+        return tuple(_numbers(unit.options) for unit in self.units)
 
     def option_indices(self, arch: Architecture) -> tuple[int, ...]:
         """The four digits of a member; raises `InputError` with the reason where it is none."""
         reason = self.why_not(arch)
         if reason is not None:
             raise InputError(f"not a member of {self.name}: {reason}")
-        chosen = (*arch.levels, arch.bottom)
-        return tuple(numbers[option] for numbers, option in zip(self._option_numbers, chosen, strict=True))
+        chosen: tuple[Level | Bottom, ...] = (*arch.levels, arch.bottom)
+        return tuple(
+            numbers[option] for numbers, option in zip(self._option_numbers, chosen, strict=True)
+        )
 
     def index(self, arch: Architecture) -> int:
         """The number of a member, in [0, len(space))."""
@@ -69,7 +71,8 @@ class SearchSpace:
         if not 0 <= index < len(self):
             raise InputError(f"0 <= index < {len(self)} must hold in {self.name}, but got {index}")
         level0, level1, level2, bottom = (
-            unit.options[digit] for unit, digit in zip(self.units, self.digits(np.array([index]))[0], strict=True)
+            unit.options[digit]
+            for unit, digit in zip(self.units, self.digits(np.array([index]))[0], strict=True)
         )
         return Architecture.model_validate({"levels": (level0, level1, level2), "bottom": bottom})
 
@@ -79,36 +82,45 @@ class SearchSpace:
 
     def indices(self, digits: NDArray[np.int64]) -> NDArray[np.int64]:
         """(n, 4) option numbers -> (n,) member numbers, the inverse of `digits`."""
-        return np.ravel_multi_index(tuple(digits.T), self.radices).astype(np.int64)
+        return np.asarray(np.ravel_multi_index(tuple(digits.T), self.radices), np.int64)
 
     def why_not(self, arch: Architecture) -> str | None:
         """Why `arch` is no member, in words, or None if it is one."""
         widths = self.backbone.block_out_channels
-        if arch.bottom.depth == 0 and widths[2] != widths[3]:
-            return f"bottom depth 0 needs equal widths at levels 2 and 3, but they are {widths[2]} and {widths[3]}"
-        for unit, numbers, option in zip(
-            self.units, self._option_numbers, (*arch.levels, arch.bottom), strict=True
-        ):
+        if not arch.bottom.depth and widths[2] != widths[3]:
+            bottom = "depth 0" if arch.bottom.depth == 0 else "without level 3"
+            return (
+                f"a bottom {bottom} needs equal widths at levels 2 and 3, "
+                f"but they are {widths[2]} and {widths[3]}"
+            )
+        chosen: tuple[Level | Bottom, ...] = (*arch.levels, arch.bottom)
+        for unit, numbers, option in zip(self.units, self._option_numbers, chosen, strict=True):
             if option not in numbers:
                 return f"{unit.name} has no option ({option}) among its {len(numbers)}"
         return None
 
     def sample(self, n: int, rng: np.random.Generator) -> list[Architecture]:
         """`n` distinct members, uniform; raises `InputError` if the space has fewer."""
-        self._check_count(n)
+        self._check_count(n, len(self))
         return [self.arch(int(i)) for i in rng.choice(len(self), size=n, replace=False)]
 
     def sample_stratified(self, n: int, rng: np.random.Generator) -> list[Architecture]:
-        """`n` distinct members in which every option of a unit appears floor or ceil(n / options) times."""
-        self._check_count(n)
+        """`n` distinct members: every option of a unit appears floor or ceil(n / options) times.
+
+        Raises:
+            InputError: `n` is over a quarter of the space, where distinct rows are hard to find.
+        """
+        self._check_count(n, len(self) // 4)
+        digits = np.stack([_balanced(n, radix, rng) for radix in self.radices], axis=1)
         while True:
-            columns = [
-                rng.permutation(np.concatenate([rng.permutation(radix) for _ in range(-(-n // radix))])[:n])
-                for radix in self.radices
-            ]
-            chosen = self.indices(np.stack(columns, axis=1))
-            if len(np.unique(chosen)) == n:
-                return [self.arch(int(i)) for i in chosen]
+            chosen, first = np.unique(self.indices(digits), return_index=True)
+            if len(chosen) == n:
+                return [self.arch(int(i)) for i in self.indices(digits)]
+            # Shuffle one unit among the repeated rows and as many others: the balance stays.
+            repeated = np.setdiff1d(np.arange(n), first)
+            mixed = np.union1d(repeated, rng.integers(n, size=len(repeated)))
+            unit = rng.integers(len(self.units))
+            digits[mixed, unit] = rng.permutation(digits[mixed, unit])
 
     def neighbours(self, arch: Architecture) -> list[Architecture]:
         """All members that differ from `arch` in the option of exactly one unit."""
@@ -123,41 +135,62 @@ class SearchSpace:
 
     @cached_property
     def members(self) -> dict[str, Architecture]:
-        """The named members: the teacher and BK-SDM Base, Small and Tiny."""
-        full, half = _level(2), _level(1)
-        return {
-            "teacher": Architecture(levels=(full, full, full), bottom=Bottom(depth=2, mid="attention")),
-            "bk-base": Architecture(levels=(half, half, half), bottom=Bottom(depth=1, mid="attention")),
-            "bk-small": Architecture(levels=(half, half, half), bottom=Bottom(depth=1, mid=None)),
-            "bk-tiny": Architecture(levels=(half, half, half), bottom=Bottom(depth=None, mid=None)),
+        """The named members: the teacher and BK-SDM Base, Small and (widths allowing) Tiny."""
+        bottoms = {
+            "teacher": (2, Bottom(depth=2, mid="attention")),
+            "bk-base": (1, Bottom(depth=1, mid="attention")),
+            "bk-small": (1, Bottom(depth=1, mid=None)),
+            "bk-tiny": (1, Bottom(depth=None, mid=None)),
         }
+        named = {
+            name: Architecture(levels=(_level(depth),) * 3, bottom=bottom)
+            for name, (depth, bottom) in bottoms.items()
+        }
+        return {name: arch for name, arch in named.items() if self.why_not(arch) is None}
 
-    def _check_count(self, n: int) -> None:
-        if not 0 <= n <= len(self):
-            raise InputError(f"0 <= n <= {len(self)} distinct members can be drawn from {self.name}, but n = {n}")
+    def _check_count(self, n: int, most: int) -> None:
+        if not 0 <= n <= most:
+            raise InputError(
+                f"0 <= n <= {most} members can be drawn this way from {self.name}, but n = {n}"
+            )
 
 
 def search_space(name: str, backbone: Backbone | None = None) -> SearchSpace:
-    """The space called `name`, on its own backbone or a given one; unknown names raise `InputError`."""
+    """The space called `name`, on its own or a given backbone; unknown names raise `InputError`."""
     if name not in SPACES:
-        raise InputError(f"space must be one of {', '.join(SPACES)}, but got {name!r}; did you mean {nearest(name, SPACES)!r}?")
+        raise InputError(
+            f"space must be one of {', '.join(SPACES)}, but got {name!r}; "
+            f"did you mean {nearest(name, SPACES)!r}?"
+        )
     if backbone is None:
         backbone = TINY if name == "tiny" else SD14
     levels = _level_options(free_bits=name != "sd14-blocks")
     bottoms = _bottom_options(backbone)
     level0, level1, level2, bottom = UNIT_NAMES
     return SearchSpace(
-        name, backbone, (Unit(level0, levels), Unit(level1, levels), Unit(level2, levels), Unit(bottom, bottoms))
+        name,
+        backbone,
+        (Unit(level0, levels), Unit(level1, levels), Unit(level2, levels), Unit(bottom, bottoms)),
     )
 
 
+def _numbers(options: tuple[Level | Bottom, ...]) -> dict[Level | Bottom, int]:
+    return {option: number for number, option in enumerate(options)}
+
+
 def _level(depth: int) -> Level:
-    return Level.model_validate({"depth": depth, "down_attn": (True,) * depth, "up_attn": (True,) * (depth + 1)})
+    return Level.model_validate(
+        {"depth": depth, "down_attn": (True,) * depth, "up_attn": (True,) * (depth + 1)}
+    )
 
 
 def _level_options(*, free_bits: bool) -> tuple[Level, ...]:
     def sides(length: int) -> list[tuple[bool, ...]]:
-        return [bits for bits in product((False, True), repeat=length) if free_bits or len(set(bits)) == 1]
+        return [
+            bits
+            for bits in product((False, True), repeat=length)
+            if free_bits or len(set(bits)) == 1
+        ]
 
     return tuple(
         Level.model_validate({"depth": depth, "down_attn": down, "up_attn": up})
@@ -167,8 +200,20 @@ def _level_options(*, free_bits: bool) -> tuple[Level, ...]:
     )
 
 
+def _balanced(n: int, radix: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """(n,) option numbers below `radix`, each as often as any other, in random order."""
+    rounds = [rng.permutation(radix) for _ in range(-(-n // radix))]
+    return rng.permutation(np.concatenate([np.empty(0, np.int64), *rounds])[:n])
+
+
 def _bottom_options(backbone: Backbone) -> tuple[Bottom, ...]:
-    equal = backbone.block_out_channels[2] == backbone.block_out_channels[3]
-    pairs = [(None, mid) for mid in (None, "resnet")]
-    pairs += [(depth, mid) for depth in (0, 1, 2) if depth or equal for mid in (None, "resnet", "attention")]
+    mids = (None, "resnet", "attention")
+    pairs = [
+        (depth, mid)
+        for depth in (None, 0, 1, 2)
+        for mid in mids
+        if depth is not None or mid != "attention"
+    ]
+    if backbone.block_out_channels[2] != backbone.block_out_channels[3]:
+        pairs = [(depth, mid) for depth, mid in pairs if depth]
     return tuple(Bottom.model_validate({"depth": depth, "mid": mid}) for depth, mid in pairs)

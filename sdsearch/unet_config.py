@@ -28,9 +28,11 @@ def unet_config(arch: Architecture, backbone: Backbone) -> dict[str, Any]:
         "block_out_channels": list(backbone.block_out_channels[:stages]),
         "down_block_types": [_block_type("Down", level.down_attn) for level in arch.levels],
         "up_block_types": [_block_type("Up", level.up_attn) for level in reversed(arch.levels)],
-        "mid_block_type": {"attention": "UNetMidBlock2DCrossAttn", "resnet": "UNetMidBlock2D", None: None}[
-            arch.bottom.mid
-        ],
+        "mid_block_type": {
+            "attention": "UNetMidBlock2DCrossAttn",
+            "resnet": "UNetMidBlock2D",
+            None: None,
+        }[arch.bottom.mid],
         "layers_per_block": [level.depth for level in arch.levels],
         "attention_head_dim": list(heads[:stages]) if isinstance(heads, tuple) else heads,
         "cross_attention_dim": backbone.cross_attention_dim,
@@ -64,7 +66,9 @@ def student_path(slot: str, arch: Architecture) -> str:
         raise InputError(f"slot {slot!r} has no module in architecture {arch.key}: it was removed")
     if slot in ("conv_in", "conv_out"):
         return slot
-    block, *number, kind, layer = slot.split(".") if not slot.endswith("sample") else (*slot.split("."), "0")
+    block, *number, kind, layer = (
+        slot.split(".") if not slot.endswith("sample") else (*slot.split("."), "0")
+    )
     if block == "mid":
         return f"mid_block.{'resnets' if kind == 'res' else 'attentions'}.{layer}"
     stage = int(number[0])

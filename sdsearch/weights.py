@@ -13,7 +13,7 @@ from sdsearch.unet_config import student_path, unet_config
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from diffusers import UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from torch import Tensor
 
     from sdsearch.architecture import Architecture
@@ -35,9 +35,9 @@ class Source:
 
 
 def make_unet(arch: Architecture, backbone: Backbone) -> UNet2DConditionModel:
-    """Build a member's UNet with uninitialised weights, in evaluation mode; load all of them next."""
+    """Build a member's UNet in evaluation mode; its weights are uninitialised, so load them all."""
     import torch
-    from diffusers import UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     with torch.device("meta"):
         unet: UNet2DConditionModel = UNet2DConditionModel.from_config(unet_config(arch, backbone))
@@ -52,7 +52,7 @@ def provenance(
     `teacher_in_channels` is the teacher's `conv_in` width where it differs from the backbone's.
     """
     import torch
-    from diffusers import UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     teacher = search_space("sd14", backbone).members["teacher"]
     paths = {
@@ -83,8 +83,8 @@ def inherit(
 ) -> UNet2DConditionModel:
     """A freshly built student with the teacher's weights, in float32 and evaluation mode.
 
-    The unpruned member equals the teacher bit for bit. A 4-channel teacher gives a 9-channel student
-    whose five new input channels (mask 1, masked-image latents 4) are zero.
+    The unpruned member equals the teacher bit for bit. A 4-channel teacher gives a 9-channel
+    student whose five new input channels (mask 1, masked-image latents 4) are zero.
 
     Raises:
         InputError: the teacher lacks a tensor or has it in another shape.
@@ -101,15 +101,18 @@ def inherit(
             state[name] = torch.zeros(expected.shape)
             continue
         if source.tensor not in teacher_state:
-            raise InputError(f"the teacher has no tensor {source.tensor!r}, which {name!r} inherits")
+            raise InputError(
+                f"the teacher has no tensor {source.tensor!r}, which {name!r} inherits"
+            )
         tensor = teacher_state[source.tensor].to(torch.float32)
         if source.zero_channels:
             zeros = tensor.new_zeros(tensor.shape[0], source.zero_channels, *tensor.shape[2:])
             tensor = torch.cat([tensor, zeros], dim=1)
         if tensor.shape != expected.shape:
             raise InputError(
-                f"{name!r} must have shape {tuple(expected.shape)}, but the teacher's {source.tensor!r} "
-                f"has {tuple(tensor.shape)}; does the backbone describe this teacher?"
+                f"{name!r} must have shape {tuple(expected.shape)}, but the teacher's "
+                f"{source.tensor!r} has {tuple(tensor.shape)}; does the backbone describe this "
+                "teacher?"
             )
         state[name] = tensor
     unet.load_state_dict(state, strict=True)

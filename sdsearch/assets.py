@@ -1,0 +1,25 @@
+"""Where the embedded tiny pipeline and its label table lie: in the wheel, else in the checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sdsearch.errors import InputError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def asset_path(name: str) -> Path:
+    """Return the path of the asset `name` ("tiny-sd", "tiny-labels.jsonl").
+
+    Looks into the installed package first and into the checkout's assets/ folder second.
+    Raises `InputError` when neither has it.
+    """
+    places = (_PACKAGE / "_assets" / name, _PACKAGE.parent / "assets" / name)
+    for place in places:
+        if place.exists():
+            return place
+    raise InputError(
+        f"the asset {name!r} must be at {places[0]} or {places[1]}, but is at neither; "
+        "reinstall sdsearch or work from a complete checkout"
+    )

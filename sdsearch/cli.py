@@ -1,0 +1,203 @@
+"""The command line: a thin shell over the stages of a study; everything heavy loads inside."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from sdsearch.study import Study
+
+_HELP = """Specialize a Stable Diffusion v1.4-family UNet for inpainting under a budget.
+
+\b
+Three complete commands:
+  sdsearch init study --share 0.60     a study of the tiny model, 60 % of its parameters
+  sdsearch run study                   the whole journey; killed anywhere, it resumes
+  sdsearch space --space sd14 --json   size and named members of a search space
+
+Exit codes: 0 done, 2 bad input, 1 failed work.
+"""
+
+app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+Folder = Annotated[Path, typer.Argument(metavar="STUDY", help="The study folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
+_STUDY = Path("study")
+
+
+def _load(folder: Path) -> Study:
+    from sdsearch.study import load_study
+
+    return load_study(folder)
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+@app.command()
+def init(
+    study: Folder = _STUDY,
+    share: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=1.0, help="Params budget as a share of the teacher's."),
+    ] = None,
+) -> None:
+    """Make a study folder with a commented study.toml; an existing one is kept."""
+    from sdsearch.study import init_study
+
+    existed = (study / "study.toml").exists()
+    init_study(study, share)
+    print(f"{'kept' if existed else 'wrote'} {study / 'study.toml'}; next: sdsearch run {study}")
+
+
+@app.command()
+def space(
+    study: Folder = _STUDY,
+    name: Annotated[
+        str | None, typer.Option("--space", help="sd14, sd14-blocks or tiny, without a study.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a search space: its size, its units and its named members."""
+    from sdsearch.journey import describe_space
+    from sdsearch.space import search_space
+
+    found = describe_space(search_space(name) if name else _load(study).space)
+    if as_json:
+        _print_json(found)
+        return
+    print(f"{found['name']}: {found['size']:,} architectures")
+    for unit in found["units"]:
+        print(f"  {unit['name']}: {unit['options']} options")
+    for member, facts in found["members"].items():
+        giga = facts["macs"] / 1e9
+        print(f"  {member}: {facts['params']:,} parameters, {giga:.3f} G MACs a call")
+
+
+@app.command()
+def sample(study: Folder = _STUDY) -> None:
+    """Pick the architectures to measure: the named members and N by the study's strategy."""
+    from sdsearch.journey import sample as run_stage
+
+    rows = run_stage(_load(study))
+    print(f"{len(rows)} architectures in {study / 'architectures.jsonl'}")
+
+
+@app.command()
+def label(
+    study: Folder = _STUDY,
+    table: Annotated[
+        str | None,
+        typer.Option("--import", help='Only import a label table: "tiny" or a JSONL file.'),
+    ] = None,
+) -> None:
+    """Measure every sampled and built architecture that has no label yet."""
+    from sdsearch.journey import import_table, measure
+
+    loaded = _load(study)
+    if table is None:
+        measure(loaded)
+        return
+    report = import_table(loaded, None if table == "tiny" else Path(table))
+    print(
+        f"imported {report.imported} labels, {report.skipped_existing} were there already, "
+        f"{report.other_protocol} refused (other protocol); from {report.origin}"
+    )
+
+
+@app.command()
+def fit(study: Folder = _STUDY, as_json: Json = False) -> None:
+    """Fit the predictor on the labels and compare it with baselines on the same folds."""
+    from sdsearch.search import fit as run_stage
+
+    report = run_stage(_load(study))
+    if as_json:
+        _print_json(report.model_dump(mode="json"))
+        return
+    for name, quality in report.predictors.items():
+        print(f"  {name}: SRCC {quality.srcc:.3f} [{quality.low:.2f}, {quality.high:.2f}]")
+    print(f"used: {report.kind}: {report.reason}")
+
+
+@app.command()
+def score(study: Folder = _STUDY) -> None:
+    """Score features, blocks and options, and predict every member of the space."""
+    from sdsearch.search import score as run_stage
+
+    for line in run_stage(_load(study)).insights():
+        print(f"  {line}")
+
+
+@app.command()
+def build(study: Folder = _STUDY, as_json: Json = False) -> None:
+    """Build the best designs by each method under the budget."""
+    from sdsearch.search import build as run_stage
+
+    designs = run_stage(_load(study))
+    if as_json:
+        _print_json([design.model_dump(mode="json") for design in designs])
+        return
+    for design in designs:
+        print(f"  {design.name}: {design.arch_key}, {design.params:,} parameters")
+
+
+@app.command()
+def compare(study: Folder = _STUDY) -> None:
+    """Inpaint the same scenes with the teacher and the best designs, side by side."""
+    from sdsearch.journey import compare as run_stage
+
+    print(run_stage(_load(study)))
+
+
+@app.command()
+def export(
+    study: Folder = _STUDY,
+    names: Annotated[
+        list[str] | None, typer.Option("--design", help="A design's name; repeat for several.")
+    ] = None,
+) -> None:
+    """Export designs (by default those of autobuild) as stock diffusers pipelines."""
+    from sdsearch.journey import export as run_stage
+
+    for folder in run_stage(_load(study), names):
+        print(folder)
+
+
+@app.command()
+def report(study: Folder = _STUDY) -> None:
+    """Print the outcome table and write report.html, one offline file."""
+    from sdsearch.journey import report as run_stage
+
+    print(run_stage(_load(study)))
+
+
+@app.command()
+def run(study: Folder = _STUDY) -> None:
+    """Do the whole journey; what is done and current is skipped, so that it resumes anywhere."""
+    from sdsearch.journey import run as run_journey
+
+    run_journey(_load(study))
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one message and exit code 2, never a traceback."""
+    from sdsearch.errors import InputError, WorkError
+
+    try:
+        app()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (WorkError, OSError) as error:
+        print(f"failed: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

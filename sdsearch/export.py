@@ -1,0 +1,226 @@
+"""Export: a design and its recovered weights become a stock diffusers inpainting pipeline."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdsearch.content import content_key, file_sha256
+from sdsearch.cost import count_macs, count_params
+from sdsearch.errors import InputError, WorkError
+from sdsearch.files import write_atomic
+from sdsearch.labels import Label, Measurement, label_path, read_labels
+from sdsearch.slots import SLOTS
+from sdsearch.stages import versions
+from sdsearch.study import resolve_teacher
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionInpaintPipeline, UNet2DConditionModel
+
+    from sdsearch.builder import Design
+    from sdsearch.study import Study
+
+_SD_LICENCE = "creativeml-openrail-m"
+
+
+def export_pipeline(design: Design, study: Study) -> Path:
+    """Write STUDY/pipelines/<design name>: loads with `from_pretrained`, needs no sdsearch.
+
+    Holds the teacher's other components and the recovered student in fp32 safetensors, a model
+    card, design.json and provenance.json. The folder is written beside, read back and compared,
+    and only then given its name; one that is complete and current is kept as it is.
+
+    Raises `InputError` for a teacher that cannot be read and `WorkError` for a failed check.
+    """
+    final = study.pipelines_dir / design.name
+    inputs = _inputs(design, study)
+    if _recorded_inputs(final) == inputs:
+        return final
+    weights = recovered_weights(design.arch_key, study)
+    _remove_leftovers(final)
+    folder = final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        pipeline = _assemble(design, study, weights)
+        pipeline.save_pretrained(folder, safe_serialization=True)
+        _check(folder, pipeline.unet)
+        _write_papers(folder, design, study, {"inputs": inputs, "weights": file_sha256(weights)})
+        _give_name(folder, final)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return final
+
+
+def recovered_weights(arch_key: str, study: Study) -> Path:
+    """Return the recovered weights of an architecture, recovering it now where they are missing."""
+    weights = study.recovered_path(arch_key)
+    if not weights.is_file():
+        command = [sys.executable, "-m", "sdsearch_eval", "recover", str(study.root)]
+        done = subprocess.run([*command, "--arch", arch_key], check=False)
+        if done.returncode or not weights.is_file():
+            raise WorkError(f"{' '.join(command[1:])} --arch {arch_key} made no {weights}")
+    return weights
+
+
+def _inputs(design: Design, study: Study) -> str:
+    """Return the key of everything that decides the contents of the exported folder."""
+    path = label_path(study, design.arch_key, study.config.protocol.key, study.config.seed)
+    return content_key(
+        {
+            "design": design.model_dump(mode="json"),
+            "protocol": study.config.protocol.key,
+            "seed": study.config.seed,
+            "teacher": study.config.teacher.pipeline,
+            "label": path.read_text(encoding="utf-8") if path.is_file() else None,
+        }
+    )
+
+
+def _recorded_inputs(folder: Path) -> str | None:
+    try:
+        found = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    recorded = found.get("inputs")
+    return recorded if isinstance(recorded, str) else None
+
+
+def _teacher_folder(pipeline: str) -> Path:
+    teacher = resolve_teacher(pipeline)
+    if isinstance(teacher, Path):
+        return teacher
+    from diffusers import DiffusionPipeline
+
+    try:
+        return Path(DiffusionPipeline.download(teacher))
+    except (OSError, ValueError) as error:
+        raise InputError(f"the teacher {teacher!r} cannot be fetched: {error}") from None
+
+
+def _assemble(design: Design, study: Study, weights: Path) -> StableDiffusionInpaintPipeline:
+    import torch
+    from diffusers import StableDiffusionInpaintPipeline
+    from safetensors.torch import load_file
+
+    from sdsearch.weights import make_unet
+
+    student = make_unet(design.architecture, study.space.backbone)
+    student.load_state_dict(load_file(weights), strict=True)
+    student = student.to(torch.float32).eval()
+    teacher = _teacher_folder(study.config.teacher.pipeline)
+    try:
+        pipeline: StableDiffusionInpaintPipeline = StableDiffusionInpaintPipeline.from_pretrained(
+            teacher, unet=student, torch_dtype=torch.float32, local_files_only=True
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"the teacher {teacher} cannot be loaded: {error}") from None
+    return pipeline
+
+
+def _check(folder: Path, student: UNet2DConditionModel) -> None:
+    """Read the folder back and compare configuration and every tensor with what was meant."""
+    import torch
+    from diffusers import StableDiffusionInpaintPipeline
+
+    pipeline = StableDiffusionInpaintPipeline.from_pretrained(folder, local_files_only=True)
+    found, meant = pipeline.unet.state_dict(), student.state_dict()
+    if found.keys() != meant.keys():
+        raise WorkError(f"the export reads back with other tensors: {found.keys() ^ meant.keys()}")
+    changed = [name for name in meant if not torch.equal(found[name], meant[name])]
+    if changed:
+        raise WorkError(f"the export reads back with changed tensors: {changed[:3]}")
+    if _public(pipeline.unet.config) != _public(student.config):
+        raise WorkError("the export reads back with another UNet configuration")
+
+
+def _public(config: Any) -> dict[str, Any]:
+    """Drop what diffusers adds about itself and compare tuples as the lists that JSON has."""
+    kept = {name: value for name, value in dict(config).items() if not name.startswith("_")}
+    plain: dict[str, Any] = json.loads(json.dumps(kept))
+    return plain
+
+
+def _write_papers(folder: Path, design: Design, study: Study, made_from: dict[str, str]) -> None:
+    """Write design.json, provenance.json and the model card."""
+    protocol = study.config.protocol
+    key = (design.arch_key, protocol.key, study.config.seed)
+    labels = read_labels(study, protocol.key)
+    label = next((one for one in labels if (one.arch_key, one.protocol_key, one.seed) == key), None)
+    measured = label.model_dump(mode="json")["values"] if label else {}
+    said = {**design.model_dump(mode="json"), "measured": measured}
+    write_atomic(folder / "design.json", json.dumps(said, indent=2) + "\n")
+    provenance = {
+        "schema": 1,
+        "inputs": made_from["inputs"],
+        "weights_sha256": made_from["weights"],
+        "teacher": study.config.teacher.pipeline,
+        "protocol": {"key": protocol.key, **protocol.model_dump(mode="json")},
+        "seed": study.config.seed,
+        "label": label.provenance if label else {},
+        "versions": versions(),
+    }
+    write_atomic(folder / "README.md", model_card(design, study, label))
+    write_atomic(folder / "provenance.json", json.dumps(provenance, indent=2) + "\n")
+
+
+def model_card(design: Design, study: Study, label: Label | None) -> str:
+    """Return the card: what was removed, what was measured how, how to load, the licence."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    space, teacher = study.space, study.config.teacher.pipeline
+    backbone, whole = space.backbone, space.members["teacher"]
+    size = backbone.sample_size
+    # Not HTML: what is foreign here (folder names) is only ever shown inside code spans.
+    loader = PackageLoader("sdsearch")
+    environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True)
+    measured = label.values if label else {}
+    return environment.get_template("card.md.jinja").render(
+        design=design,
+        tiny=teacher == "tiny",
+        teacher="the embedded tiny Stable Diffusion" if teacher == "tiny" else f"`{teacher}`",
+        licence=teacher_licence(teacher),
+        removed=[slot.name for slot in SLOTS if slot.name not in design.architecture.kept_slots],
+        params=count_params(design.architecture, backbone),
+        teacher_params=count_params(whole, backbone),
+        macs=count_macs(design.architecture, backbone, size).total,
+        teacher_macs=count_macs(whole, backbone, size).total,
+        size=size,
+        metrics={name: one for name, one in measured.items() if isinstance(one, Measurement)},
+        protocol=study.config.protocol,
+        seed=study.config.seed,
+    )
+
+
+def teacher_licence(pipeline: str) -> str:
+    """Return the licence that an export inherits: what the teacher's own card states, else SD's."""
+    if pipeline == "tiny":
+        return "mit"
+    card = Path(pipeline).expanduser() / "README.md"
+    if card.is_file():
+        text = card.read_text(encoding="utf-8", errors="replace")
+        stated = re.search(r"^license:\s*[\"']?([\w.+-]+)", text, re.MULTILINE)
+        if stated:
+            return stated[1]
+    return _SD_LICENCE
+
+
+def _remove_leftovers(final: Path) -> None:
+    """Remove what a killed export of the same name left behind."""
+    for leftover in final.parent.glob(f".{final.name}-*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _give_name(folder: Path, final: Path) -> None:
+    """Rename a complete folder; an outdated one is moved out of the way first."""
+    if final.exists():
+        old = final.with_name(f".{final.name}-old-{uuid.uuid4().hex[:8]}.tmp")
+        final.rename(old)
+        folder.rename(final)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        folder.rename(final)

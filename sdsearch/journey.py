@@ -1,0 +1,187 @@
+"""The stages of a study, in order; each reads and writes files, skips what is current, resumes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sdsearch.assets import asset_path
+from sdsearch.content import canonical_json
+from sdsearch.cost import count_macs, count_params
+from sdsearch.errors import InputError, WorkError, nearest
+from sdsearch.files import write_atomic
+from sdsearch.labels import import_labels, label_path, read_table
+from sdsearch.outcome import outcome, outcome_table, read_origins
+from sdsearch.search import best_measured, build, fit, read_designs, score
+from sdsearch.stages import is_current, record_done, say, working
+from sdsearch.study import resolve_teacher
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sdsearch.architecture import Architecture
+    from sdsearch.labels import ImportReport
+    from sdsearch.space import SearchSpace
+    from sdsearch.study import Study
+
+TINY_TABLE = "tiny-labels.jsonl"
+COMPARED_SCENES = 8
+
+
+def describe_space(space: SearchSpace) -> dict[str, Any]:
+    """Return size, units and named members with their exact costs, ready for JSON."""
+    backbone = space.backbone
+    members = {
+        name: {
+            "arch_key": arch.key,
+            "index": space.index(arch),
+            "params": count_params(arch, backbone),
+            "macs": count_macs(arch, backbone, backbone.sample_size).total,
+        }
+        for name, arch in space.members.items()
+    }
+    units = [{"name": unit.name, "options": len(unit.options)} for unit in space.units]
+    return {"size": len(space), "name": space.name, "units": units, "members": members}
+
+
+def sample(study: Study) -> list[dict[str, Any]]:
+    """Write architectures.jsonl: the named members and the study's sample, the same every time."""
+    space, wanted = study.space, study.config.space
+    rng = np.random.default_rng(wanted.seed)
+    draw = space.sample if wanted.strategy == "uniform" else space.sample_stratified
+    picked: list[tuple[str, Architecture]] = [
+        (f"member:{name}", arch) for name, arch in space.members.items()
+    ]
+    picked += [(wanted.strategy, arch) for arch in draw(wanted.labels, rng)]
+    rows = [
+        {"arch_key": arch.key, "architecture": arch.model_dump(mode="json"), "origin": origin}
+        for origin, arch in picked
+    ]
+    text = "".join(canonical_json(row) + "\n" for row in rows)
+    file = study.architectures_file
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        write_atomic(file, text)
+    return rows
+
+
+def import_table(study: Study, table: Path | None = None) -> ImportReport:
+    """Import a label table under the study's protocol; None means the tiny model's own table."""
+    if table is None:
+        if study.config.teacher.pipeline != "tiny":
+            raise InputError(
+                "the tiny label table was measured on the tiny teacher, but teacher.pipeline is "
+                f"{study.config.teacher.pipeline!r}; measure instead: sdsearch label {study.root}"
+            )
+        table = asset_path(TINY_TABLE)
+    return import_labels(study, table, study.config.protocol.key)
+
+
+def measure(study: Study) -> None:
+    """Label every sampled and built architecture that has no label yet, in the harness."""
+    resolve_teacher(study.config.teacher.pipeline)
+    protocol, seed = study.config.protocol.key, study.config.seed
+    built = [design.arch_key for design in read_designs(study)]
+    keys = dict.fromkeys([*read_origins(study), *built])
+    missing = [key for key in keys if not label_path(study, key, protocol, seed).is_file()]
+    say(f"labels: {len(keys) - len(missing)} of {len(keys)} are there, {len(missing)} to measure")
+    if missing:
+        _harness("label", study)
+
+
+def compare(study: Study) -> Path:
+    """Inpaint the same scenes with the teacher and the best measured design of each method."""
+    resolve_teacher(study.config.teacher.pipeline)
+    prefix = "tiny " if study.config.teacher.pipeline == "tiny" else ""
+    columns = {f"{prefix}teacher": study.space.members["teacher"].key}
+    for method in ("exhaustive", "autobuild"):
+        best = best_measured(study, method)
+        if best:
+            columns[prefix + best.name] = best.arch_key
+    inputs = {
+        "columns": columns,
+        "scenes": COMPARED_SCENES,
+        "protocol": study.config.protocol.key,
+        "seed": study.config.seed,
+        "teacher": study.config.teacher.pipeline,
+    }
+    picture = study.compare_dir / "grid.png"
+    if not is_current(study, "compare", inputs):
+        asked = [f"--column={name}={key}" for name, key in columns.items()]
+        _harness("compare", study, *asked, "--rows", str(COMPARED_SCENES))
+        record_done(study, "compare", inputs, [picture, study.compare_dir / "comparison.json"])
+    return picture
+
+
+def export(study: Study, names: Sequence[str] | None = None) -> list[Path]:
+    """Export the named designs, by default those of autobuild, as stock diffusers pipelines."""
+    from sdsearch.export import export_pipeline
+
+    resolve_teacher(study.config.teacher.pipeline)
+    designs = {design.name: design for design in read_designs(study)}
+    if not designs:
+        raise InputError(f"there are no designs to export; run: sdsearch build {study.root}")
+    for name in names or ():
+        if name not in designs:
+            hint = nearest(name, designs)
+            raise InputError(f"there is no design {name!r}; did you mean {hint!r}?")
+    own = [name for name, design in designs.items() if design.method == "autobuild"]
+    folders = []
+    for name in names or own or list(designs):
+        with working(f"exporting {name}"):
+            folders.append(export_pipeline(designs[name], study))
+    return folders
+
+
+def report(study: Study) -> Path:
+    """Print the outcome table and write report.html."""
+    from rich.console import Console
+
+    from sdsearch.report import write_report
+
+    result = outcome(study)
+    Console().print(outcome_table(result))
+    return write_report(study, result)
+
+
+def run(study: Study) -> Path:
+    """Do the whole journey and print the table, the report's path and the pipelines' paths."""
+    sample(study)
+    if study.config.teacher.pipeline == "tiny":
+        _import_own_table(study)
+    measure(study)
+    say(f"predictor: {fit(study).reason}")
+    score(study)
+    build(study)
+    measure(study)
+    compare(study)
+    folders = export(study)
+    page = report(study)
+    say(f"report: {page}")
+    for folder in folders:
+        say(f"pipeline: {folder}")
+    return page
+
+
+def _import_own_table(study: Study) -> None:
+    table, key = asset_path(TINY_TABLE), study.config.protocol.key
+    if not any(label.protocol_key == key for label in read_table(table)):
+        say(f"{TINY_TABLE} has no label of protocol {key}: all labels are measured here")
+        return
+    done = import_table(study)
+    say(
+        f"imported {done.imported} labels of protocol {key} ({done.skipped_existing} were there, "
+        f"{done.other_protocol} of another protocol refused) from {done.origin}"
+    )
+
+
+def _harness(command: str, study: Study, *arguments: str) -> None:
+    """Run `python -m sdsearch_eval COMMAND STUDY ...`; it has said why when it fails."""
+    line = [sys.executable, "-m", "sdsearch_eval", command, str(study.root), *arguments]
+    code = subprocess.run(line, check=False).returncode
+    if code:
+        kind = InputError if code == 2 else WorkError
+        raise kind(f"sdsearch_eval {command} ended with exit code {code}; its message is above")

@@ -1,0 +1,192 @@
+"""Labels: measured values of one architecture under one protocol and seed, one atomic file each."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sdsearch.architecture import Architecture
+from sdsearch.content import canonical_json
+from sdsearch.errors import InputError, nearest
+from sdsearch.files import write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from sdsearch.study import Study
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Measurement(BaseModel):
+    """A measured value with its standard error over n samples, where they exist."""
+
+    model_config = _FROZEN
+
+    value: float
+    se: float | None = None
+    n: int | None = None
+
+
+class Latency(BaseModel):
+    """Milliseconds per call: median and interquartile range, and where they were taken."""
+
+    model_config = _FROZEN
+
+    median: float
+    iqr: float
+    device: str
+    n: int | None = None
+    dtype: str | None = None
+    batch: int | None = None
+    resolution: int | None = None
+    threads: int | None = None
+
+
+class Label(BaseModel):
+    """What was measured for (architecture, protocol, seed), or why it could not be measured."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, serialize_by_alias=True
+    )
+
+    # `schema` is a method name of BaseModel, so that only the file uses it.
+    schema_version: Literal[1] = Field(1, alias="schema")
+    arch_key: str
+    protocol_key: str
+    seed: int = Field(0, ge=0)
+    status: Literal["ok", "failed"] = "ok"
+    reason: str | None = None
+    architecture: Architecture
+    values: dict[str, Measurement | Latency | int | float] = {}
+    provenance: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.architecture.key != self.arch_key:
+            raise ValueError(f"arch_key {self.arch_key} is not {self.architecture.key}")
+        if self.status == "failed" and not self.reason:
+            raise ValueError("a failed label needs a reason")
+        return self
+
+    def scalar(self, name: str) -> float:
+        """Return a column as a number: its value, else its median, else the scalar itself."""
+        if name not in self.values:
+            hint = f"did you mean {nearest(name, self.values)!r}?" if self.values else "it has none"
+            raise InputError(f"label {self.arch_key} has no column {name!r}; {hint}")
+        value = self.values[name]
+        if isinstance(value, Measurement):
+            return value.value
+        return value.median if isinstance(value, Latency) else float(value)
+
+    def to_json(self) -> str:
+        """Return one line of canonical JSON."""
+        return canonical_json(self.model_dump(mode="json"))
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What became of the lines of a label table.
+
+    Attributes:
+        imported: labels written to the study.
+        skipped_existing: labels that the study already had.
+        other_protocol: labels refused since they were measured under another protocol.
+        origin: how and on what the table says it was measured.
+    """
+
+    imported: int
+    skipped_existing: int
+    other_protocol: int
+    origin: str
+
+
+def label_path(study: Study, arch_key: str, protocol_key: str, seed: int) -> Path:
+    """Return where the label of (architecture, protocol, seed) lies."""
+    return study.labels_dir / arch_key / f"{protocol_key}-s{seed}.json"
+
+
+def write_label(study: Study, label: Label) -> Path:
+    """Write a label atomically, replacing one of the same identity; return its path."""
+    path = label_path(study, label.arch_key, label.protocol_key, label.seed)
+    write_atomic(path, label.to_json() + "\n")
+    return path
+
+
+def read_labels(study: Study, protocol_key: str | None = None) -> list[Label]:
+    """Read all labels of a study, failed ones too, ordered by path; optionally of one protocol."""
+    pattern = f"{protocol_key}-s*.json" if protocol_key else "*.json"
+    files = sorted(study.labels_dir.glob(f"*/{pattern}"))
+    return [_parse(file.read_text(encoding="utf-8"), str(file)) for file in files]
+
+
+def read_table(table: Path) -> list[Label]:
+    """Read a label table: JSONL, one label a line."""
+    try:
+        text = table.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"a label table must be a readable JSONL file: {error}") from None
+    lines = enumerate(text.splitlines(), start=1)
+    return [_parse(line, f"{table}, line {number}") for number, line in lines if line.strip()]
+
+
+def write_table(table: Path, labels: Iterable[Label]) -> None:
+    """Write labels as JSONL, ordered by architecture, protocol and seed for small diffs."""
+    ordered = sorted(labels, key=lambda label: (label.arch_key, label.protocol_key, label.seed))
+    write_atomic(table, "".join(label.to_json() + "\n" for label in ordered))
+
+
+def import_labels(study: Study, table: Path, protocol_key: str) -> ImportReport:
+    """Copy the labels of `protocol_key` from a table into the study; existing ones are kept.
+
+    Raises `InputError` when the table holds no label of that protocol.
+    """
+    labels = read_table(table)
+    fitting = [label for label in labels if label.protocol_key == protocol_key]
+    if not fitting:
+        found = ", ".join(sorted({label.protocol_key for label in labels})) or "none"
+        raise InputError(
+            f"the table must hold labels of this study's protocol {protocol_key}, but {table} has "
+            f"{len(labels)} labels of: {found}; restore [protocol] in study.toml, or measure anew "
+            f"with: sdsearch label {study.root}"
+        )
+    new = [
+        label
+        for label in fitting
+        if not label_path(study, label.arch_key, label.protocol_key, label.seed).exists()
+    ]
+    for label in new:
+        write_label(study, label)
+    return ImportReport(
+        imported=len(new),
+        skipped_existing=len(fitting) - len(new),
+        other_protocol=len(labels) - len(fitting),
+        origin=_origin(table, fitting),
+    )
+
+
+def _origin(table: Path, labels: list[Label]) -> str:
+    """Say in words which file, teacher and software versions the labels come from."""
+    teachers = {str(label.provenance.get("teacher_sha256", "unknown"))[:12] for label in labels}
+    versions = {
+        ", ".join(f"{name} {number}" for name, number in sorted(found.items()))
+        for label in labels
+        if isinstance(found := label.provenance.get("versions"), dict)
+    }
+    stated = " | ".join(sorted(versions)) or "versions not stated"
+    return f"{table.name}: teacher {', '.join(sorted(teachers))}; {stated}"
+
+
+def _parse(text: str, where: str) -> Label:
+    try:
+        return Label.model_validate(json.loads(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "label"
+        raise InputError(f"{where} is no valid label: {place}: {first['msg']}") from None
+    except ValueError as error:
+        raise InputError(f"{where} must be JSON: {error}") from None

@@ -1,0 +1,244 @@
+"""Report: one offline HTML file with everything a study found; foreign text is always escaped."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any
+
+from sdsearch.charts import Point, Scatter, scatter
+from sdsearch.files import write_atomic
+from sdsearch.labels import Label, Latency, Measurement, read_labels
+from sdsearch.outcome import Outcome, notes, read_origins, with_error
+from sdsearch.scores import Scores
+from sdsearch.search import read_designs
+from sdsearch.slots import SLOTS
+from sdsearch.stages import versions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from sdsearch.study import Study
+
+_LEVELS = range(4)
+_TOP_OPTIONS = 3
+
+
+def write_report(study: Study, outcome: Outcome) -> Path:
+    """Render everything that the study has so far into report.html; return its path."""
+    write_atomic(study.report_file, render(study, outcome))
+    return study.report_file
+
+
+def render(study: Study, outcome: Outcome) -> str:
+    """Return the report as one HTML string that needs no network."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("sdsearch"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    labels = read_labels(study, study.config.protocol.key)
+    found = _read_origins(study)
+    drawn = _scatter(study, outcome, labels, found)
+    scores = _read_scores(study)
+    return environment.get_template("report.html.jinja").render(
+        outcome=outcome,
+        notes=notes(outcome),
+        with_error=with_error,
+        tiny=study.config.teacher.pipeline == "tiny",
+        target=study.config.ranker.target,
+        scatter=drawn,
+        series=list(dict.fromkeys(mark.series for mark in drawn.marks)) if drawn else [],
+        picture=_picture(study),
+        columns=_columns(study),
+        net=_net(scores) if scores else [],
+        options=_options(scores) if scores else [],
+        fit=_fit(study),
+        designs=_designs(study, outcome, labels),
+        labels=_label_rows(study, labels, found),
+        label_columns=_label_columns(labels),
+        facts=_facts(study, labels),
+    )
+
+
+def _read_origins(study: Study) -> dict[str, list[str]]:
+    """Return architecture key -> everything that brought it into the study."""
+    found = {key: [origin] for key, origin in read_origins(study).items()}
+    for design in read_designs(study):
+        found.setdefault(design.arch_key, []).append(design.name)
+    return found
+
+
+def _scatter(
+    study: Study, outcome: Outcome, labels: list[Label], found: Mapping[str, list[str]]
+) -> Scatter | None:
+    """Lay out quality against parameters; what a method built covers what was only sampled."""
+    points = []
+    methods = {design.arch_key: design.method for design in read_designs(study)}
+    for label in labels:
+        if label.status != "ok" or label.seed != study.config.seed:
+            continue
+        names = found.get(label.arch_key, ["other"])
+        sampled = "member" if names[0].startswith("member:") else "evaluated"
+        value, params = label.scalar(outcome.column), label.scalar("params") / 1e6
+        text = f"{', '.join(names)}: {outcome.column} {value:.2f}, {params:.2f} M parameters"
+        points.append(Point(params, value, methods.get(label.arch_key, sampled), text))
+    points.sort(key=lambda point: point.series != "evaluated")
+    limit = outcome.limits.get("params")
+    return scatter(points, None if limit is None else limit / 1e6)
+
+
+def _picture(study: Study) -> str | None:
+    file = study.compare_dir / "grid.png"
+    return base64.b64encode(file.read_bytes()).decode() if file.is_file() else None
+
+
+def _columns(study: Study) -> list[str]:
+    """Return the picture's column names, as its stage recorded them."""
+    record = _read_json(study.root / "stages" / "compare.json")
+    return ["original", "masked", *record.get("inputs", {}).get("columns", {})]
+
+
+def _read_scores(study: Study) -> Scores | None:
+    if not study.scores_file.is_file():
+        return None
+    return Scores.model_validate_json(study.scores_file.read_text(encoding="utf-8"))
+
+
+def _net(scores: Scores) -> list[dict[str, Any]]:
+    """Draw the unpruned net: a row per level, encoder left, mid block between, decoder right."""
+    worth = {block.name: -block.effect for block in scores.blocks}
+    spread = {block.name: block.spread for block in scores.blocks}
+    most = max(worth.values(), default=0.0)
+
+    def cell(title: str, halves: tuple[str, ...], level: int) -> dict[str, Any]:
+        blocks = []
+        for slot in SLOTS:
+            if slot.half in halves and slot.level == level:
+                value = worth.get(slot.name)
+                blocks.append(
+                    {
+                        "name": slot.name,
+                        "shade": 0.0 if not value or most <= 0 else 0.55 * max(value, 0.0) / most,
+                        "text": "fixed"
+                        if value is None
+                        else f"{value:+.3f} ± {spread[slot.name]:.3f}",
+                    }
+                )
+        return {"title": title, "blocks": blocks}
+
+    return [
+        {
+            "encoder": cell(f"level {level}, encoder", ("in", "enc"), level),
+            "centre": cell("mid block", ("mid",), level) if level == _LEVELS[-1] else None,
+            "decoder": cell(f"level {level}, decoder", ("dec", "out"), level),
+        }
+        for level in _LEVELS
+    ]
+
+
+def _options(scores: Scores) -> list[dict[str, Any]]:
+    return [
+        {"unit": unit.unit, "option": one.words, "score": one.score, "spread": one.spread}
+        for unit in scores.units
+        for one in scores.top_k(unit.unit, _TOP_OPTIONS)
+    ]
+
+
+def _fit(study: Study) -> list[dict[str, Any]]:
+    """Return the predictors, best first, with their out-of-fold rank correlation."""
+    report = _read_json(study.ranker_dir / "ranker.json").get("report", {})
+    rows = [
+        {
+            "name": name,
+            "used": name == report["kind"],
+            "srcc": quality["srcc"],
+            "interval": f"{quality['low']:.2f} to {quality['high']:.2f}",
+        }
+        for name, quality in report.get("predictors", {}).items()
+    ]
+    return sorted(rows, key=lambda row: -row["srcc"])
+
+
+def _designs(study: Study, outcome: Outcome, labels: list[Label]) -> list[dict[str, Any]]:
+    measured = {
+        label.arch_key: f"measured {outcome.column} {_cell(label, outcome.column)}"
+        if label.status == "ok"
+        else f"failed: {label.reason}"
+        for label in labels
+        if label.seed == study.config.seed
+    }
+    return [
+        {
+            "name": design.name,
+            "arch_key": design.arch_key,
+            "params": design.params,
+            "reasons": design.reasons,
+            "measured": measured.get(design.arch_key, "not measured yet"),
+        }
+        for design in read_designs(study)
+    ]
+
+
+def _label_columns(labels: list[Label]) -> list[str]:
+    return list(dict.fromkeys(name for label in labels for name in label.values))
+
+
+def _label_rows(
+    study: Study, labels: list[Label], found: Mapping[str, list[str]]
+) -> list[dict[str, Any]]:
+    columns = _label_columns(labels)
+    return [
+        {
+            "key": label.arch_key,
+            "anchor": label.seed == study.config.seed,
+            "seed": label.seed,
+            "origin": ", ".join(found.get(label.arch_key, ["other"])),
+            "reason": label.reason if label.status == "failed" else None,
+            "cells": [_cell(label, name) for name in columns],
+        }
+        for label in labels
+    ]
+
+
+def _cell(label: Label, name: str) -> str:
+    value = label.values.get(name)
+    if value is None:
+        return "-"
+    if isinstance(value, Measurement):
+        return f"{value.value:.4g}" if value.se is None else f"{value.value:.4g} ± {value.se:.2g}"
+    if isinstance(value, Latency):
+        return f"{value.median:.4g} (IQR {value.iqr:.2g}, {value.device})"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _facts(study: Study, labels: list[Label]) -> list[tuple[str, str]]:
+    """Return what the numbers depend on: teacher, protocol, software of study and labels."""
+    config = study.config
+    facts = [
+        ("teacher", config.teacher.pipeline),
+        ("space", f"{config.space.name}, {len(study.space):,} architectures"),
+        ("target", f"{config.ranker.target} (higher is better)"),
+        ("protocol key", config.protocol.key),
+        ("label seed", str(config.seed)),
+    ]
+    for name, value in config.protocol.model_dump(mode="json").items():
+        text = json.dumps(value) if isinstance(value, dict) else str(value)
+        facts.append((f"protocol: {name}", text))
+    facts += [(f"this report: {name}", number) for name, number in versions().items()]
+    stated = {json.dumps(label.provenance.get("versions", {}), sort_keys=True) for label in labels}
+    facts += [("labels measured with", text) for text in sorted(stated)]
+    teachers = {str(label.provenance.get("teacher_sha256", "not stated")) for label in labels}
+    return facts + [("labels' teacher sha256", text) for text in sorted(teachers)]
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """Return a JSON object, or an empty one where the stage has not been done."""
+    if not file.is_file():
+        return {}
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found

@@ -1,0 +1,157 @@
+"""Searching: fit the predictor, score the space, build designs; each skips what is current."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sdsearch.builder import Design, DesignFile, build_designs
+from sdsearch.files import write_atomic
+from sdsearch.labels import read_labels
+from sdsearch.outcome import read_origins
+from sdsearch.scores import Scores, SpaceScores
+from sdsearch.stages import is_current, outputs_of, record_done, working
+from sdsearch.target import Target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sdsearch.labels import Label
+    from sdsearch.study import Study
+    from sdsearch.training import FitReport, FittedRanker
+
+
+def training_labels(study: Study) -> list[Label]:
+    """Return the labels to learn from: those of the sample, under this protocol and seed."""
+    sampled = [key for key, origin in read_origins(study).items() if origin[:7] != "member:"]
+    labels = read_labels(study, study.config.protocol.key)
+    by_key = {label.arch_key: label for label in labels if label.seed == study.config.seed}
+    return [by_key[key] for key in sampled if key in by_key]
+
+
+def fit(study: Study) -> FitReport:
+    """Fit the predictor on the labels of the sample, into ranker/; return how well it ranks."""
+    labels, settings = training_labels(study), study.config.ranker
+    target = Target(settings.target)
+    y = [target.evaluate(label) if label.status == "ok" else None for label in labels]
+    inputs = {
+        "labels": [[label.arch_key, value] for label, value in zip(labels, y, strict=True)],
+        "space": study.config.space.model_dump(mode="json"),
+        "teacher": study.config.teacher.pipeline,
+        "ranker": settings.model_dump(mode="json"),
+    }
+    from sdsearch.training import RankerConfig, fit_ranker, load_ranker, save_ranker
+
+    if not is_current(study, "fit", inputs):
+        rng = np.random.default_rng(study.config.space.seed)
+        config = RankerConfig(kind=settings.kind)
+        with working(f"fitting the predictor on {len(labels)} labels"):
+            architectures = [label.architecture for label in labels]
+            fitted = fit_ranker(study.space, architectures, y, config, rng)
+        save_ranker(fitted, study.ranker_dir)
+        files = [study.ranker_dir / "ranker.safetensors", study.ranker_dir / "ranker.json"]
+        record_done(study, "fit", inputs, files)
+    return load_ranker(study.ranker_dir).report
+
+
+def score(study: Study) -> Scores:
+    """Predict every member of the space and score features, blocks and options: scores.json."""
+    fit(study)
+    inputs = {"fit": outputs_of(study, "fit"), "methods": "ridge" in study.config.build.methods}
+    if not is_current(study, "score", inputs):
+        from sdsearch.scoring import score_space, score_units
+        from sdsearch.training import load_ranker
+
+        space, fitted = study.space, load_ranker(study.ranker_dir)
+        with working(f"scoring all {len(space):,} architectures"):
+            scored = score_space(fitted, space)
+            scores = score_units(fitted, space, scored)
+        outputs = [_save_predictions(study, "space", scored)]
+        if "ridge" in study.config.build.methods:
+            ridge = score_space(_as_ridge(fitted), space)
+            outputs.append(_save_predictions(study, "ridge", ridge))
+        write_atomic(study.scores_file, scores.model_dump_json(indent=2) + "\n")
+        record_done(study, "score", inputs, [study.scores_file, *outputs])
+    return Scores.model_validate_json(study.scores_file.read_text(encoding="utf-8"))
+
+
+def build(study: Study) -> tuple[Design, ...]:
+    """Build the best designs by each method of the study under its budget: designs.json."""
+    scores, settings = score(study), study.config.build
+    inputs = {
+        "score": outputs_of(study, "score"),
+        "build": settings.model_dump(mode="json"),
+        "protocol": study.config.protocol.key,
+        "target": study.config.ranker.target,
+    }
+    if not is_current(study, "build", inputs):
+        ridge = _load_predictions(study, "ridge") if "ridge" in settings.methods else None
+        with working("building designs"):
+            designs = build_designs(
+                study.space,
+                settings.methods,
+                settings.budget,
+                scores,
+                _load_predictions(study, "space"),
+                np.random.default_rng(study.config.space.seed),
+                top=settings.top,
+                ridge=ridge,
+            )
+        file = DesignFile(
+            protocol_key=study.config.protocol.key,
+            target=study.config.ranker.target,
+            budget=settings.budget,
+            designs=tuple(designs),
+        )
+        write_atomic(study.designs_file, file.model_dump_json(indent=2) + "\n")
+        record_done(study, "build", inputs, [study.designs_file])
+    return read_designs(study)
+
+
+def read_designs(study: Study) -> tuple[Design, ...]:
+    """Return the built designs; none before `build`."""
+    if not study.designs_file.is_file():
+        return ()
+    text = study.designs_file.read_text(encoding="utf-8")
+    return DesignFile.model_validate_json(text).designs
+
+
+def best_measured(study: Study, method: str) -> Design | None:
+    """Return the design of a method with the best measured target; None before it is measured."""
+    target = Target(study.config.ranker.target)
+    labels = {
+        label.arch_key: target.evaluate(label)
+        for label in read_labels(study, study.config.protocol.key)
+        if label.seed == study.config.seed and label.status == "ok"
+    }
+    mine = [one for one in read_designs(study) if one.method == method and one.arch_key in labels]
+    return max(mine, key=lambda design: labels[design.arch_key], default=None)
+
+
+def _as_ridge(fitted: FittedRanker) -> FittedRanker:
+    """Return the same fit with its ridge baseline in use."""
+    from dataclasses import replace
+
+    return replace(fitted, report=fitted.report.model_copy(update={"kind": "ridge"}))
+
+
+def _save_predictions(study: Study, name: str, scored: SpaceScores) -> Path:
+    from safetensors.numpy import save
+
+    arrays = {"predicted": scored.predicted, "spread": scored.spread}
+    marginals = {f"marginals.{axis}": array for axis, array in enumerate(scored.marginals)}
+    file = study.ranker_dir / f"{name}.safetensors"
+    data = {key: np.ascontiguousarray(array) for key, array in (*arrays.items(), *marginals.items())}
+    write_atomic(file, save(data))
+    return file
+
+
+def _load_predictions(study: Study, name: str) -> SpaceScores:
+    from safetensors.numpy import load_file
+
+    arrays = load_file(study.ranker_dir / f"{name}.safetensors")
+    marginals = sorted(key for key in arrays if key.startswith("marginals."))
+    return SpaceScores(
+        arrays["predicted"], arrays["spread"], tuple(arrays[key] for key in marginals)
+    )

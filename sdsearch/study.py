@@ -1,0 +1,275 @@
+"""Study: one folder that holds one search, and study.toml, the one file that configures it."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sdsearch.assets import asset_path
+from sdsearch.backbone import TINY, Backbone
+from sdsearch.builder import Budget, Method
+from sdsearch.errors import InputError, nearest
+from sdsearch.files import write_atomic
+from sdsearch.protocol import Protocol
+from sdsearch.space import SearchSpace, search_space
+from sdsearch.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+
+class TeacherConfig(BaseModel):
+    """Which pipeline is specialized: "tiny", a local diffusers folder or a hub id."""
+
+    model_config = _FROZEN
+
+    pipeline: str = "tiny"
+
+
+class SpaceConfig(BaseModel):
+    """Which space is searched and how many of its members are labelled, picked how."""
+
+    model_config = _FROZEN
+
+    name: str = "tiny"
+    labels: int = Field(68, ge=1)
+    strategy: Literal["uniform", "stratified"] = "uniform"
+    seed: int = Field(0, ge=0)
+
+
+class RankerSettings(BaseModel):
+    """Which predictor learns from the labels, and what it has to predict (higher is better)."""
+
+    model_config = _FROZEN
+
+    kind: Literal["auto", "gnn", "ridge", "forest"] = "auto"
+    target: str = "-log(fd_efflite0)"
+
+
+class BuildConfig(BaseModel):
+    """Which methods build how many designs under which budget."""
+
+    model_config = _FROZEN
+
+    methods: tuple[Method, ...] = ("autobuild", "exhaustive", "random")
+    top: int = Field(4, ge=1)
+    budget: Budget = Budget()
+
+
+class StudyConfig(BaseModel):
+    """The contents of study.toml; `seed` is the label seed, written as `protocol.seed` there."""
+
+    model_config = _FROZEN
+
+    teacher: TeacherConfig = TeacherConfig()
+    space: SpaceConfig = SpaceConfig()
+    protocol: Protocol = Protocol()
+    seed: int = Field(0, ge=0, lt=2**32)
+    ranker: RankerSettings = RankerSettings()
+    build: BuildConfig = BuildConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study folder and its validated configuration; every path below is inside `root`."""
+
+    root: Path
+    config: StudyConfig
+
+    @property
+    def labels_dir(self) -> Path:
+        """One folder per architecture key, one JSON file per label."""
+        return self.root / "labels"
+
+    @property
+    def features_dir(self) -> Path:
+        """What all architectures share, cached by content: references, noise, embeddings."""
+        return self.root / "features"
+
+    @property
+    def ranker_dir(self) -> Path:
+        """The fitted ensemble."""
+        return self.root / "ranker"
+
+    @property
+    def pipelines_dir(self) -> Path:
+        """Exported diffusers pipelines."""
+        return self.root / "pipelines"
+
+    @property
+    def compare_dir(self) -> Path:
+        """The comparison picture and its description."""
+        return self.root / "compare"
+
+    @property
+    def architectures_file(self) -> Path:
+        """Architectures to label, one JSON object a line."""
+        return self.root / "architectures.jsonl"
+
+    @property
+    def scores_file(self) -> Path:
+        """Block scores."""
+        return self.root / "scores.json"
+
+    @property
+    def designs_file(self) -> Path:
+        """Built architectures with their reasons."""
+        return self.root / "designs.json"
+
+    @property
+    def report_file(self) -> Path:
+        """The offline report."""
+        return self.root / "report.html"
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space on the teacher's own backbone."""
+        return search_space(
+            self.config.space.name, teacher_backbone(self.config.teacher.pipeline)
+        )
+
+    def recovered_path(self, arch_key: str) -> Path:
+        """Where the recovered weights of an architecture lie under this protocol and seed."""
+        name = f"{arch_key}-{self.config.protocol.key}-s{self.config.seed}.safetensors"
+        return self.root / "weights" / name
+
+
+def load_study(path: Path | str) -> Study:
+    """Read a study folder; `InputError` names the section, the key and the nearest known key."""
+    root = Path(path)
+    file = root / "study.toml"
+    if not file.is_file():
+        raise InputError(f"a study needs {file}, but it is missing; run: sdsearch init {root}")
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} must be valid TOML: {error}") from None
+    config = _parse(data, file)
+    Target(config.ranker.target)
+    return Study(root, config)
+
+
+def init_study(path: Path | str, share: float | None = None) -> Study:
+    """Make a study folder with a commented study.toml of defaults; an existing one is kept.
+
+    Args:
+        path: the folder.
+        share: when given, a params budget as a share of the teacher.
+    """
+    file = Path(path) / "study.toml"
+    if not file.exists():
+        budget = f"{{ params = {{ share = {share} }} }}" if share else "{}"
+        write_atomic(file, _TEMPLATE.replace("BUDGET", budget))
+    return load_study(path)
+
+
+def resolve_teacher(pipeline: str) -> Path | str:
+    """Return the local folder of a teacher, or its hub id unchanged.
+
+    Raises `InputError` for a folder that does not exist or is no diffusers pipeline.
+    """
+    if pipeline == "tiny":
+        return asset_path("tiny-sd")
+    folder = Path(pipeline).expanduser()
+    if folder.is_dir():
+        if (folder / "model_index.json").is_file():
+            return folder
+        raise InputError(
+            f"teacher.pipeline must be a diffusers folder, but {folder} has no model_index.json"
+        )
+    if _HUB_ID.fullmatch(pipeline) and not pipeline.startswith("."):
+        return pipeline
+    raise InputError(
+        f"teacher.pipeline must be 'tiny', a local folder or a hub id, but {pipeline!r} is no "
+        "folder here; check the path, or write a hub id as owner/name"
+    )
+
+
+def teacher_backbone(pipeline: str) -> Backbone | None:
+    """Return the backbone of a teacher; None for a hub id, whose files are not here yet."""
+    if pipeline == "tiny":
+        return TINY
+    folder = resolve_teacher(pipeline)
+    if isinstance(folder, str):
+        return None
+    file = folder / "unet" / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"the teacher needs a readable {file}: {error}") from None
+    return Backbone.from_config(config)
+
+
+def _parse(data: dict[str, Any], file: Path) -> StudyConfig:
+    protocol = data.get("protocol", {})
+    if "seed" in data:
+        raise InputError(f"{file}: the label seed is written as seed in [protocol]")
+    if isinstance(protocol, dict) and "seed" in protocol:
+        rest = {key: value for key, value in protocol.items() if key != "seed"}
+        data = {**data, "protocol": rest, "seed": protocol["seed"]}
+    try:
+        return StudyConfig.model_validate(data)
+    except ValidationError as error:
+        lines = [_explain(problem["loc"], problem) for problem in error.errors()]
+        raise InputError(f"{file}: " + "; ".join(dict.fromkeys(lines))) from None
+
+
+def _explain(where: Sequence[int | str], problem: Any) -> str:
+    """Turn one pydantic problem into a sentence with the section and, for a typo, a hint."""
+    names = [str(part) for part in where if part not in ("float", "Share", "[key]")]
+    section = ".".join(names[:-1])
+    place = f"in [{section}]" if section else "at the top"
+    if problem["type"] == "extra_forbidden":
+        hint = nearest(names[-1], _known(names[:-1]))
+        return f"unknown key {names[-1]!r} {place}; did you mean {hint!r}?"
+    if names == ["seed"]:
+        place = "in [protocol]"
+    return f"{names[-1]!r} {place} is {problem['input']!r}: {problem['msg']}"
+
+
+def _known(path: Sequence[str]) -> list[str]:
+    """Return the keys that the section at `path` may have."""
+    model: Any = StudyConfig
+    for name in path:
+        model = model.model_fields[name].annotation
+        if not hasattr(model, "model_fields"):  # a limit of the budget: a number or a share
+            return ["share"]
+    known = set(model.model_fields) - ({"seed"} if model is StudyConfig else set())
+    return sorted(known | {"seed"} if model is Protocol else known)
+
+
+_TEMPLATE = """\
+# One search. Everything has a default; unknown keys are errors. Every run re-reads this file.
+[teacher]
+pipeline = "tiny"            # "tiny" | a local diffusers folder | a hub id
+
+[space]
+name = "tiny"                # "tiny" | "sd14" | "sd14-blocks"
+labels = 68                  # members to measure before learning
+strategy = "uniform"         # "uniform" | "stratified": every option of every level appears
+seed = 0
+
+[protocol]                   # all that may change a measured value; changing it starts new labels
+dataset = "scenes"
+masks = "mixed"              # "box" | "thin" | "medium" | "thick" | "object" | "mixed"
+seed = 0                     # of the labels: noise and recovery
+
+[ranker]
+kind = "auto"
+target = "-log(fd_efflite0)" # over label columns; higher is better
+
+[build]
+methods = ["autobuild", "exhaustive", "random"]
+top = 4                      # designs of each method
+budget = BUDGET              # such as { params = { share = 0.60 } }; a bare number is absolute
+"""

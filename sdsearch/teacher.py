@@ -1,0 +1,63 @@
+"""The teacher's folder: where it lies, which backbone it has, and the hash of its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from sdsearch.assets import asset_path
+from sdsearch.backbone import TINY, Backbone
+from sdsearch.content import file_sha256
+from sdsearch.errors import InputError
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+
+
+def resolve_teacher(pipeline: str) -> Path | str:
+    """Return the local folder of a teacher, or its hub id unchanged.
+
+    Raises `InputError` for a folder that does not exist or is no diffusers pipeline.
+    """
+    if pipeline == "tiny":
+        return asset_path("tiny-sd")
+    folder = Path(pipeline).expanduser()
+    if folder.is_dir():
+        if (folder / "model_index.json").is_file():
+            return folder
+        raise InputError(
+            f"teacher.pipeline must be a diffusers folder, but {folder} has no model_index.json"
+        )
+    if _HUB_ID.fullmatch(pipeline) and not pipeline.startswith("."):
+        return pipeline
+    raise InputError(
+        f"teacher.pipeline must be 'tiny', a local folder or a hub id, but {pipeline!r} is no "
+        "folder here; check the path, or write a hub id as owner/name"
+    )
+
+
+def teacher_backbone(pipeline: str) -> Backbone | None:
+    """Return the backbone of a teacher; None for a hub id, whose files are not here yet."""
+    if pipeline == "tiny":
+        return TINY
+    folder = resolve_teacher(pipeline)
+    if isinstance(folder, str):
+        return None
+    file = folder / "unet" / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"the teacher needs a readable {file}: {error}") from None
+    return Backbone.from_config(config)
+
+
+def teacher_sha256(folder: Path) -> str:
+    """SHA-256 over the configs, vocabularies and weights of a pipeline folder, by relative name."""
+    digest = hashlib.sha256()
+    for component in COMPONENTS:
+        for path in sorted((folder / component).glob("*")):
+            if path.suffix in (".json", ".safetensors", ".txt"):
+                digest.update(f"{component}/{path.name} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,158 @@
+"""Shared builders: labels, designs and studies with known numbers, and a random tiny teacher."""
+
+from __future__ import annotations
+
+import json
+import string
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sdsearch.backbone import TINY
+from sdsearch.builder import Budget, Design, DesignFile, Prediction
+from sdsearch.cost import count_macs, count_params
+from sdsearch.files import write_atomic
+from sdsearch.labels import Label, write_label
+from sdsearch.protocol import Protocol
+from sdsearch.space import search_space
+from sdsearch.study import Study, load_study
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sdsearch.architecture import Architecture
+
+
+def tiny_member(name: str = "teacher") -> Architecture:
+    """A named member of the tiny space."""
+    return search_space("tiny").members[name]
+
+
+def make_label(
+    arch: Architecture | None = None,
+    *,
+    protocol_key: str | None = None,
+    seed: int = 0,
+    status: str = "ok",
+    reason: str | None = None,
+    provenance: dict[str, Any] | None = None,
+    **values: Any,
+) -> Label:
+    """A label of an architecture (the tiny teacher) with the given values."""
+    arch = arch or tiny_member()
+    return Label.model_validate(
+        {
+            "schema": 1,
+            "arch_key": arch.key,
+            "protocol_key": protocol_key or Protocol().key,
+            "seed": seed,
+            "status": status,
+            "reason": reason,
+            "architecture": arch.model_dump(mode="json"),
+            "values": values,
+            "provenance": provenance or {},
+        }
+    )
+
+
+def measured(arch: Architecture, fd: float, se: float | None = None, seed: int = 0) -> Label:
+    """A label with the columns that the outcome needs; its cost is the true one."""
+    return make_label(
+        arch,
+        seed=seed,
+        fd_efflite0={"value": fd, "se": se, "n": 256},
+        params=count_params(arch, TINY),
+        macs=count_macs(arch, TINY, TINY.sample_size).total,
+    )
+
+
+def make_design(arch: Architecture, method: str, rank: int, reason: str = "level0: kept") -> Design:
+    """A design of the tiny space."""
+    return Design.model_validate(
+        {
+            "name": f"{method}-{rank}",
+            "method": method,
+            "rank": rank,
+            "arch_key": arch.key,
+            "architecture": arch,
+            "params": count_params(arch, TINY),
+            "macs": count_macs(arch, TINY, TINY.sample_size).total,
+            "predicted": Prediction(target=-3.0, se=0.1),
+            "score": 1.0,
+            "reasons": (reason,),
+        }
+    )
+
+
+def make_study(folder: Path, toml: str = "") -> Study:
+    """A study with the given study.toml."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "study.toml").write_text(toml)
+    return load_study(folder)
+
+
+def write_designs(study: Study, designs: list[Design]) -> None:
+    """Write designs.json as `build` does."""
+    file = DesignFile(
+        protocol_key=study.config.protocol.key,
+        target=study.config.ranker.target,
+        budget=study.config.build.budget or Budget(),
+        designs=tuple(designs),
+    )
+    write_atomic(study.designs_file, file.model_dump_json())
+
+
+def label_by_params(study: Study) -> None:
+    """Label everything in architectures.jsonl by a formula: more parameters, lower distance."""
+    space = search_space("tiny")
+    rng = np.random.default_rng(0)
+    for line in study.architectures_file.read_text().splitlines():
+        arch = type(space.arch(0)).model_validate(json.loads(line)["architecture"])
+        share = count_params(arch, TINY) / count_params(space.members["teacher"], TINY)
+        write_label(study, measured(arch, 300.0 - 100.0 * share + rng.normal(), 2.0))
+
+
+def fake_teacher(folder: Path) -> Path:
+    """A random 9-channel inpainting pipeline with the tiny UNet geometry, in stock diffusers form."""
+    import torch
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionInpaintPipeline
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    from sdsearch.weights import make_unet
+
+    letters = string.ascii_lowercase
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    with torch.random.fork_rng():
+        unet = make_unet(tiny_member(), TINY)
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for tensor in unet.state_dict().values():
+                tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.05)
+        text = CLIPTextConfig(
+            vocab_size=len(words),
+            hidden_size=TINY.cross_attention_dim,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            bos_token_id=len(words) - 2,
+            eos_token_id=len(words) - 1,
+            pad_token_id=len(words) - 1,
+        )
+        pipeline = StableDiffusionInpaintPipeline(
+            vae=AutoencoderKL(
+                down_block_types=("DownEncoderBlock2D",) * 3,
+                up_block_types=("UpDecoderBlock2D",) * 3,
+                block_out_channels=(8, 8, 8),
+                norm_num_groups=4,
+                sample_size=64,
+            ),
+            text_encoder=CLIPTextModel(text),
+            tokenizer=CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[]),
+            unet=unet,
+            scheduler=DDIMScheduler(),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+    pipeline.save_pretrained(folder)
+    return folder

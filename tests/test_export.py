@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from sdsearch import export
+from sdsearch.errors import InputError, WorkError
+from sdsearch.export import export_pipeline, model_card, teacher_licence
+from sdsearch.labels import write_label
+from sdsearch.weights import inherit
+from tests.fakes import fake_teacher, make_design, make_study, measured, tiny_member
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sdsearch.builder import Design
+    from sdsearch.study import Study
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fake_teacher(tmp_path_factory.mktemp("teacher") / "pipeline")
+
+
+@pytest.fixture
+def study(tmp_path: Path, teacher: Path) -> Iterator[Study]:
+    made = make_study(tmp_path / "study", f"[teacher]\npipeline = {str(teacher)!r}\n")
+    write_label(made, measured(tiny_member("bk-tiny"), 212.5, 3.0))
+    save_weights(made, teacher)
+    return made
+
+
+@pytest.fixture
+def design() -> Design:
+    return make_design(tiny_member("bk-tiny"), "autobuild", 1, "level0: d1; 1 of 40 by score")
+
+
+def save_weights(study: Study, teacher: Path) -> Path:
+    state = load_file(teacher / "unet" / "diffusion_pytorch_model.safetensors")
+    student = inherit(tiny_member("bk-tiny"), study.space.backbone, state)
+    path = study.recovered_path(tiny_member("bk-tiny").key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(student.state_dict(), path)
+    return path
+
+
+def test_the_export_is_a_stock_pipeline_with_the_recovered_weights(
+    study: Study, design: Design
+) -> None:
+    from diffusers import StableDiffusionInpaintPipeline
+
+    folder = export_pipeline(design, study)
+    assert folder == study.root / "pipelines" / "autobuild-1"
+    pipeline = StableDiffusionInpaintPipeline.from_pretrained(folder, local_files_only=True)
+    meant = load_file(study.recovered_path(design.arch_key))
+    found = pipeline.unet.state_dict()
+    assert found.keys() == meant.keys()
+    assert all((found[name] == meant[name]).all() for name in meant)
+    assert {path.name for path in folder.iterdir()} >= {
+        "README.md",
+        "design.json",
+        "provenance.json",
+        "model_index.json",
+    }
+    assert list(folder.parent.iterdir()) == [folder]
+    said = json.loads((folder / "design.json").read_text())
+    assert said["measured"]["fd_efflite0"]["value"] == 212.5
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["protocol"]["key"] == study.config.protocol.key
+
+
+def test_a_current_export_is_kept_and_an_outdated_one_replaced(
+    study: Study, design: Design
+) -> None:
+    folder = export_pipeline(design, study)
+    (folder / "mark").touch()
+    assert export_pipeline(design, study) == folder
+    assert (folder / "mark").exists()
+    write_label(study, measured(tiny_member("bk-tiny"), 199.0))
+    export_pipeline(design, study)
+    assert not (folder / "mark").exists()
+    assert "199" in (folder / "README.md").read_text()
+
+
+def test_a_failed_check_leaves_no_folder_and_keeps_the_old_one(
+    study: Study, design: Design, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise WorkError("reads back changed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "_check", fail)
+        with pytest.raises(WorkError, match="reads back"):
+            export_pipeline(design, study)
+    assert list(study.pipelines_dir.glob("*")) == []
+    old = export_pipeline(design, study)
+    write_label(study, measured(tiny_member("bk-tiny"), 199.0))
+    monkeypatch.setattr(export, "_check", fail)
+    with pytest.raises(WorkError):
+        export_pipeline(design, study)
+    assert "212.5" in (old / "README.md").read_text()
+
+
+def test_what_a_killed_export_left_is_removed(study: Study, design: Design) -> None:
+    left = study.pipelines_dir / ".autobuild-1-0123abcd.tmp"
+    left.mkdir(parents=True)
+    (left / "half").touch()
+    export_pipeline(design, study)
+    assert not left.exists()
+
+
+def test_weights_of_another_architecture_are_refused(study: Study, teacher: Path) -> None:
+    other = make_design(tiny_member("bk-base"), "autobuild", 2)
+    source = study.recovered_path(tiny_member("bk-tiny").key)
+    source.rename(study.recovered_path(other.arch_key))
+    with pytest.raises(WorkError, match="weights"):
+        export_pipeline(other, study)
+    assert not (study.pipelines_dir / "autobuild-2").exists()
+
+
+def test_missing_weights_are_recovered_by_the_harness(
+    study: Study, design: Design, teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.recovered_path(design.arch_key).unlink()
+    asked = []
+
+    def recover(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command[1:])
+        save_weights(study, teacher)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(export.subprocess, "run", recover)
+    export_pipeline(design, study)
+    assert asked == [
+        ["-m", "sdsearch_eval", "recover", str(study.root), "--arch", design.arch_key]
+    ]
+
+
+def test_a_teacher_that_cannot_be_loaded_is_bad_input(
+    study: Study, design: Design, teacher: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    (broken / "unet").mkdir(parents=True)
+    (broken / "unet" / "config.json").write_text((teacher / "unet" / "config.json").read_text())
+    (broken / "model_index.json").write_text("{}")
+    other = make_study(tmp_path / "other", f"[teacher]\npipeline = {str(broken)!r}\n")
+    weights = other.recovered_path(design.arch_key)
+    weights.parent.mkdir(parents=True)
+    study.recovered_path(design.arch_key).rename(weights)
+    with pytest.raises(InputError, match="broken"):
+        export_pipeline(design, other)
+
+
+def test_the_card_says_what_was_removed_measured_and_how_to_load(
+    study: Study, design: Design
+) -> None:
+    card = model_card(design, study, measured(tiny_member("bk-tiny"), 212.5, 3.0))
+    assert "`mid.attn.0`" in card
+    assert "| fd_efflite0 | 212.5 | 3 | 256 |" in card
+    assert "from_pretrained(" in card
+    assert "license: creativeml-openrail-m" in card
+    assert study.config.protocol.key in card
+    assert "level0: d1; 1 of 40 by score" in card
+    assert "Nothing yet" in model_card(design, study, None)
+
+
+def test_an_export_inherits_the_licence_that_its_teacher_states(tmp_path: Path) -> None:
+    assert teacher_licence("tiny") == "mit"
+    assert teacher_licence("owner/model") == "creativeml-openrail-m"
+    (tmp_path / "README.md").write_text("---\nlicense: openrail++\n---\n")
+    assert teacher_licence(str(tmp_path)) == "openrail++"
+
+
+@pytest.mark.slow
+def test_the_export_runs_in_a_process_that_cannot_import_sdsearch(
+    study: Study, design: Design, tmp_path: Path
+) -> None:
+    folder = export_pipeline(design, study)
+    code = f"""
+import sys
+sys.modules["sdsearch"] = None
+import torch
+from diffusers import StableDiffusionInpaintPipeline
+from PIL import Image
+pipe = StableDiffusionInpaintPipeline.from_pretrained({str(folder)!r})
+picture, mask = Image.new("RGB", (64, 64), "red"), Image.new("L", (64, 64), 255)
+image = pipe("a lake", image=picture, mask_image=mask, strength=1.0, height=64, width=64,
+             num_inference_steps=2, guidance_scale=1.0).images[0]
+assert image.size == (64, 64)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)

@@ -1,0 +1,67 @@
+"""Shared builders for tests of the core: seeded members, and UNets with seeded random weights."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sdsearch.backbone import TINY
+from sdsearch.space import search_space
+from sdsearch.weights import make_unet
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
+    from sdsearch.architecture import Architecture
+    from sdsearch.backbone import Backbone
+
+TEACHER = search_space("sd14").members["teacher"]
+
+
+def random_members(n: int, seed: int, space: str = "sd14") -> list[Architecture]:
+    """`n` seeded uniform members."""
+    return search_space(space).sample(n, np.random.default_rng(seed))
+
+
+def hard_members() -> list[Architecture]:
+    """The named members and one of every bottom, each with mixed attention on all levels."""
+    space = search_space("sd14")
+    mixed = next(
+        number
+        for number, level in enumerate(space.units[0].options)
+        if level.depth == 2
+        and level.down_attn == (False, True)
+        and level.up_attn == (True, False, True)
+    )
+    bottoms = range(len(space.units[3].options))
+    digits = np.array([[mixed, mixed, mixed, bottom] for bottom in bottoms])
+    return [*space.members.values(), *(space.arch(int(i)) for i in space.indices(digits))]
+
+
+def random_unet(
+    arch: Architecture = TEACHER, backbone: Backbone = TINY, seed: int = 0
+) -> UNet2DConditionModel:
+    """A member's UNet with seeded weights of a size that keeps activations finite."""
+    unet = make_unet(arch, backbone)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in unet.parameters():
+            parameter.normal_(0.0, 0.05, generator=generator)
+    return unet
+
+
+def inputs(backbone: Backbone = TINY, size: int = 16, tokens: int = 77) -> tuple[torch.Tensor, ...]:
+    """A seeded latent (1, C, size, size), a timestep and a prompt (1, tokens, context)."""
+    generator = torch.Generator().manual_seed(1)
+    latent = torch.randn(1, backbone.in_channels, size, size, generator=generator)
+    prompt = torch.randn(1, tokens, backbone.cross_attention_dim, generator=generator)
+    return latent, torch.tensor(500), prompt
+
+
+def predict(unet: UNet2DConditionModel, *args: torch.Tensor) -> torch.Tensor:
+    """The UNet's output without gradients."""
+    with torch.no_grad():
+        output: torch.Tensor = unet(*args).sample
+    return output
