@@ -1,17 +1,20 @@
-"""What the tiny Stable Diffusion is trained on: rendered scenes, masks, captions and their tokens."""
+"""What the tiny Stable Diffusion learns from: rendered scenes, masks, captions, tokens."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from transformers import CLIPTokenizer
 
 from sdsearch_eval.masks import draw_mask
 from sdsearch_eval.scenes import RENDERER_VERSION, render_scene, split_seed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MASKS_PER_SCENE = 3
 LONGEST_CAPTION = 32
@@ -34,14 +37,16 @@ def _render(number: int) -> tuple[np.ndarray, np.ndarray, str]:
 
 
 def render_training_scenes(count: int, work: Path) -> TrainingScenes:
-    """Render the first `count` training scenes with three mixed masks each, or read them from `work`."""
+    """Render the first `count` training scenes, three mixed masks each, or read them again."""
     work.mkdir(parents=True, exist_ok=True)
     stem = work / f"scenes-v{RENDERER_VERSION}-{count}"
     captions_path = stem.with_suffix(".json")
     if not captions_path.exists():
         print(f"rendering {count} scenes", flush=True)
         with multiprocessing.Pool(2) as pool:
-            images, masks, captions = zip(*pool.imap(_render, range(count), chunksize=100), strict=True)
+            images, masks, captions = zip(
+                *pool.imap(_render, range(count), chunksize=100), strict=True
+            )
         np.save(f"{stem}-images.npy", np.stack(images))
         np.save(f"{stem}-masks.npy", np.stack(masks))
         captions_path.write_text(json.dumps(captions), encoding="utf-8")
@@ -50,7 +55,7 @@ def render_training_scenes(count: int, work: Path) -> TrainingScenes:
 
 
 def build_tokenizer(captions: list[str], folder: Path) -> CLIPTokenizer:
-    """A CLIP tokenizer whose merges spell the words of the captions; other text falls back to bytes."""
+    """A CLIP tokenizer whose merges spell the captions' words; other text falls back to bytes."""
     from tokenizers import Tokenizer
     from tokenizers.models import BPE
     from tokenizers.pre_tokenizers import ByteLevel, Whitespace
@@ -59,10 +64,22 @@ def build_tokenizer(captions: list[str], folder: Path) -> CLIPTokenizer:
     letters = sorted(ByteLevel.alphabet())
     bpe = Tokenizer(BPE(end_of_word_suffix="</w>"))
     bpe.pre_tokenizer = Whitespace()
-    trainer = BpeTrainer(vocab_size=2000, min_frequency=1, initial_alphabet=letters, end_of_word_suffix="</w>", show_progress=False)
-    bpe.train_from_iterator(sorted({word.lower() for caption in captions for word in caption.split()}), trainer)
+    trainer = BpeTrainer(
+        vocab_size=2000,
+        min_frequency=1,
+        initial_alphabet=letters,
+        end_of_word_suffix="</w>",
+        show_progress=False,
+    )
+    bpe.train_from_iterator(
+        sorted({word.lower() for caption in captions for word in caption.split()}), trainer
+    )
     merges = json.loads(bpe.to_str())["model"]["merges"]
-    pieces = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
+    pieces = [
+        *letters,
+        *(f"{letter}</w>" for letter in letters),
+        *("".join(pair) for pair in merges),
+    ]
     tokens = list(dict.fromkeys([*pieces, "<|startoftext|>", "<|endoftext|>"]))
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = {token: number for number, token in enumerate(tokens)}

@@ -14,18 +14,27 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionInpaintPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionInpaintPipeline,
+    UNet2DConditionModel,
+)
 from safetensors.torch import load_file, save_file
-from torch.nn import functional as F
 from tiny_sd_data import TrainingScenes, build_tokenizer, render_training_scenes
+from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from sdsearch.backbone import TINY
 from sdsearch.space import search_space
 from sdsearch.unet_config import unet_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BATCH_SIZE = 32
 CAPTION_DROPOUT = 0.1
@@ -56,7 +65,10 @@ class Run:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    """Train the three parts in turn and write the pipeline folder."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("work/tiny-sd"))
     parser.add_argument("--scenes", type=int, default=16_000)
@@ -77,28 +89,32 @@ def main() -> None:
 
 
 def seeded(model_class: type, seed: int, *args: object, **kwargs: object) -> torch.nn.Module:
-    """Build a model whose initial weights depend on `seed` alone; the global stream is untouched."""
+    """Build a model whose initial weights depend on `seed` alone; no global stream is touched."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
         return model_class(*args, **kwargs).to(memory_format=torch.channels_last)
 
 
 class Trainer:
-    """AdamW with warm-up and cosine decay, EMA weights and exact resumption for one or more modules."""
+    """AdamW with warm-up, cosine decay, EMA weights and exact resumption of some modules."""
 
     def __init__(self, modules: torch.nn.ModuleDict, path: Path, steps: int, peak: float) -> None:
         self.modules, self.path, self.steps = modules, path, steps
         self.parameters = [p for p in modules.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+        )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda k: min((k + 1) / 150, 0.5 + 0.5 * np.cos(np.pi * min(k / steps, 1)) + 0.01)
+            self.optimizer,
+            lambda k: min((k + 1) / 150, 0.5 + 0.5 * np.cos(np.pi * min(k / steps, 1)) + 0.01),
         )
         self.ema = [p.detach().clone() for p in self.parameters]
         self.step = 0
         if path.exists():
             self._load()
 
-    def train(self, loss_of_step) -> None:  # noqa: ANN001
+    def train(self, loss_of_step: Callable[[int], torch.Tensor]) -> None:
+        """Take the steps that are left; `loss_of_step` maps a step number to its loss."""
         start, first, total = time.monotonic(), self.step, 0.0
         while self.step < self.steps:
             loss = loss_of_step(self.step)
@@ -114,7 +130,11 @@ class Trainer:
             if self.step % 50 == 0:
                 pace = (time.monotonic() - start) / (self.step - first)
                 left = pace * (self.steps - self.step) / 60
-                print(f"{self.path.stem} {self.step}/{self.steps} loss {total / 50:.4f} {pace:.3f} s/step {left:.0f} min left", flush=True)
+                print(
+                    f"{self.path.stem} {self.step}/{self.steps} loss {total / 50:.4f} "
+                    f"{pace:.3f} s/step {left:.0f} min left",
+                    flush=True,
+                )
                 total = 0.0
             if self.step % 250 == 0 or self.step == self.steps:
                 self._save()
@@ -140,8 +160,14 @@ class Trainer:
             for i, (parameter, average) in enumerate(zip(self.parameters, self.ema, strict=True)):
                 parameter.copy_(state[f"model.{i}"])
                 average.copy_(state[f"ema.{i}"])
-                moments = {k: state[f"optimizer.{i}.{k}"].clone() for k in ("step", "exp_avg", "exp_avg_sq")}
-                moments = {k: v if k == "step" else torch.empty_like(parameter).copy_(v) for k, v in moments.items()}
+                moments = {
+                    k: state[f"optimizer.{i}.{k}"].clone()
+                    for k in ("step", "exp_avg", "exp_avg_sq")
+                }
+                moments = {
+                    k: v if k == "step" else torch.empty_like(parameter).copy_(v)
+                    for k, v in moments.items()
+                }
                 self.optimizer.state[parameter] = moments
         for _ in range(self.step):
             self.schedule.step()
@@ -166,7 +192,9 @@ def train_vae(scenes: TrainingScenes, run: Run) -> AutoencoderKL:
         norm_num_groups=8,
         sample_size=64,
     )
-    trainer = Trainer(torch.nn.ModuleDict({"vae": vae}), run.work / "vae.safetensors", run.vae_steps, 2e-3)
+    trainer = Trainer(
+        torch.nn.ModuleDict({"vae": vae}), run.work / "vae.safetensors", run.vae_steps, 2e-3
+    )
 
     def loss_of_step(step: int) -> torch.Tensor:
         rng = np.random.default_rng([run.seed, 1, step])
@@ -190,7 +218,7 @@ def train_vae(scenes: TrainingScenes, run: Run) -> AutoencoderKL:
 
 @dataclass(frozen=True, slots=True)
 class Latents:
-    """Everything the UNet learns from: (N, 4, 16, 16) images, (N, K, 4, 16, 16) masked images, masks."""
+    """What the UNet learns from: (N, 4, 16, 16) images, (N, K, 4, 16, 16) masked ones, masks."""
 
     images: torch.Tensor
     masked: torch.Tensor
@@ -208,12 +236,17 @@ def encode_scenes(vae: AutoencoderKL, scenes: TrainingScenes, run: Run) -> Laten
                 holes = torch.from_numpy(scenes.masks[start : start + 64]).float()
                 images.append(vae.encode(chunk).latent_dist.mode() * vae.config.scaling_factor)
                 covered = [
-                    vae.encode(chunk * (1 - holes[:, k : k + 1])).latent_dist.mode() * vae.config.scaling_factor
+                    vae.encode(chunk * (1 - holes[:, k : k + 1])).latent_dist.mode()
+                    * vae.config.scaling_factor
                     for k in range(holes.shape[1])
                 ]
                 masked.append(torch.stack(covered, 1))
                 masks.append(F.max_pool2d(holes, 4))
-        tensors = {"images": torch.cat(images), "masked": torch.cat(masked), "masks": torch.cat(masks)}
+        tensors = {
+            "images": torch.cat(images),
+            "masked": torch.cat(masked),
+            "masks": torch.cat(masks),
+        }
         save_file({k: v.contiguous() for k, v in tensors.items()}, path)
     return Latents(**load_file(path))
 
@@ -228,7 +261,9 @@ def train_unet(
     text_encoder = seeded(CLIPTextModel, run.seed + 2, text_config(tokenizer))
     modules = torch.nn.ModuleDict({"unet": unet, "text": text_encoder})
     trainer = Trainer(modules, run.work / "unet.safetensors", run.unet_steps, 1.5e-3)
-    tokens = tokenizer(["", *captions], padding="max_length", truncation=True, return_tensors="pt").input_ids
+    tokens = tokenizer(
+        ["", *captions], padding="max_length", truncation=True, return_tensors="pt"
+    ).input_ids
 
     def loss_of_step(step: int) -> torch.Tensor:
         rng = np.random.default_rng([run.seed, 2, step])
@@ -268,7 +303,11 @@ def text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
 
 
 def save_pipeline(
-    out: Path, vae: AutoencoderKL, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer
+    out: Path,
+    vae: AutoencoderKL,
+    unet: UNet2DConditionModel,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
 ) -> None:
     """Write the stock folder with half-precision weights, to keep the repository small."""
     pipeline = StableDiffusionInpaintPipeline(

@@ -107,7 +107,8 @@ def label(
     report = import_table(loaded, None if table == "tiny" else Path(table))
     print(
         f"imported {report.imported} labels, {report.skipped_existing} were there already, "
-        f"{report.other_protocol} refused (other protocol); from {report.origin}"
+        f"refused: {report.other_protocol} of another protocol, {report.other_teacher} of another "
+        f"teacher; from {report.origin}"
     )
 
 

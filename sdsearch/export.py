@@ -18,7 +18,7 @@ from sdsearch.files import write_atomic
 from sdsearch.labels import Label, Measurement, label_path, read_labels
 from sdsearch.slots import SLOTS
 from sdsearch.stages import versions
-from sdsearch.study import resolve_teacher
+from sdsearch.teacher import resolve_teacher
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionInpaintPipeline, UNet2DConditionModel

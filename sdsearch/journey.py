@@ -17,7 +17,7 @@ from sdsearch.labels import import_labels, label_path, read_table
 from sdsearch.outcome import outcome, outcome_table, read_origins
 from sdsearch.search import best_measured, build, fit, read_designs, score
 from sdsearch.stages import is_current, record_done, say, working
-from sdsearch.study import resolve_teacher
+from sdsearch.teacher import resolve_teacher, teacher_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +77,13 @@ def import_table(study: Study, table: Path | None = None) -> ImportReport:
                 f"{study.config.teacher.pipeline!r}; measure instead: sdsearch label {study.root}"
             )
         table = asset_path(TINY_TABLE)
-    return import_labels(study, table, study.config.protocol.key)
+    folder = resolve_teacher(study.config.teacher.pipeline)
+    if isinstance(folder, str):
+        raise InputError(
+            f"labels fit one teacher's weights, but those of the hub id {folder!r} are not here; "
+            "set teacher.pipeline to a local folder"
+        )
+    return import_labels(study, table, study.config.protocol.key, teacher_sha256(folder))
 
 
 def measure(study: Study) -> None:
@@ -174,7 +180,8 @@ def _import_own_table(study: Study) -> None:
     done = import_table(study)
     say(
         f"imported {done.imported} labels of protocol {key} ({done.skipped_existing} were there, "
-        f"{done.other_protocol} of another protocol refused) from {done.origin}"
+        f"{done.other_protocol} of another protocol and {done.other_teacher} of another teacher "
+        f"refused) from {done.origin}"
     )
 
 

@@ -14,7 +14,7 @@ from sdsearch.errors import InputError, nearest
 from sdsearch.files import write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from sdsearch.study import Study
@@ -96,12 +96,14 @@ class ImportReport:
         imported: labels written to the study.
         skipped_existing: labels that the study already had.
         other_protocol: labels refused since they were measured under another protocol.
+        other_teacher: labels refused since another teacher was pruned.
         origin: how and on what the table says it was measured.
     """
 
     imported: int
     skipped_existing: int
     other_protocol: int
+    other_teacher: int
     origin: str
 
 
@@ -140,19 +142,25 @@ def write_table(table: Path, labels: Iterable[Label]) -> None:
     write_atomic(table, "".join(label.to_json() + "\n" for label in ordered))
 
 
-def import_labels(study: Study, table: Path, protocol_key: str) -> ImportReport:
-    """Copy the labels of `protocol_key` from a table into the study; existing ones are kept.
+def import_labels(
+    study: Study, table: Path, protocol_key: str, teacher_sha256: str
+) -> ImportReport:
+    """Copy a table's labels of this protocol and teacher into the study; existing ones are kept.
 
-    Raises `InputError` when the table holds no label of that protocol.
+    Raises `InputError` when the table holds no such label.
     """
     labels = read_table(table)
-    fitting = [label for label in labels if label.protocol_key == protocol_key]
+    of_protocol = [label for label in labels if label.protocol_key == protocol_key]
+    fitting = [
+        label for label in of_protocol if label.provenance.get("teacher_sha256") == teacher_sha256
+    ]
     if not fitting:
         found = ", ".join(sorted({label.protocol_key for label in labels})) or "none"
         raise InputError(
-            f"the table must hold labels of this study's protocol {protocol_key}, but {table} has "
-            f"{len(labels)} labels of: {found}; restore [protocol] in study.toml, or measure anew "
-            f"with: sdsearch label {study.root}"
+            f"the table must hold labels of this study's protocol {protocol_key} and teacher "
+            f"{teacher_sha256[:12]}, but {table} has {len(labels)} labels of protocols {found}, "
+            f"{len(of_protocol)} of this protocol with other teachers; restore [protocol] and "
+            f"[teacher] in study.toml, or measure anew with: sdsearch label {study.root}"
         )
     new = [
         label
@@ -164,9 +172,26 @@ def import_labels(study: Study, table: Path, protocol_key: str) -> ImportReport:
     return ImportReport(
         imported=len(new),
         skipped_existing=len(fitting) - len(new),
-        other_protocol=len(labels) - len(fitting),
+        other_protocol=len(labels) - len(of_protocol),
+        other_teacher=len(of_protocol) - len(fitting),
         origin=_origin(table, fitting),
     )
+
+
+def check_comparable(labels: Iterable[Label], provenance: Mapping[str, Any]) -> None:
+    """Refuse to add labels of `provenance` to labels of another teacher, dataset or extractor.
+
+    Raises `InputError` naming the first difference.
+    """
+    for label in labels:
+        for name in ("teacher_sha256", "manifest_sha256", "extractor_sha256"):
+            old, new = label.provenance.get(name), provenance[name]
+            if old != new:
+                raise InputError(
+                    f"all labels of a protocol must share one {name}, but label {label.arch_key} "
+                    f"has {str(old)[:12]} and it is {str(new)[:12]} now; restore it, or use a new "
+                    "study folder"
+                )
 
 
 def _origin(table: Path, labels: list[Label]) -> str:

@@ -142,7 +142,9 @@ def _save_predictions(study: Study, name: str, scored: SpaceScores) -> Path:
     arrays = {"predicted": scored.predicted, "spread": scored.spread}
     marginals = {f"marginals.{axis}": array for axis, array in enumerate(scored.marginals)}
     file = study.ranker_dir / f"{name}.safetensors"
-    data = {key: np.ascontiguousarray(array) for key, array in (*arrays.items(), *marginals.items())}
+    data = {
+        key: np.ascontiguousarray(array) for key, array in (*arrays.items(), *marginals.items())
+    }
     write_atomic(file, save(data))
     return file
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,21 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sdsearch.assets import asset_path
-from sdsearch.backbone import TINY, Backbone
 from sdsearch.builder import Budget, Method
 from sdsearch.errors import InputError, nearest
 from sdsearch.files import write_atomic
 from sdsearch.protocol import Protocol
 from sdsearch.space import SearchSpace, search_space
 from sdsearch.target import Target
+from sdsearch.teacher import teacher_backbone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-
 
 
 class TeacherConfig(BaseModel):
@@ -134,9 +129,7 @@ class Study:
     @property
     def space(self) -> SearchSpace:
         """The search space on the teacher's own backbone."""
-        return search_space(
-            self.config.space.name, teacher_backbone(self.config.teacher.pipeline)
-        )
+        return search_space(self.config.space.name, teacher_backbone(self.config.teacher.pipeline))
 
     def recovered_path(self, arch_key: str) -> Path:
         """Where the recovered weights of an architecture lie under this protocol and seed."""
@@ -171,43 +164,6 @@ def init_study(path: Path | str, share: float | None = None) -> Study:
         budget = f"{{ params = {{ share = {share} }} }}" if share else "{}"
         write_atomic(file, _TEMPLATE.replace("BUDGET", budget))
     return load_study(path)
-
-
-def resolve_teacher(pipeline: str) -> Path | str:
-    """Return the local folder of a teacher, or its hub id unchanged.
-
-    Raises `InputError` for a folder that does not exist or is no diffusers pipeline.
-    """
-    if pipeline == "tiny":
-        return asset_path("tiny-sd")
-    folder = Path(pipeline).expanduser()
-    if folder.is_dir():
-        if (folder / "model_index.json").is_file():
-            return folder
-        raise InputError(
-            f"teacher.pipeline must be a diffusers folder, but {folder} has no model_index.json"
-        )
-    if _HUB_ID.fullmatch(pipeline) and not pipeline.startswith("."):
-        return pipeline
-    raise InputError(
-        f"teacher.pipeline must be 'tiny', a local folder or a hub id, but {pipeline!r} is no "
-        "folder here; check the path, or write a hub id as owner/name"
-    )
-
-
-def teacher_backbone(pipeline: str) -> Backbone | None:
-    """Return the backbone of a teacher; None for a hub id, whose files are not here yet."""
-    if pipeline == "tiny":
-        return TINY
-    folder = resolve_teacher(pipeline)
-    if isinstance(folder, str):
-        return None
-    file = folder / "unet" / "config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"the teacher needs a readable {file}: {error}") from None
-    return Backbone.from_config(config)
 
 
 def _parse(data: dict[str, Any], file: Path) -> StudyConfig:

@@ -24,7 +24,7 @@ def resolve_teacher(pipeline: str) -> Path | str:
     if pipeline == "tiny":
         return asset_path("tiny-sd")
     folder = Path(pipeline).expanduser()
-    if folder.is_dir():
+    if pipeline and folder.is_dir():
         if (folder / "model_index.json").is_file():
             return folder
         raise InputError(

@@ -113,7 +113,7 @@ def label_by_params(study: Study) -> None:
 
 
 def fake_teacher(folder: Path) -> Path:
-    """A random 9-channel inpainting pipeline with the tiny UNet geometry, in stock diffusers form."""
+    """A random 9-channel inpainting pipeline of the tiny geometry, in stock diffusers form."""
     import torch
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionInpaintPipeline
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer

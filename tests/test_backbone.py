@@ -1,11 +1,15 @@
+from typing import TYPE_CHECKING
+
 import pytest
-from diffusers import UNet2DConditionModel
 from pydantic import ValidationError
 
 from sdsearch.backbone import SD14, SD14_INPAINT, TINY, Backbone
 from sdsearch.errors import InputError
 from sdsearch.unet_config import unet_config
 from tests.unets import TEACHER, random_unet
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
 
 HUB_SD14 = {
     "_class_name": "UNet2DConditionModel",

@@ -137,9 +137,7 @@ def test_missing_weights_are_recovered_by_the_harness(
 
     monkeypatch.setattr(export.subprocess, "run", recover)
     export_pipeline(design, study)
-    assert asked == [
-        ["-m", "sdsearch_eval", "recover", str(study.root), "--arch", design.arch_key]
-    ]
+    assert asked == [["-m", "sdsearch_eval", "recover", str(study.root), "--arch", design.arch_key]]
 
 
 def test_a_teacher_that_cannot_be_loaded_is_bad_input(

@@ -27,7 +27,7 @@ class CatParts(TorchFunctionMode):
         self.parts: dict[int, list[int]] = {}
         self.alive: list[Any] = []
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ARG002
+    def __torch_function__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         if func is torch.cat:
             self.parts[id(result)] = [id(part) for part in args[0]]
@@ -95,7 +95,13 @@ def test_facts_of_a_slot_depend_on_its_own_unit_alone(first, second):
     digits = space.digits(np.array([first, second]))
     units = {unit.name: number for number, unit in enumerate(space.units)}
     facts = [
-        list(zip(g.states, g.params, g.macs, g.in_channels, g.out_channels, g.resolutions))
+        list(
+            zip(
+                *(g.states, g.params, g.macs),
+                *(g.in_channels, g.out_channels, g.resolutions),
+                strict=True,
+            )
+        )
         for g in graphs
     ]
     for number, slot in enumerate(SLOTS):
@@ -123,7 +129,13 @@ def test_slots_and_the_time_embedding_are_all_of_the_parameters():
 
 def test_resolution_is_the_side_of_what_a_slot_writes():
     graph = build_graph(TEACHER, SD14)
-    sides = {"conv_in": 64, "down.0.sample": 32, "down.2.sample": 8, "up.0.sample": 16, "mid.res.0": 8}
+    sides = {
+        "conv_in": 64,
+        "down.0.sample": 32,
+        "down.2.sample": 8,
+        "up.0.sample": 16,
+        "mid.res.0": 8,
+    }
     assert {name: graph.resolutions[NUMBER[name]] for name in sides} == sides
     tiny = build_graph(search_space("sd14").members["bk-tiny"], SD14)
     assert tiny.resolutions[NUMBER["mid.res.0"]] == 16

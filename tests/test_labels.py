@@ -11,6 +11,7 @@ from sdsearch.labels import (
     Label,
     Latency,
     Measurement,
+    check_comparable,
     import_labels,
     label_path,
     read_labels,
@@ -24,6 +25,8 @@ from tests.fakes import make_label, tiny_member
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+TEACHER = "ab" * 32
 
 
 def test_a_label_survives_the_round_trip_with_its_file_names(tmp_path: Path) -> None:
@@ -91,19 +94,25 @@ def test_a_missing_column_names_the_nearest() -> None:
 
 def test_an_import_takes_its_own_protocol_and_says_what_it_refused(tmp_path: Path) -> None:
     study, key = init_study(tmp_path), Protocol().key
-    provenance = {"teacher_sha256": "ab" * 32, "versions": {"torch": "2.13.0"}}
+    provenance = {"teacher_sha256": TEACHER, "versions": {"torch": "2.13.0"}}
     mine = [
         make_label(tiny_member(name), fd=1.0, provenance=provenance)
         for name in ("teacher", "bk-base", "bk-small")
     ]
+    strangers = [
+        make_label(protocol_key="0" * 12, fd=1.0, provenance=provenance),
+        make_label(tiny_member("bk-tiny"), fd=1.0, provenance={"teacher_sha256": "cd" * 32}),
+        make_label(tiny_member("bk-tiny"), fd=1.0, seed=1),
+    ]
     write_label(study, make_label(tiny_member("bk-base"), fd=7.0))
-    write_table(tmp_path / "table.jsonl", [*mine, make_label(protocol_key="0" * 12, fd=1.0)])
-    done = import_labels(study, tmp_path / "table.jsonl", key)
-    assert (done.imported, done.skipped_existing, done.other_protocol) == (2, 1, 1)
+    write_table(tmp_path / "table.jsonl", [*mine, *strangers])
+    done = import_labels(study, tmp_path / "table.jsonl", key, TEACHER)
+    assert (done.imported, done.skipped_existing) == (2, 1)
+    assert (done.other_protocol, done.other_teacher) == (1, 2)
     assert done.origin == "table.jsonl: teacher abababababab; torch 2.13.0"
     kept = [label.scalar("fd") for label in read_labels(study, key)]
     assert sorted(kept) == [1.0, 1.0, 7.0]
-    again = import_labels(study, tmp_path / "table.jsonl", key)
+    again = import_labels(study, tmp_path / "table.jsonl", key, TEACHER)
     assert (again.imported, again.skipped_existing) == (0, 3)
 
 
@@ -111,8 +120,21 @@ def test_an_import_of_another_protocol_alone_is_refused(tmp_path: Path) -> None:
     study = init_study(tmp_path)
     write_table(tmp_path / "table.jsonl", [make_label(protocol_key="0" * 12, fd=1.0)])
     with pytest.raises(InputError, match=rf"{Protocol().key}.*{'0' * 12}"):
-        import_labels(study, tmp_path / "table.jsonl", Protocol().key)
+        import_labels(study, tmp_path / "table.jsonl", Protocol().key, TEACHER)
     assert read_labels(study) == []
+
+
+@pytest.mark.parametrize("name", ["teacher_sha256", "manifest_sha256", "extractor_sha256"])
+def test_labels_of_two_teachers_datasets_or_extractors_are_never_mixed(name: str) -> None:
+    provenance = {
+        "teacher_sha256": "a" * 64,
+        "manifest_sha256": "b" * 64,
+        "extractor_sha256": "c" * 64,
+    }
+    labels = [make_label(fd=1.0, provenance=provenance)]
+    check_comparable(labels, provenance)
+    with pytest.raises(InputError, match=f"{name}.*new study folder"):
+        check_comparable(labels, {**provenance, name: "d" * 64})
 
 
 @pytest.mark.parametrize("line", ["{", "[]", "{}", '{"schema": 1}', "\x00"])

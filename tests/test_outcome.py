@@ -73,9 +73,7 @@ def test_designs_are_grouped_by_method_and_failures_counted(tmp_path: Path) -> N
 def test_the_budget_row_holds_only_what_satisfies_it(tmp_path: Path) -> None:
     space = search_space("tiny")
     study, mine = sampled_study(tmp_path / "free")
-    params = sorted(
-        label.scalar("params") for label in _labels(study) if label.arch_key in mine
-    )
+    params = sorted(label.scalar("params") for label in _labels(study) if label.arch_key in mine)
     limit = (params[1] + params[2]) / 2
     toml = f"{THREE}[build]\nbudget = {{ params = {limit} }}\n"
     study, _ = sampled_study(tmp_path / "limited", toml)

@@ -15,7 +15,6 @@ def test_every_field_changes_the_key() -> None:
         {"block_size": 16},
         {"steps": 20},
         {"guidance": 2.0},
-        {"dtype": "bfloat16"},
         {"extractor": "inception"},
         {"feature_size": 224},
         {"threads": 1},
@@ -38,7 +37,15 @@ def test_the_key_survives_a_round_trip_through_json() -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"strength": 0.8}, {"steps": 0}, {"guidance": float("nan")}, {"seed": 1}, {"resolution": 60}],
+    [
+        {"strength": 0.8},
+        {"steps": 0},
+        {"guidance": float("nan")},
+        {"seed": 1},
+        {"resolution": 60},
+        {"dtype": "bfloat16"},
+        {"revision": 2},
+    ],
 )
 def test_what_cannot_be_measured_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

@@ -77,7 +77,9 @@ def test_the_scatter_has_every_measured_architecture_and_the_budget(study: Study
 
 
 def test_text_from_files_is_escaped_everywhere(study: Study) -> None:
-    write_label(study, make_label(status="failed", reason=EVIL, provenance={"versions": {EVIL: EVIL}}))
+    write_label(
+        study, make_label(status="failed", reason=EVIL, provenance={"versions": {EVIL: EVIL}})
+    )
     html = render(study, outcome(study))
     assert "<script" not in html
     assert html.count("&lt;script&gt;") >= 3  # the reason, the failure, the versions

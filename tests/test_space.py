@@ -67,7 +67,9 @@ def test_samples_are_distinct_members_and_follow_the_generator():
 
 def test_uniform_samples_use_all_options_about_equally():
     space = search_space("sd14")
-    digits = np.array([space.option_indices(a) for a in space.sample(4_000, np.random.default_rng(0))])
+    digits = np.array(
+        [space.option_indices(a) for a in space.sample(4_000, np.random.default_rng(0))]
+    )
     counts = np.bincount(digits[:, 0], minlength=40)
     assert counts.min() > 60
     assert counts.max() < 140

@@ -7,7 +7,8 @@ import pytest
 
 from sdsearch.builder import Budget, Share
 from sdsearch.errors import InputError
-from sdsearch.study import StudyConfig, init_study, load_study, resolve_teacher
+from sdsearch.study import StudyConfig, init_study, load_study
+from sdsearch.teacher import resolve_teacher
 
 if TYPE_CHECKING:
     from pathlib import Path

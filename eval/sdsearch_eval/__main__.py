@@ -1,8 +1,8 @@
 """Command line of the harness.
 
-    python -m sdsearch_eval label STUDY              label all that has no label yet
-    python -m sdsearch_eval compare STUDY --column "teacher=3f0c9a17b2de" --rows 8
-    python -m sdsearch_eval recover STUDY --arch 3f0c9a17b2de
+python -m sdsearch_eval label STUDY              label all that has no label yet
+python -m sdsearch_eval compare STUDY --column "teacher=3f0c9a17b2de" --rows 8
+python -m sdsearch_eval recover STUDY --arch 3f0c9a17b2de
 """
 
 from __future__ import annotations
@@ -35,14 +35,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m sdsearch_eval", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m sdsearch_eval",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
     label = commands.add_parser("label", help="label the architectures of a study")
     label.add_argument("--seed", type=int, help="label seed (default: the study's)")
     label.add_argument("--arch", action="append", help="only this architecture key; repeatable")
     compare = commands.add_parser("compare", help="draw inpaintings side by side")
-    compare.add_argument("--column", action="append", required=True, help="NAME=ARCHITECTURE KEY; repeatable")
+    compare.add_argument(
+        "--column", action="append", required=True, help="NAME=ARCHITECTURE KEY; repeatable"
+    )
     compare.add_argument("--rows", type=int, default=8, help="samples to show (default: 8)")
     recover = commands.add_parser("recover", help="write the recovered weights of one architecture")
     recover.add_argument("--arch", required=True, help="architecture key")

@@ -52,7 +52,9 @@ def draw_comparison(
                 draw.text((left, top + CELL + 16), f"hole {psnr:.1f} dB", fill=GREY, font=small)
     for row, sample in enumerate(samples):
         top = HEADER + row * (CELL + CAPTION + GAP) + CELL + 2
-        draw.text((GAP, top), _fit(draw, sample.caption, small, width - 2 * GAP), fill=INK, font=small)
+        draw.text(
+            (GAP, top), _fit(draw, sample.caption, small, width - 2 * GAP), fill=INK, font=small
+        )
     return canvas
 
 
@@ -69,7 +71,9 @@ def describe_comparison(
             {
                 "name": name,
                 "arch_key": keys[name],
-                "psnr_hole": [round(float(value), 3) for value in psnr_in(holes, images, originals)],
+                "psnr_hole": [
+                    round(float(value), 3) for value in psnr_in(holes, images, originals)
+                ],
             }
             for name, images in columns.items()
         ],
@@ -78,7 +82,10 @@ def describe_comparison(
 
 
 def _fit(
-    draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    width: int,
 ) -> str:
     if draw.textlength(text, font=font) <= width:
         return text

@@ -1,4 +1,4 @@
-"""The samples of a protocol: images, captions and masks, in one fixed order, with a manifest hash."""
+"""The samples of a protocol: images, captions and masks in a fixed order, and their hash."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MASK_RUN = 0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One inpainting task: (H, W, 3) uint8 sRGB image, caption, (H, W) uint8 mask, 255 = repaint."""
+    """An inpainting task: (H, W, 3) uint8 sRGB image, caption, (H, W) uint8 mask, 255 = repaint."""
 
     name: str
     image: NDArray[np.uint8]
@@ -37,7 +37,9 @@ class Sample:
     mask: NDArray[np.uint8]
 
 
-def load_samples(protocol: Protocol, split: Split = "test", count: int | None = None) -> list[Sample]:
+def load_samples(
+    protocol: Protocol, split: Split = "test", count: int | None = None
+) -> list[Sample]:
     """The first `count` (default: the protocol's n) samples of the protocol's dataset.
 
     `split` matters to `scenes` only. Every mask is checked to be canonical.
@@ -52,11 +54,13 @@ def load_samples(protocol: Protocol, split: Split = "test", count: int | None = 
     photos = read_photos(Path(protocol.dataset), size)
     if len(photos) < count:
         raise InputError(
-            f"the protocol asks for {count} samples, but {protocol.dataset} has {len(photos)} images; "
-            "lower protocol.samples or add images"
+            f"the protocol asks for {count} samples, but {protocol.dataset} has {len(photos)} "
+            "images; lower protocol.samples or add images"
         )
     return [
-        Sample(photo.name, photo.image, photo.caption, _photo_mask(protocol.masks, photo.name, size))
+        Sample(
+            photo.name, photo.image, photo.caption, _photo_mask(protocol.masks, photo.name, size)
+        )
         for photo in photos[:count]
     ]
 

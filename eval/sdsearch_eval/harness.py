@@ -106,7 +106,10 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
     }
     content = {
         "protocol": protocol.model_dump(mode="json"),
-        **{name: provenance[name] for name in ("teacher_sha256", "extractor_sha256", "manifest_sha256")},
+        **{
+            name: provenance[name]
+            for name in ("teacher_sha256", "extractor_sha256", "manifest_sha256")
+        },
     }
     cache = TensorCache(features_dir, content)
     inputs = UNetInputs(
@@ -164,7 +167,9 @@ def evaluate(arch: Architecture, bench: Bench) -> tuple[Label, UNet2DConditionMo
         raise
     except (WorkError, RuntimeError, MemoryError, FloatingPointError, ValueError) as error:
         return _failed(arch, bench, watch, error), None
-    macs = count_macs(arch, bench.teacher.backbone, bench.inputs.noise.shape[-1], bench.inputs.text.shape[1])
+    macs = count_macs(
+        arch, bench.teacher.backbone, bench.inputs.noise.shape[-1], bench.inputs.text.shape[1]
+    )
     label = Label(
         arch_key=arch.key,
         protocol_key=bench.protocol.key,
@@ -184,7 +189,7 @@ def evaluate(arch: Architecture, bench: Bench) -> tuple[Label, UNet2DConditionMo
 
 
 def recovered_student(arch: Architecture, bench: Bench, watch: Stopwatch) -> UNet2DConditionModel:
-    """The student of `arch` after the protocol's recovery; an unpruned one has nothing to recover."""
+    """The student of `arch` after the protocol's recovery; an unpruned one needs none."""
     with watch.phase("inheritance"):
         unet = bench.teacher.student(arch)
     if arch != bench.teacher.unpruned():
@@ -217,7 +222,9 @@ def measure(generated: Generated, bench: Bench) -> dict[str, Measurement]:
     images = generated.composited
     if (images == images[:1]).all() or not images.any():
         raise WorkError("generated images must differ from each other, but all are the same")
-    features = extract_features(bench.extractor, _to_uint8_tensor(images), bench.protocol.feature_size)
+    features = extract_features(
+        bench.extractor, _to_uint8_tensor(images), bench.protocol.feature_size
+    )
     originals = np.stack([sample.image for sample in bench.samples])
     holes = np.stack([sample.mask for sample in bench.samples]) == 255
     pooled, reference, teacher = (
@@ -229,7 +236,9 @@ def measure(generated: Generated, bench: Bench) -> dict[str, Measurement]:
     return {
         f"fd_{name}": jackknife(frechet_distance, pooled, reference),
         f"kid_{name}": jackknife(kernel_distance, pooled, reference),
-        f"lpips_like_{name}": mean_of(lpips_like(features.maps, bench.reference.maps).double().numpy()),
+        f"lpips_like_{name}": mean_of(
+            lpips_like(features.maps, bench.reference.maps).double().numpy()
+        ),
         "psnr_hole": mean_of(psnr_in(holes, images, originals)),
         "ssim_hole": mean_of(ssim_in(holes, images, originals)),
         "l1_hole": mean_of(l1_in(holes, images, originals)),

@@ -45,14 +45,20 @@ def kernel_distance(first: Array, second: Array) -> float:
     """
     _check_features(first, second)
     if len(first) != len(second):
-        raise InputError(f"the U-statistic needs equally many features, but got {len(first)} and {len(second)}")
+        raise InputError(
+            f"the U-statistic needs equally many features, but got {len(first)} and {len(second)}"
+        )
     n, d = first.shape
-    kernels = [(x @ y.T / d + 1) ** 3 for x, y in ((first, first), (second, second), (first, second))]
+    kernels = [
+        (x @ y.T / d + 1) ** 3 for x, y in ((first, first), (second, second), (first, second))
+    ]
     within_first, within_second, across = ((k.sum() - np.trace(k)) / (n * (n - 1)) for k in kernels)
     return float(within_first + within_second - 2 * across)
 
 
-def jackknife(statistic: Callable[[Array, Array], float], first: Array, second: Array) -> Measurement:
+def jackknife(
+    statistic: Callable[[Array, Array], float], first: Array, second: Array
+) -> Measurement:
     """A set statistic with its delete-a-block jackknife standard error over paired rows.
 
     A naive bootstrap would be wrong here: repeated rows bias a Frechet distance upward.
@@ -61,7 +67,9 @@ def jackknife(statistic: Callable[[Array, Array], float], first: Array, second: 
     blocks = np.array_split(np.arange(len(first)), min(JACKKNIFE_BLOCKS, len(first) // 2))
     if len(blocks) < 2:
         return Measurement(value=value, n=len(first))
-    left = np.array([statistic(np.delete(first, b, axis=0), np.delete(second, b, axis=0)) for b in blocks])
+    left = np.array(
+        [statistic(np.delete(first, b, axis=0), np.delete(second, b, axis=0)) for b in blocks]
+    )
     spread = np.square(left - left.mean()).sum() * (len(blocks) - 1) / len(blocks)
     return Measurement(value=value, se=float(np.sqrt(spread)), n=len(first))
 
@@ -72,7 +80,9 @@ def mean_of(values: Array) -> Measurement:
     return Measurement(value=float(values.mean()), se=se, n=len(values))
 
 
-def psnr_in(region: NDArray[np.bool_], first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Array:
+def psnr_in(
+    region: NDArray[np.bool_], first: NDArray[np.uint8], second: NDArray[np.uint8]
+) -> Array:
     """(N,) PSNR in dB, peak 255, over the pixels of `region` (N, H, W) of (N, H, W, 3) images.
 
     Identical regions count as 100 dB, not as infinity.
@@ -80,7 +90,8 @@ def psnr_in(region: NDArray[np.bool_], first: NDArray[np.uint8], second: NDArray
     error = np.square(first.astype(np.float64) - second).mean(-1)
     mse = (error * region).sum((1, 2)) / region.sum((1, 2))
     with np.errstate(divide="ignore"):
-        return np.minimum(10 * np.log10(255.0**2 / mse), PSNR_CAP)
+        result: Array = np.minimum(10 * np.log10(255.0**2 / mse), PSNR_CAP)
+    return result
 
 
 def l1_in(region: NDArray[np.bool_], first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Array:
@@ -90,13 +101,19 @@ def l1_in(region: NDArray[np.bool_], first: NDArray[np.uint8], second: NDArray[n
     return result
 
 
-def ssim_in(region: NDArray[np.bool_], first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Array:
+def ssim_in(
+    region: NDArray[np.bool_], first: NDArray[np.uint8], second: NDArray[np.uint8]
+) -> Array:
     """(N,) SSIM (11 x 11 Gaussian, sigma 1.5) averaged over the pixels of `region`."""
     import torch
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    a, b = (torch.from_numpy(x.astype(np.float32) / 255).permute(0, 3, 1, 2) for x in (first, second))
-    _, maps = structural_similarity_index_measure(a, b, data_range=1.0, return_full_image=True, reduction="none")
+    a, b = (
+        torch.from_numpy(x.astype(np.float32) / 255).permute(0, 3, 1, 2) for x in (first, second)
+    )
+    _, maps = structural_similarity_index_measure(
+        a, b, data_range=1.0, return_full_image=True, reduction="none"
+    )
     similarity = maps.mean(1).double().numpy()
     result: Array = (similarity * region).sum((1, 2)) / region.sum((1, 2))
     return result
@@ -104,8 +121,13 @@ def ssim_in(region: NDArray[np.bool_], first: NDArray[np.uint8], second: NDArray
 
 def _check_features(first: Array, second: Array) -> None:
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1]:
-        raise InputError(f"features must be (n, d) and (m, d), but are {first.shape} and {second.shape}")
+        raise InputError(
+            f"features must be (n, d) and (m, d), but are {first.shape} and {second.shape}"
+        )
     if min(len(first), len(second)) < 2:
-        raise InputError(f"a distance of distributions needs at least 2 samples each, got {len(first)} and {len(second)}")
+        raise InputError(
+            f"a distance of distributions needs at least 2 samples each, but got {len(first)} "
+            f"and {len(second)}"
+        )
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise InputError("features must be finite, but some are not")

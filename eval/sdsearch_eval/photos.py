@@ -35,7 +35,9 @@ def read_photos(folder: Path, size: int) -> list[Photo]:
         InputError: there is no such folder, or an image cannot be read (it is named).
     """
     if not folder.is_dir():
-        raise InputError(f"protocol.dataset must be 'scenes' or a folder of images, but {folder} is no folder")
+        raise InputError(
+            f"protocol.dataset must be 'scenes' or a folder of images, but {folder} is no folder"
+        )
     captions = _read_captions(folder / "metadata.jsonl")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     return [
@@ -47,7 +49,9 @@ def read_photos(folder: Path, size: int) -> list[Photo]:
 def read_mask(folder: Path, name: str) -> NDArray[np.uint8]:
     """The mask of the image called `name`: `<stem>.png` in a folder of masks, as (H, W) uint8."""
     if not folder.is_dir():
-        raise InputError(f"protocol.masks must be a mask kind or a folder of masks, but {folder} is no folder")
+        raise InputError(
+            f"protocol.masks must be a mask kind or a folder of masks, but {folder} is no folder"
+        )
     stem = name.rsplit(".", 1)[0]
     path = folder / f"{stem}.png"
     if not path.is_file():
@@ -79,5 +83,7 @@ def _read_captions(path: Path) -> dict[str, str]:
             row = json.loads(line)
             captions[row["file_name"]] = str(row.get("text", ""))
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} line {number} must be JSON with file_name and text: {error}") from error
+            raise InputError(
+                f"{path} line {number} must be JSON with file_name and text: {error}"
+            ) from error
     return captions

@@ -34,7 +34,7 @@ POOL_BATCHES = 16
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One step's batch: UNet inputs, the teacher's output and the true target of the noise level."""
+    """One step's batch: UNet inputs, the teacher's output and the true training target."""
 
     model_input: Tensor
     timesteps: Tensor
@@ -49,8 +49,8 @@ class Lessons:
     def __init__(self, teacher: Teacher, protocol: Protocol, seed: int, cache: TensorCache) -> None:
         if protocol.recovery.losses.feature:
             raise InputError(
-                "protocol.recovery.losses.feature must be 0: only output distillation and the task loss "
-                "are measured so far; use output or task"
+                "protocol.recovery.losses.feature must be 0: only output distillation and the "
+                "task loss are measured so far; use output or task"
             )
         self._teacher, self._protocol, self._seed, self._cache = teacher, protocol, seed, cache
         self._unpruned: UNet2DConditionModel | None = None
@@ -82,9 +82,13 @@ class Lessons:
         scheduler = self._teacher.scheduler()
         # One timestep from each of `size` equal strata: less noise in so few steps.
         strata = (np.arange(size) + rng.random(size)) / size
-        timesteps = torch.from_numpy((strata * scheduler.config.num_train_timesteps).astype(np.int64))
+        timesteps = torch.from_numpy(
+            (strata * scheduler.config.num_train_timesteps).astype(np.int64)
+        )
         clean = pool["clean"][index]
-        noise = torch.from_numpy(rng.standard_normal(tuple(clean.shape), np.float32)).to(clean.device)
+        noise = torch.from_numpy(rng.standard_normal(tuple(clean.shape), np.float32)).to(
+            clean.device
+        )
         noisy = scheduler.add_noise(clean, noise, timesteps)
         model_input = torch.cat([noisy, pool["masks"][index], pool["masked_latents"][index]], dim=1)
         if self._unpruned is None:
@@ -114,13 +118,15 @@ def recover_student(
 ) -> float:
     """Fine-tune `unet` in place for `recipe.steps` steps; return the last step's loss.
 
-    AdamW with a linear warm-up over a tenth of the steps and a cosine decay, gradients clipped to 1.
+    AdamW: linear warm-up over a tenth of the steps, then cosine decay; gradients clipped to 1.
 
     Raises:
         WorkError: the loss is not finite.
     """
     unet.train().requires_grad_(True)
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(
+        unet.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe.steps))
     value = 0.0
     for step in range(recipe.steps):

@@ -75,12 +75,14 @@ def paste_back(images: NDArray[np.uint8], samples: Sequence[Sample]) -> NDArray[
 
 
 def prepare_inputs(teacher: Teacher, samples: Sequence[Sample], seed: int) -> UNetInputs:
-    """UNet inputs of samples: hole greyed before encoding, mask max-pooled, noise seeded one by one.
+    """UNet inputs of samples: hole greyed before encoding, mask max-pooled, noise seeded singly.
 
     The noise is drawn on the CPU in float32 from a 32-bit seed per sample.
     """
     images = images_to_tensor(np.stack([sample.image for sample in samples]))
-    holes = torch.from_numpy(np.stack([sample.mask for sample in samples]) == 255).float().unsqueeze(1)
+    holes = (
+        torch.from_numpy(np.stack([sample.mask for sample in samples]) == 255).float().unsqueeze(1)
+    )
     masked = torch.cat([teacher.encode_images(part) for part in (images * (1 - holes)).split(32)])
     seeds = derive_seeds(seed, (sample.name for sample in samples), "noise")
     noise = torch.stack(
@@ -110,7 +112,7 @@ def sample_latents(
     """
     scheduler = teacher.scheduler(steps)
     guided = guidance > 1
-    latents = inputs.noise * scheduler.init_noise_sigma
+    latents: Tensor = inputs.noise * scheduler.init_noise_sigma
     context = torch.cat([inputs.empty_text, inputs.text]) if guided else inputs.text
     condition = torch.cat([inputs.masks, inputs.masked_latents], dim=1)
     for timestep in scheduler.timesteps:

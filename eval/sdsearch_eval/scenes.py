@@ -280,11 +280,23 @@ def _balloon(rng: np.random.Generator, width: int, colour: Colour) -> list[Shape
     r = rng.uniform(0.08, 0.12) * width
     dark: Colour = (colour[0] * 0.7, colour[1] * 0.7, colour[2] * 0.7)
     return [
-        Shape("polygon", [(x - r * 0.7, y + r * 0.7), (x + r * 0.7, y + r * 0.7), (x, y + r * 1.7)], dark),
+        Shape(
+            "polygon",
+            [(x - r * 0.7, y + r * 0.7), (x + r * 0.7, y + r * 0.7), (x, y + r * 1.7)],
+            dark,
+        ),
         Shape("ellipse", [(x - r, y - r), (x + r, y + r)], colour),
         Shape("ellipse", [(x - r * 0.4, y - r), (x + r * 0.4, y + r)], dark),
-        Shape("polygon", [(x - r * 0.25, y + r * 1.55), (x + r * 0.25, y + r * 1.55),
-                          (x + r * 0.2, y + r * 2), (x - r * 0.2, y + r * 2)], (80, 56, 36)),
+        Shape(
+            "polygon",
+            [
+                (x - r * 0.25, y + r * 1.55),
+                (x + r * 0.25, y + r * 1.55),
+                (x + r * 0.2, y + r * 2),
+                (x - r * 0.2, y + r * 2),
+            ],
+            (80, 56, 36),
+        ),
     ]
 
 
@@ -299,7 +311,11 @@ def _house(
     lit = _lit(colour, light)
     return [
         _box(x - half, top, x + half, base, lit),
-        Shape("polygon", [(x - half * 1.25, top), (x + half * 1.25, top), (x, top - half)], _lit(roof, light)),
+        Shape(
+            "polygon",
+            [(x - half * 1.25, top), (x + half * 1.25, top), (x, top - half)],
+            _lit(roof, light),
+        ),
         _box(x - half * 0.2, base - half * 0.75, x + half * 0.2, base, _lit((70, 46, 32), light)),
         _box(x - half * 0.75, top + half * 0.3, x - half * 0.38, top + half * 0.72, pane),
         _box(x + half * 0.38, top + half * 0.3, x + half * 0.75, top + half * 0.72, pane),
@@ -313,23 +329,33 @@ def _box(left: float, top: float, right: float, bottom: float, colour: Colour) -
 def _pine(rng: np.random.Generator, width: int, base: float, light: Light) -> list[Shape]:
     x, height = rng.uniform(0, width), rng.uniform(0.18, 0.32) * width
     half = height * 0.26
-    shapes = [_box(x - half * 0.14, base - height * 0.16, x + half * 0.14, base, _lit((84, 58, 38), light))]
+    shapes = [
+        _box(
+            x - half * 0.14, base - height * 0.16, x + half * 0.14, base, _lit((84, 58, 38), light)
+        )
+    ]
     for tier in range(3):
         low = base - height * (0.1 + 0.27 * tier)
         reach = half * (1 - 0.24 * tier)
         green = _lit((26, 76 + 16 * tier, 44), light)
-        shapes.append(Shape("polygon", [(x - reach, low), (x + reach, low), (x, low - height * 0.4)], green))
+        shapes.append(
+            Shape("polygon", [(x - reach, low), (x + reach, low), (x, low - height * 0.4)], green)
+        )
     return shapes
 
 
 def _leafy(rng: np.random.Generator, width: int, base: float, light: Light) -> list[Shape]:
     x, height = rng.uniform(0, width), rng.uniform(0.16, 0.28) * width
     r = height * 0.34
-    shapes = [_box(x - r * 0.16, base - height * 0.5, x + r * 0.16, base, _lit((96, 66, 42), light))]
+    shapes = [
+        _box(x - r * 0.16, base - height * 0.5, x + r * 0.16, base, _lit((96, 66, 42), light))
+    ]
     for dx, dy, shade in ((-0.45, 0.25, 0.85), (0.45, 0.25, 0.92), (0.0, -0.25, 1.0)):
         cx, cy = x + dx * r, base - height * 0.62 + dy * r
         green = _lit((92 * shade, 150 * shade, 48 * shade), light)
-        shapes.append(Shape("ellipse", [(cx - r * 0.75, cy - r * 0.7), (cx + r * 0.75, cy + r * 0.7)], green))
+        shapes.append(
+            Shape("ellipse", [(cx - r * 0.75, cy - r * 0.7), (cx + r * 0.75, cy + r * 0.7)], green)
+        )
     return shapes
 
 
@@ -340,8 +366,27 @@ def _boat(
     r = rng.uniform(0.08, 0.12) * width
     hull = _lit((92, 60, 40), light)
     return [
-        Shape("polygon", [(x - r, y), (x + r, y), (x + r * 0.65, y + r * 0.45), (x - r * 0.65, y + r * 0.45)], hull),
-        Shape("polygon", [(x - r * 0.05, y - r * 0.12), (x - r * 0.05, y - r * 1.8), (x + r * 0.85, y - r * 0.12)], colour),
-        Shape("polygon", [(x - r * 0.15, y - r * 0.12), (x - r * 0.15, y - r * 1.4), (x - r * 0.7, y - r * 0.12)],
-              (colour[0] * 0.8, colour[1] * 0.8, colour[2] * 0.8)),
+        Shape(
+            "polygon",
+            [(x - r, y), (x + r, y), (x + r * 0.65, y + r * 0.45), (x - r * 0.65, y + r * 0.45)],
+            hull,
+        ),
+        Shape(
+            "polygon",
+            [
+                (x - r * 0.05, y - r * 0.12),
+                (x - r * 0.05, y - r * 1.8),
+                (x + r * 0.85, y - r * 0.12),
+            ],
+            colour,
+        ),
+        Shape(
+            "polygon",
+            [
+                (x - r * 0.15, y - r * 0.12),
+                (x - r * 0.15, y - r * 1.4),
+                (x - r * 0.7, y - r * 0.12),
+            ],
+            (colour[0] * 0.8, colour[1] * 0.8, colour[2] * 0.8),
+        ),
     ]

@@ -27,7 +27,7 @@ def derive_seeds(run_seed: int, names: Iterable[str], stream: Stream) -> list[in
     seeds = [derive_seed(run_seed, name, stream) for name in names]
     if len(set(seeds)) != len(seeds):
         raise WorkError(
-            f"seeds of stream {stream!r} must differ, but two of {len(seeds)} collide under run seed "
-            f"{run_seed}; choose another seed"
+            f"seeds of stream {stream!r} must differ, but two of {len(seeds)} collide under run "
+            f"seed {run_seed}; choose another seed"
         )
     return seeds

@@ -73,13 +73,16 @@ class Teacher:
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
         """(N, 4, h, w) scaled latents: the mode of the posterior, never a sample."""
-        latents: Tensor = self.vae.encode(images.to(self.device)).latent_dist.mode()
-        return latents * self.vae.config.scaling_factor
+        posterior = self.vae.encode(images.to(self.device)).latent_dist
+        latents: Tensor = posterior.mode() * self.vae.config.scaling_factor
+        return latents
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
         """(N, 3, H, W) images of scaled latents."""
-        images: Tensor = self.vae.decode(latents / self.vae.config.scaling_factor, return_dict=False)[0]
+        images: Tensor = self.vae.decode(
+            latents / self.vae.config.scaling_factor, return_dict=False
+        )[0]
         return images
 
 
@@ -97,13 +100,18 @@ def load_teacher(folder: Path, device: torch.device) -> Teacher:
     backbone = Backbone.from_config(config)
     if backbone.in_channels != 9:
         raise InputError(
-            f"the teacher's UNet must have 9 input channels (inpainting), but has {backbone.in_channels}; "
-            "use an inpainting fine-tune of the model"
+            f"the teacher's UNet must have 9 input channels (inpainting), but has "
+            f"{backbone.in_channels}; use an inpainting fine-tune of the model"
         )
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     if not weights.is_file():
-        raise InputError(f"the teacher's UNet weights must be at {weights}, but are not; save them as safetensors")
-    scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+        raise InputError(
+            f"the teacher's UNet weights must be at {weights}, but are not; save them as "
+            "safetensors"
+        )
+    scheduler = json.loads(
+        (folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")
+    )
     vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
     text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
     return Teacher(
@@ -120,5 +128,7 @@ def load_teacher(folder: Path, device: torch.device) -> Teacher:
 
 def _own_weights(module: Any) -> Any:
     """Copy memory-mapped weights into fresh memory: their alignment would move values by 1e-6."""
-    module.load_state_dict({name: tensor.clone() for name, tensor in module.state_dict().items()}, assign=True)
+    module.load_state_dict(
+        {name: tensor.clone() for name, tensor in module.state_dict().items()}, assign=True
+    )
     return module.eval().requires_grad_(False)

@@ -10,11 +10,18 @@ import torch
 from sdsearch.architecture import Architecture
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
-from sdsearch.labels import label_path, read_labels, write_label
+from sdsearch.labels import check_comparable, label_path, read_labels, write_label
 from sdsearch.study import Study, load_study
 from sdsearch.teacher import resolve_teacher
 from sdsearch_eval.comparison import describe_comparison, draw_comparison
-from sdsearch_eval.harness import Bench, Stopwatch, evaluate, generate, prepare_bench, recovered_student
+from sdsearch_eval.harness import (
+    Bench,
+    Stopwatch,
+    evaluate,
+    generate,
+    prepare_bench,
+    recovered_student,
+)
 from sdsearch_eval.sampling import UNetInputs
 from sdsearch_eval.teacher import load_teacher
 
@@ -57,9 +64,14 @@ def label_study(folder: Path, seed: int | None = None, only: Sequence[str] | Non
         console.print(f"all {len(wanted)} labels of protocol {protocol_key} seed {seed} are there")
         return 0
     bench = _open_bench(study, console, seed)
+    check_comparable(read_labels(study, protocol_key), bench.provenance)
     failed = 0
     with _progress(console) as progress:
-        task = progress.add_task(f"labels (protocol {protocol_key}, seed {seed})", total=len(wanted), completed=len(wanted) - len(todo))
+        task = progress.add_task(
+            f"labels (protocol {protocol_key}, seed {seed})",
+            total=len(wanted),
+            completed=len(wanted) - len(todo),
+        )
         for key in todo:
             label, unet = evaluate(wanted[key], bench)
             if unet is not None and key in designs and seed == study.config.seed:
@@ -68,7 +80,9 @@ def label_study(folder: Path, seed: int | None = None, only: Sequence[str] | Non
                 write_label(study, label)
             failed += label.status == "failed"
             if label.status == "failed":
-                console.print(f"[red]{key} failed[/red]: {label.reason}", markup=True, highlight=False)
+                console.print(
+                    f"[red]{key} failed[/red]: {label.reason}", markup=True, highlight=False
+                )
             progress.advance(task)
     return 1 if failed else 0
 
@@ -95,10 +109,15 @@ def compare(folder: Path, columns: Sequence[str], rows: int) -> int:
     for name, key in named.items():
         label = labels.get(key)
         if label is None:
-            raise InputError(f"column {name!r}: {key} has no label in {study.labels_dir}; run: sdsearch label {folder}")
+            raise InputError(
+                f"column {name!r}: {key} has no label in {study.labels_dir}; run: "
+                f"sdsearch label {folder}"
+            )
         unet = _student(study, label.architecture, bench)
         images[name] = generate(unet, bench.teacher, inputs, samples, bench.protocol).composited
-        notes[name] = f"{label.scalar('params') / 1e6:.2f} M params" if "params" in label.values else ""
+        notes[name] = (
+            f"{label.scalar('params') / 1e6:.2f} M params" if "params" in label.values else ""
+        )
     picture = draw_comparison(samples, images, notes)
     study.compare_dir.mkdir(parents=True, exist_ok=True)
     partial = study.compare_dir / ".grid.partial.png"
@@ -114,7 +133,10 @@ def recover(folder: Path, key: str) -> int:
     study = load_study(folder)
     listed = {**_read_architectures(study), **_read_designs(study)}
     if key not in listed:
-        raise InputError(f"architecture {key} is listed neither in {study.architectures_file} nor in designs.json")
+        raise InputError(
+            f"architecture {key} must be listed in {study.architectures_file} or designs.json, "
+            "but is in neither"
+        )
     if not study.recovered_path(key).exists():
         _student(study, listed[key], _open_bench(study, _console(), study.config.seed))
     return 0
@@ -125,7 +147,9 @@ def _open_bench(study: Study, console: Console, seed: int) -> Bench:
 
     state = PartialState()
     if state.num_processes != 1:
-        raise InputError(f"the harness runs in one process so far, but {state.num_processes} were started")
+        raise InputError(
+            f"the harness runs in one process so far, but {state.num_processes} were started"
+        )
     torch.set_num_threads(study.config.protocol.threads)
     folder = resolve_teacher(study.config.teacher.pipeline)
     if isinstance(folder, str):
@@ -133,7 +157,10 @@ def _open_bench(study: Study, console: Console, seed: int) -> Bench:
             f"teacher.pipeline must be a local folder for labelling, but is the hub id {folder!r}; "
             f"download it first: hf download {folder} --local-dir {folder.split('/')[-1]}"
         )
-    console.print(f"world size 1, device {state.device}, threads {torch.get_num_threads()}; preparing shared inputs")
+    console.print(
+        f"world size 1, device {state.device}, threads {torch.get_num_threads()}; "
+        "preparing shared inputs"
+    )
     with console.status("teacher, samples, references"):
         teacher = load_teacher(folder, state.device)
         return prepare_bench(study.config.protocol, seed, teacher, study.features_dir)
@@ -198,7 +225,14 @@ def _console() -> Console:
 
 
 def _progress(console: Console):  # type: ignore[no-untyped-def]
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     return Progress(
         TextColumn("{task.description}"),
