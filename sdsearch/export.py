@@ -110,7 +110,13 @@ def _assemble(design: Design, study: Study, weights: Path) -> StableDiffusionInp
     from sdsearch.weights import make_unet
 
     student = make_unet(design.architecture, study.space.backbone)
-    student.load_state_dict(load_file(weights), strict=True)
+    try:
+        student.load_state_dict(load_file(weights), strict=True)
+    except RuntimeError as error:
+        raise WorkError(
+            f"the weights in {weights} must fit {design.arch_key}, but do not; delete the file and "
+            f"export again: {str(error).splitlines()[1].strip()}"
+        ) from None
     student = student.to(torch.float32).eval()
     teacher = _teacher_folder(study.config.teacher.pipeline)
     try:

@@ -217,33 +217,40 @@ def generate(
 
 
 def measure(generated: Generated, bench: Bench) -> dict[str, Measurement]:
-    """All quality values of generated images; composited images unless a name says otherwise."""
-    name = bench.protocol.extractor
-    images = generated.composited
-    if (images == images[:1]).all() or not images.any():
+    """All quality values of what was generated; of composited images unless a name says otherwise.
+
+    Raises:
+        WorkError: all images are the same.
+    """
+    if (generated.composited == generated.composited[:1]).all():
         raise WorkError("generated images must differ from each other, but all are the same")
-    features = extract_features(
-        bench.extractor, _to_uint8_tensor(images), bench.protocol.feature_size
-    )
+    latent_error = (generated.latents - bench.teacher_latents).square().mean(1, keepdim=True)
+    cells = bench.inputs.masks
+    latent_mse = ((latent_error * cells).sum((1, 2, 3)) / cells.sum((1, 2, 3))).double().numpy()
+    return {
+        **measure_images(generated.composited, bench),
+        "latent_mse_vs_teacher": mean_of(latent_mse),
+    }
+
+
+def measure_images(images: NDArray[np.uint8], bench: Bench) -> dict[str, Measurement]:
+    """Quality values of (n, H, W, 3) images that fill the holes of the bench's samples."""
+    name, size = bench.protocol.extractor, bench.protocol.feature_size
+    features = extract_features(bench.extractor, _to_uint8_tensor(images), size)
     originals = np.stack([sample.image for sample in bench.samples])
     holes = np.stack([sample.mask for sample in bench.samples]) == 255
     pooled, reference, teacher = (
         t.double().numpy() for t in (features.pooled, bench.reference.pooled, bench.teacher_pooled)
     )
-    latent_error = (generated.latents - bench.teacher_latents).square().mean(1, keepdim=True)
-    cells = bench.inputs.masks
-    latent_mse = ((latent_error * cells).sum((1, 2, 3)) / cells.sum((1, 2, 3))).double().numpy()
+    lpips = lpips_like(features.maps, bench.reference.maps).double().numpy()
     return {
         f"fd_{name}": jackknife(frechet_distance, pooled, reference),
         f"kid_{name}": jackknife(kernel_distance, pooled, reference),
-        f"lpips_like_{name}": mean_of(
-            lpips_like(features.maps, bench.reference.maps).double().numpy()
-        ),
+        f"lpips_like_{name}": mean_of(lpips),
         "psnr_hole": mean_of(psnr_in(holes, images, originals)),
         "ssim_hole": mean_of(ssim_in(holes, images, originals)),
         "l1_hole": mean_of(l1_in(holes, images, originals)),
         "fd_vs_teacher": jackknife(frechet_distance, pooled, teacher),
-        "latent_mse_vs_teacher": mean_of(latent_mse),
     }
 
 
