@@ -188,13 +188,15 @@ def run(study: Folder = _STUDY) -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake is one message and exit code 2, never a traceback."""
-    from sdsearch.errors import InputError, WorkError
+    from sdsearch.errors import HarnessError, InputError, WorkError
 
     try:
         app()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except HarnessError as error:
+        sys.exit(2 if error.code == 2 else 1)
     except (WorkError, OSError) as error:
         print(f"failed: {error}", file=sys.stderr)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""The two ways a command can end badly: wrong input (exit code 2) and failed work (exit code 1)."""
+"""How a command can end badly: wrong input (exit code 2) or failed work (exit code 1)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ class InputError(ValueError):
 
 class WorkError(RuntimeError):
     """Work on valid input failed; what was finished before is kept."""
+
+
+class HarnessError(RuntimeError):
+    """The harness ended badly and has printed why; `code` is its exit code."""
+
+    def __init__(self, command: str, code: int) -> None:
+        super().__init__(f"sdsearch_eval {command} ended with exit code {code}; it has said why")
+        self.code = code
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

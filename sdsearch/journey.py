@@ -11,7 +11,7 @@ import numpy as np
 from sdsearch.assets import asset_path
 from sdsearch.content import canonical_json
 from sdsearch.cost import count_macs, count_params
-from sdsearch.errors import InputError, WorkError, nearest
+from sdsearch.errors import HarnessError, InputError, nearest
 from sdsearch.files import write_atomic
 from sdsearch.labels import import_labels, label_path, read_table
 from sdsearch.outcome import outcome, outcome_table, read_origins
@@ -186,9 +186,8 @@ def _import_own_table(study: Study) -> None:
 
 
 def _harness(command: str, study: Study, *arguments: str) -> None:
-    """Run `python -m sdsearch_eval COMMAND STUDY ...`; it has said why when it fails."""
+    """Run `python -m sdsearch_eval COMMAND STUDY ...`, which shows its own progress and errors."""
     line = [sys.executable, "-m", "sdsearch_eval", command, str(study.root), *arguments]
     code = subprocess.run(line, check=False).returncode
     if code:
-        kind = InputError if code == 2 else WorkError
-        raise kind(f"sdsearch_eval {command} ended with exit code {code}; its message is above")
+        raise HarnessError(command, code)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sdsearch.labels import Label
     from sdsearch.study import Study
-    from sdsearch.training import FitReport, FittedRanker
+    from sdsearch.training import FitReport
 
 
 def training_labels(study: Study) -> list[Label]:
@@ -69,7 +69,7 @@ def score(study: Study) -> Scores:
             scores = score_units(fitted, space, scored)
         outputs = [_save_predictions(study, "space", scored)]
         if "ridge" in study.config.build.methods:
-            ridge = score_space(_as_ridge(fitted), space)
+            ridge = score_space(fitted, space, kind="ridge")
             outputs.append(_save_predictions(study, "ridge", ridge))
         write_atomic(study.scores_file, scores.model_dump_json(indent=2) + "\n")
         record_done(study, "score", inputs, [study.scores_file, *outputs])
@@ -127,13 +127,6 @@ def best_measured(study: Study, method: str) -> Design | None:
     }
     mine = [one for one in read_designs(study) if one.method == method and one.arch_key in labels]
     return max(mine, key=lambda design: labels[design.arch_key], default=None)
-
-
-def _as_ridge(fitted: FittedRanker) -> FittedRanker:
-    """Return the same fit with its ridge baseline in use."""
-    from dataclasses import replace
-
-    return replace(fitted, report=fitted.report.model_copy(update={"kind": "ridge"}))
 
 
 def _save_predictions(study: Study, name: str, scored: SpaceScores) -> Path:

@@ -225,7 +225,7 @@ kind = "auto"
 target = "-log(fd_efflite0)" # over label columns; higher is better
 
 [build]
-methods = ["autobuild", "exhaustive", "random"]
+methods = ["autobuild", "exhaustive", "random"] # also "ridge"
 top = 4                      # designs of each method
 budget = BUDGET              # such as { params = { share = 0.60 } }; a bare number is absolute
 """

@@ -17,20 +17,23 @@ from sdsearch.errors import InputError, WorkError
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; exit code 0 done, 1 failed work, 2 bad input."""
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     options = _parser().parse_args(arguments)
     from sdsearch_eval import work
 
     try:
         if options.command == "label":
-            return work.label_study(options.study, options.seed, options.arch)
-        if options.command == "compare":
-            return work.compare(options.study, options.column, options.rows)
-        return work.recover(options.study, options.arch)
+            work.label_study(options.study, options.seed, options.arch)
+        elif options.command == "compare":
+            work.compare(options.study, options.column, options.rows)
+        else:
+            work.recover(options.study, options.arch)
     except (InputError, WorkError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

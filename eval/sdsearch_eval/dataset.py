@@ -12,7 +12,7 @@ import numpy as np
 from sdsearch.content import content_key
 from sdsearch.errors import InputError
 from sdsearch_eval.masks import MASKS_VERSION, MaskKind, check_mask, draw_mask
-from sdsearch_eval.photos import read_mask, read_photos
+from sdsearch_eval.photos import Photo, read_mask, read_photos
 from sdsearch_eval.scenes import RENDERER_VERSION, Split, render_scene, split_seed
 from sdsearch_eval.seeds import derive_seed
 
@@ -37,32 +37,45 @@ class Sample:
     mask: NDArray[np.uint8]
 
 
-def load_samples(
-    protocol: Protocol, split: Split = "test", count: int | None = None
-) -> list[Sample]:
-    """The first `count` (default: the protocol's n) samples of the protocol's dataset.
+def load_samples(protocol: Protocol) -> list[Sample]:
+    """The n samples that a protocol evaluates on: test scenes, or the first n photos by name.
 
-    `split` matters to `scenes` only. Every mask is checked to be canonical.
+    Every mask is checked to be canonical.
 
     Raises:
         InputError: an image or mask is unreadable or unfit, or the dataset has too few images.
     """
-    count = protocol.samples if count is None else count
     size = protocol.resolution
     if protocol.dataset == "scenes":
-        return [_scene_sample(protocol.masks, split, number, size) for number in range(count)]
+        return [_scene_sample(protocol.masks, "test", i, size) for i in range(protocol.samples)]
     photos = read_photos(Path(protocol.dataset), size)
-    if len(photos) < count:
+    if len(photos) < protocol.samples:
         raise InputError(
-            f"the protocol asks for {count} samples, but {protocol.dataset} has {len(photos)} "
-            "images; lower protocol.samples or add images"
+            f"the protocol asks for {protocol.samples} samples, but {protocol.dataset} has "
+            f"{len(photos)} images; lower protocol.samples or add images"
         )
-    return [
-        Sample(
-            photo.name, photo.image, photo.caption, _photo_mask(protocol.masks, photo.name, size)
+    return [_photo_sample(protocol.masks, photo, size) for photo in photos[: protocol.samples]]
+
+
+def load_recovery_samples(protocol: Protocol, count: int) -> list[Sample]:
+    """Up to `count` samples to recover on, none of which is evaluated on.
+
+    Those are train scenes, or the photos after the first n by name.
+
+    Raises:
+        InputError: as `load_samples`, or no photo is left.
+    """
+    size = protocol.resolution
+    if protocol.dataset == "scenes":
+        return [_scene_sample(protocol.masks, "train", i, size) for i in range(count)]
+    left = read_photos(Path(protocol.dataset), size)[protocol.samples :]
+    if not left:
+        raise InputError(
+            f"recovery must not see evaluated images, but {protocol.dataset} has none beyond the "
+            f"first {protocol.samples}; add images, lower protocol.samples, or set "
+            "protocol.recovery.steps = 0"
         )
-        for photo in photos[:count]
-    ]
+    return [_photo_sample(protocol.masks, photo, size) for photo in left[:count]]
 
 
 def manifest_sha256(samples: Sequence[Sample]) -> str:
@@ -82,8 +95,9 @@ def _scene_sample(masks: str, split: Split, number: int, size: int) -> Sample:
     return Sample(name, scene.image, scene.caption, mask)
 
 
-def _photo_mask(masks: str, name: str, size: int) -> NDArray[np.uint8]:
-    return _mask(masks, name, size, None)
+def _photo_sample(masks: str, photo: Photo, size: int) -> Sample:
+    mask = _mask(masks, photo.name, size, None)
+    return Sample(photo.name, photo.image, photo.caption, mask)
 
 
 def _mask(

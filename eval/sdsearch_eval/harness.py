@@ -15,7 +15,7 @@ from sdsearch.cost import count_macs, count_params
 from sdsearch.errors import InputError, WorkError
 from sdsearch.labels import Label, Measurement
 from sdsearch_eval.cache import TensorCache
-from sdsearch_eval.dataset import load_samples, manifest_sha256
+from sdsearch_eval.dataset import load_recovery_samples, load_samples, manifest_sha256
 from sdsearch_eval.features import Features, extract_features, load_extractor, lpips_like
 from sdsearch_eval.latency import measure_latency
 from sdsearch_eval.metrics import (
@@ -27,7 +27,7 @@ from sdsearch_eval.metrics import (
     psnr_in,
     ssim_in,
 )
-from sdsearch_eval.recovery import Lessons, recover_student
+from sdsearch_eval.recovery import Lessons, pool_size, recover_student
 from sdsearch_eval.sampling import (
     UNetInputs,
     paste_back,
@@ -100,7 +100,7 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
     provenance: dict[str, object] = {
         "teacher_sha256": teacher.sha256,
         "extractor_sha256": extractor_sha256,
-        "manifest_sha256": manifest_sha256(samples),
+        "manifest_sha256": manifest_sha256([*samples, *_recovery_photos(protocol)]),
         "versions": {package: version(package) for package in PACKAGES},
         "reference": "paired",
     }
@@ -252,6 +252,13 @@ def measure_images(images: NDArray[np.uint8], bench: Bench) -> dict[str, Measure
         "l1_hole": mean_of(l1_in(holes, images, originals)),
         "fd_vs_teacher": jackknife(frechet_distance, pooled, teacher),
     }
+
+
+def _recovery_photos(protocol: Protocol) -> list[Sample]:
+    """Photos that recovery learns from change labels too; scenes are known by the renderer."""
+    if protocol.dataset == "scenes" or not protocol.recovery.steps:
+        return []
+    return load_recovery_samples(protocol, pool_size(protocol))
 
 
 def _failed(arch: Architecture, bench: Bench, watch: Stopwatch, error: Exception) -> Label:

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from sdsearch.errors import InputError, WorkError
-from sdsearch_eval.dataset import load_samples
+from sdsearch_eval.dataset import load_recovery_samples
 from sdsearch_eval.sampling import images_to_tensor, prepare_inputs
 from sdsearch_eval.seeds import derive_seed
 
@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from sdsearch_eval.teacher import Teacher
 
 POOL_BATCHES = 16
-"""The training scenes of a recovery are this many batches' worth, met again under new noise."""
+"""A recovery meets at most this many batches' worth of images, again under new noise."""
+
+
+def pool_size(protocol: Protocol) -> int:
+    """How many images a recovery may learn from."""
+    return protocol.recovery.batch_size * POOL_BATCHES
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +66,7 @@ class Lessons:
         return Lesson(**tensors)
 
     def _pool(self) -> dict[str, Tensor]:
-        count = self._protocol.recovery.batch_size * POOL_BATCHES
-        samples = load_samples(self._protocol, "train", count)
+        samples = load_recovery_samples(self._protocol, pool_size(self._protocol))
         inputs = prepare_inputs(self._teacher, samples, self._seed)
         images = images_to_tensor(np.stack([sample.image for sample in samples]))
         clean = torch.cat([self._teacher.encode_images(part) for part in images.split(32)])
@@ -78,7 +82,8 @@ class Lessons:
         pool = self._cache.get(f"lesson-pool-s{self._seed}", self._pool)
         rng = np.random.default_rng(derive_seed(self._seed, f"step-{step}", "recovery"))
         size = self._protocol.recovery.batch_size
-        index = torch.from_numpy(rng.choice(len(pool["clean"]), size=size, replace=False))
+        count = len(pool["clean"])
+        index = torch.from_numpy(rng.choice(count, size=size, replace=count < size))
         scheduler = self._teacher.scheduler()
         # One timestep from each of `size` equal strata: less noise in so few steps.
         strata = (np.arange(size) + rng.random(size)) / size

@@ -47,7 +47,11 @@ class UNetInputs:
     def blocks(self, size: int) -> Iterator[UNetInputs]:
         """Consecutive blocks of `size` tasks: the fixed composition of batches in a protocol."""
         for start in range(0, len(self), size):
-            yield UNetInputs(*(getattr(self, f.name)[start : start + size] for f in fields(self)))
+            yield self.select(slice(start, start + size))
+
+    def select(self, index: slice | list[int]) -> UNetInputs:
+        """The tasks at `index`."""
+        return UNetInputs(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
 def images_to_tensor(images: NDArray[np.uint8]) -> Tensor:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import torch
 
 from sdsearch.architecture import Architecture
+from sdsearch.cost import count_params
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.labels import check_comparable, label_path, read_labels, write_label
@@ -22,7 +24,6 @@ from sdsearch_eval.harness import (
     prepare_bench,
     recovered_student,
 )
-from sdsearch_eval.sampling import UNetInputs
 from sdsearch_eval.teacher import load_teacher
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from diffusers import UNet2DConditionModel
     from rich.console import Console
+    from rich.progress import Progress
 
     from sdsearch_eval.dataset import Sample
 
@@ -38,34 +40,25 @@ LARGEST_FIRST_POOL = 4
 """The comparison shows the largest holes among this many times as many samples."""
 
 
-def label_study(folder: Path, seed: int | None = None, only: Sequence[str] | None = None) -> int:
+def label_study(folder: Path, seed: int | None = None, only: Sequence[str] | None = None) -> None:
     """Label every listed architecture without a label; each label is one atomic file.
 
-    Returns the exit code: 0 if none failed, 1 if some did (their labels say why).
+    An architecture that fails gets a label that says why, and the next one follows. The recovered
+    weights of designs are kept, since they will be exported.
     """
     study = load_study(folder)
     seed = study.config.seed if seed is None else seed
     designs = _read_designs(study)
-    listed = {**_read_architectures(study), **designs}
-    if not listed:
-        raise InputError(f"{folder} lists no architectures to label; run: sdsearch sample {folder}")
-    wanted = {key: arch for key, arch in listed.items() if not only or key in only}
-    if not wanted:
-        raise InputError(f"none of {', '.join(only or ())} is listed in {study.architectures_file}")
+    wanted = _choose(_read_listed(study), only, study)
     protocol_key = study.config.protocol.key
-
-    def is_done(key: str) -> bool:
-        kept = key not in designs or seed != study.config.seed or study.recovered_path(key).exists()
-        return kept and label_path(study, key, protocol_key, seed).exists()
-
-    todo = [key for key in wanted if not is_done(key)]
+    paths = {key: label_path(study, key, protocol_key, seed) for key in wanted}
+    todo = [key for key in wanted if not paths[key].exists()]
     console = _console()
     if not todo:
         console.print(f"all {len(wanted)} labels of protocol {protocol_key} seed {seed} are there")
-        return 0
+        return
     bench = _open_bench(study, console, seed)
     check_comparable(read_labels(study, protocol_key), bench.provenance)
-    failed = 0
     with _progress(console) as progress:
         task = progress.add_task(
             f"labels (protocol {protocol_key}, seed {seed})",
@@ -76,70 +69,42 @@ def label_study(folder: Path, seed: int | None = None, only: Sequence[str] | Non
             label, unet = evaluate(wanted[key], bench)
             if unet is not None and key in designs and seed == study.config.seed:
                 _save_weights(study, key, unet)
-            if not label_path(study, key, protocol_key, seed).exists():
-                write_label(study, label)
-            failed += label.status == "failed"
+            write_label(study, label)
             if label.status == "failed":
-                console.print(
-                    f"[red]{key} failed[/red]: {label.reason}", markup=True, highlight=False
-                )
+                reason = f"{key} failed: {label.reason}; to try again, delete {paths[key]}"
+                console.print(reason, style="red", markup=False)
             progress.advance(task)
-    return 1 if failed else 0
 
 
-def compare(folder: Path, columns: Sequence[str], rows: int) -> int:
+def compare(folder: Path, columns: Sequence[str], rows: int) -> None:
     """Draw `compare/grid.png` of the given columns on the samples with the largest holes."""
     study = load_study(folder)
     named = _parse_columns(columns)
+    chosen = _choose(_read_listed(study), list(named.values()), study)
     console = _console()
     bench = _open_bench(study, console, study.config.seed)
     if not 1 <= rows <= len(bench.samples):
         raise InputError(f"1 <= rows <= {len(bench.samples)} must hold, but rows = {rows}")
-    chosen = _rows_to_show(bench.samples, rows)
-    samples = [bench.samples[i] for i in chosen]
-    inputs = UNetInputs(
-        noise=bench.inputs.noise[chosen],
-        masks=bench.inputs.masks[chosen],
-        masked_latents=bench.inputs.masked_latents[chosen],
-        text=bench.inputs.text[chosen],
-        empty_text=bench.inputs.empty_text[chosen],
-    )
-    labels = {label.arch_key: label for label in read_labels(study, study.config.protocol.key)}
+    shown = _rows_to_show(bench.samples, rows)
+    samples, inputs = [bench.samples[i] for i in shown], bench.inputs.select(shown)
     images, notes = {}, {}
     for name, key in named.items():
-        label = labels.get(key)
-        if label is None:
-            raise InputError(
-                f"column {name!r}: {key} has no label in {study.labels_dir}; run: "
-                f"sdsearch label {folder}"
-            )
-        unet = _student(study, label.architecture, bench)
+        unet = _student(study, chosen[key], bench)
         images[name] = generate(unet, bench.teacher, inputs, samples, bench.protocol).composited
-        notes[name] = (
-            f"{label.scalar('params') / 1e6:.2f} M params" if "params" in label.values else ""
-        )
-    picture = draw_comparison(samples, images, notes)
-    study.compare_dir.mkdir(parents=True, exist_ok=True)
-    partial = study.compare_dir / ".grid.partial.png"
-    picture.save(partial)
-    partial.replace(study.compare_dir / "grid.png")
+        notes[name] = f"{count_params(chosen[key], bench.teacher.backbone) / 1e6:.2f} M params"
+    picture = BytesIO()
+    draw_comparison(samples, images, notes).save(picture, "PNG")
+    write_atomic(study.compare_dir / "grid.png", picture.getvalue())
     write_atomic(study.compare_dir / "comparison.json", describe_comparison(samples, images, named))
     console.print(f"comparison: {study.compare_dir / 'grid.png'}")
-    return 0
 
 
-def recover(folder: Path, key: str) -> int:
+def recover(folder: Path, key: str) -> None:
     """Write the recovered weights of one architecture, if they are not there yet."""
     study = load_study(folder)
-    listed = {**_read_architectures(study), **_read_designs(study)}
-    if key not in listed:
-        raise InputError(
-            f"architecture {key} must be listed in {study.architectures_file} or designs.json, "
-            "but is in neither"
-        )
+    arch = _choose(_read_listed(study), [key], study)[key]
     if not study.recovered_path(key).exists():
-        _student(study, listed[key], _open_bench(study, _console(), study.config.seed))
-    return 0
+        _student(study, arch, _open_bench(study, _console(), study.config.seed))
 
 
 def _open_bench(study: Study, console: Console, seed: int) -> Bench:
@@ -203,6 +168,26 @@ def _parse_columns(columns: Sequence[str]) -> dict[str, str]:
     return named
 
 
+def _choose(
+    listed: dict[str, Architecture], only: Sequence[str] | None, study: Study
+) -> dict[str, Architecture]:
+    if not listed:
+        raise InputError(
+            f"{study.root} lists no architectures to label; run: sdsearch sample {study.root}"
+        )
+    unknown = set(only or ()) - set(listed)
+    if unknown:
+        raise InputError(
+            f"every --arch must be in {study.architectures_file} or designs.json, but "
+            f"{', '.join(sorted(unknown))} is in neither"
+        )
+    return {key: arch for key, arch in listed.items() if not only or key in only}
+
+
+def _read_listed(study: Study) -> dict[str, Architecture]:
+    return {**_read_architectures(study), **_read_designs(study)}
+
+
 def _read_architectures(study: Study) -> dict[str, Architecture]:
     if not study.architectures_file.is_file():
         return {}
@@ -224,7 +209,7 @@ def _console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def _progress(console: Console):  # type: ignore[no-untyped-def]
+def _progress(console: Console) -> Progress:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,

@@ -1,0 +1,43 @@
+"""What README.md tells users to type works."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sdsearch.cli import app
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_command_and_script_of_the_readme_exists() -> None:
+    known = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    named = set(re.findall(r"^sdsearch (\w+)", README, re.MULTILINE))
+    assert named
+    assert named <= known
+    for script in set(re.findall(r"^(scripts/\w+)", README, re.MULTILINE)):
+        assert (ROOT / script).is_file()
+    for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
+        assert (ROOT / picture).is_file()
+    for link in re.findall(r"`(docs/[\w./-]+)`", README):
+        assert (ROOT / link).exists()
+
+
+@pytest.mark.slow
+def test_the_python_example_runs_as_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    example = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert example
+    file = tmp_path / "example.py"
+    file.write_text(example[1])
+    import runpy
+
+    runpy.run_path(str(file))
+    said = capsys.readouterr().out
+    assert "autobuild-1" in said
+    assert "evaluated uniform" in said

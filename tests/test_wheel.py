@@ -1,0 +1,51 @@
+"""The wheel by itself: built, installed into an empty environment, run away from the checkout."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# One design is measured, so that this takes a minute and not four; the labels are the shipped ones.
+ONE_DESIGN = '[build]\nmethods = ["autobuild"]\ntop = 1\nbudget = { params = { share = 0.60 } }\n'
+
+
+@pytest.mark.slow
+def test_the_installed_wheel_runs_the_journey_on_the_tiny_pipeline_that_it_holds(
+    tmp_path: Path,
+) -> None:
+    def call(*line: str | Path) -> str:
+        done = subprocess.run(
+            line, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        )
+        assert done.returncode == 0, done.stdout.decode()
+        return done.stdout.decode()
+
+    call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", tmp_path, ROOT)
+    wheel = next(tmp_path.glob("sdsearch-*.whl"))
+    assert wheel.stat().st_size < 20_000_000
+    call(sys.executable, "-m", "venv", "env")
+    python, command = tmp_path / "env/bin/python", tmp_path / "env/bin/sdsearch"
+    torch = subprocess.run(
+        [sys.executable, "-c", "import torch; print(torch.__version__.split('+')[0])"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    call(python, "-m", "pip", "install", "--quiet", f"torch=={torch}")
+    call(python, "-m", "pip", "install", "--quiet", wheel)
+    where = "import sdsearch.assets as a; print(a.asset_path('tiny-sd')); "
+    where += "print(a.asset_path('tiny-labels.jsonl'))"
+    for line in call(python, "-c", where).split():
+        assert Path(line).is_relative_to(tmp_path / "env")
+    study = tmp_path / "study"
+    study.mkdir()
+    (study / "study.toml").write_text(ONE_DESIGN)
+    said = call(command, "run", "study")
+    assert "imported" in said
+    assert (study / "report.html").is_file()
+    assert (study / "pipelines/autobuild-1/model_index.json").is_file()
