@@ -1,11 +1,68 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
+from diffusers import UNet2DConditionModel
 
 from sdsearch.assets import asset_path
+from sdsearch.backbone import TINY, Backbone
+from sdsearch.cost import count_params
 from sdsearch.errors import InputError
+from sdsearch.labels import Label, read_table
+from sdsearch.outcome import noise_floor
+from sdsearch.protocol import Protocol
+from sdsearch.space import search_space
+from sdsearch.target import Target
+from sdsearch.teacher import teacher_sha256
 
 
-def test_an_unknown_asset_names_the_places_that_were_searched() -> None:
-    with pytest.raises(InputError, match=r"_assets/no-such.*assets/no-such"):
-        asset_path("no-such")
+@pytest.fixture(scope="module")
+def table() -> list[Label]:
+    return read_table(asset_path("tiny-labels.jsonl"))
+
+
+def test_a_missing_asset_names_where_it_was_looked_for() -> None:
+    with pytest.raises(InputError, match="nothing-like-this"):
+        asset_path("nothing-like-this")
+
+
+def test_the_tiny_pipeline_has_the_tiny_backbone() -> None:
+    config = UNet2DConditionModel.load_config(asset_path("tiny-sd") / "unet")
+    assert Backbone.from_config(dict(config)) == TINY
+
+
+def test_the_shipped_labels_are_of_the_default_protocol_and_the_shipped_teacher(
+    table: list[Label],
+) -> None:
+    assert {label.protocol_key for label in table} == {Protocol().key}
+    hashes = {label.provenance["teacher_sha256"] for label in table}
+    assert hashes == {teacher_sha256(asset_path("tiny-sd"))}
+    assert len({label.provenance["manifest_sha256"] for label in table}) == 1
+
+
+def test_the_shipped_labels_are_68_uniform_samples_and_the_named_members(
+    table: list[Label],
+) -> None:
+    space = search_space("tiny")
+    measured = {label.arch_key for label in table if label.seed == 0}
+    members = {arch.key for arch in space.members.values()}
+    assert members <= measured
+    assert len(measured - members) == 68
+    for label in table:
+        assert label.status == "ok"
+        assert label.values["params"] == count_params(label.architecture, TINY)
+        assert space.why_not(label.architecture) is None
+
+
+def test_the_shipped_labels_are_spread_five_times_wider_than_their_noise(
+    table: list[Label],
+) -> None:
+    seeds = Counter(label.arch_key for label in table)
+    assert sum(count >= 3 for count in seeds.values()) >= 8
+    members = {arch.key for arch in search_space("tiny").members.values()}
+    evaluated = [label for label in table if label.seed == 0 and label.arch_key not in members]
+    floor = noise_floor(table, evaluated, "fd_efflite0", Target("-log(fd_efflite0)"))
+    assert floor is not None
+    assert floor.target_spread is not None
+    assert floor.target_spread >= 5 * floor.target_sd
