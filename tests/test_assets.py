@@ -22,9 +22,9 @@ def table() -> list[Label]:
     return read_table(asset_path("tiny-labels.jsonl"))
 
 
-def test_a_missing_asset_names_where_it_was_looked_for() -> None:
-    with pytest.raises(InputError, match="nothing-like-this"):
-        asset_path("nothing-like-this")
+def test_an_unknown_asset_names_the_places_that_were_searched() -> None:
+    with pytest.raises(InputError, match=r"_assets/no-such.*assets/no-such"):
+        asset_path("no-such")
 
 
 def test_the_tiny_pipeline_has_the_tiny_backbone() -> None:
