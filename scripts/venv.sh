@@ -39,8 +39,8 @@ make_venv() {
         touch .venv/installing
         [ -x .venv/bin/pip ] || "$python" -m venv .venv
         # torch first: its requirements settle the others'.
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".$extra"
+        .venv/bin/python -m pip install -qq --disable-pip-version-check torch==2.13.0
+        .venv/bin/python -m pip install -qq --disable-pip-version-check -e ".$extra"
         rm .venv/installing
         touch "$stamp"
     fi

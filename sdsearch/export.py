@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from sdsearch.stages import versions
 from sdsearch.teacher import resolve_teacher
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from diffusers import StableDiffusionInpaintPipeline, UNet2DConditionModel
 
     from sdsearch.builder import Design
@@ -46,9 +49,10 @@ def export_pipeline(design: Design, study: Study) -> Path:
     _remove_leftovers(final)
     folder = final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}.tmp")
     try:
-        pipeline = _assemble(design, study, weights)
-        pipeline.save_pretrained(folder, safe_serialization=True)
-        _check(folder, pipeline.unet)
+        with _quiet_libraries():
+            pipeline = _assemble(design, study, weights)
+            pipeline.save_pretrained(folder, safe_serialization=True)
+            _check(folder, pipeline.unet)
         _write_papers(folder, design, study, {"inputs": inputs, "weights": file_sha256(weights)})
         _give_name(folder, final)
     finally:
@@ -65,6 +69,23 @@ def recovered_weights(arch_key: str, study: Study) -> Path:
         if done.returncode or not weights.is_file():
             raise WorkError(f"{' '.join(command[1:])} --arch {arch_key} made no {weights}")
     return weights
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Hold back the libraries' own progress bars, several for each file of half a second."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    shown = of_diffusers.is_progress_bar_enabled(), of_transformers.is_progress_bar_enabled()
+    of_diffusers.disable_progress_bar()
+    of_transformers.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, was_shown in zip((of_diffusers, of_transformers), shown, strict=True):
+            if was_shown:
+                library.enable_progress_bar()
 
 
 def _inputs(design: Design, study: Study) -> str:
@@ -117,7 +138,7 @@ def _assemble(design: Design, study: Study, weights: Path) -> StableDiffusionInp
             f"the weights in {weights} must fit {design.arch_key}, but do not; delete the file and "
             f"export again: {str(error).splitlines()[1].strip()}"
         ) from None
-    student = student.to(torch.float32).eval()
+    student = student.eval()
     teacher = _teacher_folder(study.config.teacher.pipeline)
     try:
         pipeline: StableDiffusionInpaintPipeline = StableDiffusionInpaintPipeline.from_pretrained(

@@ -25,11 +25,8 @@ def resolve_teacher(pipeline: str) -> Path | str:
         return asset_path("tiny-sd")
     folder = Path(pipeline).expanduser()
     if pipeline and folder.is_dir():
-        if (folder / "model_index.json").is_file():
-            return folder
-        raise InputError(
-            f"teacher.pipeline must be a diffusers folder, but {folder} has no model_index.json"
-        )
+        _check_index(folder)
+        return folder
     if _HUB_ID.fullmatch(pipeline) and not pipeline.startswith("."):
         return pipeline
     raise InputError(
@@ -51,6 +48,22 @@ def teacher_backbone(pipeline: str) -> Backbone | None:
     except (OSError, ValueError) as error:
         raise InputError(f"the teacher needs a readable {file}: {error}") from None
     return Backbone.from_config(config)
+
+
+def _check_index(folder: Path) -> None:
+    try:
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"teacher.pipeline must be a diffusers folder, but {folder} has no model_index.json"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}/model_index.json must be readable JSON: {error}") from None
+    if not isinstance(index, dict) or "_class_name" not in index:
+        raise InputError(
+            f"{folder}/model_index.json must name its pipeline's _class_name, but does not; save "
+            "the pipeline again with save_pretrained"
+        )
 
 
 def teacher_sha256(folder: Path) -> str:

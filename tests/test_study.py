@@ -8,7 +8,6 @@ import pytest
 from sdsearch.builder import Budget, Share
 from sdsearch.errors import InputError
 from sdsearch.study import StudyConfig, init_study, load_study
-from sdsearch.teacher import resolve_teacher
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,20 +85,6 @@ def test_a_missing_study_names_the_command_that_makes_one(tmp_path: Path) -> Non
         load_study(tmp_path / "none")
 
 
-@pytest.mark.parametrize("pipeline", ["./missing", "/missing/folder", "missing", "a/b/c", ""])
-def test_a_missing_teacher_folder_is_refused(pipeline: str) -> None:
-    with pytest.raises(InputError, match="is no folder here"):
-        resolve_teacher(pipeline)
-
-
-def test_a_hub_id_is_kept_and_a_folder_needs_a_model_index(tmp_path: Path) -> None:
-    assert resolve_teacher("some-owner/some-model") == "some-owner/some-model"
-    with pytest.raises(InputError, match=r"model_index\.json"):
-        resolve_teacher(str(tmp_path))
-    (tmp_path / "model_index.json").write_text("{}")
-    assert resolve_teacher(str(tmp_path)) == tmp_path
-
-
 def test_the_space_has_the_backbone_of_a_local_teacher(tmp_path: Path) -> None:
     from sdsearch.backbone import TINY
     from sdsearch.space import search_space
@@ -107,7 +92,7 @@ def test_the_space_has_the_backbone_of_a_local_teacher(tmp_path: Path) -> None:
 
     teacher = tmp_path / "teacher"
     (teacher / "unet").mkdir(parents=True)
-    (teacher / "model_index.json").write_text("{}")
+    (teacher / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     config = unet_config(search_space("tiny").members["teacher"], TINY)
     (teacher / "unet" / "config.json").write_text(json.dumps({**config, "in_channels": 4}))
     study = load_study(
