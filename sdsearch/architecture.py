@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from sdsearch.content import content_key
 
@@ -73,17 +79,28 @@ class Bottom(BaseModel):
 
 
 class Architecture(BaseModel):
-    """One member of a search space: the options of levels 0, 1, 2 and of the bottom."""
+    """One member of a search space: the options of levels 0, 1, 2 and of the bottom.
+
+    `widths` are the channels of levels 0 to 3 where they are not the backbone's.
+    """
 
     model_config = _FROZEN
 
     levels: tuple[Level, Level, Level]
     bottom: Bottom
+    widths: tuple[int, int, int, int] | None = None
 
     @cached_property
     def key(self) -> str:
         """Content key of the structure (never of weights): 12 hex digits."""
         return content_key(self.model_dump(mode="json"))
+
+    @model_serializer(mode="wrap")
+    def _leave_out_default_widths(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        said: dict[str, Any] = dump(self)
+        if self.widths is None:
+            del said["widths"]
+        return said
 
     @cached_property
     def kept_slots(self) -> frozenset[str]:

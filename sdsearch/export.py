@@ -17,6 +17,7 @@ from sdsearch.cost import count_macs, count_params
 from sdsearch.errors import InputError, WorkError
 from sdsearch.files import write_atomic
 from sdsearch.labels import Label, Measurement, label_path, read_labels
+from sdsearch.provenance import provenance_document
 from sdsearch.slots import SLOTS
 from sdsearch.stages import versions
 from sdsearch.teacher import resolve_teacher
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from diffusers import StableDiffusionInpaintPipeline, UNet2DConditionModel
 
+    from sdsearch.architecture import Architecture
     from sdsearch.builder import Design
     from sdsearch.study import Study
 
@@ -190,9 +192,23 @@ def _write_papers(folder: Path, design: Design, study: Study, made_from: dict[st
         "seed": study.config.seed,
         "label": label.provenance if label else {},
         "versions": versions(),
+        "inheritance": _inheritance(design.architecture, study),
     }
     write_atomic(folder / "README.md", model_card(design, study, label))
     write_atomic(folder / "provenance.json", json.dumps(provenance, indent=2) + "\n")
+
+
+def _inheritance(arch: Architecture, study: Study) -> dict[str, Any]:
+    """Tell what every tensor was before recovery: the teacher tensor, its slice, zero or new."""
+    from sdsearch.importance import choose_channels
+    from sdsearch.tensorfile import TensorFile
+
+    backbone = study.space.backbone
+    if arch.widths is None:
+        return provenance_document(arch, backbone)
+    teacher = _teacher_folder(study.config.teacher.pipeline)
+    with TensorFile(teacher / "unet" / "diffusion_pytorch_model.safetensors") as weights:
+        return provenance_document(arch, backbone, choose_channels(arch, backbone, weights))
 
 
 def model_card(design: Design, study: Study, label: Label | None) -> str:

@@ -25,7 +25,7 @@ def unet_config(arch: Architecture, backbone: Backbone) -> dict[str, Any]:
         "sample_size": backbone.sample_size,
         "in_channels": backbone.in_channels,
         "out_channels": backbone.out_channels,
-        "block_out_channels": list(backbone.block_out_channels[:stages]),
+        "block_out_channels": list((arch.widths or backbone.block_out_channels)[:stages]),
         "down_block_types": [_block_type("Down", level.down_attn) for level in arch.levels],
         "up_block_types": [_block_type("Up", level.up_attn) for level in reversed(arch.levels)],
         "mid_block_type": {

@@ -73,6 +73,7 @@ def test_the_export_is_a_stock_pipeline_with_the_recovered_weights(
     assert said["measured"]["fd_efflite0"]["value"] == 212.5
     provenance = json.loads((folder / "provenance.json").read_text())
     assert provenance["protocol"]["key"] == study.config.protocol.key
+    assert provenance["inheritance"]["tensors"].keys() == found.keys()
 
 
 def test_a_current_export_is_kept_and_an_outdated_one_replaced(

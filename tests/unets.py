@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from sdsearch.architecture import Architecture
 from sdsearch.backbone import TINY
 from sdsearch.space import search_space
 from sdsearch.weights import make_unet
@@ -14,7 +16,6 @@ from sdsearch.weights import make_unet
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
-    from sdsearch.architecture import Architecture
     from sdsearch.backbone import Backbone
 
 TEACHER = search_space("sd14").members["teacher"]
@@ -40,6 +41,28 @@ def hard_members() -> list[Architecture]:
     return [*space.members.values(), *(space.arch(int(i)) for i in space.indices(digits))]
 
 
+def widened(arch: Architecture, widths: tuple[int, int, int, int]) -> Architecture:
+    """The same member with other channels per level."""
+    return Architecture.model_validate({**arch.model_dump(), "widths": widths})
+
+
+def random_wide_members(n: int, seed: int, backbone: Backbone = TINY) -> list[Architecture]:
+    """`n` seeded uniform members, each with seeded widths; one in two narrows level 0 as well."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for arch in search_space("sd14").sample(n, rng):
+        step = math.lcm(backbone.norm_num_groups, *backbone.heads)
+        widths = [
+            int(rng.integers(1, full // step + 1)) * step for full in backbone.block_out_channels
+        ]
+        if rng.random() < 0.5:
+            widths[0] = backbone.block_out_channels[0]
+        if not arch.bottom.depth:
+            widths[3] = widths[2]
+        found.append(widened(arch, (widths[0], widths[1], widths[2], widths[3])))
+    return found
+
+
 def random_unet(
     arch: Architecture = TEACHER, backbone: Backbone = TINY, seed: int = 0
 ) -> UNet2DConditionModel:
@@ -49,6 +72,25 @@ def random_unet(
     with torch.no_grad():
         for parameter in unet.parameters():
             parameter.normal_(0.0, 0.05, generator=generator)
+    return unet
+
+
+def lively_unet(seed: int = 0) -> UNet2DConditionModel:
+    """The unpruned tiny UNet with weights of a trained net's scale: norms near 1, fan-in scaling.
+
+    In `random_unet` norms are near 0, so attention is all but uniform and torn heads do not show.
+    """
+    unet = make_unet(TEACHER, TINY)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in unet.named_parameters():
+            if parameter.dim() > 1:
+                fan_in = parameter[0].numel()
+                parameter.normal_(0.0, fan_in**-0.5, generator=generator)
+            else:
+                parameter.normal_(0.0, 0.1, generator=generator)
+                if "norm" in name and name.endswith("weight"):
+                    parameter.add_(1.0)
     return unet
 
 
