@@ -51,7 +51,7 @@ def test_our_sampling_equals_the_stock_pipeline(teacher, unet, guidance, steps):
     latents = sample_latents(unet, inputs, teacher, steps=steps, guidance=guidance)
     ours = tensor_to_images(teacher.decode_latents(latents))[0]
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(
-        asset_path("tiny-sd"), torch_dtype=torch.float32
+        asset_path("tiny-sd"), dtype=torch.float32
     )
     pipeline.set_progress_bar_config(disable=True)
     stock = pipeline(
