@@ -73,7 +73,7 @@ def provenance(
         else:
             sources[name] = Source(f"{paths[module]}.{tail}")
     missing = backbone.in_channels - (teacher_in_channels or backbone.in_channels)
-    if missing:
+    if missing > 0:
         sources["conv_in.weight"] = Source("conv_in.weight", zero_channels=missing)
     return sources
 
