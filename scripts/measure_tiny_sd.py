@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sdsearch_eval.dataset import Sample
 
 COLUMNS = ("fd_efflite0", "kid_efflite0", "lpips_like_efflite0", "psnr_hole", "ssim_hole")
+SHOWN_COLUMNS = (*COLUMNS, "edge_jump")
 SHOWN = (0, 1, 2, 3, 5, 8, 9, 11)
 
 
@@ -55,16 +56,25 @@ def main() -> None:
     bench = prepare_bench(protocol, 0, teacher, options.work / "features")
     inpainted = inpaint(bench)
     fills = {"mean colour": fill_mean(bench.samples), "biharmonic": fill_biharmonic(bench.samples)}
+    decoded = reconstruct(bench)
     images = {
         "teacher": inpainted["true"].composited,
         "wrong caption": inpainted["wrong"].composited,
         "teacher, guidance 2": inpainted["guided"].composited,
         **fills,
+        "autoencoder alone": paste_back(decoded, bench.samples),
     }
-    values = {name: measure_images(filled, bench) for name, filled in images.items()}
-    text = describe(values, others(images, bench), protocol)
+    values = {
+        name: {
+            **measure_images(filled, bench),
+            "edge_jump": mean_of(edge_jump(filled, bench.samples)),
+        }
+        for name, filled in images.items()
+    }
+    text = describe(values, others(images, decoded, bench), protocol)
     print(text)
-    shown = {name: filled[list(SHOWN)] for name, filled in images.items() if "guid" not in name}
+    names = ("teacher", "wrong caption", *fills)
+    shown = {name: images[name][list(SHOWN)] for name in names}
     picture = draw_comparison([bench.samples[i] for i in SHOWN], shown, {})
     picture.save(options.out.with_suffix(".png"))
     write_atomic(options.out, text)
@@ -102,11 +112,34 @@ def fill_biharmonic(samples: Sequence[Sample]) -> NDArray[np.uint8]:
     return (np.stack(filled).clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def others(images: dict[str, NDArray[np.uint8]], bench: Bench) -> dict[str, Measurement]:
-    """Figures that are not one per fill: captions, autoencoder, real against other real scenes."""
+def reconstruct(bench: Bench) -> NDArray[np.uint8]:
+    """What the autoencoder alone makes of the original images."""
     originals = np.stack([sample.image for sample in bench.samples])
     latents = [bench.teacher.encode_images(part) for part in images_to_tensor(originals).split(32)]
-    decoded = tensor_to_images(torch.cat([bench.teacher.decode_latents(part) for part in latents]))
+    return tensor_to_images(torch.cat([bench.teacher.decode_latents(part) for part in latents]))
+
+
+def edge_jump(images: NDArray[np.uint8], samples: Sequence[Sample]) -> NDArray[np.float64]:
+    """(n,) mean colour step across the hole's edge, over that of the original, in 1/255."""
+
+    def step_at_edge(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> float:
+        steps = [
+            np.abs(np.diff(image.astype(float), axis=axis)).mean(-1)[
+                np.diff(mask.astype(int), axis=axis) != 0
+            ]
+            for axis in (0, 1)
+        ]
+        return float(np.concatenate(steps).mean())
+
+    pairs = zip(images, samples, strict=True)
+    return np.array([step_at_edge(im, s.mask) - step_at_edge(s.image, s.mask) for im, s in pairs])
+
+
+def others(
+    images: dict[str, NDArray[np.uint8]], decoded: NDArray[np.uint8], bench: Bench
+) -> dict[str, Measurement]:
+    """Figures that are not one per fill: captions, autoencoder, real against other real scenes."""
+    originals = np.stack([sample.image for sample in bench.samples])
     whole = np.ones(originals.shape[:3], bool)
     count = bench.protocol.samples
     strangers = np.stack([render_scene(split_seed("test", count + i)).image for i in range(count)])
@@ -134,17 +167,16 @@ def describe(
 ) -> str:
     """The document: what was measured, how, and by what margin the teacher wins."""
     rows = [
-        f"| {name} | " + " | ".join(plus_minus(row[column]) for column in COLUMNS) + " |"
+        f"| {name} | " + " | ".join(plus_minus(row[column]) for column in SHOWN_COLUMNS) + " |"
         for name, row in values.items()
     ]
     margins = [
         f"| {fill} | " + " | ".join(margin(values, fill, column) for column in COLUMNS) + " |"
         for fill in ("mean colour", "biharmonic")
     ]
-    head = f"| filled by | {' | '.join(COLUMNS)} |\n|---|" + "---|" * len(COLUMNS)
     return DOCUMENT.format(
-        table="\n".join([head, *rows]),
-        margins="\n".join([head.replace("filled by", "teacher beats"), *margins]),
+        table="\n".join([head("filled by", SHOWN_COLUMNS), *rows]),
+        margins="\n".join([head("teacher beats", COLUMNS), *margins]),
         vae=plus_minus(other["vae"]),
         gain=plus_minus(other["gain"]),
         real=plus_minus(other["real"]),
@@ -153,6 +185,11 @@ def describe(
         key=protocol.key,
         torch=torch.__version__,
     )
+
+
+def head(first: str, columns: Sequence[str]) -> str:
+    """The head of a Markdown table."""
+    return f"| {first} | {' | '.join(columns)} |\n|---|" + "---|" * len(columns)
 
 
 def plus_minus(measured: Measurement) -> str:
@@ -195,6 +232,8 @@ delete-a-block jackknife.
 `fd` and `kid` are Fréchet and kernel distances on EfficientNet-Lite0 features at 128 px,
 `lpips_like` is a perceptual distance on its feature maps; they compare within this table and are
 neither FID nor LPIPS. For scale: {n} other real scenes have `fd_efflite0` {real}.
+`edge_jump` is the mean colour step across the hole's edge beyond that of the original, in levels
+of 255: a smooth sky that is slightly off in tone shows there. The autoencoder alone has some of it.
 
 By how much the teacher is better, and in standard errors of the difference of two independent
 measurements (they share scenes and holes, so this understates it):

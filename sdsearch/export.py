@@ -144,7 +144,7 @@ def _assemble(design: Design, study: Study, weights: Path) -> StableDiffusionInp
     teacher = _teacher_folder(study.config.teacher.pipeline)
     try:
         pipeline: StableDiffusionInpaintPipeline = StableDiffusionInpaintPipeline.from_pretrained(
-            teacher, unet=student, torch_dtype=torch.float32, local_files_only=True
+            teacher, unet=student, dtype=torch.float32, local_files_only=True
         )
     except (OSError, ValueError) as error:
         raise InputError(f"the teacher {teacher} cannot be loaded: {error}") from None

@@ -147,7 +147,9 @@ def fake_teacher(folder: Path) -> Path:
                 sample_size=64,
             ),
             text_encoder=CLIPTextModel(text),
-            tokenizer=CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[]),
+            tokenizer=CLIPTokenizer(
+                vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=77
+            ),
             unet=unet,
             scheduler=DDIMScheduler(),
             safety_checker=None,

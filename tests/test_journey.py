@@ -196,7 +196,7 @@ def sample_with_harness(study: Study, arch_key: str, inputs_file: Path) -> np.nd
     tensors = {
         "image": torch.from_numpy(image.copy()),
         "mask": torch.from_numpy(mask),
-        "masked_latents": inputs.masked_latents,
+        "masked_latents": inputs.masked_latents.contiguous(),
         "noise": inputs.noise,
     }
     save_file(tensors, inputs_file)

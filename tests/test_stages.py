@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from sdsearch.protocol import Protocol
 from sdsearch.stages import is_current, outputs_of, record_done
 from tests.fakes import make_study
 
@@ -41,6 +42,6 @@ def test_a_record_holds_the_resolved_configuration_and_versions(tmp_path: Path) 
     record_done(study, "fit", {"labels": [["a", None]]}, [output])
     record = json.loads((tmp_path / "stages" / "fit.json").read_text())
     assert record["config"]["space"]["labels"] == 5
-    assert record["config"]["protocol"]["steps"] == 10
+    assert record["config"]["protocol"]["steps"] == Protocol().steps
     assert "torch" in record["versions"]
     assert list(outputs_of(study, "fit")) == ["ranker/ranker.json"]

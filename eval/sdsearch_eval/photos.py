@@ -69,7 +69,19 @@ def _open(path: Path) -> Image.Image:
 
 
 def _square(image: Image.Image, size: int) -> Image.Image:
-    return ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+    return ImageOps.fit(_to_rgb(image), (size, size), Image.Resampling.LANCZOS)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB: 16-bit grey is scaled, which `convert` would clip, and transparency is white."""
+    if image.mode.startswith("I"):
+        grey = np.asarray(image, np.float64) / 257
+        image = Image.fromarray(grey.round().clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        shown = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(paper, shown)
+    return image.convert("RGB")
 
 
 def _read_captions(path: Path) -> dict[str, str]:

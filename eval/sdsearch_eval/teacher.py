@@ -112,7 +112,7 @@ def load_teacher(folder: Path, device: torch.device) -> Teacher:
     scheduler = json.loads(
         (folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")
     )
-    vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+    vae = AutoencoderKL.from_pretrained(folder / "vae", dtype=torch.float32)
     text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
     return Teacher(
         backbone=backbone,

@@ -65,7 +65,7 @@ def label_study(folder: Path, seed: int | None = None, only: Sequence[str] | Non
             total=len(wanted),
             completed=len(wanted) - len(todo),
         )
-        for key in todo:
+        for number, key in enumerate(todo, start=1):
             label, unet = evaluate(wanted[key], bench)
             if unet is not None and key in designs and seed == study.config.seed:
                 _save_weights(study, key, unet)
@@ -74,6 +74,8 @@ def label_study(folder: Path, seed: int | None = None, only: Sequence[str] | Non
                 reason = f"{key} failed: {label.reason}; to try again, delete {paths[key]}"
                 console.print(reason, style="red", markup=False)
             progress.advance(task)
+            if not console.is_terminal:  # where no bar can be drawn
+                console.print(f"label {number} of {len(todo)}: {key} {label.status}")
 
 
 def compare(folder: Path, columns: Sequence[str], rows: int) -> None:

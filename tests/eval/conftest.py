@@ -1,0 +1,27 @@
+"""The embedded teacher and a very small study of it, made once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sdsearch.assets import asset_path
+from sdsearch.protocol import Protocol, RecoveryRecipe
+from sdsearch_eval.teacher import load_teacher
+
+
+@pytest.fixture(scope="session")
+def teacher():
+    return load_teacher(asset_path("tiny-sd"), torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def small():
+    """A protocol that labels in about a second."""
+    return Protocol(
+        samples=6,
+        block_size=4,
+        steps=2,
+        feature_size=32,
+        recovery=RecoveryRecipe(steps=2, batch_size=2),
+    )

@@ -1,0 +1,201 @@
+"""Reference values are those of closed forms and of other implementations, never our own output."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import sqrtm
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from sdsearch.errors import InputError
+from sdsearch_eval.metrics import (
+    frechet_distance,
+    jackknife,
+    kernel_distance,
+    l1_in,
+    mean_of,
+    psnr_in,
+    ssim_in,
+)
+
+X = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], float)
+Y = np.array([[2, 1], [3, 1], [2, 3], [4, 4]], float)
+
+
+def with_moments(mean, covariance, n=40, seed=0):
+    """(n, d) features whose sample mean and sample covariance (n - 1) are exactly those given."""
+    mean, covariance = np.atleast_1d(mean).astype(float), np.atleast_2d(covariance).astype(float)
+    raw = np.random.default_rng(seed).standard_normal((n, len(mean)))
+    raw -= raw.mean(0)
+    white = raw @ np.linalg.inv(np.linalg.cholesky(np.cov(raw.T, ddof=1).reshape(len(mean), -1)).T)
+    values, vectors = np.linalg.eigh(covariance)
+    return mean + white @ (vectors * np.sqrt(values.clip(0))).T
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ((0, 1), (3, 4), 10.0),
+        (([0, 0], np.diag([1, 4])), ([1, 2], np.diag([9, 16])), 13.0),
+        ((np.zeros(64), np.eye(64)), (np.ones(64), np.eye(64)), 64.0),
+        (([0, 0], [[2, 1], [1, 2]]), ([1, -1], np.diag([1, 3])), 2.5166852265),
+        (([0, 0], [[1, 0.5], [0.5, 1]]), ([0, 0], [[1, -0.5], [-0.5, 1]]), 4 - 2 * 3**0.5),
+        (([0, 0], [[1, 0], [0, 0]]), ([0, 0], [[1, 1], [1, 1]]), 1.0),
+        (
+            ([0.1, 0.2, 0.3], [[4, 2, 0.6], [2, 3, 0.4], [0.6, 0.4, 2]]),
+            ([-0.4, 0.5, 1], [[2, -0.5, 0.1], [-0.5, 1.5, 0.3], [0.1, 0.3, 1]]),
+            2.611201775,
+        ),
+    ],
+)
+def test_the_frechet_distance_equals_the_closed_forms(first, second, expected):
+    a, b = with_moments(*first, n=90), with_moments(*second, n=80, seed=1)
+    assert frechet_distance(a, b) == pytest.approx(expected, abs=1e-7)
+    assert frechet_distance(b, a) == pytest.approx(expected, abs=1e-7)
+
+
+def test_the_frechet_distance_of_four_points_divides_by_n_minus_1():
+    assert frechet_distance(X, Y) == pytest.approx(9.2218742078, abs=1e-9)
+    assert frechet_distance(X, X) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(50, 60, 8), (20, 20, 40), (12, 90, 30)])
+def test_the_frechet_distance_equals_the_matrix_square_root_of_scipy(n, m, d):
+    rng = np.random.default_rng(3)
+    a, b = rng.random((n, d)), rng.random((m, d)) ** 2
+    s1, s2 = np.cov(a.T), np.cov(b.T)
+    shrunk = 1e-12 * np.eye(d)  # sqrtm needs it where n < d; it moves the value by about 1e-6
+    root = np.trace(sqrtm((s1 + shrunk) @ (s2 + shrunk))).real
+    expected = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(s1) + np.trace(s2) - 2 * root
+    assert frechet_distance(a, b) == pytest.approx(expected, abs=1e-4)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 1000), st.floats(0.1, 10))
+def test_the_frechet_distance_scales_squared_and_ignores_rotations(seed, scale):
+    rng = np.random.default_rng(seed)
+    a, b = rng.standard_normal((15, 6)), rng.standard_normal((15, 6)) + 0.5
+    value = frechet_distance(a, b)
+    assert frechet_distance(scale * a, scale * b) == pytest.approx(scale**2 * value, rel=1e-6)
+    turn = np.linalg.qr(rng.standard_normal((6, 6)))[0]
+    assert frechet_distance(a @ turn, b @ turn) == pytest.approx(value, rel=1e-6)
+
+
+def test_the_kernel_distance_equals_the_u_statistic():
+    assert kernel_distance(X, Y) == pytest.approx(432.854167, abs=1e-5)
+    assert kernel_distance(X, X) == pytest.approx(0, abs=1e-12)
+    circulant = np.array([[1, 1, 0], [0, 1, 1], [1, 0, 1]], float)
+    assert kernel_distance(np.eye(3), circulant) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_kernel_distance_is_unbiased_where_the_biased_one_is_not():
+    rng = np.random.default_rng(0)
+    draws = [rng.standard_normal((2, 16, 8)) for _ in range(400)]
+    values = np.array([kernel_distance(a, b) for a, b in draws])
+    error = values.std(ddof=1) / 20
+    assert abs(values.mean()) < 3 * error
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        (X, Y[:, :1], r"\(n, d\)"),
+        (X[:1], Y, "at least 2"),
+        (X * np.nan, Y, "finite"),
+        (X[0], Y[0], r"\(n, d\)"),
+    ],
+)
+@pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
+def test_unfit_features_are_refused(distance, first, second, reason):
+    with pytest.raises(InputError, match=reason):
+        distance(first, second)
+
+
+def test_the_jackknife_of_a_mean_is_the_standard_error_of_its_block_means():
+    a = np.random.default_rng(1).standard_normal((32, 1))
+    measured = jackknife(lambda x, y: float(x.mean() - y.mean()), a, np.zeros((32, 1)))
+    assert measured.value == pytest.approx(a.mean())
+    assert measured.se == pytest.approx(a.reshape(8, 4).mean(1).std(ddof=1) / np.sqrt(8))
+    assert measured.n == 32
+
+
+def test_the_jackknife_of_a_frechet_distance_is_about_its_spread_over_draws():
+    def draw(seed):
+        rng = np.random.default_rng(seed)
+        return rng.standard_normal((128, 4)), rng.standard_normal((128, 4)) + 0.5
+
+    measured = [jackknife(frechet_distance, *draw(seed)) for seed in range(60)]
+    spread = np.std([one.value for one in measured], ddof=1)
+    assert 0.6 < np.mean([one.se for one in measured]) / spread < 1.6
+
+
+def test_a_mean_has_the_textbook_standard_error():
+    measured = mean_of(np.array([1.0, 2.0, 3.0, 6.0]))
+    assert measured.value == 3.0
+    assert measured.se == pytest.approx(np.sqrt(14 / 3) / 2)
+    assert mean_of(np.array([2.0])).se is None
+
+
+def pair(seed=0, size=32):
+    rng = np.random.default_rng(seed)
+    first = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
+    noisy = (first + rng.normal(0, 20, first.shape)).clip(0, 255).astype(np.uint8)
+    return first, noisy
+
+
+def test_psnr_and_ssim_over_the_whole_image_equal_scikit_image():
+    first, second = pair()
+    whole = np.ones((1, 32, 32), bool)
+    assert psnr_in(whole, first[None], second[None])[0] == pytest.approx(
+        peak_signal_noise_ratio(first, second)
+    )
+    expected = structural_similarity(
+        *(first, second),
+        channel_axis=-1,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=255,
+        full=True,
+    )[1]
+    inside = np.zeros((1, 32, 32), bool)
+    inside[:, 6:-6, 6:-6] = True  # borders are padded differently
+    assert ssim_in(inside, first[None], second[None])[0] == pytest.approx(
+        expected[6:-6, 6:-6].mean(), abs=1e-5
+    )
+
+
+@pytest.mark.parametrize(("difference", "expected"), [(1, 48.130804), (16, 24.048404), (255, 0)])
+def test_psnr_of_a_constant_difference(difference, expected):
+    first = np.zeros((1, 4, 4, 3), np.uint8)
+    second = np.full_like(first, difference)
+    whole = np.ones((1, 4, 4), bool)
+    assert psnr_in(whole, first, second)[0] == pytest.approx(expected, abs=1e-6)
+    assert l1_in(whole, first, second)[0] == pytest.approx(difference / 255)
+
+
+def test_values_in_a_hole_ignore_everything_outside_of_it():
+    first, second = pair(2)
+    hole = np.zeros((1, 32, 32), bool)
+    hole[:, 8:16, 8:16] = True
+    values = psnr_in(hole, first[None], second[None])[0], l1_in(hole, first[None], second[None])[0]
+    changed = second.copy()
+    changed[20:] = 0
+    assert psnr_in(hole, first[None], changed[None])[0] == values[0]
+    assert l1_in(hole, first[None], changed[None])[0] == values[1]
+
+
+def test_identical_pixels_in_a_hole_count_100_db_and_not_infinity():
+    first, _ = pair()
+    hole = np.ones((1, 32, 32), bool)
+    assert psnr_in(hole, first[None], first[None])[0] == 100
+    assert ssim_in(hole, first[None], first[None])[0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("u", "v", "expected"), [(0, 255, 0.0001), (51, 204, 0.470666)])
+def test_ssim_of_constant_images(u, v, expected):
+    first, second = (np.full((1, 32, 32, 3), value, np.uint8) for value in (u, v))
+    whole = np.ones((1, 32, 32), bool)
+    assert ssim_in(whole, first, second)[0] == pytest.approx(expected, abs=5e-5)  # float32
