@@ -273,6 +273,7 @@ def test_a_file_cut_short_is_refused(teacher_state, tmp_path):
         inherit(TEACHER, TINY, path)
 
 
+@pytest.mark.slow
 def test_students_survive_a_round_trip_through_the_stock_class(teacher_state, tmp_path):
     members = [*random_members(25, seed=39), *random_wide_members(25, seed=40)]
     for arch in members:
