@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -14,6 +14,9 @@ from pydantic import (
 )
 
 from sdsearch.content import content_key
+
+if TYPE_CHECKING:
+    from sdsearch.backbone import Backbone
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -81,7 +84,8 @@ class Bottom(BaseModel):
 class Architecture(BaseModel):
     """One member of a search space: the options of levels 0, 1, 2 and of the bottom.
 
-    `widths` are the channels of levels 0 to 3 where they are not the backbone's.
+    `widths` are the channels of levels 0 to 3 where they are not the backbone's. Without an encoder
+    block at level 3 nothing there could change the width, so it has that of level 2.
     """
 
     model_config = _FROZEN
@@ -89,6 +93,15 @@ class Architecture(BaseModel):
     levels: tuple[Level, Level, Level]
     bottom: Bottom
     widths: tuple[int, int, int, int] | None = None
+
+    @model_validator(mode="after")
+    def _no_width_of_an_empty_level_3(self) -> Self:
+        if self.widths and not self.bottom.depth and self.widths[2] != self.widths[3]:
+            raise ValueError(
+                f"a bottom of depth {self.bottom.depth} needs equal widths at levels 2 and 3, but "
+                f"they are {self.widths[2]} and {self.widths[3]}"
+            )
+        return self
 
     @cached_property
     def key(self) -> str:
@@ -152,6 +165,15 @@ class Architecture(BaseModel):
         return frozenset(ghosts)
 
     def __str__(self) -> str:
-        return "; ".join(
-            [*(f"level {i} {level}" for i, level in enumerate(self.levels)), str(self.bottom)]
-        )
+        widths = [f"widths {'/'.join(map(str, self.widths))}"] if self.widths else []
+        levels = (f"level {i} {level}" for i, level in enumerate(self.levels))
+        return "; ".join([*levels, str(self.bottom), *widths])
+
+
+def member_backbone(arch: Architecture, backbone: Backbone) -> Backbone:
+    """The backbone at a member's own widths, which its config, costs and graph are made of.
+
+    Raises:
+        InputError: a width is no multiple of the norm groups or of the level's heads.
+    """
+    return backbone.with_widths(arch.widths) if arch.widths else backbone

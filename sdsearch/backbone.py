@@ -13,41 +13,49 @@ if TYPE_CHECKING:
 
 LEVELS = 4
 LAYERS_PER_BLOCK = 2
-_DOWN_TYPES = ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"]
-_UP_TYPES = ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3
-_SUPPORTED: dict[str, tuple[Any, ...]] = {
-    "down_block_types": (_DOWN_TYPES,),
-    "up_block_types": (_UP_TYPES,),
+_UNPRUNED: dict[str, tuple[Any, ...]] = {
+    "down_block_types": (["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],),
+    "up_block_types": (["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,),
     "mid_block_type": ("UNetMidBlock2DCrossAttn",),
     "layers_per_block": (2, [2, 2, 2, 2]),
     "transformer_layers_per_block": (1, [1, 1, 1, 1]),
-    "reverse_transformer_layers_per_block": (None,),
+    "reverse_transformer_layers_per_block": (None, [1, 1, 1, 1]),
+}
+"""What the config of an unpruned UNet says about its blocks; the class's default comes first."""
+_FAMILY: dict[str, tuple[Any, ...]] = {
+    "_class_name": ("UNet2DConditionModel",),
     "num_attention_heads": (None,),
     "mid_block_only_cross_attention": (None, False),
     "encoder_hid_dim": (None,),
-    "only_cross_attention": (False,),
-    "dual_cross_attention": (False,),
+    "only_cross_attention": (False, [False] * 4, [False] * 3),
+    "dual_cross_attention": (False, [False] * 4, [False] * 3),
     "class_embed_type": (None,),
     "addition_embed_type": (None,),
+    "addition_time_embed_dim": (None,),
     "encoder_hid_dim_type": (None,),
     "resnet_time_scale_shift": ("default",),
+    "resnet_out_scale_factor": (1.0,),
     "time_embedding_type": ("positional",),
     "time_embedding_dim": (None,),
+    "time_embedding_act_fn": (None,),
     "timestep_post_act": (None,),
     "time_cond_proj_dim": (None,),
     "conv_in_kernel": (3,),
     "conv_out_kernel": (3,),
     "attention_type": ("default",),
     "num_class_embeds": (None,),
+    "projection_class_embeddings_input_dim": (None,),
     "center_input_sample": (False,),
     "act_fn": ("silu",),
     "downsample_padding": (1,),
-    "mid_block_scale_factor": (1, 1.0),
+    "mid_block_scale_factor": (1,),
     "resnet_skip_time_act": (False,),
     "cross_attention_norm": (None,),
     "class_embeddings_concat": (False,),
 }
-"""Config fields whose other values change the block topology or the formulas of `cost`."""
+"""Config fields whose other values change the topology or the formulas of `cost`; class default
+first. SDXL, 3D and video UNets differ from the family in at least one of them."""
+_CLASS_DEFAULTS = {"cross_attention_dim": 1280, "block_out_channels": [320, 640, 1280, 1280]}
 
 
 class Backbone(BaseModel):
@@ -96,23 +104,29 @@ class Backbone(BaseModel):
         """Width of the time embedding: four times the width of level 0."""
         return 4 * self.block_out_channels[0]
 
+    def with_widths(self, widths: tuple[int, int, int, int]) -> Self:
+        """The same backbone with other channels per level; heads and norm groups keep their number.
+
+        Raises:
+            InputError: a width is no multiple of the norm groups or of the level's heads.
+        """
+        try:
+            return self.model_validate({**self.model_dump(), "block_out_channels": widths})
+        except ValueError as error:
+            raise InputError(f"the widths {widths} do not fit this backbone: {error}") from error
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Read a teacher's `unet/config.json`.
+        """Read the `unet/config.json` of an unpruned UNet; fine-tuned widths are welcome.
 
         Raises:
             InputError: a field has a value outside the SD v1.4 family; the field is named.
         """
-        for field, supported in _SUPPORTED.items():
-            value = config.get(field, supported[0])
-            value = list(value) if isinstance(value, tuple) else value
-            if value not in supported:
-                raise InputError(
-                    f"a teacher UNet must have {field} = {supported[0]!r}, but it is {value!r}: "
-                    "only unpruned four-level UNets of the Stable Diffusion v1 and v2 family are "
-                    "supported"
-                )
-        known = {name: config[name] for name in cls.model_fields if config.get(name) is not None}
+        config = plain_config(config)
+        check_family(config)
+        _check_fields(config, _UNPRUNED)
+        facts = _CLASS_DEFAULTS | config
+        known = {name: facts[name] for name in cls.model_fields if facts.get(name) is not None}
         try:
             return cls.model_validate(known)
         except ValueError as error:
@@ -121,8 +135,45 @@ class Backbone(BaseModel):
             ) from error
 
 
+def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as JSON holds it: lists where a live module's config has tuples."""
+
+    def plain(value: Any) -> Any:
+        return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+    return {name: plain(value) for name, value in config.items()}
+
+
+def check_family(config: Mapping[str, Any]) -> None:
+    """Refuse the config of another family (SDXL, 3D, video, ...), pruned or not.
+
+    Raises:
+        InputError: it names the first field that is not supported, its value and what it must be.
+    """
+    _check_fields(config, _FAMILY)
+
+
+def _check_fields(config: Mapping[str, Any], fields: Mapping[str, tuple[Any, ...]]) -> None:
+    for field, supported in fields.items():
+        value = config.get(field, supported[0])
+        if value not in supported:
+            raise InputError(
+                f"{field} must be {supported[0]!r}, but it is {value!r}: only four-level UNets of "
+                "the Stable Diffusion v1 and v2 family are supported"
+            )
+
+
 SD14 = Backbone(block_out_channels=(320, 640, 1280, 1280))
 SD14_INPAINT = SD14.model_copy(update={"in_channels": 9})
+SD2 = SD14.model_copy(
+    update={
+        "attention_head_dim": (5, 10, 20, 20),
+        "cross_attention_dim": 1024,
+        "use_linear_projection": True,
+    }
+)
+SD2_INPAINT = SD2.model_copy(update={"in_channels": 9})
+SD21 = SD2.model_copy(update={"sample_size": 96, "upcast_attention": True})
 TINY = Backbone(
     block_out_channels=(32, 64, 96, 96),
     attention_head_dim=2,
@@ -131,3 +182,12 @@ TINY = Backbone(
     in_channels=9,
     sample_size=16,
 )
+PRESETS = {
+    "sd14": SD14,
+    "sd14-inpaint": SD14_INPAINT,
+    "sd2": SD2,
+    "sd2-inpaint": SD2_INPAINT,
+    "sd21": SD21,
+    "tiny": TINY,
+}
+"""The UNets of Stable Diffusion v1.4 and v1.5, of 2.0 and 2.1-base, of 2.1 at 768 px, the tiny."""

@@ -1,32 +1,35 @@
-"""Parameters and multiply-accumulates (MACs) of a member, by formula, block by block.
+"""Parameters, multiply-accumulates (MACs) and activations of a member, by formula, block by block.
 
-MACs are counted per UNet call at batch 1, in two columns: convolutions and linear layers, as the
-published numbers of this family count them, and the attention matmuls (QK^T and AV) that module
-hooks do not see. Normalisation, activations and biases count nothing.
+MACs come in two columns: convolutions and linear layers, as the published numbers of this family
+count them, and the attention matmuls (QK^T and AV) that module hooks do not see. Normalisation,
+activations and biases count nothing.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdsearch.slots import SLOTS, Slot
+from sdsearch.architecture import member_backbone
+from sdsearch.memory import activation_values
+from sdsearch.slots import SLOTS, Slot, level_sizes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sdsearch.architecture import Architecture
     from sdsearch.backbone import Backbone
-    from sdsearch.space import SearchSpace
+    from sdsearch.space import SearchSpace, Unit
 
 TEXT_TOKENS = 77
 
 
 @dataclass(frozen=True, slots=True)
 class Macs:
-    """Multiply-accumulates of one UNet call at batch 1."""
+    """Multiply-accumulates of a UNet call."""
 
     conv_linear: int
     attention: int
@@ -39,88 +42,144 @@ class Macs:
     def __add__(self, other: Macs) -> Macs:
         return Macs(self.conv_linear + other.conv_linear, self.attention + other.attention)
 
+    def __mul__(self, times: int) -> Macs:
+        return Macs(self.conv_linear * times, self.attention * times)
+
 
 @dataclass(frozen=True, slots=True)
 class SlotCost:
-    """What a slot of a member costs; `resolution` is the side of its output in latent pixels."""
+    """What a slot of a member costs per sample; `size` is (height, width) of its output."""
 
     params: int
     macs: Macs
-    resolution: int
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class UNetCost:
+    """What a whole UNet call costs: all samples of a batch, both halves of guidance.
+
+    `activation_bytes` is the peak of `slot_activation_bytes`, as `sdsearch.memory` defines it.
+    `slots` are per sample. The time embedding belongs to no slot, but to the totals.
+    """
+
+    params: int
+    macs: Macs
+    activation_bytes: int
+    slots: tuple[SlotCost, ...]
+    slot_activation_bytes: tuple[int, ...]
 
 
 NO_MACS = Macs(0, 0)
 
 
+def unet_cost(
+    arch: Architecture,
+    backbone: Backbone,
+    latent: int | tuple[int, int] | None = None,
+    *,
+    batch: int = 1,
+    cfg: bool = False,
+    tokens: int = TEXT_TOKENS,
+    value_bytes: int = 4,
+) -> UNetCost:
+    """The cost of one UNet call on a latent of (height, width), or a square of one side.
+
+    The default latent is the backbone's `sample_size`. Classifier-free guidance (`cfg`) doubles the
+    batch; `value_bytes` is 4 for float32, 2 for half precision.
+    """
+    size = _latent_size(latent, backbone)
+    samples = batch * (2 if cfg else 1)
+    slots = slot_costs(arch, backbone, size, tokens)
+    alive = activation_values(arch, backbone, size, tokens)
+    activations = tuple(values * samples * value_bytes for values in alive)
+    params, macs = _time_embedding_cost(member_backbone(arch, backbone))
+    for slot in slots:
+        params, macs = params + slot.params, macs + slot.macs
+    return UNetCost(params, macs * samples, max(activations), slots, activations)
+
+
 def slot_costs(
-    arch: Architecture, backbone: Backbone, latent_size: int, tokens: int = TEXT_TOKENS
+    arch: Architecture,
+    backbone: Backbone,
+    latent: int | tuple[int, int] | None = None,
+    tokens: int = TEXT_TOKENS,
 ) -> tuple[SlotCost, ...]:
     """Costs of the 46 slots; removed slots cost nothing, ghosts their projections."""
-    sides = _level_sides(latent_size)
+    own = member_backbone(arch, backbone)
+    sizes = level_sizes(_latent_size(latent, backbone))
     costs = []
     for slot in SLOTS:
         level = 2 if slot.half == "mid" and arch.bottom.depth is None else slot.level
-        side = sides[level]
         if slot.kind == "sample":
-            side = sides[level + 1] if slot.half == "enc" else sides[level - 1]
+            level += 1 if slot.half == "enc" else -1
+        height, width = sizes[level]
         if slot.name in arch.kept_slots:
-            params, macs = _block_cost(slot, backbone, side * side, tokens)
+            params, macs = _block_cost(slot, own, height * width, tokens)
         elif slot.name in arch.ghost_slots:
-            params, macs = _ghost_cost(slot.out_channels(backbone), side * side)
+            params, macs = _ghost_cost(slot.out_channels(own), height * width)
         else:
             params, macs = 0, NO_MACS
-        costs.append(SlotCost(params, macs, side))
+        costs.append(SlotCost(params, macs, (height, width)))
     return tuple(costs)
 
 
 def count_params(arch: Architecture, backbone: Backbone) -> int:
     """Parameters of the member's UNet, exactly those of the diffusers module."""
-    time_params, _ = _time_embedding_cost(backbone)
-    return time_params + sum(
-        cost.params for cost in slot_costs(arch, backbone, backbone.sample_size)
-    )
+    params, _ = _time_embedding_cost(member_backbone(arch, backbone))
+    return params + sum(cost.params for cost in slot_costs(arch, backbone))
 
 
 def count_macs(
     arch: Architecture,
     backbone: Backbone,
-    latent_size: int | None = None,
+    latent: int | tuple[int, int] | None = None,
     tokens: int = TEXT_TOKENS,
 ) -> Macs:
-    """MACs of one UNet call at batch 1 on a square latent (default: the backbone's sample size)."""
-    _, total = _time_embedding_cost(backbone)
-    for cost in slot_costs(arch, backbone, latent_size or backbone.sample_size, tokens):
+    """MACs of one UNet call at batch 1; the latent is as in `unet_cost`."""
+    _, total = _time_embedding_cost(member_backbone(arch, backbone))
+    for cost in slot_costs(arch, backbone, latent, tokens):
         total = total + cost.macs
     return total
 
 
 def space_costs(space: SearchSpace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(len(space),) params and total MACs of every member, by the additivity of units."""
-    base = space.members["teacher"]
-    tables = []
-    for unit_number, unit in enumerate(space.units):
-        rows = []
-        for option in unit.options:
-            parts = [*base.levels, base.bottom]
-            parts[unit_number] = option
-            arch = base.model_validate({"levels": tuple(parts[:3]), "bottom": parts[3]})
-            rows.append(
-                (count_params(arch, space.backbone), count_macs(arch, space.backbone).total)
-            )
-        tables.append(np.array(rows, dtype=np.int64))
-    constant = np.array(
-        [count_params(base, space.backbone), count_macs(base, space.backbone).total]
-    )
-    digits = np.indices(space.radices).reshape(len(space.radices), -1)
-    totals = sum(table[digit] for table, digit in zip(tables, digits, strict=True)) - 3 * constant
-    return totals[:, 0], totals[:, 1]
+    """(len(space),) params and total MACs of every member, batch 1, at the native size.
+
+    Members of the same widths share the costs of their options, so that only those are counted.
+    """
+    params, macs = (np.zeros(space.radices, np.int64) for _ in range(2))
+    for chosen in product(*(_by_width(unit) for unit in space.units)):
+        first = [digits[0] for digits in chosen]
+        base = _costs(space, first)
+        block = base.reshape(2, 1, 1, 1, 1)
+        for axis, digits in enumerate(chosen):
+            rows = [_costs(space, [*first[:axis], d, *first[axis + 1 :]]) - base for d in digits]
+            shape = [2, 1, 1, 1, 1]
+            shape[axis + 1] = len(digits)
+            block = block + np.stack(rows, axis=1).reshape(shape)
+        params[np.ix_(*chosen)], macs[np.ix_(*chosen)] = block
+    return params.reshape(-1), macs.reshape(-1)
 
 
-def _level_sides(latent_size: int) -> list[int]:
-    sides = [latent_size]
-    for _ in range(3):
-        sides.append((sides[-1] + 1) // 2)
-    return sides
+def _by_width(unit: Unit) -> list[list[int]]:
+    """The option numbers of a unit, those of one width together."""
+    return [
+        [number for number, option in enumerate(unit.options) if option.width == width]
+        for width in unit.widths
+    ]
+
+
+def _costs(space: SearchSpace, digits: list[int]) -> NDArray[np.int64]:
+    arch = space.arch(int(space.indices(np.array([digits]))[0]))
+    macs = count_macs(arch, space.backbone).total
+    return np.array([count_params(arch, space.backbone), macs], np.int64)
+
+
+def _latent_size(latent: int | tuple[int, int] | None, backbone: Backbone) -> tuple[int, int]:
+    if latent is None:
+        latent = backbone.sample_size
+    return (latent, latent) if isinstance(latent, int) else latent
 
 
 def _block_cost(slot: Slot, backbone: Backbone, pixels: int, tokens: int) -> tuple[int, Macs]:

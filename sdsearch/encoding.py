@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from sdsearch.errors import InputError
 from sdsearch.graph import EDGES, SLOTS, ArchGraph, build_graph
 
 if TYPE_CHECKING:
@@ -190,7 +191,21 @@ def plan_batch(features: SlotFeatures, hops: int) -> HopPlan:
 
 
 def plan_space(space: SearchSpace, layout: FeatureLayout, hops: int) -> HopPlan:
-    """Plan of every member of a space; items broadcast to (options of unit 0, ..., of unit 3)."""
+    """Plan of every member of a space; items broadcast to (options of unit 0, ..., of unit 3).
+
+    Raises:
+        InputError: the space has widths to choose, so that a slot's channels depend on its
+            neighbours' options and nothing can be shared this way.
+    """
+    if any(
+        option.width not in (None, unit.options[-1].width)
+        for unit in space.units
+        for option in unit.options
+    ):
+        raise InputError(
+            f"every unit must have one width to score the whole space, but {space.name} has widths "
+            "to choose; search sd14, then narrow the best designs"
+        )
     base = space.digits(np.zeros(1, dtype=np.int64))[0]
     encoded = []
     for axis, unit in enumerate(space.units):

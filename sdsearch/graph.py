@@ -1,8 +1,9 @@
 """The block graph: 46 slots of the unpruned UNet in execution order, joined by typed edges.
 
 The topology is the teacher's for every member. A removed slot stays as a node: it passes its main
-input on, and edges into a removed consumer are void. All facts of a slot depend on the option of
-the slot's own unit alone, so that embeddings can be shared between members.
+input on, and edges into a removed consumer are void. Where widths are the backbone's, all facts of
+a slot depend on the option of the slot's own unit alone, so that embeddings can be shared between
+members.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from sdsearch.architecture import member_backbone
 from sdsearch.backbone import LEVELS
 from sdsearch.cost import slot_costs
 from sdsearch.slots import SLOTS, Slot
@@ -37,7 +39,7 @@ class ArchGraph:
     """One member as a graph: per slot its state, costs, channels and resolution (pixels of latent).
 
     Costs are per UNet call at batch 1 and the backbone's `sample_size`; MACs include attention
-    matmuls. A ghost attention has state "removed" and a cost.
+    matmuls. A ghost attention has state "removed" and a cost. Channels are the member's own.
     """
 
     states: tuple[State, ...]
@@ -50,14 +52,15 @@ class ArchGraph:
 
 def build_graph(arch: Architecture, backbone: Backbone) -> ArchGraph:
     """Lower a member to its 46-slot graph."""
-    costs = slot_costs(arch, backbone, backbone.sample_size)
+    costs = slot_costs(arch, backbone)
+    own = member_backbone(arch, backbone)
     return ArchGraph(
         states=tuple("kept" if slot.name in arch.kept_slots else "removed" for slot in SLOTS),
         params=tuple(cost.params for cost in costs),
         macs=tuple(cost.macs.total for cost in costs),
-        in_channels=tuple(slot.in_channels(backbone) for slot in SLOTS),
-        out_channels=tuple(slot.out_channels(backbone) for slot in SLOTS),
-        resolutions=tuple(cost.resolution for cost in costs),
+        in_channels=tuple(slot.in_channels(own) for slot in SLOTS),
+        out_channels=tuple(slot.out_channels(own) for slot in SLOTS),
+        resolutions=tuple(cost.size[0] for cost in costs),
     )
 
 

@@ -30,7 +30,6 @@ from sdsearch.scores import (
 )
 
 if TYPE_CHECKING:
-    from sdsearch.architecture import Bottom, Level
     from sdsearch.encoding import HopPlan
     from sdsearch.space import SearchSpace, Unit
     from sdsearch.training import FittedRanker
@@ -158,7 +157,6 @@ def _graph_scores(norms: Floats, weights: Floats) -> Floats:
 
 
 def _unit_scores(unit: Unit, effect: Floats, graph: Floats, *, with_graph: bool) -> UnitScores:
-    options: tuple[Level | Bottom, ...] = unit.options
     means, norms = effect.mean(1), graph.mean(1)
     scale = means.std() / norms.std() if norms.std() > 1e-12 else 0.0
     score = norms * scale if with_graph else means
@@ -167,13 +165,13 @@ def _unit_scores(unit: Unit, effect: Floats, graph: Floats, *, with_graph: bool)
         options=tuple(
             OptionScore(
                 option=i,
-                words=describe_option(option),
+                words=describe_option(option.blocks),
                 score=float(score[i]),
                 graph=float(norms[i]),
                 effect=float(means[i]),
                 spread=float(effect[i].std()),
             )
-            for i, option in enumerate(options)
+            for i, option in enumerate(unit.options)
         ),
     )
 

@@ -29,7 +29,7 @@ class Slot:
     unit: str | None
 
     def out_channels(self, backbone: Backbone) -> int:
-        """Channels of the slot's output, the same in every member that keeps it."""
+        """Channels of the slot's output; the same in every member of the backbone's widths."""
         return (
             backbone.out_channels
             if self.kind == "conv_out"
@@ -86,6 +86,15 @@ def _unpruned_slots() -> tuple[Slot, ...]:
         level = 3 - block
         slots += _half_level(f"up.{block}", "dec", level, 3, attention=level < 3, sample=level > 0)
     return (*slots, Slot("conv_out", "conv_out", "out", 0, 0, 0, None))
+
+
+def level_sizes(latent: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """(height, width) of the features at levels 0 to 3: each halved, rounded up, from the last."""
+    sizes = [latent]
+    for _ in range(3):
+        height, width = sizes[-1]
+        sizes.append(((height + 1) // 2, (width + 1) // 2))
+    return tuple(sizes)
 
 
 SLOTS = _unpruned_slots()

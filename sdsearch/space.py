@@ -5,20 +5,39 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from math import prod
-from typing import TYPE_CHECKING
+from math import lcm, prod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sdsearch.architecture import Architecture, Bottom, Level
-from sdsearch.backbone import SD14, TINY, Backbone
+from sdsearch.backbone import LEVELS, SD14, TINY, Backbone
+from sdsearch.config_reader import read_architecture
 from sdsearch.errors import InputError, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 UNIT_NAMES = ("level0", "level1", "level2", "bottom")
-SPACES = ("sd14", "sd14-blocks", "tiny")
+SPACES = ("sd14", "sd14-blocks", "sd14-wide", "tiny")
+WIDE_SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Shares of the backbone's width that a level of `sd14-wide` may have, before rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What a unit can be: its blocks, and the channels of its level.
+
+    `width` None is that of level 2, for a bottom without an encoder block at level 3.
+    """
+
+    blocks: Level | Bottom
+    width: int | None
+
+    def __str__(self) -> str:
+        return str(self.blocks) if self.width is None else f"{self.blocks}, width {self.width}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +45,12 @@ class Unit:
     """One independent choice: both halves of a level, or the bottom (level 3 and the mid block)."""
 
     name: str
-    options: tuple[Level, ...] | tuple[Bottom, ...]
+    options: tuple[Option, ...]
+
+    @property
+    def widths(self) -> tuple[int | None, ...]:
+        """The widths among the options, each once."""
+        return tuple(dict.fromkeys(option.width for option in self.options))
 
 
 @dataclass(frozen=True)
@@ -49,18 +73,16 @@ class SearchSpace:
         return tuple(len(unit.options) for unit in self.units)
 
     @cached_property
-    def _option_numbers(self) -> tuple[dict[Level | Bottom, int], ...]:
-        return tuple(_numbers(unit.options) for unit in self.units)
+    def _option_numbers(self) -> tuple[dict[Option, int], ...]:
+        return tuple({o: number for number, o in enumerate(unit.options)} for unit in self.units)
 
     def option_indices(self, arch: Architecture) -> tuple[int, ...]:
         """The four digits of a member; raises `InputError` with the reason where it is none."""
         reason = self.why_not(arch)
         if reason is not None:
             raise InputError(f"not a member of {self.name}: {reason}")
-        chosen: tuple[Level | Bottom, ...] = (*arch.levels, arch.bottom)
-        return tuple(
-            numbers[option] for numbers, option in zip(self._option_numbers, chosen, strict=True)
-        )
+        chosen = zip(self._option_numbers, self._options(arch), strict=True)
+        return tuple(numbers[option] for numbers, option in chosen)
 
     def index(self, arch: Architecture) -> int:
         """The number of a member, in [0, len(space))."""
@@ -70,11 +92,23 @@ class SearchSpace:
         """The member of a number; raises `InputError` outside [0, len(space))."""
         if not 0 <= index < len(self):
             raise InputError(f"0 <= index < {len(self)} must hold in {self.name}, but got {index}")
-        level0, level1, level2, bottom = (
-            unit.options[digit]
-            for unit, digit in zip(self.units, self.digits(np.array([index]))[0], strict=True)
+        digits = self.digits(np.array([index]))[0]
+        *levels, bottom = (u.options[digit] for u, digit in zip(self.units, digits, strict=True))
+        widths = [option.width for option in (*levels, bottom)]
+        widths[3] = widths[3] or widths[2]
+        own = tuple(widths) != self.backbone.block_out_channels
+        return Architecture.model_validate(
+            {
+                "levels": [level.blocks for level in levels],
+                "bottom": bottom.blocks,
+                "widths": widths if own else None,
+            }
         )
-        return Architecture.model_validate({"levels": (level0, level1, level2), "bottom": bottom})
+
+    def _options(self, arch: Architecture) -> tuple[Option, ...]:
+        widths = arch.widths or self.backbone.block_out_channels
+        levels = (Option(level, width) for level, width in zip(arch.levels, widths, strict=False))
+        return (*levels, Option(arch.bottom, widths[3] if arch.bottom.depth else None))
 
     def digits(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """(n,) member numbers -> (n, 4) option numbers."""
@@ -93,11 +127,29 @@ class SearchSpace:
                 f"a bottom {bottom} needs equal widths at levels 2 and 3, "
                 f"but they are {widths[2]} and {widths[3]}"
             )
-        chosen: tuple[Level | Bottom, ...] = (*arch.levels, arch.bottom)
-        for unit, numbers, option in zip(self.units, self._option_numbers, chosen, strict=True):
-            if option not in numbers:
-                return f"{unit.name} has no option ({option}) among its {len(numbers)}"
+        if arch.widths == widths:
+            return f"widths {widths} are the backbone's own and must be left out"
+        chosen = zip(self.units, self._option_numbers, self._options(arch), strict=True)
+        for unit, numbers, option in chosen:
+            if option in numbers:
+                continue
+            if option.width not in unit.widths:
+                allowed = ", ".join(str(width) for width in unit.widths if width)
+                return f"{unit.name} has width {option.width}, but must have one of {allowed}"
+            return f"{unit.name} has no option ({option}) among its {len(unit.options)}"
         return None
+
+    def contains(self, config: Mapping[str, Any]) -> Architecture | None:
+        """The member that a stock `UNet2DConditionModel` config says, or None if it says none.
+
+        The inverse of `unet_config`. `read_architecture` tells the reason where a config is no
+        member of any space on this backbone.
+        """
+        try:
+            arch = read_architecture(config, self.backbone)
+        except InputError:
+            return None
+        return arch if self.why_not(arch) is None else None
 
     def sample(self, n: int, rng: np.random.Generator) -> list[Architecture]:
         """`n` distinct members, uniform; raises `InputError` if the space has fewer."""
@@ -155,27 +207,50 @@ class SearchSpace:
             )
 
 
-def search_space(name: str, backbone: Backbone | None = None) -> SearchSpace:
-    """The space called `name`, on its own or a given backbone; unknown names raise `InputError`."""
+def search_space(
+    name: str, backbone: Backbone | None = None, *, resize_level_0: bool = False
+) -> SearchSpace:
+    """The space called `name`, on its own or a given backbone; unknown names raise `InputError`.
+
+    `resize_level_0` gives level 0 of `sd14-wide` a choice of widths too. The frequencies of the
+    time embedding then change in number, so that its input columns have to be resampled.
+    """
     if name not in SPACES:
         raise InputError(
             f"space must be one of {', '.join(SPACES)}, but got {name!r}; "
             f"did you mean {nearest(name, SPACES)!r}?"
         )
+    if resize_level_0 and name != "sd14-wide":
+        raise InputError(f"only sd14-wide has widths to choose, but the space is {name!r}")
     if backbone is None:
         backbone = TINY if name == "tiny" else SD14
-    levels = _level_options(free_bits=name != "sd14-blocks")
-    bottoms = _bottom_options(backbone)
+    widths: list[tuple[int, ...]] = [(full,) for full in backbone.block_out_channels]
+    if name == "sd14-wide":
+        first = 0 if resize_level_0 else 1
+        widths[first:] = [_level_widths(level, backbone) for level in range(first, LEVELS)]
+    blocks = _level_options(free_bits=name != "sd14-blocks")
     level0, level1, level2, bottom = UNIT_NAMES
     return SearchSpace(
         name,
         backbone,
-        (Unit(level0, levels), Unit(level1, levels), Unit(level2, levels), Unit(bottom, bottoms)),
+        (
+            Unit(level0, _options(blocks, widths[0])),
+            Unit(level1, _options(blocks, widths[1])),
+            Unit(level2, _options(blocks, widths[2])),
+            Unit(bottom, _bottom_options(backbone, widths[3])),
+        ),
     )
 
 
-def _numbers(options: tuple[Level | Bottom, ...]) -> dict[Level | Bottom, int]:
-    return {option: number for number, option in enumerate(options)}
+def _level_widths(level: int, backbone: Backbone) -> tuple[int, ...]:
+    """`WIDE_SHARES` of a level's width, rounded down to what norm groups and heads divide."""
+    step = lcm(backbone.norm_num_groups, backbone.heads[level])
+    full = backbone.block_out_channels[level]
+    return tuple(sorted({max(int(full * share) // step, 1) * step for share in WIDE_SHARES}))
+
+
+def _options(blocks: tuple[Level, ...], widths: tuple[int, ...]) -> tuple[Option, ...]:
+    return tuple(Option(level, width) for width in widths for level in blocks)
 
 
 def _level(depth: int) -> Level:
@@ -206,14 +281,16 @@ def _balanced(n: int, radix: int, rng: np.random.Generator) -> NDArray[np.int64]
     return rng.permutation(np.concatenate([np.empty(0, np.int64), *rounds])[:n])
 
 
-def _bottom_options(backbone: Backbone) -> tuple[Bottom, ...]:
-    mids = (None, "resnet", "attention")
-    pairs = [
-        (depth, mid)
-        for depth in (None, 0, 1, 2)
-        for mid in mids
-        if depth is not None or mid != "attention"
-    ]
+def _bottom_options(backbone: Backbone, widths: tuple[int, ...]) -> tuple[Option, ...]:
+    def with_mids(depth: int | None) -> list[Bottom]:
+        mids = (None, "resnet") if depth is None else (None, "resnet", "attention")
+        return [Bottom.model_validate({"depth": depth, "mid": mid}) for mid in mids]
+
+    shallow = [*with_mids(None), *with_mids(0)]
     if backbone.block_out_channels[2] != backbone.block_out_channels[3]:
-        pairs = [(depth, mid) for depth, mid in pairs if depth]
-    return tuple(Bottom.model_validate({"depth": depth, "mid": mid}) for depth, mid in pairs)
+        shallow = []
+    deep = [*with_mids(1), *with_mids(2)]
+    return (
+        *(Option(bottom, None) for bottom in shallow),
+        *(Option(bottom, width) for width in widths for bottom in deep),
+    )

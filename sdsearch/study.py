@@ -32,11 +32,15 @@ class TeacherConfig(BaseModel):
 
 
 class SpaceConfig(BaseModel):
-    """Which space is searched and how many of its members are labelled, picked how."""
+    """Which space is searched and how many of its members are labelled, picked how.
+
+    `resize_level_0` is for `sd14-wide` alone: level 0 gets a choice of widths too.
+    """
 
     model_config = _FROZEN
 
     name: str = "tiny"
+    resize_level_0: bool = False
     labels: int = Field(68, ge=1)
     strategy: Literal["uniform", "stratified"] = "uniform"
     seed: int = Field(0, ge=0)
@@ -129,7 +133,8 @@ class Study:
     @property
     def space(self) -> SearchSpace:
         """The search space on the teacher's own backbone."""
-        return search_space(self.config.space.name, teacher_backbone(self.config.teacher.pipeline))
+        wanted, backbone = self.config.space, teacher_backbone(self.config.teacher.pipeline)
+        return search_space(wanted.name, backbone, resize_level_0=wanted.resize_level_0)
 
     def recovered_path(self, arch_key: str) -> Path:
         """Where the recovered weights of an architecture lie under this protocol and seed."""

@@ -35,19 +35,35 @@ def resolve_teacher(pipeline: str) -> Path | str:
     )
 
 
-def teacher_backbone(pipeline: str) -> Backbone | None:
-    """Return the backbone of a teacher; None for a hub id, whose files are not here yet."""
+def teacher_backbone(pipeline: str) -> Backbone:
+    """Return the backbone of a teacher; of a hub id only the UNet's config is fetched or read.
+
+    Raises `InputError` where the config cannot be had, or is of another family.
+    """
     if pipeline == "tiny":
         return TINY
     folder = resolve_teacher(pipeline)
-    if isinstance(folder, str):
-        return None
-    file = folder / "unet" / "config.json"
+    file = _hub_config(folder) if isinstance(folder, str) else folder / "unet" / "config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"the teacher needs a readable {file}: {error}") from None
     return Backbone.from_config(config)
+
+
+def _hub_config(repository: str) -> Path:
+    """The UNet's config in the hub's cache, downloaded if it is not there: about 1 kB."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(repository, "unet/config.json"))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"unet/config.json of teacher {repository!r} must be on the hub or in its cache, but: "
+            f"{reason}; check the id, your network and HF_TOKEN, or give a local folder"
+        ) from None
 
 
 def _check_index(folder: Path) -> None:

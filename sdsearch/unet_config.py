@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sdsearch.architecture import DECODER_SLOTS, ENCODER_SLOTS
+from sdsearch.architecture import DECODER_SLOTS, ENCODER_SLOTS, member_backbone
 from sdsearch.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,12 +20,13 @@ def unet_config(arch: Architecture, backbone: Backbone) -> dict[str, Any]:
     stays as plain as BK-SDM's.
     """
     stages = 3 if arch.bottom.depth is None else 4
+    widths = member_backbone(arch, backbone).block_out_channels
     heads = backbone.attention_head_dim
     config: dict[str, Any] = {
         "sample_size": backbone.sample_size,
         "in_channels": backbone.in_channels,
         "out_channels": backbone.out_channels,
-        "block_out_channels": list((arch.widths or backbone.block_out_channels)[:stages]),
+        "block_out_channels": list(widths[:stages]),
         "down_block_types": [_block_type("Down", level.down_attn) for level in arch.levels],
         "up_block_types": [_block_type("Up", level.up_attn) for level in reversed(arch.levels)],
         "mid_block_type": {

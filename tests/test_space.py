@@ -1,22 +1,29 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdsearch.architecture import Architecture, Bottom, Level
-from sdsearch.backbone import SD14, SD14_INPAINT, TINY
+from sdsearch.architecture import Architecture, Bottom, Level, member_backbone
+from sdsearch.backbone import SD2, SD14, SD14_INPAINT, TINY
 from sdsearch.errors import InputError
 from sdsearch.space import SPACES, search_space
-from tests.unets import TEACHER
+from tests.unets import TEACHER, widened
+
+GOLDEN = Path(__file__).with_name("golden_keys.json")
 
 SIZES = {"sd14": 704_000, "sd14-blocks": 5_632, "tiny": 704_000}
+WIDE = 40 * (4 * 40) * (4 * 40) * (5 + 4 * 6)  # shallow bottoms have the width of level 2
 
 
 def test_spaces_have_the_designed_sizes():
-    assert {name: len(search_space(name)) for name in SPACES} == SIZES
+    assert {name: len(search_space(name)) for name in SPACES} == SIZES | {"sd14-wide": WIDE}
+    assert len(search_space("sd14-wide", resize_level_0=True)) == 4 * WIDE
 
 
-@given(st.sampled_from(sorted(SIZES)), st.integers(0, 10**9))
+@given(st.sampled_from(sorted(SPACES)), st.integers(0, 10**9))
 def test_index_and_arch_are_inverse(name, number):
     space = search_space(name)
     index = number % len(space)
@@ -31,6 +38,27 @@ def test_digits_and_indices_are_inverse_over_the_whole_space(name):
     assert digits.shape == (len(space), 4)
     assert np.array_equal(space.indices(digits), every)
     assert (digits.max(0) + 1).tolist() == [len(unit.options) for unit in space.units]
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_the_number_of_every_member_leads_back_to_it(name):
+    # Members are the product of four units, so the identity holds on the whole space if it holds
+    # for every option of every unit (shown on real members) and for all numbers (shown above).
+    space = search_space(name)
+    for axis, unit in enumerate(space.units):
+        digits = np.zeros((len(unit.options), 4), np.int64)
+        digits[:, axis] = np.arange(len(unit.options))
+        members = [space.arch(int(index)) for index in space.indices(digits)]
+        assert len({arch.key for arch in members}) == len(unit.options)
+        assert [space.option_indices(arch)[axis] for arch in members] == digits[:, axis].tolist()
+        assert [space.index(arch) for arch in members] == space.indices(digits).tolist()
+
+
+def test_all_29_million_numbers_of_the_wide_space_have_their_own_digits():
+    space = search_space("sd14-wide")
+    for start in range(0, len(space), 1 << 20):
+        every = np.arange(start, min(start + (1 << 20), len(space)))
+        assert np.array_equal(space.indices(space.digits(every)), every)
 
 
 def test_the_first_level_is_the_most_significant_digit():
@@ -120,6 +148,53 @@ def test_unequal_widths_at_levels_2_and_3_need_level_3(depth):
     assert "equal widths" in str(space.why_not(arch))
     assert len(space) == 40**3 * 6
     assert "bk-tiny" not in space.members
+
+
+def test_wide_members_have_widths_that_groups_and_heads_divide():
+    widths = [unit.widths for unit in search_space("sd14-wide").units]
+    assert widths == [
+        (320,),
+        (160, 320, 480, 640),
+        (320, 640, 960, 1280),
+        (None, 320, 640, 960, 1280),
+    ]
+    assert search_space("sd14-wide", resize_level_0=True).units[0].widths == (64, 160, 224, 320)
+    sd2 = search_space("sd14-wide", SD2, resize_level_0=True)
+    assert sd2.units[0].widths == (160, 320)  # 5 heads and 32 groups: multiples of 160
+    for arch in search_space("sd14-wide", TINY).sample(200, np.random.default_rng(1)):
+        member_backbone(arch, TINY)  # raises where a width does not divide
+
+
+def test_a_wide_member_without_level_3_has_no_width_of_its_own_there():
+    space = search_space("sd14-wide")
+    for arch in space.sample(300, np.random.default_rng(8)):
+        if arch.widths and not arch.bottom.depth:
+            assert arch.widths[3] == arch.widths[2]
+
+
+def test_why_not_names_the_width_that_a_space_lacks():
+    odd = widened(TEACHER, (320, 600, 1280, 1280))
+    assert search_space("sd14-wide").why_not(odd) == (
+        "level1 has width 600, but must have one of 160, 320, 480, 640"
+    )
+    assert "level1 has width 480" in str(
+        search_space("sd14").why_not(widened(TEACHER, (320, 480, 1280, 1280)))
+    )
+    named = widened(TEACHER, (320, 640, 1280, 1280))
+    assert "left out" in str(search_space("sd14-wide").why_not(named))
+
+
+def test_only_the_wide_space_takes_widths():
+    with pytest.raises(InputError, match="sd14-wide"):
+        search_space("sd14", resize_level_0=True)
+
+
+def test_keys_are_those_that_were_published_with_the_labels():
+    # The same keys in every process and Python version: labels and exports are named by them.
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    for name, rows in golden.items():
+        space = search_space(name)
+        assert {index: space.arch(int(index)).key for index in rows} == rows
 
 
 def test_a_given_backbone_replaces_the_default_one():

@@ -31,7 +31,7 @@ def hard_members() -> list[Architecture]:
     space = search_space("sd14")
     mixed = next(
         number
-        for number, level in enumerate(space.units[0].options)
+        for number, level in enumerate(option.blocks for option in space.units[0].options)
         if level.depth == 2
         and level.down_attn == (False, True)
         and level.up_attn == (True, False, True)
