@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
 import torch
@@ -15,7 +16,7 @@ import torch
 from sdsearch.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -82,22 +83,43 @@ class TensorFile(Mapping[str, "Tensor"]):
 
         Another dtype or device is converted to through one copy of this tensor.
         """
-        dtype, shape, start, size = self._entries[name]
+        if self._is_direct(name, target):
+            self._read(name, target)
+        else:
+            target.copy_(self[name])
+
+    def read_many(self, wanted: Sequence[tuple[str, Tensor]]) -> None:
+        """Read tensors into their targets, as many at a time as torch has threads.
+
+        Those that need converting are read one after another, so that one copy exists at most.
+        """
+        direct = [pair for pair in wanted if self._is_direct(*pair)]
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            for _ in pool.map(lambda pair: self._read(*pair), direct):
+                pass  # raises what a read raised
+        for name, target in wanted:
+            if not self._is_direct(name, target):
+                target.copy_(self[name])
+
+    def _is_direct(self, name: str, target: Tensor) -> bool:
+        dtype, shape, _, _ = self._entries[name]
         if tuple(target.shape) != shape:
             raise ValueError(f"{name!r} has shape {shape}, but the target {tuple(target.shape)}")
-        if target.dtype != dtype or target.device.type != "cpu":
-            target.copy_(self[name])
-            return
+        return target.dtype == dtype and target.device.type == "cpu"
+
+    def _read(self, name: str, target: Tensor) -> None:
+        _, _, start, size = self._entries[name]
         if size == 0:
             return
         place = target.view(-1).view(torch.uint8).numpy().data
-        self._stream.seek(self._data_start + start)
-        done = 0
-        while done < size:
-            read = self._stream.readinto(place[done:])
-            if not read:
-                raise InputError(f"{self._path} ends within {name!r}: the file is cut short")
-            done += read
+        with self._path.open("rb", buffering=0) as stream:  # threads need a position each
+            stream.seek(self._data_start + start)
+            done = 0
+            while done < size:
+                read = stream.readinto(place[done:])
+                if not read:
+                    raise InputError(f"{self._path} ends within {name!r}: the file is cut short")
+                done += read
 
     def _read_header(self) -> tuple[int, dict[str, tuple[torch.dtype, tuple[int, ...], int, int]]]:
         length = int.from_bytes(self._stream.read(_LENGTH_BYTES), "little")

@@ -74,8 +74,10 @@ def inherit(
         check_channels(choices, kept)
         unet = make_unet(arch, backbone)
         cut = _Cut(choices, kept, backbone.freq_shift)
+        whole: list[tuple[str, Tensor]] = []
         for name, target in unet.state_dict().items():
-            _fill(name, target, sources[name], weights, cut)
+            _fill(name, target, sources[name], weights, cut, whole)
+        _copy_whole(weights, whole)
     return unet
 
 
@@ -113,9 +115,14 @@ class _Cut:
 
 
 def _fill(
-    name: str, target: Tensor, source: Source, weights: Mapping[str, Tensor], cut: _Cut
+    name: str,
+    target: Tensor,
+    source: Source,
+    weights: Mapping[str, Tensor],
+    cut: _Cut,
+    whole: list[tuple[str, Tensor]],
 ) -> None:
-    """Write one student tensor from its source."""
+    """Write one student tensor from its source, or note in `whole` that it is a plain copy."""
     rows, columns = cut.indices(source, 0), cut.indices(source, 1)
     if source.tensor is None:
         target.zero_()
@@ -138,7 +145,7 @@ def _fill(
         target.zero_()
         target = target[:, : -source.zero_channels]
     elif rows is None and columns is None and source.how == "copy":
-        _copy_whole(weights, source.tensor, target)
+        whole.append((source.tensor, target))
         return
     tensor = weights[source.tensor]
     if source.how == "resample":
@@ -174,10 +181,11 @@ def frequency_resampling(teacher: int, student: int, shift: int = 0) -> Tensor:
     return both
 
 
-def _copy_whole(weights: Mapping[str, Tensor], name: str, target: Tensor) -> None:
+def _copy_whole(weights: Mapping[str, Tensor], whole: list[tuple[str, Tensor]]) -> None:
     if isinstance(weights, TensorFile):
-        weights.read_into(name, target)
-    else:
+        weights.read_many(whole)
+        return
+    for name, target in whole:
         target.copy_(weights[name])
 
 
