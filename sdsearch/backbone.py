@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sdsearch.errors import InputError
 
@@ -112,8 +112,9 @@ class Backbone(BaseModel):
         """
         try:
             return self.model_validate({**self.model_dump(), "block_out_channels": widths})
-        except ValueError as error:
-            raise InputError(f"the widths {widths} do not fit this backbone: {error}") from error
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise InputError(f"the widths {widths} do not fit this backbone: {reason}") from error
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:

@@ -58,8 +58,6 @@ def student_widths(arch: Architecture, backbone: Backbone) -> Widths:
     """
     full = backbone.block_out_channels
     widths: Widths = arch.widths or full
-    if arch.bottom.depth is None:
-        widths = (*widths[:3], widths[2])
     for level, (width, most, heads) in enumerate(zip(widths, full, backbone.heads, strict=True)):
         for name, divisor in (("norm_num_groups", backbone.norm_num_groups), ("heads", heads)):
             if width % divisor:
@@ -72,10 +70,10 @@ def student_widths(arch: Architecture, backbone: Backbone) -> Widths:
                 f"level {level}: 0 < width <= {most} must hold to inherit from the teacher, but "
                 f"width = {width}"
             )
-    if not arch.bottom.depth and (full[2] != full[3] or widths[2] != widths[3]):
+    if not arch.bottom.depth and full[2] != full[3]:
         raise InputError(
-            "levels 2 and 3 must have equal widths where level 3 has no encoder block, but they "
-            f"are {widths[2]} and {widths[3]} (the teacher's {full[2]} and {full[3]})"
+            "the teacher's levels 2 and 3 must have equal widths where the student's level 3 has "
+            f"no encoder block, but they are {full[2]} and {full[3]}"
         )
     return widths
 

@@ -186,6 +186,29 @@ def run(study: Folder = _STUDY) -> None:
     run_journey(_load(study))
 
 
+@app.command()
+def check(
+    path: Annotated[
+        Path, typer.Argument(help="A UNet's config.json, its folder, or a pipeline folder.")
+    ],
+    against: Annotated[
+        str | None,
+        typer.Option(help="The teacher: tiny, sd14, sd2, ..., a pipeline folder or a hub id."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a stock UNet before you use it: what it is, costs, hides, and works with."""
+    from sdsearch.check import check_unet, report_text
+
+    found = check_unet(path, against)
+    if as_json:
+        _print_json(found.model_dump(mode="json"))
+    else:
+        print(report_text(found))
+    if found.problems:
+        raise typer.Exit(2)
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one message and exit code 2, never a traceback."""
     from sdsearch.errors import HarnessError, InputError, WorkError

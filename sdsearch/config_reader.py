@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from sdsearch.architecture import Architecture
+from sdsearch.architecture import Architecture, member_backbone
 from sdsearch.backbone import check_family, plain_config
 from sdsearch.errors import InputError
 
@@ -68,9 +68,11 @@ def read_architecture(config: Mapping[str, Any], backbone: Backbone) -> Architec
     bottom = {"depth": depths[3] if stages == 4 else None, "mid": _mid(config, stages, down[-1])}
     member = {"levels": levels, "bottom": bottom, "widths": _widths(config, backbone)}
     try:
-        return Architecture.model_validate(member)
+        arch = Architecture.model_validate(member)
     except ValidationError as error:
         raise InputError(f"the config says no member: {error.errors()[0]['msg']}") from error
+    member_backbone(arch, backbone)  # refuses widths that groups or heads do not divide
+    return arch
 
 
 def _check_facts(config: Mapping[str, Any], backbone: Backbone, stages: int) -> None:

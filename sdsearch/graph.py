@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["EDGES", "SLOTS", "ArchGraph", "Edge", "Slot", "active_edges", "build_graph"]
 
 State = Literal["kept", "removed"]
+_LETTERS = {"conv_in": "C", "res": "R", "attn": "A", "sample": "S", "conv_out": "C"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Edge:
     kind: Literal["main", "skip"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class ArchGraph:
     """One member as a graph: per slot its state, costs, channels and resolution (pixels of latent).
 
@@ -48,6 +49,17 @@ class ArchGraph:
     in_channels: tuple[int, ...]
     out_channels: tuple[int, ...]
     resolutions: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        """Blocks in order of execution, such as `down.0 RARaS`; `-` is removed, `a` a ghost."""
+        blocks: dict[str, str] = {}
+        for slot, state, params in zip(SLOTS, self.states, self.params, strict=True):
+            letter = _LETTERS[slot.kind] if state == "kept" else "a" if params else "-"
+            block = slot.name.removesuffix(f".{slot.layer}").rpartition(".")[0] or slot.name
+            blocks[block] = blocks.get(block, "") + letter
+        drawn = ", ".join(f"{block} {letters}" for block, letters in blocks.items())
+        millions, giga = sum(self.params) / 1e6, sum(self.macs) / 1e9
+        return f"ArchGraph({drawn}; {millions:.2f} M params, {giga:.2f} G MACs)"
 
 
 def build_graph(arch: Architecture, backbone: Backbone) -> ArchGraph:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from sdsearch.backbone import SD14, TINY
 from sdsearch.channels import channel_choices, student_widths
@@ -32,7 +33,7 @@ def test_levels_that_an_identity_joins_are_ranked_together():
 
 def test_the_mid_block_of_a_three_level_net_has_the_width_of_level_2():
     arch = next(a for a in hard_members() if a.bottom.depth is None and a.bottom.mid == "resnet")
-    narrow = widened(arch, (32, 64, 48, 96))
+    narrow = widened(arch, (32, 64, 48, 48))
     assert student_widths(narrow, TINY) == (32, 64, 48, 48)
     assert channel_choices(narrow, TINY)["mid.res.0.hidden"].student == 48
     assert "level.3" not in channel_choices(narrow, TINY)
@@ -53,8 +54,11 @@ def test_widths_that_cannot_be_inherited_are_refused(widths, reason):
 
 def test_without_an_encoder_at_level_3_its_width_is_that_of_level_2():
     arch = next(a for a in hard_members() if a.bottom.depth == 0)
-    with pytest.raises(InputError, match="levels 2 and 3 must have equal widths"):
-        student_widths(widened(arch, (32, 64, 96, 48)), TINY)
+    with pytest.raises(ValidationError, match="equal widths at levels 2 and 3"):
+        widened(arch, (32, 64, 96, 48))
+    uneven = TINY.with_widths((32, 64, 64, 96))
+    with pytest.raises(InputError, match="levels 2 and 3 must have equal"):
+        student_widths(arch, uneven)
 
 
 def test_cells_lie_inside_groups_and_cover_the_stream():

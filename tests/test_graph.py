@@ -139,3 +139,15 @@ def test_resolution_is_the_side_of_what_a_slot_writes():
     assert {name: graph.resolutions[NUMBER[name]] for name in sides} == sides
     tiny = build_graph(search_space("sd14").members["bk-tiny"], SD14)
     assert tiny.resolutions[NUMBER["mid.res.0"]] == 16
+
+
+def test_a_graph_shows_its_blocks_in_words():
+    members = search_space("sd14").members
+    assert repr(build_graph(members["bk-tiny"], SD14)) == (
+        "ArchGraph(conv_in C, down.0 RA--S, down.1 RA--S, down.2 RA---, down.3 --, mid ---, "
+        "up.0 ----, up.1 RA--RAS, up.2 RA--RAS, up.3 RA--RA, conv_out C; "
+        "321.33 M params, 242.75 G MACs)"
+    )
+    mixed = repr(build_graph(hard_members()[4], SD14))
+    assert "down.0 RaRAS" in mixed
+    assert "up.1 RARaRAS" in mixed
