@@ -26,7 +26,7 @@ from sdsearch.errors import InputError
 from sdsearch.pipeline_checks import check_pipeline
 from sdsearch.problems import Problem
 from sdsearch.space import SPACES, search_space
-from sdsearch.teacher import teacher_backbone
+from sdsearch.teacher import find_backbone
 from sdsearch.weight_checks import check_weights
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _reference(
     """The backbone that the UNet is compared with: the given teacher's, else the nearest preset."""
     channels = config.get("in_channels", 4)
     if against is not None:
-        teacher = PRESETS.get(against) or teacher_backbone(against)
+        teacher = find_backbone(against)
         # A 9-channel student of a 4-channel teacher is an extension by zeros.
         return against, teacher.model_copy(update={"in_channels": channels})
     widths = config.get("block_out_channels", [320, 640, 1280, 1280])

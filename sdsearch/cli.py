@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from sdsearch.cli_tools import Folder, Json, check, latency, print_json, space
 
 if TYPE_CHECKING:
     from sdsearch.study import Study
@@ -24,9 +25,9 @@ Exit codes: 0 done, 2 bad input, 1 failed work.
 """
 
 app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+for command in (space, check, latency):
+    app.command()(command)
 
-Folder = Annotated[Path, typer.Argument(metavar="STUDY", help="The study folder.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
 _STUDY = Path("study")
 
 
@@ -34,10 +35,6 @@ def _load(folder: Path) -> Study:
     from sdsearch.study import load_study
 
     return load_study(folder)
-
-
-def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, allow_nan=False))
 
 
 @app.command()
@@ -54,30 +51,6 @@ def init(
     existed = (study / "study.toml").exists()
     init_study(study, share)
     print(f"{'kept' if existed else 'wrote'} {study / 'study.toml'}; next: sdsearch run {study}")
-
-
-@app.command()
-def space(
-    study: Folder = _STUDY,
-    name: Annotated[
-        str | None, typer.Option("--space", help="sd14, sd14-blocks or tiny, without a study.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Show a search space: its size, its units and its named members."""
-    from sdsearch.journey import describe_space
-    from sdsearch.space import search_space
-
-    found = describe_space(search_space(name) if name else _load(study).space)
-    if as_json:
-        _print_json(found)
-        return
-    print(f"{found['name']}: {found['size']:,} architectures")
-    for unit in found["units"]:
-        print(f"  {unit['name']}: {unit['options']} options")
-    for member, facts in found["members"].items():
-        giga = facts["macs"] / 1e9
-        print(f"  {member}: {facts['params']:,} parameters, {giga:.3f} G MACs a call")
 
 
 @app.command()
@@ -119,7 +92,7 @@ def fit(study: Folder = _STUDY, as_json: Json = False) -> None:
 
     report = run_stage(_load(study))
     if as_json:
-        _print_json(report.model_dump(mode="json"))
+        print_json(report.model_dump(mode="json"))
         return
     for name, quality in report.predictors.items():
         print(f"  {name}: SRCC {quality.srcc:.3f} [{quality.low:.2f}, {quality.high:.2f}]")
@@ -142,7 +115,7 @@ def build(study: Folder = _STUDY, as_json: Json = False) -> None:
 
     designs = run_stage(_load(study))
     if as_json:
-        _print_json([design.model_dump(mode="json") for design in designs])
+        print_json([design.model_dump(mode="json") for design in designs])
         return
     for design in designs:
         print(f"  {design.name}: {design.arch_key}, {design.params:,} parameters")
@@ -184,29 +157,6 @@ def run(study: Folder = _STUDY) -> None:
     from sdsearch.journey import run as run_journey
 
     run_journey(_load(study))
-
-
-@app.command()
-def check(
-    path: Annotated[
-        Path, typer.Argument(help="A UNet's config.json, its folder, or a pipeline folder.")
-    ],
-    against: Annotated[
-        str | None,
-        typer.Option(help="The teacher: tiny, sd14, sd2, ..., a pipeline folder or a hub id."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Check a stock UNet before you use it: what it is, costs, hides, and works with."""
-    from sdsearch.check import check_unet, report_text
-
-    found = check_unet(path, against)
-    if as_json:
-        _print_json(found.model_dump(mode="json"))
-    else:
-        print(report_text(found))
-    if found.problems:
-        raise typer.Exit(2)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,20 +12,23 @@ import numpy as np
 from sdsearch.assets import asset_path
 from sdsearch.content import canonical_json
 from sdsearch.cost import count_macs, count_params
+from sdsearch.drawing import draw_unet
 from sdsearch.errors import HarnessError, InputError, nearest
 from sdsearch.files import write_atomic
 from sdsearch.labels import import_labels, label_path, read_table
+from sdsearch.latency_table import fit_latency_table, read_survey
 from sdsearch.outcome import outcome, outcome_table, read_origins
+from sdsearch.scores import read_scores
 from sdsearch.search import best_measured, build, fit, read_designs, score
 from sdsearch.stages import is_current, record_done, say, working
 from sdsearch.teacher import resolve_teacher, teacher_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from sdsearch.architecture import Architecture
     from sdsearch.labels import ImportReport
+    from sdsearch.latency_table import LatencySurvey, LatencyTable
     from sdsearch.space import SearchSpace
     from sdsearch.study import Study
 
@@ -46,6 +50,16 @@ def describe_space(space: SearchSpace) -> dict[str, Any]:
     }
     units = [{"name": unit.name, "options": len(unit.options)} for unit in space.units]
     return {"size": len(space), "name": space.name, "units": units, "members": members}
+
+
+def draw_member(
+    arch: Architecture, space: SearchSpace, out: Path | None = None, study: Study | None = None
+) -> Path:
+    """Write a member's picture as SVG; a study that has scored blocks gives their colours."""
+    scores = read_scores(study.scores_file) if study else None
+    file = out or Path(f"{arch.key}.svg")
+    write_atomic(file, draw_unet(arch, space.backbone, scores.block_worth if scores else None))
+    return file
 
 
 def sample(study: Study) -> list[dict[str, Any]]:
@@ -95,7 +109,7 @@ def measure(study: Study) -> None:
     missing = [key for key in keys if not label_path(study, key, protocol, seed).is_file()]
     say(f"labels: {len(keys) - len(missing)} of {len(keys)} are there, {len(missing)} to measure")
     if missing:
-        _harness("label", study)
+        _harness("label", study.root)
 
 
 def compare(study: Study) -> Path:
@@ -117,7 +131,7 @@ def compare(study: Study) -> Path:
     picture = study.compare_dir / "grid.png"
     if not is_current(study, "compare", inputs):
         asked = [f"--column={name}={key}" for name, key in columns.items()]
-        _harness("compare", study, *asked, "--rows", str(COMPARED_SCENES))
+        _harness("compare", study.root, *asked, "--rows", str(COMPARED_SCENES))
         record_done(study, "compare", inputs, [picture, study.compare_dir / "comparison.json"])
     return picture
 
@@ -185,9 +199,34 @@ def _import_own_table(study: Study) -> None:
     )
 
 
-def _harness(command: str, study: Study, *arguments: str) -> None:
-    """Run `python -m sdsearch_eval COMMAND STUDY ...`, which shows its own progress and errors."""
-    line = [sys.executable, "-m", "sdsearch_eval", command, str(study.root), *arguments]
+def tabulate_latency(path: Path, wanted: LatencySurvey) -> LatencyTable:
+    """Measure what a survey wants, beside `path`, and write the table fitted to it there.
+
+    A survey that was begun for the same members and conditions is gone on with.
+
+    Raises:
+        InputError: the survey beside `path` is of other members or conditions.
+    """
+    file = path.with_suffix(".survey.json")
+    if not file.exists():
+        write_atomic(file, wanted.model_dump_json())
+    begun = read_survey(file)
+    same = [m.architecture for m in begun.members] == [m.architecture for m in wanted.members]
+    if not same or begun.conditions != wanted.conditions or begun.backbone != wanted.backbone:
+        raise InputError(
+            f"{file} must be a survey of these members and conditions, but is another; remove it "
+            "to begin anew, or give another table's path"
+        )
+    if not begun.is_complete:
+        _harness("latency", file)
+    table = fit_latency_table(read_survey(file))
+    write_atomic(path, table.model_dump_json(indent=1) + "\n")
+    return table
+
+
+def _harness(command: str, target: Path, *arguments: str) -> None:
+    """Run `python -m sdsearch_eval COMMAND TARGET ...`, which shows its progress and errors."""
+    line = [sys.executable, "-m", "sdsearch_eval", command, str(target), *arguments]
     code = subprocess.run(line, check=False).returncode
     if code:
         raise HarnessError(command, code)

@@ -10,7 +10,7 @@ from sdsearch.charts import Point, Scatter, scatter
 from sdsearch.files import write_atomic
 from sdsearch.labels import Label, Latency, Measurement, read_labels
 from sdsearch.outcome import Outcome, notes, read_origins, with_error
-from sdsearch.scores import Scores
+from sdsearch.scores import Scores, read_scores
 from sdsearch.search import read_designs
 from sdsearch.slots import SLOTS
 from sdsearch.stages import versions
@@ -44,7 +44,7 @@ def render(study: Study, outcome: Outcome) -> str:
     labels = read_labels(study, study.config.protocol.key)
     found = _read_origins(study)
     drawn = _scatter(study, outcome, labels, found)
-    scores = _read_scores(study)
+    scores = read_scores(study.scores_file)
     return environment.get_template("report.html.jinja").render(
         outcome=outcome,
         notes=notes(outcome),
@@ -103,15 +103,9 @@ def _columns(study: Study) -> list[str]:
     return ["original", "masked", *record.get("inputs", {}).get("columns", {})]
 
 
-def _read_scores(study: Study) -> Scores | None:
-    if not study.scores_file.is_file():
-        return None
-    return Scores.model_validate_json(study.scores_file.read_text(encoding="utf-8"))
-
-
 def _net(scores: Scores) -> list[dict[str, Any]]:
     """Draw the unpruned net: a row per level, encoder left, mid block between, decoder right."""
-    worth = {block.name: -block.effect for block in scores.blocks}
+    worth = scores.block_worth
     spread = {block.name: block.spread for block in scores.blocks}
     most = max(worth.values(), default=0.0)
 

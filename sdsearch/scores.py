@@ -7,7 +7,7 @@ removed, so a negative effect means that the block is needed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sdsearch.architecture import Bottom, Level
 from sdsearch.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # What is written to a file: frozen, strict, `schema` by alias (it is a method name of BaseModel).
 FILE = ConfigDict(
@@ -137,6 +140,11 @@ class Scores(BaseModel):
     blocks: tuple[BlockScore, ...]
     units: tuple[UnitScores, ...]
 
+    @property
+    def block_worth(self) -> dict[str, float]:
+        """What keeping each block is worth, in units of the target, by slot name."""
+        return {block.name: -block.effect for block in self.blocks}
+
     def unit(self, name: str) -> UnitScores:
         """The scores of one unit."""
         for unit in self.units:
@@ -179,6 +187,11 @@ def describe_option(option: Level | Bottom) -> str:
         return f"depth {option.depth}, attention down {bits[0]} up {bits[1]}"
     level = "no level 3" if option.depth is None else f"level 3 of depth {option.depth}"
     return f"{level}, mid {option.mid or 'none'}"
+
+
+def read_scores(file: Path) -> Scores | None:
+    """The scores of a study, or None where none were made yet."""
+    return Scores.model_validate_json(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
 def _once(blocks: list[BlockScore]) -> list[BlockScore]:

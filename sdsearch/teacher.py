@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from sdsearch.assets import asset_path
-from sdsearch.backbone import TINY, Backbone
+from sdsearch.backbone import PRESETS, TINY, Backbone
 from sdsearch.content import file_sha256
 from sdsearch.errors import InputError
 
@@ -49,6 +49,11 @@ def teacher_backbone(pipeline: str) -> Backbone:
     except (OSError, ValueError) as error:
         raise InputError(f"the teacher needs a readable {file}: {error}") from None
     return Backbone.from_config(config)
+
+
+def find_backbone(text: str) -> Backbone:
+    """The backbone called `text`: a preset's name such as "sd14", a pipeline folder or a hub id."""
+    return PRESETS.get(text) or teacher_backbone(text)
 
 
 def _hub_config(repository: str) -> Path:

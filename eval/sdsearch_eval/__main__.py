@@ -3,6 +3,7 @@
 python -m sdsearch_eval label STUDY              label all that has no label yet
 python -m sdsearch_eval compare STUDY --column "teacher=3f0c9a17b2de" --rows 8
 python -m sdsearch_eval recover STUDY --arch 3f0c9a17b2de
+python -m sdsearch_eval latency SURVEY.json      time the members that a survey asks for
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     from sdsearch_eval import work
 
     try:
-        if options.command == "label":
+        if options.command == "latency":
+            work.survey_latency(options.survey)
+        elif options.command == "label":
             work.label_study(options.study, options.seed, options.arch)
         elif options.command == "compare":
             work.compare(options.study, options.column, options.rows)
@@ -55,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     recover.add_argument("--arch", required=True, help="architecture key")
     for command in (label, compare, recover):
         command.add_argument("study", type=Path, help="study folder")
+    latency = commands.add_parser("latency", help="time the members of a latency survey")
+    latency.add_argument("survey", type=Path, help="survey file, filled in place")
     return parser
 
 

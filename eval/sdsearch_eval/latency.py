@@ -29,17 +29,17 @@ def measure_latency(unet: UNet2DConditionModel, inputs: UNetInputs, batch: int =
     timestep = torch.tensor(500, device=device)
     durations = []
     for _ in range(WARM_UP + RUNS):
-        _synchronize(device)
+        synchronize(device)
         start = time.perf_counter()
         unet(latent, timestep, text, return_dict=False)
-        _synchronize(device)
+        synchronize(device)
         durations.append((time.perf_counter() - start) * 1e3)
     low, median, high = np.percentile(durations[WARM_UP:], [25, 50, 75])
     return Latency(
         median=float(median),
         iqr=float(high - low),
         n=RUNS,
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        device=device_name(device),
         dtype=str(unet.dtype).removeprefix("torch."),
         batch=batch,
         resolution=int(latent.shape[-1]),
@@ -47,9 +47,17 @@ def measure_latency(unet: UNet2DConditionModel, inputs: UNetInputs, batch: int =
     )
 
 
-def _synchronize(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
+    """Wait until everything queued on a device is done; on the CPU it always is."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def device_name(device: torch.device) -> str:
+    """What computes: the name of the GPU, or of the processor."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
 
 
 def _processor() -> str:

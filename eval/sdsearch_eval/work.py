@@ -24,6 +24,7 @@ from sdsearch_eval.harness import (
     prepare_bench,
     recovered_student,
 )
+from sdsearch_eval.latency_survey import fill_survey
 from sdsearch_eval.teacher import load_teacher
 
 if TYPE_CHECKING:
@@ -76,6 +77,14 @@ def label_study(folder: Path, seed: int | None = None, only: Sequence[str] | Non
             progress.advance(task)
             if not console.is_terminal:  # where no bar can be drawn
                 console.print(f"label {number} of {len(todo)}: {key} {label.status}")
+
+
+def survey_latency(path: Path) -> None:
+    """Fill in a latency survey with a progress bar; what is measured already stays."""
+    console = _console()
+    with _progress(console) as progress:
+        task = progress.add_task(f"latency ({path.name})", total=None)
+        fill_survey(path, lambda done, total: progress.update(task, completed=done, total=total))
 
 
 def compare(folder: Path, columns: Sequence[str], rows: int) -> None:
