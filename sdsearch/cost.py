@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from sdsearch.architecture import Architecture
     from sdsearch.backbone import Backbone
-    from sdsearch.space import SearchSpace, Unit
+    from sdsearch.space import SearchSpace
+    from sdsearch.units import Unit
 
 TEXT_TOKENS = 77
 

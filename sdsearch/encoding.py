@@ -197,11 +197,7 @@ def plan_space(space: SearchSpace, layout: FeatureLayout, hops: int) -> HopPlan:
         InputError: the space has widths to choose, so that a slot's channels depend on its
             neighbours' options and nothing can be shared this way.
     """
-    if any(
-        option.width not in (None, unit.options[-1].width)
-        for unit in space.units
-        for option in unit.options
-    ):
+    if space.chooses_widths:
         raise InputError(
             f"every unit must have one width to score the whole space, but {space.name} has widths "
             "to choose; search sd14, then narrow the best designs"

@@ -181,7 +181,7 @@ def space_latencies(table: LatencyTable, space: SearchSpace) -> NDArray[np.float
     Raises:
         InputError: the space has widths to choose, which change the blocks of two units at once.
     """
-    if any(len(set(unit.widths) - {None}) > 1 for unit in space.units):
+    if space.chooses_widths:
         raise InputError(f"all members must have the same widths, but {space.name} has a choice")
     base = table.predict(space.arch(0))
     total = np.full(space.radices, base)

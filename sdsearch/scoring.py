@@ -31,8 +31,9 @@ from sdsearch.scores import (
 
 if TYPE_CHECKING:
     from sdsearch.encoding import HopPlan
-    from sdsearch.space import SearchSpace, Unit
+    from sdsearch.space import SearchSpace
     from sdsearch.training import FittedRanker
+    from sdsearch.units import Unit
     from sdsearch.validation import Kind
 
 Floats = npt.NDArray[np.float64]

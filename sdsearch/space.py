@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
-from math import lcm, prod
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,43 +13,14 @@ from sdsearch.architecture import Architecture, Bottom, Level
 from sdsearch.backbone import LEVELS, SD14, TINY, Backbone
 from sdsearch.config_reader import read_architecture
 from sdsearch.errors import InputError, nearest
+from sdsearch.units import Option, Unit, make_units, wide_widths
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-UNIT_NAMES = ("level0", "level1", "level2", "bottom")
 SPACES = ("sd14", "sd14-blocks", "sd14-wide", "tiny")
-WIDE_SHARES = (0.25, 0.5, 0.75, 1.0)
-"""Shares of the backbone's width that a level of `sd14-wide` may have, before rounding."""
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """What a unit can be: its blocks, and the channels of its level.
-
-    `width` None is that of level 2, for a bottom without an encoder block at level 3.
-    """
-
-    blocks: Level | Bottom
-    width: int | None
-
-    def __str__(self) -> str:
-        return str(self.blocks) if self.width is None else f"{self.blocks}, width {self.width}"
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """One independent choice: both halves of a level, or the bottom (level 3 and the mid block)."""
-
-    name: str
-    options: tuple[Option, ...]
-
-    @property
-    def widths(self) -> tuple[int | None, ...]:
-        """The widths among the options, each once."""
-        return tuple(dict.fromkeys(option.width for option in self.options))
 
 
 @dataclass(frozen=True)
@@ -71,6 +41,11 @@ class SearchSpace:
     def radices(self) -> tuple[int, ...]:
         """Number of options of each unit."""
         return tuple(len(unit.options) for unit in self.units)
+
+    @property
+    def chooses_widths(self) -> bool:
+        """Whether a unit has more than one width, so that slots depend on two units at once."""
+        return any(len(set(unit.widths) - {None}) > 1 for unit in self.units)
 
     @cached_property
     def _option_numbers(self) -> tuple[dict[Option, int], ...]:
@@ -227,52 +202,9 @@ def search_space(
     widths: list[tuple[int, ...]] = [(full,) for full in backbone.block_out_channels]
     if name == "sd14-wide":
         first = 0 if resize_level_0 else 1
-        widths[first:] = [_level_widths(level, backbone) for level in range(first, LEVELS)]
-    blocks = _level_options(free_bits=name != "sd14-blocks")
-    level0, level1, level2, bottom = UNIT_NAMES
-    return SearchSpace(
-        name,
-        backbone,
-        (
-            Unit(level0, _options(blocks, widths[0])),
-            Unit(level1, _options(blocks, widths[1])),
-            Unit(level2, _options(blocks, widths[2])),
-            Unit(bottom, _bottom_options(backbone, widths[3])),
-        ),
-    )
-
-
-def _level_widths(level: int, backbone: Backbone) -> tuple[int, ...]:
-    """`WIDE_SHARES` of a level's width, rounded down to what norm groups and heads divide."""
-    step = lcm(backbone.norm_num_groups, backbone.heads[level])
-    full = backbone.block_out_channels[level]
-    return tuple(sorted({max(int(full * share) // step, 1) * step for share in WIDE_SHARES}))
-
-
-def _options(blocks: tuple[Level, ...], widths: tuple[int, ...]) -> tuple[Option, ...]:
-    return tuple(Option(level, width) for width in widths for level in blocks)
-
-
-def _level(depth: int) -> Level:
-    return Level.model_validate(
-        {"depth": depth, "down_attn": (True,) * depth, "up_attn": (True,) * (depth + 1)}
-    )
-
-
-def _level_options(*, free_bits: bool) -> tuple[Level, ...]:
-    def sides(length: int) -> list[tuple[bool, ...]]:
-        return [
-            bits
-            for bits in product((False, True), repeat=length)
-            if free_bits or len(set(bits)) == 1
-        ]
-
-    return tuple(
-        Level.model_validate({"depth": depth, "down_attn": down, "up_attn": up})
-        for depth in (1, 2)
-        for down in sides(depth)
-        for up in sides(depth + 1)
-    )
+        widths[first:] = [wide_widths(level, backbone) for level in range(first, LEVELS)]
+    units = make_units(backbone, widths, free_bits=name != "sd14-blocks")
+    return SearchSpace(name, backbone, units)
 
 
 def _balanced(n: int, radix: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -281,16 +213,7 @@ def _balanced(n: int, radix: int, rng: np.random.Generator) -> NDArray[np.int64]
     return rng.permutation(np.concatenate([np.empty(0, np.int64), *rounds])[:n])
 
 
-def _bottom_options(backbone: Backbone, widths: tuple[int, ...]) -> tuple[Option, ...]:
-    def with_mids(depth: int | None) -> list[Bottom]:
-        mids = (None, "resnet") if depth is None else (None, "resnet", "attention")
-        return [Bottom.model_validate({"depth": depth, "mid": mid}) for mid in mids]
-
-    shallow = [*with_mids(None), *with_mids(0)]
-    if backbone.block_out_channels[2] != backbone.block_out_channels[3]:
-        shallow = []
-    deep = [*with_mids(1), *with_mids(2)]
-    return (
-        *(Option(bottom, None) for bottom in shallow),
-        *(Option(bottom, width) for width in widths for bottom in deep),
+def _level(depth: int) -> Level:
+    return Level.model_validate(
+        {"depth": depth, "down_attn": (True,) * depth, "up_attn": (True,) * (depth + 1)}
     )

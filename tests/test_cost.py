@@ -9,8 +9,9 @@ from torch.utils._pytree import tree_leaves
 
 from sdsearch.backbone import PRESETS, SD2, SD14, SD14_INPAINT, SD21, TINY
 from sdsearch.cost import count_macs, count_params, space_costs, unet_cost
-from sdsearch.space import SearchSpace, Unit, search_space
+from sdsearch.space import SearchSpace, search_space
 from sdsearch.unet_config import unet_config
+from sdsearch.units import Unit
 from tests.unets import (
     TEACHER,
     hard_members,

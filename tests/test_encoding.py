@@ -14,6 +14,7 @@ from sdsearch.encoding import (
     plan_space,
     to_data,
 )
+from sdsearch.errors import InputError
 from sdsearch.graph import EDGES, SLOTS, build_graph
 from sdsearch.space import SearchSpace, search_space
 
@@ -116,3 +117,9 @@ def test_the_plan_of_the_space_agrees_with_the_plan_of_its_members(
             here = part.items[hop][slot]
             # The same members share: a one-to-one map between both numberings.
             assert len(set(zip(there, here, strict=True))) == len(set(there)) == len(set(here))
+
+
+def test_a_space_with_widths_cannot_be_planned_as_a_whole() -> None:
+    space = search_space("sd14-wide")
+    with pytest.raises(InputError, match="one width"):
+        plan_space(space, FeatureLayout.for_space(space), hops=1)

@@ -12,6 +12,7 @@ from sdsearch_eval import __main__ as harness
 from sdsearch_eval import work
 from sdsearch_eval.harness import evaluate, prepare_bench
 from tests.fakes import make_design, make_study, tiny_member, write_designs
+from tests.unets import random_wide_members
 
 TOML = """
 [space]
@@ -69,6 +70,15 @@ def test_labels_are_the_same_twice_and_after_a_restart(bench, teacher, small, tm
     assert without_clock(first) == without_clock(second) == without_clock(restarted)
     other, _ = evaluate(arch, prepare_bench(small, 1, teacher, tmp_path))
     assert without_clock(other) != without_clock(first)
+
+
+def test_a_narrow_member_is_labelled_like_any_other(bench):
+    arch = random_wide_members(6, seed=3)[2]
+    label, unet = evaluate(arch, bench)
+    assert label.status == "ok", label.reason
+    assert label.arch_key == arch.key
+    assert unet.config.block_out_channels[1] == arch.widths[1] < 64
+    assert label.values["params"] == sum(p.numel() for p in unet.parameters())
 
 
 def test_the_unpruned_member_is_its_own_teacher(bench):
