@@ -3,7 +3,7 @@
     python scripts/make_tiny_labels.py
 
 The named members and 68 uniformly sampled ones under the default protocol; the named ones and the
-first 8 sampled ones again under two further label seeds, which shows the noise floor. About 35
+first 16 sampled ones again under two further label seeds, which shows the noise floor. About 30
 minutes on 2 cores. Every label is one file in --work, so a killed run goes on where it was.
 """
 
@@ -20,7 +20,7 @@ from sdsearch.study import init_study
 from sdsearch.target import Target
 from sdsearch_eval.work import label_study
 
-REPEATED, SEEDS = 8, (1, 2)
+REPEATED, SEEDS = 16, (1, 2)
 
 
 def main() -> None:

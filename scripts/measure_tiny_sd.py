@@ -2,7 +2,7 @@
 
     python scripts/measure_tiny_sd.py
 
-256 test scenes under the default protocol: the teacher against mean-colour and biharmonic fill,
+256 test scenes, else the default protocol: the teacher against mean-colour and biharmonic fill,
 true against wrong captions, the autoencoder alone, real scenes against other real scenes. About 3
 minutes on 2 cores.
 """
@@ -21,10 +21,12 @@ from skimage.restoration import inpaint_biharmonic
 from sdsearch.assets import asset_path
 from sdsearch.files import write_atomic
 from sdsearch.protocol import Protocol
+from sdsearch_eval.bench import Bench, prepare_bench
 from sdsearch_eval.comparison import draw_comparison
 from sdsearch_eval.features import Features, extract_features, lpips_like
-from sdsearch_eval.harness import Bench, Generated, generate, measure_images, prepare_bench
+from sdsearch_eval.generation import Generated, generate
 from sdsearch_eval.metrics import frechet_distance, jackknife, mean_of, psnr_in
+from sdsearch_eval.rows import measure_images
 from sdsearch_eval.sampling import images_to_tensor, paste_back, tensor_to_images
 from sdsearch_eval.scenes import render_scene, split_seed
 from sdsearch_eval.teacher import load_teacher
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("fd_efflite0", "kid_efflite0", "lpips_like_efflite0", "psnr_hole", "ssim_hole")
 SHOWN_COLUMNS = (*COLUMNS, "edge_jump")
+SCENES = 256
 SHOWN = (0, 1, 2, 3, 5, 8, 9, 11)
 
 
@@ -50,7 +53,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work/tiny-sd"))
     parser.add_argument("--out", type=Path, default=Path("docs/tiny-sd.md"))
     options = parser.parse_args()
-    protocol = Protocol()
+    protocol = Protocol(samples=SCENES)
     torch.set_num_threads(protocol.threads)
     teacher = load_teacher(asset_path("tiny-sd"), torch.device("cpu"))
     bench = prepare_bench(protocol, 0, teacher, options.work / "features")

@@ -54,6 +54,22 @@ def render_training_scenes(count: int, work: Path) -> TrainingScenes:
     return TrainingScenes(np.load(f"{stem}-images.npy"), np.load(f"{stem}-masks.npy"), captions)
 
 
+def tint_scenes(scenes: TrainingScenes, seed: int) -> TrainingScenes:
+    """The same scenes, each in colours of its own: a gain and an offset for every channel.
+
+    No caption tells such a tint, so a hole can only take it from around.
+    """
+    rng = np.random.default_rng([seed, 5])
+    gain = rng.uniform(0.7, 1.3, (len(scenes.images), 1, 1, 3)).astype(np.float32)
+    offset = rng.uniform(-25, 25, gain.shape).astype(np.float32)
+    tinted = np.empty_like(scenes.images)
+    for start in range(0, len(tinted), 1000):
+        part = slice(start, start + 1000)
+        pixels = scenes.images[part] * gain[part] + offset[part]
+        tinted[part] = pixels.clip(0, 255).round()
+    return TrainingScenes(tinted, scenes.masks, scenes.captions)
+
+
 def build_tokenizer(captions: list[str], folder: Path) -> CLIPTokenizer:
     """A CLIP tokenizer whose merges spell the captions' words; other text falls back to bytes."""
     from tokenizers import Tokenizer

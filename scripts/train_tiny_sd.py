@@ -1,10 +1,9 @@
 """Train the embedded tiny Stable Diffusion and write it as a stock diffusers inpainting folder.
 
     python scripts/train_tiny_sd.py --out assets/tiny-sd
-    python scripts/train_tiny_sd.py --out /tmp/trial --scenes 500 --vae-steps 50 --unet-steps 50
 
-About 75 minutes on 2 cores. Every stage and every 250 steps are checkpointed in --work, so a killed
-run goes on where it was; step k always sees the same batch, so it also ends the same.
+About two and a half hours on 2 cores. Every stage and every 250 steps are checkpointed, so a
+killed run goes on where it was; step k always sees the same batch, so it also ends the same.
 """
 
 from __future__ import annotations
@@ -12,7 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +24,12 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from safetensors.torch import load_file, save_file
-from tiny_sd_data import TrainingScenes, build_tokenizer, render_training_scenes
+from tiny_sd_data import (
+    TrainingScenes,
+    build_tokenizer,
+    render_training_scenes,
+    tint_scenes,
+)
 from tiny_sd_trainer import Trainer
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -58,7 +64,8 @@ class Run:
     seed: int
     vae_steps: int
     unet_steps: int
-    offset_steps: int
+    tone_steps: int
+    tint_steps: int
 
 
 def main() -> None:
@@ -71,15 +78,19 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=16_000)
     parser.add_argument("--vae-steps", type=int, default=2_000)
     parser.add_argument("--unet-steps", type=int, default=4_400)
-    parser.add_argument("--offset-steps", type=int, default=1_600)
+    parser.add_argument("--tone-steps", type=int, default=5_000)
+    parser.add_argument("--tint-steps", type=int, default=2_400)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    run = Run(args.work, args.seed, args.vae_steps, args.unet_steps, args.offset_steps)
+    rounds = (args.unet_steps, args.tone_steps, args.tint_steps)
+    run = Run(args.work, args.seed, args.vae_steps, *rounds)
     scenes = render_training_scenes(args.scenes, args.work)
     vae = train_vae(scenes, run)
-    latents = encode_scenes(vae, scenes, run)
+    latents = encode_scenes(vae, scenes, run, "latents")
+    tinted = encode_scenes(vae, tint_scenes(scenes, run.seed), run, "tinted")
+    latents = Latents(*(torch.cat(pair) for pair in zip(latents, tinted, strict=True)))
     tokenizer = build_tokenizer(scenes.captions, args.work / "tokenizer")
     unet, text_encoder = train_unet(latents, tokenizer, scenes.captions, run)
     save_pipeline(args.out, vae, unet, text_encoder, tokenizer)
@@ -136,8 +147,7 @@ def train_vae(scenes: TrainingScenes, run: Run) -> AutoencoderKL:
     return vae
 
 
-@dataclass(frozen=True, slots=True)
-class Latents:
+class Latents(NamedTuple):
     """What the UNet learns from: (N, 4, 16, 16) images, (N, K, 4, 16, 16) masked ones, masks."""
 
     images: torch.Tensor
@@ -145,9 +155,9 @@ class Latents:
     masks: torch.Tensor
 
 
-def encode_scenes(vae: AutoencoderKL, scenes: TrainingScenes, run: Run) -> Latents:
+def encode_scenes(vae: AutoencoderKL, scenes: TrainingScenes, run: Run, name: str) -> Latents:
     """Encode every scene, and every scene under each of its masks, once."""
-    path = run.work / f"latents-{run.vae_steps}.safetensors"
+    path = run.work / f"{name}-{run.vae_steps}.safetensors"
     if not path.exists():
         images, masked, masks = [], [], []
         with torch.no_grad():
@@ -176,8 +186,11 @@ def train_unet(
 ) -> tuple[UNet2DConditionModel, CLIPTextModel]:
     """Train the UNet and the text encoder together on v-prediction, the hole weighing most.
 
-    In a shorter second round half of the samples get noise with an offset in the hole: a net that
-    trusts the mean colour of a noisy hole keeps its first wrong guess of it until the end.
+    The second round cures holes that are off in tone. Half of the samples get noise with an offset
+    in the hole: a net that trusts the mean colour of a noisy hole keeps its first wrong guess of it
+    until the end. And it spends its time where that guess is made: a quarter of the samples are
+    pure noise, the others are drawn in proportion to their timestep. A third round goes on with
+    tinted scenes among the others, whose colours no caption tells.
     """
     config = unet_config(search_space("tiny").members["teacher"], TINY)
     unet = seeded(UNet2DConditionModel.from_config, run.seed + 1, config)
@@ -187,36 +200,49 @@ def train_unet(
         ["", *captions], padding="max_length", truncation=True, return_tensors="pt"
     ).input_ids
 
-    def loss_of_step(step: int, stream: int, offset: float) -> torch.Tensor:
-        rng = np.random.default_rng([run.seed, stream, step])
-        index = torch.from_numpy(rng.integers(len(latents.images), size=BATCH_SIZE))
+    def loss_of_step(number: int, step: int) -> torch.Tensor:
+        rng = np.random.default_rng([run.seed, 2 + number, step])
+        scenes = len(latents.images) if number == 2 else len(captions)  # the second half is tinted
+        index = torch.from_numpy(rng.integers(scenes, size=BATCH_SIZE))
         which = torch.from_numpy(rng.integers(latents.masked.shape[1], size=BATCH_SIZE))
         timesteps = torch.from_numpy(rng.integers(1000, size=BATCH_SIZE))
         noise = torch.from_numpy(rng.standard_normal((BATCH_SIZE, 4, 16, 16), np.float32))
         dropped = torch.from_numpy(rng.random(BATCH_SIZE) < CAPTION_DROPOUT)
         clean, mask = latents.images[index], latents.masks[index, which].unsqueeze(1)
-        if offset:
-            noise = noise + mask * draw_offsets(rng, offset)
+        if number > 0:
+            noise = noise + mask * draw_offsets(rng)
+            timesteps = draw_late_timesteps(rng)
         noisy = SCHEDULER.add_noise(clean, noise, timesteps)
         inputs = torch.cat([noisy, mask, latents.masked[index, which]], 1)
-        context = text_encoder(tokens[torch.where(dropped, 0, index + 1)])[0]
+        context = text_encoder(tokens[torch.where(dropped, 0, index % len(captions) + 1)])[0]
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         predicted = unet(inputs, timesteps, context, return_dict=False)[0]
         weight = KEEP_WEIGHT + (HOLE_WEIGHT - KEEP_WEIGHT) * mask
         error = (predicted - SCHEDULER.get_velocity(clean, noise, timesteps)).square()
         return (weight * error).mean() / weight.mean()
 
-    first = Trainer(modules, run.work / "unet.safetensors", run.unet_steps, 1.5e-3)
-    first.train(lambda step: loss_of_step(step, 2, 0.0))
-    modules.train().requires_grad_(True)
-    second = Trainer(modules, run.work / "unet-offset.safetensors", run.offset_steps, 6e-4)
-    second.train(lambda step: loss_of_step(step, 3, OFFSET))
+    rounds = (
+        ("unet", run.unet_steps, 1.5e-3),
+        ("unet-tone", run.tone_steps, 1.2e-3),
+        ("unet-tint", run.tint_steps, 8e-4),
+    )
+    for number, (stem, steps, peak) in enumerate(rounds):
+        modules.train().requires_grad_(True)
+        trainer = Trainer(modules, run.work / f"{stem}.safetensors", steps, peak)
+        trainer.train(partial(loss_of_step, number))
     return unet, text_encoder
 
 
-def draw_offsets(rng: np.random.Generator, scale: float) -> torch.Tensor:
-    """(B, 4, 16, 16) smooth fields of deviation `scale`; every other sample gets none."""
-    corners = rng.standard_normal((BATCH_SIZE, 4, 2, 2), np.float32) * scale
+def draw_late_timesteps(rng: np.random.Generator) -> torch.Tensor:
+    """(B,) timesteps with a density proportional to t; every fourth is the last, pure noise."""
+    timesteps = torch.from_numpy((1000 * np.sqrt(rng.random(BATCH_SIZE))).astype(np.int64))
+    timesteps[::4] = 999
+    return timesteps
+
+
+def draw_offsets(rng: np.random.Generator) -> torch.Tensor:
+    """(B, 4, 16, 16) smooth fields of deviation OFFSET; every other sample gets none."""
+    corners = rng.standard_normal((BATCH_SIZE, 4, 2, 2), np.float32) * OFFSET
     corners[::2] = 0
     return F.interpolate(torch.from_numpy(corners), size=16, mode="bilinear", align_corners=True)
 

@@ -80,7 +80,7 @@ def check_unet(path: Path, against: str | None = None) -> CheckReport:
         InputError: there is no readable UNet config, or the teacher cannot be read.
     """
     unet, pipeline = _locate(path)
-    config = plain_config(_read_json(unet / "config.json" if unet.is_dir() else unet))
+    config = _read_config(unet / "config.json" if unet.is_dir() else unet)
     name, backbone = _reference(config, against)
     problems = check_config(config, backbone, named=against is not None)
     if pipeline is not None:
@@ -123,6 +123,17 @@ def _locate(path: Path) -> tuple[Path, Path | None]:
     )
 
 
+def _read_config(file: Path) -> dict[str, Any]:
+    config = plain_config(_read_json(file))
+    widths = config.get("block_out_channels", [320, 640, 1280, 1280])
+    if not isinstance(widths, list) or not all(isinstance(w, int) and w > 0 for w in widths):
+        raise InputError(
+            f"block_out_channels in {file} must be a list of channels, but it is {widths!r}: is it "
+            "the config of a UNet2DConditionModel?"
+        )
+    return config
+
+
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
@@ -156,9 +167,8 @@ def _reference(
         return None, None
 
 
-def _narrower(widths: list[Any], full: list[int]) -> bool:
-    numbers = all(isinstance(width, int) for width in widths)
-    return numbers and all(w <= f for w, f in zip(widths, full, strict=True))
+def _narrower(widths: list[int], full: list[int]) -> bool:
+    return len(widths) == len(full) and all(w <= f for w, f in zip(widths, full, strict=True))
 
 
 def _member(

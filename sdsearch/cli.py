@@ -69,13 +69,21 @@ def label(
         str | None,
         typer.Option("--import", help='Only import a label table: "tiny" or a JSONL file.'),
     ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="One per GPU; torchrun starts them.")] = 1,
+    recompute_metrics: Annotated[
+        bool,
+        typer.Option("--recompute-metrics", help="Values again from kept rows, without sampling."),
+    ] = False,
 ) -> None:
     """Measure every sampled and built architecture that has no label yet."""
-    from sdsearch.journey import import_table, measure
+    from sdsearch.journey import import_table, measure, recompute
 
     loaded = _load(study)
+    if recompute_metrics:
+        recompute(loaded)
+        return
     if table is None:
-        measure(loaded)
+        measure(loaded, processes)
         return
     report = import_table(loaded, None if table == "tiny" else Path(table))
     print(
@@ -119,6 +127,18 @@ def build(study: Folder = _STUDY, as_json: Json = False) -> None:
         return
     for design in designs:
         print(f"  {design.name}: {design.arch_key}, {design.params:,} parameters")
+
+
+@app.command()
+def recover(
+    study: Folder = _STUDY,
+    design: Annotated[str, typer.Option(help="A built design's name.")] = "autobuild-1",
+    processes: Annotated[int, typer.Option(min=1, help="One per GPU; torchrun starts them.")] = 1,
+) -> None:
+    """Recover a design by the long recipe of [export.recovery]; resumes from its checkpoints."""
+    from sdsearch.journey import recover as run_stage
+
+    print(run_stage(_load(study), design, processes))
 
 
 @app.command()

@@ -100,8 +100,11 @@ def import_table(study: Study, table: Path | None = None) -> ImportReport:
     return import_labels(study, table, study.config.protocol.key, teacher_sha256(folder))
 
 
-def measure(study: Study) -> None:
-    """Label every sampled and built architecture that has no label yet, in the harness."""
+def measure(study: Study, processes: int = 1) -> None:
+    """Label every sampled and built architecture that has no label yet, in the harness.
+
+    With several processes they are started by torchrun, one per GPU or all on the CPU.
+    """
     resolve_teacher(study.config.teacher.pipeline)
     protocol, seed = study.config.protocol.key, study.config.seed
     built = [design.arch_key for design in read_designs(study)]
@@ -109,7 +112,23 @@ def measure(study: Study) -> None:
     missing = [key for key in keys if not label_path(study, key, protocol, seed).is_file()]
     say(f"labels: {len(keys) - len(missing)} of {len(keys)} are there, {len(missing)} to measure")
     if missing:
-        _harness("label", study.root)
+        _harness("label", study.root, processes=processes)
+
+
+def recover(study: Study, name: str, processes: int = 1) -> Path:
+    """Recover a design by the study's long recipe; returns the folder of what came of it."""
+    designs = {design.name: design for design in read_designs(study)}
+    if name not in designs:
+        hint = f"did you mean {nearest(name, designs)!r}?" if designs else "build some first"
+        raise InputError(f"a design must be one that was built, but {name!r} is none; {hint}")
+    key = designs[name].arch_key
+    _harness("recover", study.root, "--arch", key, "--long", processes=processes)
+    return study.finetuned_dir(key)
+
+
+def recompute(study: Study) -> None:
+    """Compute the values of measured labels again from their rows, without sampling."""
+    _harness("label", study.root, "--recompute-metrics")
 
 
 def compare(study: Study) -> Path:
@@ -234,9 +253,13 @@ def tabulate_latency(path: Path, wanted: LatencySurvey) -> LatencyTable:
     return table
 
 
-def _harness(command: str, target: Path, *arguments: str) -> None:
+def _harness(command: str, target: Path, *arguments: str, processes: int = 1) -> None:
     """Run `python -m sdsearch_eval COMMAND TARGET ...`, which shows its progress and errors."""
-    line = [sys.executable, "-m", "sdsearch_eval", command, str(target), *arguments]
+    line = [sys.executable, "-m"]
+    if processes > 1:
+        line += ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
+        arguments = (*arguments, "--processes", str(processes))
+    line += ["sdsearch_eval", command, str(target), *arguments]
     code = subprocess.run(line, check=False).returncode
     if code:
         raise HarnessError(command, code)

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sdsearch.content import content_key
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+Scheduler = Literal["ddim", "pndm", "euler", "dpmsolver++", "unipc", "deis"]
+"""Deterministic samplers of diffusers: nothing is drawn after the first noise."""
 
 
 class RecoveryLosses(BaseModel):
-    """Weights of the losses: output distillation, noise (task) loss, feature distillation."""
+    """Weights of the losses: output distillation, noise (task) loss, feature distillation.
+
+    Each loss is relative to the mean square of its target, so that weights compare.
+    """
 
     model_config = _FROZEN
 
     output: float = Field(1.0, ge=0)
     task: float = Field(0.0, ge=0)
     feature: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> Self:
+        if not (self.output or self.task or self.feature):
+            raise ValueError("one of the losses must have a weight above 0, but all are 0")
+        return self
 
 
 class RecoveryRecipe(BaseModel):
@@ -32,6 +43,20 @@ class RecoveryRecipe(BaseModel):
     losses: RecoveryLosses = RecoveryLosses()
 
 
+class LongRecovery(RecoveryRecipe):
+    """The recovery of a design that will be exported; `accumulate` micro-batches make one step."""
+
+    steps: int = Field(1000, ge=1)
+    learning_rate: float = Field(2e-4, gt=0)
+    ema: float = Field(0.999, ge=0, lt=1)
+    accumulate: int = Field(1, ge=1)
+    gradient_checkpointing: bool = False
+    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    checkpoint_every: int = Field(200, ge=1)
+    picture_every: int = Field(250, ge=1)
+    tensorboard: bool = False
+
+
 class Protocol(BaseModel):
     """How a label is measured; two labels are comparable only where their protocol keys agree.
 
@@ -42,17 +67,18 @@ class Protocol(BaseModel):
 
     model_config = _FROZEN
 
-    revision: Literal[1] = 1
+    revision: Literal[2] = 2
     dataset: str = "scenes"
+    unreadable: Literal["refuse", "skip"] = "refuse"
     masks: str = "mixed"
     resolution: int = Field(64, ge=8, multiple_of=8)
-    samples: int = Field(256, ge=2)
+    samples: int = Field(192, ge=2)
     block_size: int = Field(32, ge=1)
-    scheduler: Literal["ddim"] = "ddim"
+    scheduler: Scheduler = "ddim"
     steps: int = Field(8, ge=1)
     guidance: float = Field(1.0, ge=0)
     strength: float = Field(1.0, ge=1, le=1)
-    dtype: Literal["float32"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     extractor: str = "efflite0"
     feature_size: int = Field(128, ge=32)
     threads: int = Field(2, ge=1)

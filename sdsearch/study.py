@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sdsearch.builder import Budget, Method
+from sdsearch.content import content_key
 from sdsearch.errors import InputError, nearest
 from sdsearch.files import write_atomic
-from sdsearch.protocol import Protocol
+from sdsearch.protocol import LongRecovery, Protocol
 from sdsearch.space import SearchSpace, search_space
 from sdsearch.target import Target
 from sdsearch.teacher import teacher_backbone
@@ -65,6 +66,14 @@ class BuildConfig(BaseModel):
     budget: Budget = Budget()
 
 
+class ExportConfig(BaseModel):
+    """How a design is recovered before it is exported, beyond the short recovery of labels."""
+
+    model_config = _FROZEN
+
+    recovery: LongRecovery = LongRecovery()
+
+
 class StudyConfig(BaseModel):
     """The contents of study.toml; `seed` is the label seed, written as `protocol.seed` there."""
 
@@ -76,6 +85,7 @@ class StudyConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=2**32)
     ranker: RankerSettings = RankerSettings()
     build: BuildConfig = BuildConfig()
+    export: ExportConfig = ExportConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +145,15 @@ class Study:
         """The search space on the teacher's own backbone."""
         wanted, backbone = self.config.space, teacher_backbone(self.config.teacher.pipeline)
         return search_space(wanted.name, backbone, resize_level_0=wanted.resize_level_0)
+
+    def rows_path(self, arch_key: str, seed: int) -> Path:
+        """The folder of an architecture's per-sample rows under this protocol and a label seed."""
+        return self.root / "rows" / arch_key / f"{self.config.protocol.key}-s{seed}"
+
+    def finetuned_dir(self, arch_key: str) -> Path:
+        """Checkpoints, log, pictures, values and weights of an architecture's long recovery."""
+        recipe = content_key(self.config.export.recovery.model_dump(mode="json"))
+        return self.root / "recovered" / arch_key / f"{recipe}-s{self.config.seed}"
 
     def recovered_path(self, arch_key: str) -> Path:
         """Where the recovered weights of an architecture lie under this protocol and seed."""

@@ -268,6 +268,15 @@ def test_sharded_weights_are_read_by_their_index(tmp_path: Path) -> None:
     assert "unreadable-weights" in codes(check_unet(tmp_path, "tiny"))
 
 
+@pytest.mark.parametrize("widths", [[320, 640], [320, 640, 1280, 1280, 1280], []])
+def test_other_numbers_of_levels_are_reported_and_never_a_traceback(widths, tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(BK_FOUR | {"block_out_channels": widths}))
+    report = check_unet(file)
+    assert report.architecture is None
+    assert "list-length" in codes(report)
+
+
 def test_a_unet_that_is_no_member_is_still_counted(tmp_path: Path) -> None:
     config = unet_config(TEACHER, TINY) | {"layers_per_block": [3, 2, 2, 2]}
     live = UNet2DConditionModel.from_config(config)
@@ -304,7 +313,10 @@ def test_the_command_prints_the_problem_and_ends_with_2(pipeline: Path) -> None:
     assert "head-count" in report_text(report)
 
 
-@pytest.mark.parametrize("content", [None, "{", "[]"])
+@pytest.mark.parametrize(
+    "content",
+    [None, "{", "[]", '{"block_out_channels": null}', '{"block_out_channels": [320, "640"]}'],
+)
 def test_what_is_no_unet_is_refused(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "config.json").write_text(content)

@@ -1,6 +1,7 @@
 """Command line of the harness.
 
 python -m sdsearch_eval label STUDY              label all that has no label yet
+torchrun --standalone --nproc_per_node 2 -m sdsearch_eval label STUDY --processes 2
 python -m sdsearch_eval compare STUDY --column "teacher=3f0c9a17b2de" --rows 8
 python -m sdsearch_eval recover STUDY --arch 3f0c9a17b2de
 python -m sdsearch_eval latency SURVEY.json      time the members that a survey asks for
@@ -27,15 +28,22 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "latency":
             work.survey_latency(options.survey)
+        elif options.command == "label" and options.recompute_metrics:
+            work.recompute_metrics(options.study, options.seed)
         elif options.command == "label":
-            work.label_study(options.study, options.seed, options.arch)
+            work.label_study(options.study, options.seed, options.arch, options.processes)
         elif options.command == "compare":
             work.compare(options.study, options.column, options.rows)
+        elif options.long:
+            work.finetune(options.study, options.arch, options.processes)
         else:
             work.recover(options.study, options.arch)
     except (InputError, WorkError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
+    except OSError as error:
+        print(f"error: {error}; what was finished is kept, run again to go on", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -49,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     label = commands.add_parser("label", help="label the architectures of a study")
     label.add_argument("--seed", type=int, help="label seed (default: the study's)")
     label.add_argument("--arch", action="append", help="only this architecture key; repeatable")
+    label.add_argument("--processes", type=int, help="how many processes this job must have")
+    label.add_argument(
+        "--recompute-metrics", action="store_true", help="from kept rows, without sampling"
+    )
     compare = commands.add_parser("compare", help="draw inpaintings side by side")
     compare.add_argument(
         "--column", action="append", required=True, help="NAME=ARCHITECTURE KEY; repeatable"
@@ -56,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--rows", type=int, default=8, help="samples to show (default: 8)")
     recover = commands.add_parser("recover", help="write the recovered weights of one architecture")
     recover.add_argument("--arch", required=True, help="architecture key")
+    recover.add_argument("--long", action="store_true", help="by the recipe of [export.recovery]")
+    recover.add_argument("--processes", type=int, help="how many processes this job must have")
     for command in (label, compare, recover):
         command.add_argument("study", type=Path, help="study folder")
     latency = commands.add_parser("latency", help="time the members of a latency survey")

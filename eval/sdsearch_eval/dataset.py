@@ -48,7 +48,7 @@ def load_samples(protocol: Protocol) -> list[Sample]:
     size = protocol.resolution
     if protocol.dataset == "scenes":
         return [_scene_sample(protocol.masks, "test", i, size) for i in range(protocol.samples)]
-    photos = read_photos(Path(protocol.dataset), size)
+    photos = read_photos(Path(protocol.dataset), size, protocol.unreadable).photos
     if len(photos) < protocol.samples:
         raise InputError(
             f"the protocol asks for {protocol.samples} samples, but {protocol.dataset} has "
@@ -68,7 +68,8 @@ def load_recovery_samples(protocol: Protocol, count: int) -> list[Sample]:
     size = protocol.resolution
     if protocol.dataset == "scenes":
         return [_scene_sample(protocol.masks, "train", i, size) for i in range(count)]
-    left = read_photos(Path(protocol.dataset), size)[protocol.samples :]
+    photos = read_photos(Path(protocol.dataset), size, protocol.unreadable).photos
+    left = photos[protocol.samples :]
     if not left:
         raise InputError(
             f"recovery must not see evaluated images, but {protocol.dataset} has none beyond the "
@@ -76,6 +77,14 @@ def load_recovery_samples(protocol: Protocol, count: int) -> list[Sample]:
             "protocol.recovery.steps = 0"
         )
     return [_photo_sample(protocol.masks, photo, size) for photo in left[:count]]
+
+
+def skipped_images(protocol: Protocol) -> tuple[str, ...]:
+    """The names of images that the protocol's policy leaves out as unreadable."""
+    if protocol.dataset == "scenes":
+        return ()
+    folder = Path(protocol.dataset)
+    return read_photos(folder, protocol.resolution, protocol.unreadable).skipped
 
 
 def manifest_sha256(samples: Sequence[Sample]) -> str:

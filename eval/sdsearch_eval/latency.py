@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sdsearch.labels import Latency
+from sdsearch_eval.sampling import unet_input
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -22,9 +23,9 @@ RUNS = 9
 @torch.no_grad()
 def measure_latency(unet: UNet2DConditionModel, inputs: UNetInputs, batch: int = 1) -> Latency:
     """Milliseconds of one UNet call on the first `batch` tasks of `inputs`."""
-    latent = torch.cat([inputs.noise, inputs.masks, inputs.masked_latents], dim=1)[:batch]
-    latent = latent.contiguous(memory_format=torch.channels_last)
-    text = inputs.text[:batch]
+    first = inputs.select(slice(0, batch))
+    latent = unet_input(unet, first.noise, first).to(unet.dtype)
+    text = inputs.text[:batch].to(unet.dtype)
     device = latent.device
     timestep = torch.tensor(500, device=device)
     durations = []

@@ -1,7 +1,8 @@
 """Inpainting masks: uint8 {0, 255}, 255 = repaint, drawn at the resolution they are used at.
 
-Boxes and irregular strokes follow LaMa's sampling rules (Suvorov et al., WACV 2022) with its 256 px
-parameters scaled to the resolution; object masks cover one known object and a margin around it.
+Irregular strokes follow LaMa's sampling rules (Suvorov et al., WACV 2022): its 256 px parameters up
+to 384 px and its 512 px ones above, scaled to the resolution. A box is one rectangle; object masks
+cover one known object and a margin around it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MaskKind = Literal["box", "thin", "medium", "thick", "object", "mixed"]
-MASKS_VERSION = 1
+MASKS_VERSION = 2
 """Part of every manifest hash: raise it whenever any mask changes."""
 
 LARGEST_HOLE = 0.95
@@ -27,7 +28,7 @@ MIXED: tuple[MaskKind, ...] = ("box", "thick", "object", "medium")
 
 
 class Strokes(NamedTuple):
-    """LaMa's irregular-mask parameters at 256 px: lengths and widths in pixels."""
+    """LaMa's irregular-mask parameters at one side of image: lengths and widths in its pixels."""
 
     longest: int
     widest: int
@@ -35,10 +36,17 @@ class Strokes(NamedTuple):
     most: int
 
 
-STROKES: dict[str, Strokes] = {
-    "thin": Strokes(40, 10, 4, 50),
-    "medium": Strokes(100, 50, 4, 5),
-    "thick": Strokes(200, 100, 1, 5),
+STROKES: dict[int, dict[str, Strokes]] = {
+    256: {
+        "thin": Strokes(40, 10, 4, 50),
+        "medium": Strokes(100, 50, 4, 5),
+        "thick": Strokes(200, 100, 1, 5),
+    },
+    512: {
+        "thin": Strokes(100, 20, 4, 70),
+        "medium": Strokes(200, 100, 4, 10),
+        "thick": Strokes(450, 250, 1, 5),
+    },
 }
 
 
@@ -59,8 +67,8 @@ def draw_mask(
         kind = MIXED[rng.integers(len(MIXED))]
     if kind == "object" and object_masks:
         return _object(rng, size, object_masks)
-    if kind in STROKES:
-        return _strokes(rng, size, STROKES[kind])
+    if kind in STROKES[256]:
+        return _strokes(rng, size, kind)
     return _box(rng, size)
 
 
@@ -106,31 +114,41 @@ def _object(
     return mask if (mask == 255).mean() <= LARGEST_HOLE else _box(rng, size)
 
 
-def _strokes(rng: np.random.Generator, size: int, strokes: Strokes) -> NDArray[np.uint8]:
-    scale = size / 256
+def _strokes(rng: np.random.Generator, size: int, kind: str) -> NDArray[np.uint8]:
+    side = 256 if size <= 384 else 512
+    strokes = STROKES[side][kind]
     while True:
         image = Image.new("L", (size, size))
         draw = ImageDraw.Draw(image)
-        for _ in range(int(rng.integers(strokes.fewest, strokes.most + 1))):
-            _stroke(rng, draw, size, scale, strokes)
+        # LaMa draws up to one stroke more than its configuration says.
+        for number in range(int(rng.integers(strokes.fewest, strokes.most + 2))):
+            _stroke(rng, draw, size, size / side, strokes, mirrored=number % 2 == 0)
         mask = np.asarray(image)
         if 0 < (mask == 255).mean() <= 0.5:
             return mask
 
 
 def _stroke(
-    rng: np.random.Generator, draw: ImageDraw.ImageDraw, size: int, scale: float, strokes: Strokes
+    rng: np.random.Generator,
+    draw: ImageDraw.ImageDraw,
+    size: int,
+    scale: float,
+    strokes: Strokes,
+    *,
+    mirrored: bool,
 ) -> None:
+    """One stroke of 1 to 5 segments with round ends; its angle is one of four, or their mirror."""
     x, y = rng.uniform(0, size, 2)
-    for segment in range(int(rng.integers(1, 6))):
-        angle = rng.uniform(0.01, 4.01)
-        if segment % 2 == 0:
+    for _ in range(int(rng.integers(1, 6))):
+        angle = 0.01 + rng.integers(4)
+        if mirrored:
             angle = 2 * np.pi - angle
-        length = (10 + rng.uniform(0, strokes.longest)) * scale
-        width = max(1, round((5 + rng.uniform(0, strokes.widest)) * scale))
+        length = (10 + rng.integers(strokes.longest)) * scale
+        width = max(1, round((5 + rng.integers(strokes.widest)) * scale))
         end_x = float(np.clip(x + length * np.sin(angle), 0, size))
         end_y = float(np.clip(y + length * np.cos(angle), 0, size))
         draw.line([(x, y), (end_x, end_y)], fill=255, width=width)
-        radius = width / 2 - 0.5
-        draw.ellipse([end_x - radius, end_y - radius, end_x + radius, end_y + radius], fill=255)
+        radius = (width - 1) / 2
+        for at_x, at_y in ((x, y), (end_x, end_y)):
+            draw.ellipse([at_x - radius, at_y - radius, at_x + radius, at_y + radius], fill=255)
         x, y = end_x, end_y

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+Unreadable = Literal["refuse", "skip"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
@@ -28,11 +29,23 @@ class Photo:
     caption: str
 
 
-def read_photos(folder: Path, size: int) -> list[Photo]:
-    """All images of a folder in order of their names, resized and centre-cropped to size x size.
+@dataclass(frozen=True, slots=True)
+class PhotoSet:
+    """The readable images of a folder, and the names of those that were skipped."""
+
+    photos: tuple[Photo, ...]
+    skipped: tuple[str, ...]
+
+
+def read_photos(folder: Path, size: int, unreadable: Unreadable = "refuse") -> PhotoSet:
+    """All images of a folder in order of their names, scaled and centre-cropped to size x size.
+
+    One rule for all: the shorter side is scaled to `size` (Lanczos), the longer one cropped.
+    `unreadable` says what is done about files that are no whole images.
 
     Raises:
-        InputError: there is no such folder, or an image cannot be read (it is named).
+        InputError: there is no such folder, or images cannot be read and are refused (all of them
+            are named).
     """
     if not folder.is_dir():
         raise InputError(
@@ -40,10 +53,19 @@ def read_photos(folder: Path, size: int) -> list[Photo]:
         )
     captions = _read_captions(folder / "metadata.jsonl")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    return [
-        Photo(path.name, np.asarray(_square(_open(path), size)), captions.get(path.name, ""))
-        for path in paths
-    ]
+    photos, broken = [], {}
+    for path in paths:
+        try:
+            image = _square(_open(path), size)
+        except InputError as error:
+            broken[path.name] = str(error)
+        else:
+            photos.append(Photo(path.name, np.asarray(image), captions.get(path.name, "")))
+    if broken and unreadable == "refuse":
+        first, others = next(iter(broken.values())), ", ".join(list(broken)[1:])
+        more = f"; nor can {others}" if others else ""
+        raise InputError(f"{first}{more}; or set protocol.unreadable = 'skip'")
+    return PhotoSet(tuple(photos), tuple(broken))
 
 
 def read_mask(folder: Path, name: str) -> NDArray[np.uint8]:

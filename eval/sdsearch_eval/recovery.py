@@ -6,24 +6,23 @@ once per study, so that every architecture sees the same lesson and pays only fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
-from sdsearch.errors import InputError, WorkError
+from sdsearch.errors import WorkError
 from sdsearch_eval.dataset import load_recovery_samples
-from sdsearch_eval.sampling import images_to_tensor, prepare_inputs
+from sdsearch_eval.distillation import FeatureLoss, relative_error
+from sdsearch_eval.sampling import UNetInputs, images_to_tensor, prepare_inputs, unet_input
 from sdsearch_eval.seeds import derive_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from diffusers import UNet2DConditionModel
     from torch import Tensor
 
+    from sdsearch.architecture import Architecture
     from sdsearch.protocol import Protocol, RecoveryRecipe
     from sdsearch_eval.cache import TensorCache
     from sdsearch_eval.teacher import Teacher
@@ -49,15 +48,21 @@ class Lesson:
 
 
 class Lessons:
-    """The batches of a protocol's recovery under one seed, each made once and cached."""
+    """The batches of a protocol's recovery under one seed, each made once and cached.
 
-    def __init__(self, teacher: Teacher, protocol: Protocol, seed: int, cache: TensorCache) -> None:
-        if protocol.recovery.losses.feature:
-            raise InputError(
-                "protocol.recovery.losses.feature must be 0: only output distillation and the "
-                "task loss are measured so far; use output or task"
-            )
-        self._teacher, self._protocol, self._seed, self._cache = teacher, protocol, seed, cache
+    They draw from `pool` images, by default 16 batches' worth.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        protocol: Protocol,
+        seed: int,
+        cache: TensorCache,
+        pool: int | None = None,
+    ) -> None:
+        self.teacher, self._protocol, self._seed, self._cache = teacher, protocol, seed, cache
+        self._images = pool or pool_size(protocol)
         self._unpruned: UNet2DConditionModel | None = None
 
     def __getitem__(self, step: int) -> Lesson:
@@ -65,16 +70,18 @@ class Lessons:
         tensors = self._cache.get(f"lesson-s{self._seed}-{step:05d}", lambda: self._make(step))
         return Lesson(**tensors)
 
+    def make(self, step: int) -> Lesson:
+        """The lesson of a step, made anew: for runs so long that a cache would fill the disk."""
+        return Lesson(**self._make(step))
+
     def _pool(self) -> dict[str, Tensor]:
-        samples = load_recovery_samples(self._protocol, pool_size(self._protocol))
-        inputs = prepare_inputs(self._teacher, samples, self._seed)
+        samples = load_recovery_samples(self._protocol, self._images)
+        inputs = prepare_inputs(self.teacher, samples, self._seed)
         images = images_to_tensor(np.stack([sample.image for sample in samples]))
-        clean = torch.cat([self._teacher.encode_images(part) for part in images.split(32)])
+        clean = torch.cat([self.teacher.encode_images(part) for part in images.split(32)])
         return {
             "clean": clean,
-            "masks": inputs.masks,
-            "masked_latents": inputs.masked_latents,
-            "text": inputs.text,
+            **{field.name: getattr(inputs, field.name) for field in fields(inputs)},
         }
 
     @torch.no_grad()
@@ -84,7 +91,7 @@ class Lessons:
         size = self._protocol.recovery.batch_size
         count = len(pool["clean"])
         index = torch.from_numpy(rng.choice(count, size=size, replace=count < size))
-        scheduler = self._teacher.scheduler()
+        scheduler = self.teacher.scheduler()
         # One timestep from each of `size` equal strata: less noise in so few steps.
         strata = (np.arange(size) + rng.random(size)) / size
         timesteps = torch.from_numpy(
@@ -95,35 +102,30 @@ class Lessons:
             clean.device
         )
         noisy = scheduler.add_noise(clean, noise, timesteps)
-        model_input = torch.cat([noisy, pool["masks"][index], pool["masked_latents"][index]], dim=1)
+        inputs = UNetInputs(**{field.name: pool[field.name][index] for field in fields(UNetInputs)})
         if self._unpruned is None:
-            self._unpruned = self._teacher.student(self._teacher.unpruned())
-        output = self._unpruned(
-            model_input.contiguous(memory_format=torch.channels_last),
-            timesteps,
-            pool["text"][index],
-            return_dict=False,
-        )[0]
+            self._unpruned = self.teacher.student(self.teacher.unpruned())
+        model_input = unet_input(self._unpruned, noisy, inputs)
+        output = self._unpruned(model_input, timesteps, inputs.text, return_dict=False)[0]
         velocity = scheduler.config.prediction_type == "v_prediction"
         target = scheduler.get_velocity(clean, noise, timesteps) if velocity else noise
         return {
             "model_input": model_input,
             "timesteps": timesteps,
-            "text": pool["text"][index],
+            "text": inputs.text,
             "teacher_output": output,
             "target": target,
         }
 
 
 def recover_student(
-    unet: UNet2DConditionModel,
-    lessons: Lessons,
-    recipe: RecoveryRecipe,
-    progress: Callable[[int, float], None] | None = None,
-) -> float:
-    """Fine-tune `unet` in place for `recipe.steps` steps; return the last step's loss.
+    unet: UNet2DConditionModel, arch: Architecture, lessons: Lessons, recipe: RecoveryRecipe
+) -> list[dict[str, float]]:
+    """Fine-tune the student of `arch` in place; return the losses of every step by name.
 
     AdamW: linear warm-up over a tenth of the steps, then cosine decay; gradients clipped to 1.
+    Every loss with a weight is told by itself, relative to its target, and `loss` is their weighted
+    sum.
 
     Raises:
         WorkError: the loss is not finite.
@@ -132,29 +134,53 @@ def recover_student(
     optimizer = torch.optim.AdamW(
         unet.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe.steps))
-    value = 0.0
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: learning_rate_share(step, recipe.steps)
+    )
+    features = FeatureLoss(arch, lessons.teacher, unet) if recipe.losses.feature else None
+    log = []
     for step in range(recipe.steps):
-        lesson = lessons[step]
-        model_input = lesson.model_input.contiguous(memory_format=torch.channels_last)
-        output = unet(model_input, lesson.timesteps, lesson.text, return_dict=False)[0]
-        loss = recipe.losses.output * F.mse_loss(output, lesson.teacher_output)
-        if recipe.losses.task:
-            loss = loss + recipe.losses.task * F.mse_loss(output, lesson.target)
-        value = float(loss.detach())
-        if not np.isfinite(value):
-            raise WorkError(f"the recovery loss must be finite, but is {value} at step {step}")
+        losses = _losses(unet, lessons[step], recipe, features)
+        loss = torch.stack([getattr(recipe.losses, name) * x for name, x in losses.items()]).sum()
+        row = {"loss": float(loss.detach()), **{n: float(x.detach()) for n, x in losses.items()}}
+        if not np.isfinite(row["loss"]):
+            raise WorkError(
+                f"the recovery loss must be finite, but is {row['loss']} at step {step}"
+            )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         schedule.step()
-        if progress is not None:
-            progress(step, value)
+        log.append(row)
     unet.eval().requires_grad_(False)
-    return value
+    return log
 
 
-def _rate(step: int, steps: int) -> float:
+def _losses(
+    unet: UNet2DConditionModel,
+    lesson: Lesson,
+    recipe: RecoveryRecipe,
+    features: FeatureLoss | None,
+) -> dict[str, Tensor]:
+    """The losses that have a weight, by name."""
+    model_input = lesson.model_input.contiguous(memory_format=torch.channels_last)
+    inputs = (model_input, lesson.timesteps, lesson.text)
+    found: dict[str, Tensor] = {}
+    if features is None:
+        output = unet(*inputs, return_dict=False)[0]
+    else:
+        with features.taps() as taps:
+            output = unet(*inputs, return_dict=False)[0]
+        found["feature"] = features(taps.outputs, *inputs)
+    if recipe.losses.output:
+        found["output"] = relative_error(output, lesson.teacher_output)
+    if recipe.losses.task:
+        found["task"] = relative_error(output, lesson.target)
+    return found
+
+
+def learning_rate_share(step: int, steps: int) -> float:
+    """Linear warm-up over a tenth of the steps, then cosine decay: a share of the peak."""
     warm = max(1, steps // 10)
     return float(min((step + 1) / warm, 0.5 * (1 + np.cos(np.pi * step / max(1, steps)))))

@@ -2,6 +2,10 @@
 
 Latents, text and masked-image latents are inputs, so that two UNets given the same inputs differ by
 their weights alone. The result equals the stock `StableDiffusionInpaintPipeline` given the same.
+
+A UNet of 9 channels sees mask and masked-image latents; one of 4 does not: after every step the
+known cells are set back to the masked image, noised as the next step expects. It is the image with
+the hole greyed, not the original, whose hole would otherwise leak through the autoencoder.
 """
 
 from __future__ import annotations
@@ -23,8 +27,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from sdsearch.protocol import Scheduler
     from sdsearch_eval.dataset import Sample
     from sdsearch_eval.teacher import Teacher
+
+
+class NotFiniteError(WorkError):
+    """Latents or images hold NaN or infinity, as half precision may give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +72,10 @@ def tensor_to_images(tensor: Tensor) -> NDArray[np.uint8]:
     """(N, 3, H, W) in [-1, 1] -> (N, H, W, 3) uint8, clamped and rounded to nearest.
 
     Raises:
-        WorkError: a value is not finite.
+        NotFiniteError: a value is not.
     """
     if not torch.isfinite(tensor).all():
-        raise WorkError("decoded images must be finite, but hold NaN or infinity")
+        raise NotFiniteError("decoded images must be finite, but hold NaN or infinity")
     pixels = ((tensor.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
@@ -105,30 +114,57 @@ def prepare_inputs(teacher: Teacher, samples: Sequence[Sample], seed: int) -> UN
 
 @torch.no_grad()
 def sample_latents(
-    unet: UNet2DConditionModel, inputs: UNetInputs, teacher: Teacher, *, steps: int, guidance: float
+    unet: UNet2DConditionModel,
+    inputs: UNetInputs,
+    teacher: Teacher,
+    *,
+    steps: int,
+    guidance: float,
+    sampler: Scheduler = "ddim",
 ) -> Tensor:
     """Denoise one block of tasks to final latents (n, 4, h, w), at strength 1.
 
-    Classifier-free guidance is on above 1, as in the stock pipeline.
+    Classifier-free guidance is on above 1, as in the stock pipeline. The UNet computes in its own
+    precision, the scheduler in float32.
 
     Raises:
-        WorkError: the latents are not finite.
+        NotFiniteError: the latents are not finite.
     """
-    scheduler = teacher.scheduler(steps)
+    scheduler = teacher.scheduler(steps, sampler)
     guided = guidance > 1
     latents: Tensor = inputs.noise * scheduler.init_noise_sigma
     context = torch.cat([inputs.empty_text, inputs.text]) if guided else inputs.text
-    condition = torch.cat([inputs.masks, inputs.masked_latents], dim=1)
-    for timestep in scheduler.timesteps:
-        model_input = torch.cat([scheduler.scale_model_input(latents, timestep), condition], dim=1)
+    context = context.to(unet.dtype)
+    blends = unet.config.in_channels == latents.shape[1]
+    for number, timestep in enumerate(scheduler.timesteps):
+        model_input = unet_input(unet, scheduler.scale_model_input(latents, timestep), inputs)
         if guided:
             model_input = torch.cat([model_input, model_input])
-        model_input = model_input.contiguous(memory_format=torch.channels_last)
-        output = unet(model_input, timestep, context, return_dict=False)[0]
+        output = unet(model_input.to(unet.dtype), timestep, context, return_dict=False)[0].float()
         if guided:
             unconditional, conditional = output.chunk(2)
             output = unconditional + guidance * (conditional - unconditional)
         latents = scheduler.step(output, timestep, latents, return_dict=False)[0]
+        if blends:
+            known = inputs.masked_latents
+            if number + 1 < len(scheduler.timesteps):
+                following = scheduler.timesteps[number + 1].reshape(1)
+                known = scheduler.add_noise(known, inputs.noise, following)
+            latents = (1 - inputs.masks) * known + inputs.masks * latents
     if not torch.isfinite(latents).all():
-        raise WorkError("sampled latents must be finite, but hold NaN or infinity")
+        raise NotFiniteError("sampled latents must be finite, but hold NaN or infinity")
     return latents
+
+
+def unet_input(unet: UNet2DConditionModel, latents: Tensor, inputs: UNetInputs) -> Tensor:
+    """What a UNet of 4 or 9 input channels gets for noisy latents, channels last."""
+    if unet.config.in_channels != latents.shape[1]:
+        latents = torch.cat([latents, inputs.masks, inputs.masked_latents], dim=1)
+    return latents.contiguous(memory_format=torch.channels_last)
+
+
+def cast_unet(unet: UNet2DConditionModel, dtype: str) -> UNet2DConditionModel:
+    """The same UNet, its weights in another precision."""
+    # `ModelMixin.to` warns about modules to be kept in float32 even where there are none.
+    torch.nn.Module.to(unet, getattr(torch, dtype))
+    return unet

@@ -12,7 +12,7 @@ from sdsearch.backbone import Backbone
 from sdsearch.errors import InputError
 from sdsearch.space import search_space
 from sdsearch.teacher import teacher_sha256
-from sdsearch.weights import inherit
+from sdsearch.weights import inherit, make_unet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
 
     from sdsearch.architecture import Architecture
+    from sdsearch.protocol import Scheduler
+
+SCHEDULERS: dict[Scheduler, str] = {
+    "ddim": "DDIMScheduler",
+    "pndm": "PNDMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "dpmsolver++": "DPMSolverMultistepScheduler",
+    "unipc": "UniPCMultistepScheduler",
+    "deis": "DEISMultistepScheduler",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +53,22 @@ class Teacher:
         unet = inherit(arch, self.backbone, self.unet_state)
         return unet.to(self.device, memory_format=torch.channels_last)
 
+    def empty_student(self, arch: Architecture) -> UNet2DConditionModel:
+        """A fresh UNet of `arch` whose weights are still to be loaded, channels last."""
+        return make_unet(arch, self.backbone).to(self.device, memory_format=torch.channels_last)
+
     def unpruned(self) -> Architecture:
         """The architecture that removes nothing."""
         return search_space("sd14", self.backbone).members["teacher"]
 
-    def scheduler(self, steps: int | None = None) -> SchedulerMixin:
-        """A fresh scheduler with the teacher's own settings, its timesteps set where given."""
-        from diffusers import DDIMScheduler
+    def scheduler(self, steps: int | None = None, name: Scheduler = "ddim") -> SchedulerMixin:
+        """A fresh scheduler on the teacher's noise schedule, its timesteps set where given."""
+        import diffusers
 
-        scheduler = DDIMScheduler.from_config(dict(self.scheduler_config))
+        kind = getattr(diffusers, SCHEDULERS[name])
+        # The stock pipelines skip PNDM's Runge-Kutta warm-up too.
+        fixed = {"skip_prk_steps": True} if name == "pndm" else {}
+        scheduler: SchedulerMixin = kind.from_config(dict(self.scheduler_config), **fixed)
         if steps is not None:
             scheduler.set_timesteps(steps, device=self.device)
         return scheduler
@@ -87,10 +104,11 @@ class Teacher:
 
 
 def load_teacher(folder: Path, device: torch.device) -> Teacher:
-    """Load a local diffusers inpainting folder in float32, whatever precision it is stored in.
+    """Load a local diffusers folder in float32, whatever precision it is stored in.
 
     Raises:
-        InputError: the folder lacks a part, or its UNet is no 9-channel SD v1.4-family backbone.
+        InputError: the folder lacks a part, or its UNet is no SD v1.4-family backbone of 4 or 9
+            input channels.
     """
     from diffusers import AutoencoderKL
     from safetensors.torch import load_file
@@ -98,10 +116,10 @@ def load_teacher(folder: Path, device: torch.device) -> Teacher:
 
     config = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
     backbone = Backbone.from_config(config)
-    if backbone.in_channels != 9:
+    if backbone.in_channels not in (4, 9):
         raise InputError(
-            f"the teacher's UNet must have 9 input channels (inpainting), but has "
-            f"{backbone.in_channels}; use an inpainting fine-tune of the model"
+            f"the teacher's UNet must have 4 input channels (blending) or 9 (inpainting), but has "
+            f"{backbone.in_channels}"
         )
     weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
     if not weights.is_file():

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-import torch
-
-from sdsearch.architecture import Architecture
 from sdsearch.cost import count_params
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.labels import check_comparable, label_path, read_labels, write_label
 from sdsearch.study import Study, load_study
-from sdsearch.teacher import resolve_teacher
 from sdsearch_eval.comparison import describe_comparison, draw_comparison
+from sdsearch_eval.finetune_job import run_long_recovery
+from sdsearch_eval.generation import generate
 from sdsearch_eval.harness import (
-    Bench,
     Stopwatch,
     evaluate,
-    generate,
-    prepare_bench,
-    recovered_student,
+    has_recovered,
+    load_recovered,
+    write_recovered,
 )
+from sdsearch_eval.job import only_run, open_bench, open_console, progress_bar
 from sdsearch_eval.latency_survey import fill_survey
-from sdsearch_eval.teacher import load_teacher
+from sdsearch_eval.listing import choose_listed, parse_columns, read_built, read_listed
+from sdsearch_eval.outliers import find_outliers
+from sdsearch_eval.rows import summarize_rows
+from sdsearch_eval.shards import Shards
+from sdsearch_eval.world import World, open_world
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,56 +34,132 @@ if TYPE_CHECKING:
 
     from diffusers import UNet2DConditionModel
     from rich.console import Console
-    from rich.progress import Progress
 
+    from sdsearch.architecture import Architecture
+    from sdsearch.labels import Label
+    from sdsearch_eval.bench import Bench
     from sdsearch_eval.dataset import Sample
 
 LARGEST_FIRST_POOL = 4
 """The comparison shows the largest holes among this many times as many samples."""
 
 
-def label_study(folder: Path, seed: int | None = None, only: Sequence[str] | None = None) -> None:
+def label_study(
+    folder: Path,
+    seed: int | None = None,
+    only: Sequence[str] | None = None,
+    processes: int | None = None,
+) -> None:
     """Label every listed architecture without a label; each label is one atomic file.
 
     An architecture that fails gets a label that says why, and the next one follows. The recovered
-    weights of designs are kept, since they will be exported.
+    weights of designs are kept, since they will be exported. `processes` is how many of this job
+    are expected; each works on its share of the blocks.
+
+    Raises:
+        InputError: something concerns all labels, or another run is at work on this study.
     """
     study = load_study(folder)
-    seed = study.config.seed if seed is None else seed
-    designs = _read_designs(study)
-    wanted = _choose(_read_listed(study), only, study)
+    world = open_world(processes)
+    with only_run(study, world):
+        _label_listed(study, study.config.seed if seed is None else seed, only, world)
+
+
+def _label_listed(study: Study, seed: int, only: Sequence[str] | None, world: World) -> None:
+    designs = read_built(study)
+    wanted = choose_listed(read_listed(study), only, study)
     protocol_key = study.config.protocol.key
     paths = {key: label_path(study, key, protocol_key, seed) for key in wanted}
     todo = [key for key in wanted if not paths[key].exists()]
-    console = _console()
+    console = open_console(world)
+    world.agree()  # the list is made before anybody writes
     if not todo:
         console.print(f"all {len(wanted)} labels of protocol {protocol_key} seed {seed} are there")
         return
-    bench = _open_bench(study, console, seed)
+    bench = open_bench(study, console, seed, world)
     check_comparable(read_labels(study, protocol_key), bench.provenance)
-    with _progress(console) as progress:
+    if skipped := bench.provenance.get("skipped_images"):
+        console.print(f"skipped as unreadable: {skipped}", style="yellow", markup=False)
+    with progress_bar(console) as progress:
         task = progress.add_task(
             f"labels (protocol {protocol_key}, seed {seed})",
             total=len(wanted),
             completed=len(wanted) - len(todo),
         )
         for number, key in enumerate(todo, start=1):
-            label, unet = evaluate(wanted[key], bench)
-            if unet is not None and key in designs and seed == study.config.seed:
-                _save_weights(study, key, unet)
-            write_label(study, label)
+            keeps = key in designs and seed == study.config.seed
+            label = _label_one(study, wanted[key], bench, world, keeps=keeps)
+            progress.advance(task)
+            if label is None:
+                continue
             if label.status == "failed":
                 reason = f"{key} failed: {label.reason}; to try again, delete {paths[key]}"
                 console.print(reason, style="red", markup=False)
-            progress.advance(task)
             if not console.is_terminal:  # where no bar can be drawn
                 console.print(f"label {number} of {len(todo)}: {key} {label.status}")
+    _repeat_outliers(study, bench, world, console)
+
+
+def _repeat_outliers(study: Study, bench: Bench, world: World, console: Console) -> None:
+    """Measure labels far from all others once more; the second value is kept beside the first."""
+    column = f"fd_{bench.protocol.extractor}"
+    labels = [x for x in read_labels(study, bench.protocol.key) if x.seed == bench.seed]
+    for label in find_outliers(labels, column):
+        first = label_path(study, label.arch_key, bench.protocol.key, bench.seed)
+        second = first.parent / "again" / first.name
+        if second.exists():
+            continue
+        rows = second.with_suffix("")
+        again = evaluate(label.architecture, bench, rows, rows / "weights.safetensors", world)
+        if again is not None:
+            write_atomic(second, again.model_dump_json() + "\n")
+            values = [x.values.get(column) for x in (label, again)]
+            same = "the same again" if values[0] == values[1] else f"{values[0]}, then {values[1]}"
+            console.print(f"{label.arch_key} is far from all others in {column}: {same}")
+        world.agree()
+
+
+def recompute_metrics(folder: Path, seed: int | None = None) -> None:
+    """Compute the values of finished labels again from their rows; nothing is sampled again.
+
+    Latency and cost stay. A label without rows (an imported one) is left as it is and counted.
+    """
+    study, world = load_study(folder), open_world(1)
+    seed = study.config.seed if seed is None else seed
+    console = open_console(world)
+    with only_run(study, world):
+        bench = open_bench(study, console, seed, world)
+        found = [x for x in read_labels(study, study.config.protocol.key) if x.seed == seed]
+        done = 0
+        for label in found:
+            rows = study.rows_path(label.arch_key, seed) / bench.content
+            shards = Shards(rows, len(bench.blocks))
+            if label.status == "ok" and not shards.missing():
+                values = {**label.values, **summarize_rows(shards.read(), bench)}
+                write_label(study, label.model_copy(update={"values": values}))
+                done += 1
+    console.print(f"{done} of {len(found)} labels computed again; the others have no rows here")
+
+
+def _label_one(
+    study: Study, arch: Architecture, bench: Bench, world: World, *, keeps: bool
+) -> Label | None:
+    """Label one architecture and write it; its weights go once they are of no more use."""
+    rows = study.rows_path(arch.key, bench.seed) / bench.content
+    weights = study.recovered_path(arch.key) if keeps else rows / "weights.safetensors"
+    label = evaluate(arch, bench, rows, weights, world)
+    if label is not None:
+        write_label(study, label)
+        if not keeps:
+            weights.unlink(missing_ok=True)
+    world.agree()  # nobody begins the next one before this one is whole
+    return label
 
 
 def survey_latency(path: Path) -> None:
     """Fill in a latency survey with a progress bar; what is measured already stays."""
-    console = _console()
-    with _progress(console) as progress:
+    console = open_console(World())
+    with progress_bar(console) as progress:
         task = progress.add_task(f"latency ({path.name})", total=None)
         fill_survey(path, lambda done, total: progress.update(task, completed=done, total=total))
 
@@ -90,10 +167,11 @@ def survey_latency(path: Path) -> None:
 def compare(folder: Path, columns: Sequence[str], rows: int) -> None:
     """Draw `compare/grid.png` of the given columns on the samples with the largest holes."""
     study = load_study(folder)
-    named = _parse_columns(columns)
-    chosen = _choose(_read_listed(study), list(named.values()), study)
-    console = _console()
-    bench = _open_bench(study, console, study.config.seed)
+    named = parse_columns(columns)
+    chosen = choose_listed(read_listed(study), list(named.values()), study)
+    world = open_world(1)
+    console = open_console(world)
+    bench = open_bench(study, console, study.config.seed, world)
     if not 1 <= rows <= len(bench.samples):
         raise InputError(f"1 <= rows <= {len(bench.samples)} must hold, but rows = {rows}")
     shown = _rows_to_show(bench.samples, rows)
@@ -113,128 +191,40 @@ def compare(folder: Path, columns: Sequence[str], rows: int) -> None:
 def recover(folder: Path, key: str) -> None:
     """Write the recovered weights of one architecture, if they are not there yet."""
     study = load_study(folder)
-    arch = _choose(_read_listed(study), [key], study)[key]
+    arch = choose_listed(read_listed(study), [key], study)[key]
     if not study.recovered_path(key).exists():
-        _student(study, arch, _open_bench(study, _console(), study.config.seed))
+        world = open_world(1)
+        _student(study, arch, open_bench(study, open_console(world), study.config.seed, world))
 
 
-def _open_bench(study: Study, console: Console, seed: int) -> Bench:
-    from accelerate import PartialState
+def finetune(folder: Path, key: str, processes: int | None = None) -> None:
+    """Recover one architecture by the long recipe of `[export.recovery]`, with values and pictures.
 
-    state = PartialState()
-    if state.num_processes != 1:
-        raise InputError(
-            f"the harness runs in one process so far, but {state.num_processes} were started"
-        )
-    torch.set_num_threads(study.config.protocol.threads)
-    folder = resolve_teacher(study.config.teacher.pipeline)
-    if isinstance(folder, str):
-        raise InputError(
-            f"teacher.pipeline must be a local folder for labelling, but is the hub id {folder!r}; "
-            f"download it first: hf download {folder} --local-dir {folder.split('/')[-1]}"
-        )
-    console.print(
-        f"world size 1, device {state.device}, threads {torch.get_num_threads()}; "
-        "preparing shared inputs"
-    )
-    with console.status("teacher, samples, references"):
-        teacher = load_teacher(folder, state.device)
-        return prepare_bench(study.config.protocol, seed, teacher, study.features_dir)
+    Weights, `values.json` (before and after, as a label measures them), `log.jsonl` and pictures
+    are in the study's `recovered` folder; a killed run goes on from its last checkpoint.
+    """
+    study, world = load_study(folder), open_world(processes)
+    arch = choose_listed(read_listed(study), [key], study)[key]
+    recipe, place = study.config.export.recovery, study.finetuned_dir(key)
+    console = open_console(world)
+    weights = place / "weights.safetensors"
+    with only_run(study, world):
+        bench = open_bench(study, console, study.config.seed, world)
+        if not has_recovered(arch, weights, bench):
+            run_long_recovery(arch, bench, recipe, place, world, study.features_dir, console)
+        world.agree()
+    console.print(f"recovered weights: {weights}")
 
 
 def _student(study: Study, arch: Architecture, bench: Bench) -> UNet2DConditionModel:
     """The recovered student, from its weight file or made (and kept) now."""
-    from safetensors.torch import load_file
-
     path = study.recovered_path(arch.key)
-    if not path.exists():
-        unet = recovered_student(arch, bench, Stopwatch())
-        _save_weights(study, arch.key, unet)
-        return unet
-    unet = bench.teacher.student(arch)
-    unet.load_state_dict(load_file(path), strict=True)
-    return unet
-
-
-def _save_weights(study: Study, key: str, unet: UNet2DConditionModel) -> None:
-    from safetensors.torch import save
-
-    state = {name: tensor.contiguous() for name, tensor in unet.state_dict().items()}
-    write_atomic(study.recovered_path(key), save(state, metadata={"arch_key": key}))
+    if not has_recovered(arch, path, bench):
+        write_recovered(arch, bench, path, Stopwatch())
+    return load_recovered(arch, bench, path)
 
 
 def _rows_to_show(samples: Sequence[Sample], rows: int) -> list[int]:
     pool = range(min(len(samples), rows * LARGEST_FIRST_POOL))
     largest = sorted(pool, key=lambda i: -float((samples[i].mask == 255).mean()))[:rows]
     return sorted(largest)
-
-
-def _parse_columns(columns: Sequence[str]) -> dict[str, str]:
-    named = {}
-    for column in columns:
-        name, separator, key = column.rpartition("=")
-        if not separator or not name or not key:
-            raise InputError(f"--column must be NAME=ARCHITECTURE KEY, but got {column!r}")
-        named[name] = key
-    return named
-
-
-def _choose(
-    listed: dict[str, Architecture], only: Sequence[str] | None, study: Study
-) -> dict[str, Architecture]:
-    if not listed:
-        raise InputError(
-            f"{study.root} lists no architectures to label; run: sdsearch sample {study.root}"
-        )
-    unknown = set(only or ()) - set(listed)
-    if unknown:
-        raise InputError(
-            f"every --arch must be in {study.architectures_file} or designs.json, but "
-            f"{', '.join(sorted(unknown))} is in neither"
-        )
-    return {key: arch for key, arch in listed.items() if not only or key in only}
-
-
-def _read_listed(study: Study) -> dict[str, Architecture]:
-    return {**_read_architectures(study), **_read_designs(study)}
-
-
-def _read_architectures(study: Study) -> dict[str, Architecture]:
-    if not study.architectures_file.is_file():
-        return {}
-    lines = study.architectures_file.read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines if line.strip()]
-    return {row["arch_key"]: Architecture.model_validate(row["architecture"]) for row in rows}
-
-
-def _read_designs(study: Study) -> dict[str, Architecture]:
-    if not study.designs_file.is_file():
-        return {}
-    designs = json.loads(study.designs_file.read_text(encoding="utf-8"))["designs"]
-    return {row["arch_key"]: Architecture.model_validate(row["architecture"]) for row in designs}
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
-
-
-def _progress(console: Console) -> Progress:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )

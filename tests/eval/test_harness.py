@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from PIL import Image
@@ -9,8 +12,10 @@ from sdsearch.errors import InputError, WorkError
 from sdsearch.journey import sample
 from sdsearch.labels import label_path, read_labels
 from sdsearch_eval import __main__ as harness
-from sdsearch_eval import work
-from sdsearch_eval.harness import evaluate, prepare_bench
+from sdsearch_eval import job, work
+from sdsearch_eval.bench import prepare_bench
+from sdsearch_eval.harness import evaluate as evaluate_in
+from sdsearch_eval.harness import load_recovered
 from tests.fakes import make_design, make_study, tiny_member, write_designs
 from tests.unets import random_wide_members
 
@@ -34,10 +39,19 @@ def bench(teacher, small, tmp_path_factory):
 
 @pytest.fixture
 def study(tmp_path, teacher, monkeypatch):
-    monkeypatch.setattr(work, "load_teacher", lambda *_: teacher)
+    monkeypatch.setattr(job, "load_teacher", lambda *_: teacher)
     study = make_study(tmp_path / "study", TOML)
     sample(study)
     return study
+
+
+def evaluate(arch, bench):
+    """The label of an architecture and its recovered student, with files of their own."""
+    with TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights.safetensors"
+        label = evaluate_in(arch, bench, Path(folder) / "rows", weights)
+        unet = load_recovered(arch, bench, weights) if label.status == "ok" else None
+    return label, unet
 
 
 def without_clock(label):
@@ -48,9 +62,11 @@ def test_a_label_holds_all_columns_with_errors_and_n(bench):
     label, unet = evaluate(tiny_member("bk-small"), bench)
     assert label.status == "ok"
     assert unet is not None
+    pixels = ("psnr", "ssim", "l1")
     for name in (
-        *("fd_efflite0", "kid_efflite0", "lpips_like_efflite0", "psnr_hole", "ssim_hole"),
-        *("l1_hole", "fd_vs_teacher", "latent_mse_vs_teacher"),
+        *("fd_efflite0", "kid_efflite0", "lpips_like_efflite0"),
+        *("fd_vs_teacher", "latent_mse_vs_teacher"),
+        *(f"{pixel}_{where}" for pixel in pixels for where in ("hole", "full", "keep_raw")),
     ):
         assert label.values[name].n == 6, name
         assert label.values[name].se is not None, name
@@ -78,6 +94,17 @@ def test_a_narrow_member_is_labelled_like_any_other(bench):
     assert label.status == "ok", label.reason
     assert label.arch_key == arch.key
     assert unet.config.block_out_channels[1] == arch.widths[1] < 64
+    assert label.values["params"] == sum(p.numel() for p in unet.parameters())
+
+
+def test_members_of_a_four_channel_teacher_are_labelled_too(teacher, small, tmp_path):
+    state = {**teacher.unet_state}
+    state["conv_in.weight"] = state["conv_in.weight"][:, :4].contiguous()
+    backbone = teacher.backbone.model_copy(update={"in_channels": 4})
+    four = replace(teacher, backbone=backbone, unet_state=state, sha256="4" * 64)
+    label, unet = evaluate(tiny_member("bk-tiny"), prepare_bench(small, 0, four, tmp_path))
+    assert label.status == "ok", label.reason
+    assert unet.config.in_channels == 4
     assert label.values["params"] == sum(p.numel() for p in unet.parameters())
 
 
@@ -124,14 +151,14 @@ def test_the_queue_goes_on_after_a_failure_and_a_rerun_skips_what_is_done(study)
 
 
 def fail_second(real, asked):
-    def evaluate(arch, bench):
+    def evaluate(arch, *rest):
         asked.append(arch.key)
-        label, unet = real(arch, bench)
+        label = real(arch, *rest)
         if len(asked) == 2:
             data = {**label.model_dump(), "status": "failed", "reason": "no luck", "values": {}}
             data["schema"] = data.pop("schema_version", data.get("schema"))
-            return type(label).model_validate(data), None
-        return label, unet
+            return type(label).model_validate(data)
+        return label
 
     return evaluate
 
@@ -142,11 +169,11 @@ def test_a_killed_queue_goes_on_and_ends_with_the_same_labels(study, tmp_path, t
     work.label_study(whole.root)
     real, count = work.evaluate, []
 
-    def evaluate_then_die(arch, bench):
+    def evaluate_then_die(arch, *rest):
         count.append(arch.key)
         if len(count) == 3:
             raise KeyboardInterrupt
-        return real(arch, bench)
+        return real(arch, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(work, "evaluate", evaluate_then_die)
@@ -188,7 +215,7 @@ def test_labels_of_another_teacher_are_not_added_to(study, teacher, monkeypatch)
     work.label_study(study.root, None, [key])
     from dataclasses import replace
 
-    monkeypatch.setattr(work, "load_teacher", lambda *_: replace(teacher, sha256="0" * 64))
+    monkeypatch.setattr(job, "load_teacher", lambda *_: replace(teacher, sha256="0" * 64))
     with pytest.raises(InputError, match="teacher_sha256"):
         work.label_study(study.root)
 

@@ -72,6 +72,27 @@ def test_masks_that_are_not_canonical_are_refused(mask, reason):
     assert "photo-7" in str(refused.value)
 
 
+@pytest.mark.parametrize(("size", "published"), [(256, 0.288), (512, 0.282)])
+def test_thin_strokes_cover_about_as_much_as_lamas(size, published):
+    # Mean hole of 300 masks by an independent implementation of LaMa's rules.
+    masks = (draw_mask("thin", np.random.default_rng([7, i]), size) for i in range(150))
+    assert np.mean([(mask == 255).mean() for mask in masks]) == pytest.approx(published, abs=0.04)
+
+
+@pytest.mark.parametrize("kind", ["thin", "medium", "thick"])
+def test_strokes_scale_with_the_resolution(kind):
+    holes = [
+        np.mean(
+            [
+                (draw_mask(kind, np.random.default_rng([7, i]), size) == 255).mean()
+                for i in range(150)
+            ]
+        )
+        for size in (64, 256)
+    ]
+    assert holes[0] == pytest.approx(holes[1], abs=0.01)
+
+
 def test_an_unknown_kind_is_refused():
     with pytest.raises(InputError, match="boxes"):
         draw_mask("boxes", np.random.default_rng(0), 64)
@@ -83,4 +104,4 @@ def test_masks_have_not_changed_since_the_labels_were_measured():
     for kind in KINDS:
         for mask in masks_of(kind, 20):
             digest.update(mask.tobytes())
-    assert digest.hexdigest()[:16] == "3b05a4a2fd766283"
+    assert digest.hexdigest()[:16] == "bea9e488c54bc9a1"

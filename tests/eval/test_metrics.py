@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
 
 from sdsearch.errors import InputError
 from sdsearch_eval.metrics import (
+    frechet_at_infinity,
     frechet_distance,
     jackknife,
     kernel_distance,
@@ -18,6 +22,7 @@ from sdsearch_eval.metrics import (
     mean_of,
     psnr_in,
     ssim_in,
+    unbiased_kernel_distance,
 )
 
 X = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], float)
@@ -88,6 +93,53 @@ def test_the_kernel_distance_equals_the_u_statistic():
     assert kernel_distance(X, X) == pytest.approx(0, abs=1e-12)
     circulant = np.array([[1, 1, 0], [0, 1, 1], [1, 0, 1]], float)
     assert kernel_distance(np.eye(3), circulant) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_unbiased_kernel_distance_has_the_reference_values():
+    circulant = np.array([[1, 1, 0], [0, 1, 1], [1, 0, 1]], float)
+    assert unbiased_kernel_distance(X, Y) == pytest.approx(420.083333, abs=1e-5)
+    assert unbiased_kernel_distance(X, X) == pytest.approx(-1.072917, abs=1e-5)
+    assert unbiased_kernel_distance(np.eye(3), circulant) == pytest.approx(-0.456790, abs=1e-6)
+    longer = np.vstack([Y, [1, 2]])
+    assert unbiased_kernel_distance(X, longer) == pytest.approx(295.691667, abs=1e-5)
+
+
+class Given(torch.nn.Module):
+    """An extractor for torchmetrics whose images are the features themselves."""
+
+    num_features = 40
+
+    def forward(self, features):
+        return features.reshape(len(features), -1)[:, : self.num_features].double()
+
+
+@pytest.mark.parametrize("n", [25, 200])  # fewer and more than the 40 features
+def test_torchmetrics_gives_the_same_distances_of_the_same_features(n):
+    rng = np.random.default_rng(8)
+    first, second = rng.normal(size=(n, 40)), 1.2 * rng.normal(size=(n, 40)) + 0.3
+    frechet = FrechetInceptionDistance(feature=Given(), input_img_size=(1, 1, 40))
+    kernel = KernelInceptionDistance(feature=Given(), subsets=1, subset_size=n)
+    for metric in (frechet.set_dtype(torch.float64), kernel.set_dtype(torch.float64)):
+        for features, real in ((first, True), (second, False)):
+            metric.update(torch.from_numpy(features).reshape(n, 1, 1, 40), real=real)
+    assert frechet_distance(first, second) == pytest.approx(float(frechet.compute()), rel=1e-6)
+    with torch.random.fork_rng(devices=[]):
+        theirs = float(kernel.compute()[0])
+    assert unbiased_kernel_distance(first, second) == pytest.approx(theirs, rel=1e-6)
+
+
+def test_the_extrapolated_distance_is_free_of_the_bias_of_few_samples():
+    rng = np.random.default_rng(9)
+    first, second = rng.normal(size=(2000, 16)), rng.normal(size=(2000, 16))
+    second[:, 0] += 1.0  # the true distance is 1
+    line = frechet_at_infinity(first, second, rng, fewest=100)
+    assert frechet_distance(first[:100], second[:100]) > 2
+    assert line.value == pytest.approx(1.0, abs=0.15)
+    assert line.slope > 0
+    assert line.r2 > 0.8
+    assert line.sizes[0] == 100
+    with pytest.raises(InputError, match="at least 5000"):
+        frechet_at_infinity(first, second, rng)
 
 
 def test_the_kernel_distance_is_unbiased_where_the_biased_one_is_not():

@@ -7,9 +7,24 @@ import pytest
 from PIL import Image
 
 from sdsearch.errors import InputError
+from sdsearch.labels import read_labels
 from sdsearch.protocol import Protocol
+from sdsearch_eval import job, work
 from sdsearch_eval.dataset import load_recovery_samples, load_samples, manifest_sha256
 from sdsearch_eval.photos import read_mask, read_photos
+from tests.eval.test_processes import make_study, write_list
+
+PHOTO_TOML = """
+[protocol]
+dataset = "FOLDER"
+masks = "thick"
+samples = 6
+block_size = 4
+steps = 2
+threads = 1
+feature_size = 32
+recovery = { steps = 1, batch_size = 2 }
+"""
 
 RED = (200, 40, 40)
 
@@ -28,7 +43,7 @@ def test_photos_come_in_order_of_their_names_squared_and_resized(tmp_path):
     for name in ("b.png", "a.jpg", "c.webp"):
         save(tmp_path, name, Image.new("RGB", (90, 60), RED))
     (tmp_path / "notes.txt").write_text("no image")
-    photos = read_photos(tmp_path, 32)
+    photos = read_photos(tmp_path, 32).photos
     assert [photo.name for photo in photos] == ["a.jpg", "b.png", "c.webp"]
     for photo in photos:
         assert photo.image.shape == (32, 32, 3)
@@ -42,7 +57,7 @@ def test_captions_come_from_metadata_by_file_name(tmp_path):
         save(tmp_path, name, Image.new("RGB", (32, 32), RED))
     line = json.dumps({"file_name": "b.png", "text": "a <b>house</b>"})
     (tmp_path / "metadata.jsonl").write_text(line + "\n")
-    assert [photo.caption for photo in read_photos(tmp_path, 32)] == ["", "a <b>house</b>"]
+    assert [photo.caption for photo in read_photos(tmp_path, 32).photos] == ["", "a <b>house</b>"]
 
 
 def test_an_image_turned_by_its_exif_tag_is_turned_back(tmp_path):
@@ -51,7 +66,7 @@ def test_an_image_turned_by_its_exif_tag_is_turned_back(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
     save(tmp_path, "a.jpg", image, exif=exif, quality=95)
-    picture = read_photos(tmp_path, 40)[0].image
+    picture = read_photos(tmp_path, 40).photos[0].image
     assert picture[30, 20, 0] > 150
     assert picture[5, 20, 0] < 60
 
@@ -61,7 +76,7 @@ def test_every_common_mode_becomes_three_channels(tmp_path, mode):
     image = Image.new("RGB", (32, 32), (255, 255, 255)).convert(mode)
     suffix = "a.tif" if mode == "CMYK" else "a.png"
     save(tmp_path, suffix, image)
-    (photo,) = read_photos(tmp_path, 32)
+    (photo,) = read_photos(tmp_path, 32).photos
     assert photo.image.shape == (32, 32, 3)
     assert min(centre(photo)) > 245
 
@@ -69,13 +84,13 @@ def test_every_common_mode_becomes_three_channels(tmp_path, mode):
 def test_a_16_bit_image_keeps_its_brightness(tmp_path):
     pixels = np.full((32, 32), 32_768, np.uint16)
     save(tmp_path, "a.png", Image.fromarray(pixels))
-    (photo,) = read_photos(tmp_path, 32)
+    (photo,) = read_photos(tmp_path, 32).photos
     assert all(120 <= value <= 136 for value in centre(photo))
 
 
 def test_transparent_pixels_are_shown_on_white_and_not_on_what_hides_below(tmp_path):
     save(tmp_path, "a.png", Image.new("RGBA", (32, 32), (10, 200, 10, 0)))
-    (photo,) = read_photos(tmp_path, 32)
+    (photo,) = read_photos(tmp_path, 32).photos
     assert centre(photo) == [255, 255, 255]
 
 
@@ -92,6 +107,51 @@ def test_a_truncated_image_is_named(tmp_path):
     (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
     with pytest.raises(InputError, match=r"cut\.png"):
         read_photos(tmp_path, 32)
+
+
+def test_all_unreadable_images_are_listed_or_skipped_as_the_policy_says(tmp_path):
+    save(tmp_path, "a.png", Image.effect_noise((64, 64), 50))
+    for name in ("b.png", "c.jpg"):
+        (tmp_path / name).write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"b\.png.*c\.jpg.*skip"):
+        read_photos(tmp_path, 32)
+    kept = read_photos(tmp_path, 32, "skip")
+    assert [photo.name for photo in kept.photos] == ["a.png"]
+    assert kept.skipped == ("b.png", "c.jpg")
+
+
+def photographs(folder, rng):
+    """Seven 720 x 360 JPEGs, and among them a truncated one, an RGBA and a CMYK image."""
+    for number in range(7):
+        low = rng.integers(0, 256, (9, 18, 3), dtype=np.uint8)
+        image = Image.fromarray(low).resize((720, 360), Image.Resampling.BICUBIC)
+        image.save(folder / f"photo-{number}.jpg", quality=90)
+    whole = (folder / "photo-3.jpg").read_bytes()
+    (folder / "photo-3-cut.jpg").write_bytes(whole[: len(whole) // 3])
+    image.convert("RGBA").save(folder / "photo-5-alpha.png")
+    image.convert("CMYK").save(folder / "photo-6-print.jpg")
+
+
+def test_ordinary_photographs_are_labelled_and_a_broken_one_is_handled_as_told(
+    tmp_path, teacher, monkeypatch, capsys
+):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    photographs(photos, np.random.default_rng(3))
+    monkeypatch.setattr(job, "load_teacher", lambda *_: teacher)
+    toml = PHOTO_TOML.replace("FOLDER", str(photos))
+    refusing = make_study(tmp_path / "refusing", toml)
+    write_list(refusing)
+    with pytest.raises(InputError, match=r"photo-3-cut\.jpg"):
+        work.label_study(refusing.root)
+    skipping = make_study(tmp_path / "skipping", toml + 'unreadable = "skip"\n')
+    write_list(skipping)
+    work.label_study(skipping.root)
+    (label,) = read_labels(skipping)
+    assert label.status == "ok", label.reason
+    assert label.values["psnr_hole"].n == 6
+    assert label.provenance["skipped_images"] == ["photo-3-cut.jpg"]
+    assert "photo-3-cut.jpg" in capsys.readouterr().err
 
 
 def test_a_missing_folder_and_a_missing_mask_are_named(tmp_path):

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ValidationError
 
-from sdsearch.errors import InputError, WorkError
+from sdsearch.errors import WorkError
 from sdsearch.protocol import RecoveryLosses, RecoveryRecipe
 from sdsearch.space import search_space
 from sdsearch_eval.cache import TensorCache
+from sdsearch_eval.distillation import relative_error
 from sdsearch_eval.recovery import Lessons, recover_student
+from tests.unets import random_wide_members
 
 ARCH = search_space("tiny").members["bk-small"]
 
@@ -19,7 +22,7 @@ def lessons(teacher, small, tmp_path_factory):
 
 def recovered(teacher, lessons, recipe):
     student = teacher.student(ARCH)
-    recover_student(student, lessons, recipe)
+    recover_student(student, ARCH, lessons, recipe)
     return student.state_dict()
 
 
@@ -66,7 +69,9 @@ def test_many_steps_bring_the_student_nearer_to_its_teacher(teacher, lessons):
 
     student = teacher.student(ARCH)
     before = distance(student)
-    recover_student(student, lessons, RecoveryRecipe(steps=12, learning_rate=5e-4, batch_size=2))
+    recover_student(
+        student, ARCH, lessons, RecoveryRecipe(steps=12, learning_rate=5e-4, batch_size=2)
+    )
     assert distance(student) < 0.8 * before
 
 
@@ -74,11 +79,47 @@ def test_a_loss_that_is_not_finite_is_failed_work(teacher, small, lessons):
     student = teacher.student(ARCH)
     student.conv_in.weight.data.fill_(float("inf"))
     with pytest.raises(WorkError, match="finite"):
-        recover_student(student, lessons, small.recovery)
+        recover_student(student, ARCH, lessons, small.recovery)
 
 
-def test_a_loss_that_is_not_built_is_refused(teacher, small, tmp_path):
-    recipe = RecoveryRecipe(losses=RecoveryLosses(feature=1.0))
-    protocol = small.model_copy(update={"recovery": recipe})
-    with pytest.raises(InputError, match="feature"):
-        Lessons(teacher, protocol, 0, TensorCache(tmp_path, {}))
+def test_every_weighted_loss_is_told_relative_to_its_target(teacher, lessons):
+    weights = RecoveryLosses(output=0.5, task=2.0, feature=0.25)
+    recipe = RecoveryRecipe(steps=2, batch_size=2, losses=weights)
+    (first, _) = recover_student(teacher.student(ARCH), ARCH, lessons, recipe)
+    total = 0.5 * first["output"] + 2.0 * first["task"] + 0.25 * first["feature"]
+    assert first["loss"] == pytest.approx(total, rel=1e-5)
+    assert set(first) == {"loss", "output", "task", "feature"}
+    zeros = torch.zeros_like(lessons[0].target)
+    assert relative_error(zeros, lessons[0].target) == pytest.approx(1.0)
+
+
+def test_the_unpruned_student_has_its_teachers_features(teacher, lessons):
+    whole = teacher.unpruned()
+    recipe = RecoveryRecipe(steps=1, batch_size=2, losses=RecoveryLosses(output=0, feature=1.0))
+    (row,) = recover_student(teacher.student(whole), whole, lessons, recipe)
+    assert row["feature"] == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("arch", [ARCH, *random_wide_members(3, seed=71)], ids=lambda a: a.key)
+def test_features_of_any_member_are_compared_with_those_it_inherited(arch, teacher, lessons):
+    losses = RecoveryLosses(output=0, feature=1.0)
+    recipe = RecoveryRecipe(steps=6, batch_size=2, learning_rate=1e-3, losses=losses)
+    student = teacher.student(arch)
+    log = recover_student(student, arch, SameLesson(lessons), recipe)
+    assert log[-1]["feature"] < log[0]["feature"]
+    assert all(not module._forward_hooks for module in student.modules())
+
+
+class SameLesson:
+    """The first lesson again and again: what is learned then shows at once."""
+
+    def __init__(self, lessons):
+        self.teacher, self.first = lessons.teacher, lessons[0]
+
+    def __getitem__(self, _):
+        return self.first
+
+
+def test_losses_without_any_weight_are_refused():
+    with pytest.raises(ValidationError, match="above 0"):
+        RecoveryLosses(output=0)

@@ -1,0 +1,101 @@
+"""From tasks to images: sample, decode, paste back, block by block."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sdsearch_eval.sampling import (
+    NotFiniteError,
+    cast_unet,
+    paste_back,
+    sample_latents,
+    tensor_to_images,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from diffusers import UNet2DConditionModel
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from sdsearch.protocol import Protocol
+    from sdsearch_eval.dataset import Sample
+    from sdsearch_eval.sampling import UNetInputs
+    from sdsearch_eval.teacher import Teacher
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """Outcome of sampling: latents (n, 4, h, w), raw and composited images (n, H, W, 3) uint8.
+
+    `retried` says whose block was not finite in half precision and was sampled again in float32.
+    """
+
+    latents: Tensor
+    raw: NDArray[np.uint8]
+    composited: NDArray[np.uint8]
+    retried: NDArray[np.bool_]
+
+
+def generate(
+    unet: UNet2DConditionModel,
+    teacher: Teacher,
+    inputs: UNetInputs,
+    samples: Sequence[Sample],
+    protocol: Protocol,
+) -> Generated:
+    """Sample all tasks block by block and decode them; composited images keep the known pixels.
+
+    A block that is not finite in half precision is sampled once more in float32 and marked. Where a
+    block does not fit into memory, its halves are tried: pixels may then differ by the
+    rounding of kernels, as with any other block size.
+    """
+    latents, raw, retried = [], [], []
+    for block in inputs.blocks(protocol.block_size):
+        again = False
+        try:
+            found, images = _generate_block(unet, teacher, block, protocol)
+        except NotFiniteError:
+            if unet.dtype == torch.float32:
+                raise
+            again = True
+            found, images = _generate_block(
+                cast_unet(deepcopy(unet), "float32"), teacher, block, protocol
+            )
+        latents.append(found)
+        raw.append(images)
+        retried += [again] * len(block)
+    images = np.concatenate(raw)
+    return Generated(
+        torch.cat(latents), images, paste_back(images, samples), np.array(retried, np.bool_)
+    )
+
+
+def _generate_block(
+    unet: UNet2DConditionModel, teacher: Teacher, block: UNetInputs, protocol: Protocol
+) -> tuple[Tensor, NDArray[np.uint8]]:
+    try:
+        latents = sample_latents(
+            unet,
+            block,
+            teacher,
+            steps=protocol.steps,
+            guidance=protocol.guidance,
+            sampler=protocol.scheduler,
+        )
+        return latents, tensor_to_images(teacher.decode_latents(latents))
+    except torch.OutOfMemoryError:
+        if len(block) == 1:
+            raise
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    half = len(block) // 2
+    halves = (block.select(slice(0, half)), block.select(slice(half, len(block))))
+    parts = [_generate_block(unet, teacher, part, protocol) for part in halves]
+    return torch.cat([part[0] for part in parts]), np.concatenate([part[1] for part in parts])

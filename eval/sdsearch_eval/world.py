@@ -1,0 +1,56 @@
+"""The processes of one job: one per device, started by torchrun, accelerate launch or Slurm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from sdsearch.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """This process's place among `size`; the default is a job of one process."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes what is written once."""
+        return self.rank == 0
+
+    def mine(self, blocks: list[int]) -> list[int]:
+        """The share of this process: every `size`-th block."""
+        return blocks[self.rank :: self.size]
+
+    def agree(self, trouble: str | None = None) -> str | None:
+        """Wait for all processes; what troubled the first of them that had trouble, if any had."""
+        if self.size == 1:
+            return trouble
+        from accelerate.utils import gather_object
+
+        found: list[Any] = gather_object([trouble])
+        return next((one for one in found if one is not None), None)
+
+
+def open_world(expected: int | None = None) -> World:
+    """Join the processes of this job.
+
+    Raises:
+        InputError: there are not `expected` processes, as when a launcher silently starts one.
+    """
+    from accelerate import PartialState
+
+    # Without this, accelerate sees one process where torchrun started several on a CPU.
+    state = PartialState(cpu=not torch.accelerator.is_available())
+    if expected is not None and state.num_processes != expected:
+        raise InputError(
+            f"{expected} processes were asked for, but {state.num_processes} run; start them with "
+            f"torchrun --standalone --nproc_per_node {expected} -m sdsearch_eval ... "
+            "(accelerate launch --cpu starts one only)"
+        )
+    return World(state.process_index, state.num_processes, state.device)
