@@ -113,6 +113,7 @@ class Given(torch.nn.Module):
         return features.reshape(len(features), -1)[:, : self.num_features].double()
 
 
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`:UserWarning")
 @pytest.mark.parametrize("n", [25, 200])  # fewer and more than the 40 features
 def test_torchmetrics_gives_the_same_distances_of_the_same_features(n):
     rng = np.random.default_rng(8)
