@@ -1,19 +1,24 @@
 """A picture of a member: the UNet's 46 slots, its skips, widths and, where given, block scores.
 
-Rows are levels, the encoder on the left and the decoder on the right, both in order of execution;
-removed blocks stay as outlines, since the feature passes through their place unchanged.
+Rows are levels, the encoder on the left, the decoder on the right, both in order of execution;
+removed blocks stay as outlines: the feature passes through unchanged. Placing comes before text.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from html import escape
+from math import isfinite
 from typing import TYPE_CHECKING, Literal
+from unicodedata import east_asian_width
 
 from sdsearch.architecture import member_backbone
-from sdsearch.cost import UNetCost, unet_cost
+from sdsearch.content import content_key
+from sdsearch.cost import SlotCost, UNetCost, unet_cost
 from sdsearch.errors import InputError, nearest
-from sdsearch.graph import EDGES, SLOTS, Edge, active_edges, build_graph
+from sdsearch.graph import EDGES, SLOTS, active_edges, build_graph
+from sdsearch.slots import level_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,28 +30,29 @@ if TYPE_CHECKING:
 State = Literal["kept", "ghost", "removed"]
 
 BOX_WIDTH, BOX_HEIGHT, PITCH = 46.0, 32.0, 56.0
-_ENCODER, _DECODER, _MID = 126.0, 540.0, 428.0
+_ENCODER, _DECODER, _MID = 126.0, 540.0, 417.0
 _TOP, _ROW, _ARC = 74.0, 108.0, 52.0
 _WIDTH, _HEIGHT = 952.0, 652.0
-_LABELS = {"conv_in": "conv", "res": "res", "attn": "attn", "sample": "", "conv_out": "conv"}
 _SCALE = ((0, 34, 78), (87, 93, 109), (165, 156, 116), (254, 232, 56))
 """Cividis, from low to high: its order is seen with any colour vision, and in grey."""
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _STYLE = """
-.sds{font:12px system-ui,sans-serif;color-scheme:light dark}
-.sds text{fill:#222}.sds .sds-in{fill:#fff;text-anchor:middle}.sds .sds-dark{fill:#111}
-.sds .sds-title{font-size:16px;font-weight:600}.sds .sds-faint{fill:#555}
-.sds-page{fill:#fff}.sds-band{fill:#f2f3f5}.sds-flow{fill:none;stroke:#9aa0a6;stroke-width:2}
-.sds-skip{fill:none;stroke:#35618f;stroke-width:1.8}
-.sds-skip-void{fill:none;stroke:#9aa0a6;stroke-width:1;stroke-dasharray:2 4}
+.sds{font:13px system-ui,sans-serif;color-scheme:light dark}.sds text{fill:#222}
+.sds .sds-light{fill:#fff}.sds .sds-dark{fill:#000}.sds .sds-faint{fill:#555;font-size:12px}
+.sds .sds-title{font-size:16px;font-weight:600}.sds-slot text{text-anchor:middle}
+.sds-page{fill:#fff}.sds-band{fill:#f2f3f5}.sds-skip{fill:none;stroke:#35618f;stroke-width:1.8}
+.sds-skip-void{fill:none;stroke:#8a8f94;stroke-width:1.2;stroke-dasharray:2 4}
+.sds-flow{fill:none;stroke:#9aa0a6;stroke-width:2}.sds-head{fill:#9aa0a6}
 .sds-res{fill:#35618f}.sds-attn{fill:#a8435a}.sds-sample{fill:#4f7433}.sds-conv{fill:#5f6368}
-.sds-removed rect{fill:#fff;stroke:#8a8f94;stroke-dasharray:4 3}
+.sds-plain .sds-box{fill:#e1e4e8;stroke:#8a8f94}.sds-strip{stroke:#8a8f94;stroke-width:.6}
+.sds-removed .sds-box{fill:#fff;stroke:#8a8f94;stroke-dasharray:4 3}
+.sds-ghost .sds-box{fill:#f7dfe4;stroke:#a8435a;stroke-dasharray:4 3}
 .sds .sds-removed text,.sds .sds-ghost text{fill:#555}
-.sds-ghost rect{fill:#f7dfe4;stroke:#a8435a;stroke-dasharray:4 3}
-@media (prefers-color-scheme:dark){.sds text{fill:#e8eaed}.sds .sds-faint{fill:#aaa}
-.sds .sds-in{fill:#fff}.sds .sds-dark{fill:#111}.sds-page{fill:#17191c}.sds-band{fill:#23262a}
-.sds-skip{stroke:#8ab4f8}.sds-removed rect{fill:#17191c}.sds .sds-removed text{fill:#aaa}
-.sds-ghost rect{fill:#47232c;stroke:#d98a9b}.sds .sds-ghost text{fill:#e8c5cd}}
-@media print{.sds-page{fill:#fff}}
+@media screen and (prefers-color-scheme:dark){
+.sds text{fill:#e8eaed}.sds .sds-faint{fill:#aaa}.sds-page{fill:#17191c}.sds-band{fill:#23262a}
+.sds-skip{stroke:#8ab4f8}.sds-plain .sds-box{fill:#3b4046}.sds-removed .sds-box{fill:#17191c}
+.sds .sds-removed text{fill:#aaa}.sds-ghost .sds-box{fill:#47232c;stroke:#d98a9b}
+.sds .sds-ghost text{fill:#e8c5cd}}
 """
 
 
@@ -65,6 +71,15 @@ class Box:
         return self.x + BOX_WIDTH / 2
 
 
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A skip of the teacher; an active one starts at the block that feeds it in the member."""
+
+    source: Box
+    target: Box
+    active: bool
+
+
 def draw_unet(
     arch: Architecture,
     backbone: Backbone,
@@ -74,42 +89,42 @@ def draw_unet(
     """A standalone SVG document of a member; the same input gives the same bytes.
 
     `scores` maps slot names to numbers, which colour the boxes from low to high; without them the
-    kind of a block gives its colour. `title` may be any text: it is escaped.
+    kind of a block gives its colour. `title` may be any text: it is escaped. The document can also
+    be put into an HTML page as it is, beside others.
 
     Raises:
-        InputError: a score names a slot that does not exist.
+        InputError: a score names a slot that does not exist, or is not finite.
     """
-    scores = scores or {}
-    names = [slot.name for slot in SLOTS]
-    for name in scores.keys() - set(names):
-        raise InputError(f"scores must be of slots, but {name!r} is none; {_hint(name, names)}")
-    boxes = place_boxes(arch)
-    cost = unet_cost(arch, backbone)
-    heading = title or f"{arch.key}: {cost.params:,} parameters"
+    scores = _checked(scores or {})
+    heading = _NOT_XML.sub("\ufffd", title or f"UNet {arch.key}")
+    boxes, cost = place_boxes(arch), unet_cost(arch, backbone)
+    totals = _totals(arch, backbone, cost)
     body = [
+        _rect("sds-page", 0, 0, _WIDTH, _HEIGHT),
+        _text("sds-title", 14, 28, _cut(heading, 16, _WIDTH - 28)),
+        _text("sds-faint", 14, 50, totals),
         *_bands(arch, backbone),
-        f'<path class="sds-flow" d="{_flow(boxes)}"/>',
-        *_skips(arch, backbone, boxes),
-        *(_draw_box(box, cost, scores) for box in boxes.values()),
+        *_flow(boxes),
+        *(_draw_skip(skip) for skip in place_skips(arch, backbone, boxes)),
+        *(_draw_box(b, c, scores) for b, c in zip(boxes.values(), cost.slots, strict=True)),
         *_legend(scores),
     ]
-    identity = f"sds-{arch.key}"
+    facts = [arch.model_dump(mode="json"), backbone.model_dump(mode="json"), scores, heading]
+    identity = f"sds-{content_key(facts)}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="sds" role="img" '
         f'viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" aria-labelledby="{identity}-t {identity}-d">'
         f'<title id="{identity}-t">{escape(heading)}</title>'
-        f'<desc id="{identity}-d">{escape(_describe(arch, cost))}</desc><style>{_STYLE}</style>'
-        f'<rect class="sds-page" width="{_WIDTH:g}" height="{_HEIGHT:g}"/>'
-        f'<text class="sds-title" x="14" y="28">{escape(_cut(heading, 100))}</text>'
-        f'<text class="sds-faint" x="14" y="50">{escape(_cut(_describe(arch, cost), 140))}</text>'
-        + "".join(body)
-        + "</svg>\n"
+        f'<desc id="{identity}-d">{escape(f"{arch}; {totals}")}</desc><style>{_STYLE}</style>'
+        f"{''.join(body)}</svg>\n"
     )
 
 
 def place_boxes(arch: Architecture) -> dict[str, Box]:
-    """All 46 slots by name, each at its place."""
+    """All 46 slots by name in order of execution, each at its place."""
     boxes = {}
+    states: dict[str, State] = dict.fromkeys(arch.kept_slots, "kept")
+    states |= dict.fromkeys(arch.ghost_slots, "ghost")
     for slot in SLOTS:
         column = slot.position
         if slot.half in ("in", "enc"):
@@ -119,146 +134,166 @@ def place_boxes(arch: Architecture) -> dict[str, Box]:
         else:
             x = _DECODER + PITCH * (6 if slot.half == "out" else column)
         row = 4 if slot.half == "mid" else slot.level
-        boxes[slot.name] = Box(slot, _state(slot.name, arch), x, _TOP + _ROW * row + _ARC)
+        state = states.get(slot.name, "removed")
+        boxes[slot.name] = Box(slot, state, x, _TOP + _ROW * row + _ARC)
     return boxes
+
+
+def place_skips(
+    arch: Architecture, backbone: Backbone, boxes: Mapping[str, Box]
+) -> tuple[Skip, ...]:
+    """The teacher's 12 skips between the boxes that `place_boxes` has made."""
+    graph, placed = build_graph(arch, backbone), list(boxes.values())
+    fed = {edge.target: edge.source for edge in active_edges(graph) if edge.kind == "skip"}
+    return tuple(
+        Skip(placed[fed.get(edge.target, edge.source)], placed[edge.target], edge.target in fed)
+        for edge in EDGES
+        if edge.kind == "skip"
+    )
 
 
 def score_colour(share: float) -> str:
     """The colour of a score at `share` in [0, 1] of the range, as #rrggbb."""
     place = min(max(share, 0.0), 1.0) * (len(_SCALE) - 1)
     low = min(int(place), len(_SCALE) - 2)
-    mixed = (
-        round(a + (b - a) * (place - low))
-        for a, b in zip(_SCALE[low], _SCALE[low + 1], strict=True)
+    ends = zip(_SCALE[low], _SCALE[low + 1], strict=True)
+    return "#" + "".join(f"{round(a + (b - a) * (place - low)):02x}" for a, b in ends)
+
+
+def _checked(scores: Mapping[str, float]) -> dict[str, float]:
+    names = [slot.name for slot in SLOTS]
+    for name, score in scores.items():
+        if name not in names:
+            hint = f"did you mean {nearest(name, names)!r}?"
+            raise InputError(f"scores must be of slots, but {name!r} is none; {hint}")
+        if not isfinite(score):
+            raise InputError(f"scores must be finite, but that of {name} is {score}; leave it out")
+    return {name: float(score) for name, score in scores.items()}
+
+
+def _totals(arch: Architecture, backbone: Backbone, cost: UNetCost) -> str:
+    return (
+        f"{len(arch.kept_slots)} of {len(SLOTS)} blocks, {cost.params / 1e6:.2f} M parameters, "
+        f"{cost.macs.total / 1e9:.2f} G MACs at latent size {backbone.sample_size}"
     )
-    return "#" + "".join(f"{channel:02x}" for channel in mixed)
 
 
-def _state(name: str, arch: Architecture) -> State:
-    return "kept" if name in arch.kept_slots else "ghost" if name in arch.ghost_slots else "removed"
+def _cut(text: str, em: float, width: float) -> str:
+    """As much of `text` as fits `width` in any common font of size `em`."""
+    used = 0.0
+    for number, letter in enumerate(text):
+        used += em * (1.0 if letter.isupper() or east_asian_width(letter) in "WF" else 0.7)
+        if used > width:
+            return text[: number - 1] + "…"
+    return text
 
 
-def _hint(name: str, names: list[str]) -> str:
-    return f"did you mean {nearest(name, names)!r}?"
+def _rect(look: str, x: float, y: float, width: float, height: float, more: str = "") -> str:
+    place = f'x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"'
+    return f'<rect class="{look}" {place}{more}/>'
 
 
-def _describe(arch: Architecture, cost: UNetCost) -> str:
-    return f"{arch}; {cost.params / 1e6:.2f} M parameters, {cost.macs.total / 1e9:.2f} G MACs"
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
+def _text(look: str, x: float, y: float, words: str) -> str:
+    return f'<text class="{look}" x="{x:g}" y="{y:g}">{escape(words)}</text>'
 
 
 def _bands(arch: Architecture, backbone: Backbone) -> Iterator[str]:
-    own = member_backbone(arch, backbone)
-    side = own.sample_size
-    for level, width in enumerate(own.block_out_channels):
-        top = _TOP + _ROW * level
-        absent = level == 3 and arch.bottom.depth is None
-        words = "absent" if absent else f"{width} channels"
-        yield (
-            f'<rect class="sds-band" x="8" y="{top:g}" width="{_WIDTH - 16:g}" '
-            f'height="{_ROW - 6:g}" rx="6"/><text x="18" y="{top + 62:g}">level {level}</text>'
-            f'<text class="sds-faint" x="18" y="{top + 80:g}">{words}</text>'
-        )
-        if not absent:
-            yield f'<text class="sds-faint" x="18" y="{top + 96:g}">{side} x {side}</text>'
-        side = (side + 1) // 2
-    yield f'<text x="18" y="{_TOP + _ROW * 4 + 72:g}">mid</text>'
+    widths = member_backbone(arch, backbone).block_out_channels
+    sizes = level_sizes((backbone.sample_size, backbone.sample_size))
+    deepest = 2 if arch.bottom.depth is None else 3
+    rows = [(f"level {level}", level, level <= deepest) for level in range(4)]
+    rows.append(("mid", deepest, arch.bottom.mid is not None))
+    for row, (name, level, present) in enumerate(rows):
+        top = _TOP + _ROW * row
+        facts = f"{widths[level]} channels", "{} x {}".format(*sizes[level])
+        yield _rect("sds-band", 8, top, _WIDTH - 16, _ROW - 6, ' rx="6"')
+        yield _text("", 18, top + 54, name)
+        for line, words in enumerate(facts if present else ("absent",)):
+            yield _text("sds-faint", 18, top + 72 + 17 * line, words)
 
 
-def _flow(boxes: Mapping[str, Box]) -> str:
-    """The main path through all places, along the gutters from row to row."""
-    path, last = "", None
+def _flow(boxes: Mapping[str, Box]) -> Iterator[str]:
+    """The main path through all places, along the gutters, with a head where it enters a row."""
+    path, heads = "", ""
+    last = boxes["conv_in"]
     for box in boxes.values():
         y = box.y + BOX_HEIGHT / 2
-        if last is None:
+        if box is last:
             path = f"M{box.middle:g} {y:g}"
-        elif last.y == box.y and last.slot.half == box.slot.half:
-            path += f"H{box.middle:g}"
         elif box.y > last.y:
-            gutter = box.y - _ARC + 2
-            path += f"V{gutter:g}H{box.middle:g}V{y:g}"
+            path += f"V{box.y - _ARC + 2:g}H{box.middle:g}V{y:g}"
+            heads += f"M{box.middle:g} {box.y:g}l-5 -8h10z"
         elif box.y < last.y:
-            gutter = last.y - _ARC - 2
-            path += f"H{last.middle + PITCH / 2:g}V{gutter:g}H{box.x - 5:g}V{y:g}H{box.middle:g}"
+            gutter, turn = last.y - _ARC - 2, last.middle + PITCH / 2
+            path += f"H{turn:g}V{gutter:g}H{box.x - 16:g}V{y:g}H{box.middle:g}"
+            heads += f"M{box.x:g} {y:g}l-8 -5v10z"
         else:
             path += f"H{box.middle:g}"
         last = box
-    return path
+    yield f'<path class="sds-flow" d="{path}"/><path class="sds-head" d="{heads}"/>'
 
 
-def _skips(arch: Architecture, backbone: Backbone, boxes: Mapping[str, Box]) -> Iterator[str]:
-    """The teacher's 12 skips: solid from the block that now feeds them, dotted where void."""
-    active = {e.target: e for e in active_edges(build_graph(arch, backbone)) if e.kind == "skip"}
-    for edge in EDGES:
-        if edge.kind == "skip":
-            drawn = active.get(edge.target, edge)
-            kind = "sds-skip" if edge.target in active else "sds-skip-void"
-            yield f'<path class="{kind}" d="{_curve(drawn, boxes)}"/>'
-
-
-def _curve(edge: Edge, boxes: Mapping[str, Box]) -> str:
-    source, target = boxes[SLOTS[edge.source].name], boxes[SLOTS[edge.target].name]
-    rise = 16 + 12 * (target.slot.layer + 1)
-    x1, x2, end = source.middle, target.middle, target.y
+def _draw_skip(skip: Skip) -> str:
+    source, target = skip.source, skip.target
+    x1, x2, y = source.middle, target.middle, target.y
     if source.y == target.y:
-        return f"M{x1:g} {source.y:g}C{x1:g} {end - rise:g} {x2:g} {end - rise:g} {x2:g} {end:g}"
-    # From a row to the next: along the upper edge of the target's band, above its arcs.
-    right, middle, gutter = source.x + BOX_WIDTH, source.y + BOX_HEIGHT / 2, end - 45
-    return (
-        f"M{right:g} {middle:g}C{right + 34:g} {middle:g} {right:g} {gutter:g} {right + 44:g} "
-        f"{gutter:g}H{x2 - 30:g}C{x2 - 8:g} {gutter:g} {x2:g} {gutter + 16:g} {x2:g} {end:g}"
-    )
+        top = y - 16 - 12 * (target.slot.layer + 1)
+        path = f"M{x1:g} {y:g}C{x1:g} {top:g} {x2:g} {top:g} {x2:g} {y:g}"
+    else:  # From a row to the next: along the upper edge of the target's band, above its arcs.
+        right, middle, top = source.x + BOX_WIDTH, source.y + BOX_HEIGHT / 2, y - 45
+        path = f"M{right:g} {middle:g}C{right + 34:g} {middle:g} {right:g} {top:g} {right + 44:g} "
+        path += f"{top:g}H{x2 - 30:g}C{x2 - 8:g} {top:g} {x2:g} {top + 16:g} {x2:g} {y:g}"
+    look, words = ("skip", "skip") if skip.active else ("skip-void", "void skip")
+    words += f": {source.slot.name} to {target.slot.name}"
+    return f'<path class="sds-{look}" d="{path}"><title>{words}</title></path>'
 
 
-def _draw_box(box: Box, cost: UNetCost, scores: Mapping[str, float]) -> str:
-    slot, number = box.slot, SLOTS.index(box.slot)
-    one = cost.slots[number]
-    facts = [f"{slot.name}: {box.state}", f"{one.params:,} parameters", f"{one.macs.total:,} MACs"]
-    kind = "conv" if slot.kind in ("conv_in", "conv_out") else slot.kind
-    name = f"sds-{box.state}" + (f" sds-{kind}" if box.state == "kept" else "")
-    place = f'x="{box.x:g}" y="{box.y:g}" width="{BOX_WIDTH:g}" height="{BOX_HEIGHT:g}" rx="5"'
-    drawn, ink = f"<rect {place}/>", "sds-in"
+def _draw_box(box: Box, cost: SlotCost, scores: Mapping[str, float]) -> str:
+    """A box in the colour of its kind or score; a block that is off has its score on a strip."""
+    slot, kept = box.slot, box.state == "kept"
+    kind = slot.kind.split("_")[0]
+    look = f"{box.state} sds-{'plain' if scores else kind}" if kept else box.state
+    ink, colour, strip, y = "sds-light" if kept and not scores else "", "", "", box.y + 20.5
+    facts = f"{slot.name}: {box.state}; {cost.params:,} parameters; {cost.macs.total:,} MACs"
     if slot.name in scores:
         low, high = min(scores.values()), max(scores.values())
         share = (scores[slot.name] - low) / (high - low) if high > low else 0.5
-        facts.append(f"score {scores[slot.name]:.4g}")
-        # A block that is off shows its score pale, over the ground of its outline.
-        opacity = "" if box.state == "kept" else ";fill-opacity:.4"
-        drawn += f'<rect {place} style="fill:{score_colour(share)}{opacity}"/>'
-        ink = "sds-in sds-dark" if share > 0.5 and not opacity else "sds-in"
-    words = _LABELS[slot.kind] or ("down" if slot.half == "enc" else "up")
+        facts += f"; score {scores[slot.name]:.4g}"
+        colour = f' style="fill:{score_colour(share)}"'
+        if kept:
+            # From here on dark ink has more contrast than white.
+            ink = "sds-dark" if share > 0.47 else "sds-light"
+        else:
+            strip = _rect("sds-strip", box.x + 5, box.y + 23, BOX_WIDTH - 10, 5, f' rx="2"{colour}')
+            colour, y = "", box.y + 17
+    words = kind if kind != "sample" else "down" if slot.half == "enc" else "up"
     return (
-        f'<g class="sds-slot {name}"><title>{escape("; ".join(facts))}</title>{drawn}'
-        f'<text class="{ink}" x="{box.middle:g}" y="{box.y + 20:g}">{words}</text></g>'
+        f'<g class="sds-slot sds-{look}"><title>{facts}</title>'
+        + _rect("sds-box", box.x, box.y, BOX_WIDTH, BOX_HEIGHT, f' rx="5"{colour}')
+        + f"{strip}{_text(ink, box.middle, y, words)}</g>"
     )
 
 
 def _legend(scores: Mapping[str, float]) -> Iterator[str]:
-    y = _HEIGHT - 24
+    """Swatches and their words from left to right, along the lower edge."""
+    items: list[tuple[str, int, str]] = []
     if scores:
-        steps = 24
-        for step in range(steps):
-            yield (
-                f'<rect x="{90 + 8 * step}" y="{y:g}" width="8.5" height="12" '
-                f'style="fill:{score_colour(step / (steps - 1))}"/>'
-            )
-        yield _words(18, f"{min(scores.values()):.4g}")
-        yield _words(292, f"{max(scores.values()):.4g} (score)")
+        shades = (f' style="fill:{score_colour(step / 23)}"' for step in range(24))
+        bar = "".join(_rect("sds-shade", 5 * n, 0, 5.5, 12, more) for n, more in enumerate(shades))
+        items.append(("", 0, f"score {min(scores.values()):.4g}"))
+        items.append((bar, 120, f"{max(scores.values()):.4g}"))
+        looks = [("plain", "not scored")]
     else:
-        kinds = ("res", "residual"), ("attn", "attention"), ("sample", "resampling"), ("conv", "")
-        for number, (kind, words) in enumerate(kinds):
-            x = 18 + 105 * number
-            yield f'<rect class="sds-{kind}" x="{x}" y="{y:g}" width="14" height="12" rx="2"/>'
-            yield _words(x + 20, words or "convolution")
-    for x, state, words in ((470, "removed", "removed"), (570, "ghost", "off, projections kept")):
-        yield f'<g class="sds-{state}"><rect x="{x}" y="{y:g}" width="14" height="12" rx="2"/></g>'
-        yield _words(x + 20, words)
-    yield f'<path class="sds-skip" d="M740 {y + 6:g}h24"/>'
-    yield _words(770, "skip")
-
-
-def _words(x: float, text: str) -> str:
-    return f'<text class="sds-faint" x="{x:g}" y="{_HEIGHT - 14:g}">{text}</text>'
+        looks = [("res", "residual"), ("attn", "attention"), ("sample", "resampling")]
+        looks.append(("conv", "convolution"))
+    looks += [("removed", "removed"), ("ghost", "off, projections kept")]
+    square = _rect("sds-box", 0, 0, 14, 12, ' rx="2"')
+    for line, words in (("sds-skip", "skip"), ("sds-skip-void", "void skip")):
+        items.append((f'<path class="{line}" d="M0 6h22"/>', 22, words))
+    items += [(f'<g class="sds-{look}">{square}</g>', 14, words) for look, words in looks]
+    x = 18.0
+    for swatch, width, words in items:
+        place = f'transform="translate({x:g} {_HEIGHT - 24:g})"'
+        label = _text("sds-faint", width + 6 if width else 0, 10.5, words)
+        yield f'<g class="sds-legend" {place}>{swatch}{label}</g>'
+        x += width + 7.4 * len(words) + 18

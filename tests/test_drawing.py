@@ -10,115 +10,279 @@ from typer.testing import CliRunner
 
 from sdsearch.backbone import SD14, TINY
 from sdsearch.cli import app
-from sdsearch.drawing import BOX_HEIGHT, BOX_WIDTH, draw_unet, place_boxes, score_colour
+from sdsearch.cost import slot_costs
+from sdsearch.drawing import (
+    BOX_HEIGHT,
+    BOX_WIDTH,
+    draw_unet,
+    place_boxes,
+    place_skips,
+    score_colour,
+)
 from sdsearch.errors import InputError
-from sdsearch.graph import active_edges, build_graph
+from sdsearch.graph import EDGES, active_edges, build_graph
 from sdsearch.slots import SLOTS
 from sdsearch.space import search_space
 from tests.unets import TEACHER, hard_members, random_members, random_wide_members
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from xml.etree.ElementTree import Element
 
     from sdsearch.architecture import Architecture
 
 SVG = "{http://www.w3.org/2000/svg}"
 NAMED = search_space("sd14").members
+MEMBERS = [*hard_members(), *random_members(5, seed=51)]
+ALL_SCORED = {slot.name: float(number) for number, slot in enumerate(SLOTS)}
+EM = 0.62
+"""Mean width of a letter, as a share of the font's size; wider than in the usual sans fonts."""
 
 
-def parsed(svg: str) -> ElementTree.Element:
+def parsed(svg: str) -> Element:
     return ElementTree.fromstring(svg)
 
 
-def slots_of(svg: str) -> dict[str, str]:
-    """Slot name -> state, from what the drawing says to a reader's pointer."""
+def slots_of(svg: str) -> dict[str, Element]:
+    """Slot name -> the group that draws it, by what it says to a reader's pointer."""
     groups = [g for g in parsed(svg).iter(f"{SVG}g") if "sds-slot" in g.get("class", "")]
-    titles = [str(g.findtext(f"{SVG}title")).split(";")[0].split(": ") for g in groups]
-    assert all(
-        f"sds-{state}" in g.get("class", "") for (_, state), g in zip(titles, groups, strict=True)
+    return {str(g.findtext(f"{SVG}title")).split(":")[0]: g for g in groups}
+
+
+def fill_of(group: Element) -> str:
+    """The colour of the last rectangle that a score has coloured."""
+    styles = [str(rect.get("style")) for rect in group.iter(f"{SVG}rect")]
+    return re.findall("#[0-9a-f]{6}", styles[-1])[0]
+
+
+def luminance(colour: str) -> float:
+    """WCAG's relative luminance of #rrggbb."""
+    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("arch", MEMBERS, ids=lambda arch: arch.key)
+def test_every_slot_is_drawn_in_its_state_with_its_costs(arch: Architecture) -> None:
+    groups = slots_of(draw_unet(arch, SD14))
+    assert list(groups) == [slot.name for slot in SLOTS]
+    for (name, group), cost in zip(groups.items(), slot_costs(arch, SD14), strict=True):
+        kept, ghost = name in arch.kept_slots, name in arch.ghost_slots
+        state = "kept" if kept else "ghost" if ghost else "removed"
+        looks = str(group.get("class")).split()
+        assert {"sds-kept", "sds-ghost", "sds-removed"} & set(looks) == {f"sds-{state}"}
+        assert group.findtext(f"{SVG}title") == (
+            f"{name}: {state}; {cost.params:,} parameters; {cost.macs.total:,} MACs"
+        )
+
+
+@pytest.mark.parametrize("arch", MEMBERS, ids=lambda arch: arch.key)
+def test_the_solid_skips_are_those_that_flow_and_the_others_are_void(arch: Architecture) -> None:
+    paths = [p for p in parsed(draw_unet(arch, SD14)).iter(f"{SVG}path") if len(p)]
+    solid, void = (
+        {p.findtext(f"{SVG}title") for p in paths if p.get("class") == look}
+        for look in ("sds-skip", "sds-skip-void")
     )
-    return dict(titles)
+    names = [slot.name for slot in SLOTS]
+    flowing = [e for e in active_edges(build_graph(arch, SD14)) if e.kind == "skip"]
+    fed = {edge.target for edge in flowing}
+    assert solid == {f"skip: {names[e.source]} to {names[e.target]}" for e in flowing}
+    assert void == {
+        f"void skip: {names[e.source]} to {names[e.target]}"
+        for e in EDGES
+        if e.kind == "skip" and e.target not in fed
+    }
+    assert len(paths) == 12
 
 
-@pytest.mark.parametrize(
-    "arch", [*hard_members(), *random_members(5, seed=51)], ids=lambda arch: arch.key
-)
-def test_every_slot_is_drawn_in_its_state_and_every_skip_that_flows_is_solid(
+@pytest.mark.parametrize("arch", MEMBERS[:4], ids=lambda arch: arch.key)
+def test_a_skip_is_drawn_from_the_edge_of_its_source_to_that_of_its_target(
     arch: Architecture,
 ) -> None:
-    svg = draw_unet(arch, SD14)
-    states = slots_of(svg)
-    assert list(states) == [slot.name for slot in SLOTS]
-    for name, state in states.items():
-        expected = (
-            "kept"
-            if name in arch.kept_slots
-            else "ghost"
-            if name in arch.ghost_slots
-            else "removed"
-        )
-        assert state == expected
-    skips = [e for e in active_edges(build_graph(arch, SD14)) if e.kind == "skip"]
-    drawn = [p.get("class") for p in parsed(svg).iter(f"{SVG}path")]
-    assert drawn.count("sds-skip") == len(skips) + 1  # and one in the legend
-    assert drawn.count("sds-skip") + drawn.count("sds-skip-void") == 12 + 1
+    boxes = place_boxes(arch)
+    paths = [p for p in parsed(draw_unet(arch, SD14)).iter(f"{SVG}path") if len(p)]
+    for skip, path in zip(place_skips(arch, SD14, boxes), paths, strict=True):
+        numbers = [float(v) for v in re.findall(r"[\d.]+", str(path.get("d")))]
+        x, y = numbers[:2]
+        source = skip.source
+        on_top = (x, y) == (source.middle, source.y)
+        assert on_top or (x, y) == (source.x + BOX_WIDTH, source.y + BOX_HEIGHT / 2)
+        assert numbers[-2:] == [skip.target.middle, skip.target.y]
 
 
-def test_boxes_lie_apart_and_inside_the_picture() -> None:
+def test_boxes_lie_apart_and_inside_the_picture_and_hold_their_words() -> None:
+    svg = draw_unet(TEACHER, SD14)
+    _, _, width, height = (float(v) for v in str(parsed(svg).get("viewBox")).split())
     boxes = list(place_boxes(TEACHER).values())
-    _, _, width, height = (
-        float(v) for v in str(parsed(draw_unet(TEACHER, SD14)).get("viewBox")).split()
-    )
     for number, box in enumerate(boxes):
         assert box.x >= 0
+        assert box.y >= 0
         assert box.x + BOX_WIDTH <= width
         assert box.y + BOX_HEIGHT <= height
         for other in boxes[:number]:
             assert abs(box.x - other.x) >= BOX_WIDTH or abs(box.y - other.y) >= BOX_HEIGHT
-    assert all(len(word) * 7.5 <= BOX_WIDTH for word in ("conv", "attn", "down"))
+    for box, group in zip(boxes, slots_of(svg).values(), strict=True):
+        rect, text = group.find(f"{SVG}rect"), group.find(f"{SVG}text")
+        assert rect is not None
+        assert text is not None
+        assert (float(rect.get("x", "")), float(rect.get("y", ""))) == (box.x, box.y)
+        assert float(text.get("x", "")) == box.middle
+        assert box.y + 13 < float(text.get("y", "")) < box.y + BOX_HEIGHT
+        assert len(str(text.text)) * EM * 13 <= BOX_WIDTH - 4
 
 
-def test_widths_and_an_absent_level_are_told() -> None:
-    narrow = random_wide_members(3, seed=5)[0]
+@pytest.mark.parametrize(
+    "scores", [{}, {"mid.res.0": -1.234e-05, "up.3.res.0": -1.233e-05}], ids=["kinds", "scores"]
+)
+def test_all_words_fit_the_picture(scores: dict[str, float]) -> None:
+    wide = random_wide_members(1, seed=5, backbone=SD14)[0]
+    root = parsed(draw_unet(wide, SD14, scores, title="a long title, " * 20))
+    width = float(str(root.get("viewBox")).split()[2])
+    sizes = {"sds-title": 16.0, "sds-faint": 12.0}
+    for text in root.findall(f"{SVG}text"):
+        assert float(text.get("x", "")) >= 0
+        length = len(str(text.text)) * EM * sizes.get(str(text.get("class")), 13.0)
+        assert float(text.get("x", "")) + length <= width
+    end = 0.0
+    for group in (g for g in root.iter(f"{SVG}g") if g.get("class") == "sds-legend"):
+        start = float(re.findall(r"[\d.]+", str(group.get("transform")))[0])
+        text = group.findall(f"{SVG}text")[-1]
+        assert start > end
+        end = start + float(text.get("x", "")) + len(str(text.text)) * EM * 12
+    assert 0 < end <= width
+
+
+def rows_of(svg: str) -> dict[str, list[str]]:
+    """The words at the left of every row, by the row's name."""
+    rows: dict[str, list[str]] = {}
+    for text in parsed(svg).findall(f"{SVG}text"):
+        if text.get("x") != "18":
+            continue
+        if text.get("class"):
+            list(rows.values())[-1].append(str(text.text))
+        else:
+            rows[str(text.text)] = []
+    return rows
+
+
+def test_rows_tell_level_channels_and_resolution() -> None:
+    assert rows_of(draw_unet(TEACHER, SD14)) == {
+        "level 0": ["320 channels", "64 x 64"],
+        "level 1": ["640 channels", "32 x 32"],
+        "level 2": ["1280 channels", "16 x 16"],
+        "level 3": ["1280 channels", "8 x 8"],
+        "mid": ["1280 channels", "8 x 8"],
+    }
+    narrow = random_wide_members(1, seed=5)[0]
     assert narrow.widths is not None
-    svg = draw_unet(narrow, TINY)
-    for width in set(narrow.widths[:3]):
-        assert f"{width} channels" in svg
-    assert "absent" in draw_unet(NAMED["bk-tiny"], SD14)
+    rows = rows_of(draw_unet(narrow, TINY))
+    assert [rows[f"level {level}"][0] for level in range(3)] == [
+        f"{width} channels" for width in narrow.widths[:3]
+    ]
+    assert rows["level 2"][1] == "4 x 4"
+
+
+def test_a_three_level_net_shows_level_3_as_absent_and_its_mid_block_at_level_2() -> None:
+    assert rows_of(draw_unet(NAMED["bk-tiny"], SD14))["level 3"] == ["absent"]
+    assert rows_of(draw_unet(NAMED["bk-tiny"], SD14))["mid"] == ["absent"]
+    three = next(arch for arch in MEMBERS if arch.bottom.depth is None and arch.bottom.mid)
+    rows = rows_of(draw_unet(three, SD14))
+    assert rows["level 3"] == ["absent"]
+    assert rows["mid"] == ["1280 channels", "16 x 16"]
     assert "absent" not in draw_unet(NAMED["bk-base"], SD14)
 
 
-def test_scores_colour_the_blocks_from_dark_to_light() -> None:
-    ramp = [score_colour(share) for share in np.linspace(0, 1, 20)]
-    light = [sum(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for colour in ramp]
-    assert ramp[0] == "#00224e"
-    assert ramp[-1] == "#fee838"
-    green = [int(colour[3:5], 16) for colour in ramp]
-    assert green == sorted(green)
-    assert light[-1] > light[0]
-    svg = draw_unet(TEACHER, SD14, {"mid.attn.0": -2.0, "up.3.attn.2": 5.5})
-    assert svg.count("#00224e") == 2  # the lower score and the legend's first step
-    assert "score 5.5" in svg
+def test_a_higher_score_is_a_lighter_colour_with_its_number_in_the_tooltip() -> None:
+    groups = slots_of(draw_unet(random_members(1, seed=3)[0], SD14, ALL_SCORED))
+    light = [luminance(fill_of(groups[name])) for name in ALL_SCORED]
+    assert light == sorted(light)
+    assert len(set(light)) == len(light)
+    assert fill_of(groups["conv_in"]) == score_colour(0.0) == "#00224e"
+    assert fill_of(groups["conv_out"]) == score_colour(1.0) == "#fee838"
+    for name, score in ALL_SCORED.items():
+        assert str(groups[name].findtext(f"{SVG}title")).endswith(f"; score {score:.4g}")
+
+
+def test_words_on_score_colours_have_the_contrast_of_normal_text() -> None:
+    inks = {"sds-light": luminance("#ffffff"), "sds-dark": luminance("#000000")}
+    groups = slots_of(draw_unet(TEACHER, SD14, ALL_SCORED))
+    for group in groups.values():
+        text = group.find(f"{SVG}text")
+        assert text is not None
+        low, high = sorted((inks[str(text.get("class"))], luminance(fill_of(group))))
+        assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+def test_blocks_without_a_score_are_neutral_beside_scored_ones() -> None:
+    svg = draw_unet(NAMED["bk-tiny"], SD14, {"down.0.res.0": 1.0, "mid.attn.0": 2.0})
+    groups = slots_of(svg)
+    for name, group in groups.items():
+        plain = name in NAMED["bk-tiny"].kept_slots
+        assert ("sds-plain" in str(group.get("class"))) == plain
+    assert fill_of(groups["down.0.res.0"]) == "#00224e"
+    off, strip = groups["mid.attn.0"].findall(f"{SVG}rect")
+    assert off.get("style") is None
+    assert "#fee838" in str(strip.get("style"))
+    assert "not scored" in svg
+    assert "residual" not in svg
+
+
+def test_equal_scores_have_one_colour() -> None:
+    groups = slots_of(draw_unet(TEACHER, SD14, dict.fromkeys(ALL_SCORED, 3.0)))
+    assert len({fill_of(group) for group in groups.values()}) == 1
 
 
 def test_foreign_text_stays_text() -> None:
     hostile = '</title><script>alert(1)</script>" & <b>'
     svg = draw_unet(TEACHER, SD14, title=hostile)
     assert "<script" not in svg
-    assert parsed(svg).findtext(f"{SVG}title") == hostile
+    root = parsed(svg)
+    assert root.findtext(f"{SVG}title") == hostile
+    assert root.find(f"{SVG}text").text == hostile  # type: ignore[union-attr]
+    svg = draw_unet(TEACHER, SD14, title="a\x00b\x1bc\ud800")
+    assert parsed(svg).findtext(f"{SVG}title") == "a\ufffdb\ufffdc\ufffd"
+    assert svg.encode()
 
 
 def test_a_score_of_no_slot_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(InputError, match=r"down\.0\.res\.1"):
-        draw_unet(TEACHER, SD14, {"down.0.res.11": 1.0})
+    with pytest.raises(InputError, match=r"did you mean 'down\.0\.res\.1'"):
+        draw_unet(TEACHER, SD14, {"mid.res.0": 1.0, "down.0.res.11": 1.0, "zzz": 0.0})
 
 
-def test_the_same_member_gives_the_same_picture_with_names_of_its_own() -> None:
-    first, second = (draw_unet(arch, SD14) for arch in (TEACHER, NAMED["bk-base"]))
-    assert first == draw_unet(TEACHER, SD14)
-    ids = [set(re.findall(r'id="([^"]+)"', svg)) for svg in (first, second)]
-    assert len(ids[0]) == 2
-    assert not ids[0] & ids[1]
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_refused_with_its_slot(score: float) -> None:
+    with pytest.raises(InputError, match=r"mid\.res\.0 is (nan|inf)"):
+        draw_unet(TEACHER, SD14, {"mid.res.1": 1.0, "mid.res.0": score})
+
+
+def test_the_picture_names_and_describes_itself_to_readers_who_do_not_see_it() -> None:
+    root = parsed(draw_unet(NAMED["bk-base"], SD14))
+    assert root.get("role") == "img"
+    by_id = {element.get("id"): str(element.text) for element in root.iter()}
+    title, words = (by_id[name] for name in str(root.get("aria-labelledby")).split())
+    assert NAMED["bk-base"].key in title
+    assert words.startswith(str(NAMED["bk-base"]))
+    assert "parameters" in words
+
+
+def test_the_same_input_gives_the_same_bytes_and_two_pictures_share_no_id() -> None:
+    assert draw_unet(TEACHER, SD14, ALL_SCORED) == draw_unet(TEACHER, SD14, ALL_SCORED)
+    pictures = [
+        draw_unet(TEACHER, SD14),
+        draw_unet(TEACHER, TINY),
+        draw_unet(TEACHER, SD14, {"mid.res.0": 1.0}),
+        draw_unet(TEACHER, SD14, title="another"),
+        draw_unet(NAMED["bk-base"], SD14),
+    ]
+    ids = [name for svg in pictures for name in re.findall(r' id="([^"]+)"', svg)]
+    assert len(ids) == len(set(ids)) == 2 * len(pictures)
+    classes = {
+        name
+        for svg in pictures
+        for names in re.findall(r' class="([^"]*)"', svg)
+        for name in names.split()
+    }
+    assert all(name == "sds" or name.startswith("sds-") for name in [*classes, *ids])
 
 
 def test_the_command_draws_a_member_by_name(
@@ -132,4 +296,4 @@ def test_the_command_draws_a_member_by_name(
     assert file.read_text(encoding="utf-8") == draw_unet(NAMED["bk-tiny"], SD14)
     named = ["space", "--teacher", "tiny", "--draw", "7", "--out", "seven.svg"]
     assert CliRunner().invoke(app, named).exit_code == 0
-    assert slots_of((tmp_path / "seven.svg").read_text(encoding="utf-8"))
+    assert len(slots_of((tmp_path / "seven.svg").read_text(encoding="utf-8"))) == 46

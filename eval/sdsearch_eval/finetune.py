@@ -104,6 +104,9 @@ def finetune_student(
                 optimizer.zero_grad(set_to_none=True)
             for name, x in {**losses, "loss": loss}.items():
                 row[name] = row.get(name, 0.0) + float(x.detach()) / recipe.accumulate
+        if world.size > 1:
+            told = torch.tensor(list(row.values()), device=world.device)
+            row = dict(zip(row, accelerator.reduce(told, "mean").tolist(), strict=True))
         _finish_step(run, recipe, row, folder, world)
         if report is not None and world.is_first:
             report(run.step, row, unet)

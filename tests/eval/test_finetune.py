@@ -142,8 +142,8 @@ def test_a_design_that_was_not_built_is_one_clear_error(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_recover_what_one_does_within_a_twentieth_of_the_way(tmp_path):
-    states = []
+def test_two_processes_recover_what_one_does_within_a_tenth_of_the_way(tmp_path):
+    states, losses = [], []
     for count in (1, 2):
         study = make_study(tmp_path / str(count), LONG)
         write_list(study)
@@ -152,9 +152,15 @@ def test_two_processes_recover_what_one_does_within_a_twentieth_of_the_way(tmp_p
         command = [sys.executable, "-m", *(launcher if count == 2 else []), "sdsearch_eval", *line]
         done = subprocess.run(command, env=environment(), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        states.append(load_file(study.finetuned_dir(KEY) / "weights.safetensors"))
+        folder = study.finetuned_dir(KEY)
+        states.append(load_file(folder / "weights.safetensors"))
+        rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        losses.append([row["loss"] for row in rows])
     teacher = load_teacher(asset_path("tiny-sd"), torch.device("cpu"))
     start = teacher.student(tiny_member("bk-tiny"))
     moved = apart(states[0], start.state_dict())
     assert moved > 0.1
-    assert apart(*states) < 0.05 * moved
+    # The gradients are those of one process; AdamW steps far on what is rounding in both.
+    assert apart(*states) < 0.1 * moved
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=1e-5)
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
