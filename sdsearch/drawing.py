@@ -182,7 +182,8 @@ def _cut(text: str, em: float, width: float) -> str:
     """As much of `text` as fits `width` in any common font of size `em`."""
     used = 0.0
     for number, letter in enumerate(text):
-        used += em * (1.0 if letter.isupper() or east_asian_width(letter) in "WF" else 0.7)
+        wide = letter in "mw%@" or letter.isupper() or east_asian_width(letter) in "WF"
+        used += em * (1.15 if wide else 0.7)
         if used > width:
             return text[: number - 1] + "…"
     return text
@@ -214,8 +215,7 @@ def _bands(arch: Architecture, backbone: Backbone) -> Iterator[str]:
 
 def _flow(boxes: Mapping[str, Box]) -> Iterator[str]:
     """The main path through all places, along the gutters, with a head where it enters a row."""
-    path, heads = "", ""
-    last = boxes["conv_in"]
+    path, heads, last = "", "", boxes["conv_in"]
     for box in boxes.values():
         y = box.y + BOX_HEIGHT / 2
         if box is last:
