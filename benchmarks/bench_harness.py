@@ -108,7 +108,7 @@ class ForwardClock:
 def overhead(bench: Bench, teacher: Teacher) -> float:
     """The share of a label's sampling and measuring that is outside of all networks."""
     unet = teacher.student(teacher.unpruned())
-    clock = ForwardClock(unet, teacher.vae.decoder, teacher.text_encoder, bench.extractor)
+    clock = ForwardClock(unet, teacher.vae.decoder, teacher.text_encoder, bench.extractor.net)
     start = time.perf_counter()
     with clock.running():
         for block in bench.blocks:

@@ -38,7 +38,8 @@ def export_pipeline(design: Design, study: Study) -> Path:
     """Write STUDY/pipelines/<design name>: loads with `from_pretrained`, needs no sdsearch.
 
     Holds the teacher's other components and the recovered student in fp32 safetensors, a model
-    card, design.json and provenance.json. The folder is written beside, read back and compared,
+    card, design.json and provenance.json. Weights and values are those of the long recovery
+    (`sdsearch recover`) where it has ended, else those of the label. The folder is written beside, read back and compared,
     and only then given its name; one that is complete and current is kept as it is.
 
     Raises `InputError` for a teacher that cannot be read and `WorkError` for a failed check.
@@ -64,6 +65,8 @@ def export_pipeline(design: Design, study: Study) -> Path:
 
 def recovered_weights(arch_key: str, study: Study) -> Path:
     """Return the recovered weights of an architecture, recovering it now where they are missing."""
+    if _read_long_values(arch_key, study):
+        return study.finetuned_dir(arch_key) / "weights.safetensors"
     weights = study.recovered_path(arch_key)
     if not weights.is_file():
         command = [sys.executable, "-m", "sdsearch_eval", "recover", str(study.root)]
@@ -71,6 +74,15 @@ def recovered_weights(arch_key: str, study: Study) -> Path:
         if done.returncode or not weights.is_file():
             raise WorkError(f"{' '.join(command[1:])} --arch {arch_key} made no {weights}")
     return weights
+
+
+def _read_long_values(arch_key: str, study: Study) -> dict[str, Measurement]:
+    """Return what a long recovery that has ended measured after it; empty without one."""
+    values = study.finetuned_dir(arch_key) / "values.json"
+    if not values.is_file():
+        return {}
+    after = json.loads(values.read_text(encoding="utf-8")).get("after", {})
+    return {name: Measurement.model_validate(value) for name, value in after.items()}
 
 
 @contextmanager
@@ -93,6 +105,8 @@ def _quiet_libraries() -> Iterator[None]:
 def _inputs(design: Design, study: Study) -> str:
     """Return the key of everything that decides the contents of the exported folder."""
     path = label_path(study, design.arch_key, study.config.protocol.key, study.config.seed)
+    long = _read_long_values(design.arch_key, study)
+    recovered = {name: value.model_dump(mode="json") for name, value in long.items()}
     return content_key(
         {
             "design": design.model_dump(mode="json"),
@@ -100,6 +114,7 @@ def _inputs(design: Design, study: Study) -> str:
             "seed": study.config.seed,
             "teacher": study.config.teacher.pipeline,
             "label": path.read_text(encoding="utf-8") if path.is_file() else None,
+            **({"long_recovery": recovered} if recovered else {}),
         }
     )
 
@@ -181,6 +196,9 @@ def _write_papers(folder: Path, design: Design, study: Study, made_from: dict[st
     labels = read_labels(study, protocol.key)
     label = next((one for one in labels if (one.arch_key, one.protocol_key, one.seed) == key), None)
     measured = label.model_dump(mode="json")["values"] if label else {}
+    long = _read_long_values(design.arch_key, study)
+    measured |= {name: value.model_dump(mode="json") for name, value in long.items()}
+    recovery = study.config.export.recovery if long else protocol.recovery
     said = {**design.model_dump(mode="json"), "measured": measured}
     write_atomic(folder / "design.json", json.dumps(said, indent=2) + "\n")
     provenance = {
@@ -190,6 +208,7 @@ def _write_papers(folder: Path, design: Design, study: Study, made_from: dict[st
         "teacher": study.config.teacher.pipeline,
         "protocol": {"key": protocol.key, **protocol.model_dump(mode="json")},
         "seed": study.config.seed,
+        "recovery": recovery.model_dump(mode="json"),
         "label": label.provenance if label else {},
         "versions": versions(),
         "inheritance": _inheritance(design.architecture, study),
@@ -221,7 +240,9 @@ def model_card(design: Design, study: Study, label: Label | None) -> str:
     # Not HTML: what is foreign here (folder names) is only ever shown inside code spans.
     loader = PackageLoader("sdsearch")
     environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True)
-    measured = label.values if label else {}
+    long = _read_long_values(design.arch_key, study)
+    recovery = study.config.export.recovery if long else study.config.protocol.recovery
+    measured = {**(label.values if label else {}), **long}
     return environment.get_template("card.md.jinja").render(
         design=design,
         tiny=teacher == "tiny",
@@ -235,6 +256,7 @@ def model_card(design: Design, study: Study, label: Label | None) -> str:
         size=size,
         metrics={name: one for name, one in measured.items() if isinstance(one, Measurement)},
         protocol=study.config.protocol,
+        recovery=recovery,
         seed=study.config.seed,
     )
 

@@ -78,6 +78,7 @@ class Outcome:
     limits: dict[Resource, float]
     rows: tuple[OutcomeRow, ...]
     noise: NoiseFloor | None
+    floors: dict[str, dict[str, Measurement]]
 
 
 def read_origins(study: Study) -> dict[str, str]:
@@ -99,6 +100,18 @@ def read_methods(study: Study) -> dict[str, list[str]]:
     return methods
 
 
+def read_floors(study: Study) -> dict[str, dict[str, Measurement]]:
+    """Return floor -> column -> value, as labelling has written them; empty before."""
+    file = study.floors_path(study.config.seed)
+    if not file.is_file():
+        return {}
+    rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    return {
+        name: {column: Measurement.model_validate(value) for column, value in row.items()}
+        for name, row in rows.items()
+    }
+
+
 def budget_limits(study: Study) -> dict[Resource, float]:
     """Return the budget in absolute numbers, shares taken of the teacher's cost."""
     space = study.space
@@ -113,7 +126,7 @@ def budget_limits(study: Study) -> dict[Resource, float]:
 def outcome(study: Study) -> Outcome:
     """Compare evaluated, built and named architectures by the labels of this protocol and seed."""
     protocol = study.config.protocol
-    column = f"fd_{protocol.extractor}"
+    column = protocol.column("fd")
     labels = read_labels(study, protocol.key)
     by_key = {label.arch_key: label for label in labels if label.seed == study.config.seed}
     origins, limits = read_origins(study), budget_limits(study)
@@ -142,6 +155,7 @@ def outcome(study: Study) -> Outcome:
         limits=limits,
         rows=tuple(rows),
         noise=noise_floor(labels, evaluated, column, Target(study.config.ranker.target)),
+        floors=read_floors(study),
     )
 
 
@@ -211,6 +225,15 @@ def notes(result: Outcome) -> list[str]:
                 f"target: spread {noise.target_spread:.3f} is "
                 f"{noise.target_spread / noise.target_sd:.1f} times its noise {noise.target_sd:.3f}"
             )
+    for name, row in result.floors.items():
+        if found := row.get(result.column):
+            lines.append(f"floor, {name}: {with_error(found.value, found.se)} {result.column}")
+    if result.floors:
+        reseeded = result.floors["teacher reseeded"]["fd_vs_teacher"]
+        lines.append(
+            f"the teacher under other noise is {with_error(reseeded.value, reseeded.se)} from "
+            "itself (fd_vs_teacher): read no smaller one"
+        )
     return lines
 
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from sdsearch.content import content_key
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 Scheduler = Literal["ddim", "pndm", "euler", "dpmsolver++", "unipc", "deis"]
 """Deterministic samplers of diffusers: nothing is drawn after the first noise."""
+MaskConvention = Literal["canonical", "diffusers", "lama", "mat", "repaint"]
+"""How a file of a mask marks the hole: 255 and nothing between (canonical); 128 and more; anything
+above 0; 0, the known pixels being 255 (MAT and RePaint)."""
 
 
 class RecoveryLosses(BaseModel):
@@ -61,7 +71,11 @@ class Protocol(BaseModel):
     """How a label is measured; two labels are comparable only where their protocol keys agree.
 
     The label seed is not part of it: a label is unique by (architecture, protocol, seed).
-    Defaults are those of the tiny benchmark. `revision` is the harness's own: it is raised whenever
+    Defaults are those of the tiny benchmark. `extractor` is `efflite0`, `fid` (the official
+    Inception weights), `inception:FILE` or `clip:FOLDER`. `mask_convention` says what a folder of
+    masks means by its values; `lpips` adds the official LPIPS; `distances` says who computes
+    the distances of distributions. These three are named by the key only where they are not
+    the default. `revision` is the harness's own: it is raised whenever
     a renderer, mask, sampling rule or metric changes a value.
     """
 
@@ -83,6 +97,29 @@ class Protocol(BaseModel):
     feature_size: int = Field(128, ge=32)
     threads: int = Field(2, ge=1)
     recovery: RecoveryRecipe = RecoveryRecipe()
+    mask_convention: MaskConvention = "canonical"
+    lpips: Literal["none", "alex"] = "none"
+    distances: Literal["own", "torchmetrics"] = "own"
+
+    @model_serializer(mode="wrap")
+    def _leave_out_defaults_of_later_fields(
+        self, dump: SerializerFunctionWrapHandler
+    ) -> dict[str, Any]:
+        data: dict[str, Any] = dump(self)
+        for name in ("mask_convention", "lpips", "distances"):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                del data[name]
+        return data
+
+    def column(self, metric: str) -> str:
+        """The label column of a metric that needs the extractor: `fd_efflite0`, `kid_clip`.
+
+        Only under the official Inception weights are `fd` and `kid` called `fid` and `kid`.
+        """
+        name = self.extractor.partition(":")[0]
+        if name == "fid":
+            return {"fd": "fid", "kid": "kid"}.get(metric, f"{metric}_inception")
+        return f"{metric}_{name}"
 
     @property
     def key(self) -> str:

@@ -146,6 +146,10 @@ class Study:
         wanted, backbone = self.config.space, teacher_backbone(self.config.teacher.pipeline)
         return search_space(wanted.name, backbone, resize_level_0=wanted.resize_level_0)
 
+    def floors_path(self, seed: int) -> Path:
+        """What the autoencoder alone and the teacher under other noise measure."""
+        return self.root / "floors" / f"{self.config.protocol.key}-s{seed}.json"
+
     def rows_path(self, arch_key: str, seed: int) -> Path:
         """The folder of an architecture's per-sample rows under this protocol and a label seed."""
         return self.root / "rows" / arch_key / f"{self.config.protocol.key}-s{seed}"

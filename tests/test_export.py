@@ -89,6 +89,31 @@ def test_a_current_export_is_kept_and_an_outdated_one_replaced(
     assert "199" in (folder / "README.md").read_text()
 
 
+def test_a_long_recovery_that_has_ended_replaces_weights_and_values(
+    study: Study, design: Design
+) -> None:
+    folder = export_pipeline(design, study)
+    place = study.finetuned_dir(design.arch_key)
+    place.mkdir(parents=True)
+    before = {"before": {"fd_efflite0": {"value": 300.0, "se": 1.0, "n": 8}}}
+    (place / "values.json").write_text(json.dumps(before))
+    state = load_file(study.recovered_path(design.arch_key))
+    save_file({name: tensor + 0.5 for name, tensor in state.items()}, place / "weights.safetensors")
+    (folder / "mark").touch()
+    export_pipeline(design, study)
+    assert (folder / "mark").exists()  # it has not ended
+    after = {"after": {"fd_efflite0": {"value": 123.25, "se": 1.0, "n": 8}}}
+    (place / "values.json").write_text(json.dumps({**before, **after}))
+    export_pipeline(design, study)
+    weights = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
+    assert all((weights[name] == state[name] + 0.5).all() for name in state)
+    card = (folder / "README.md").read_text()
+    assert "123.2" in card
+    assert f"recovery of {study.config.export.recovery.steps} steps" in card
+    said = json.loads((folder / "design.json").read_text())
+    assert said["measured"]["fd_efflite0"]["value"] == 123.25
+
+
 def test_a_failed_check_leaves_no_folder_and_keeps_the_old_one(
     study: Study, design: Design, monkeypatch: pytest.MonkeyPatch
 ) -> None:

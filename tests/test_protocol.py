@@ -18,11 +18,18 @@ def test_every_field_changes_the_key() -> None:
         {"extractor": "inception"},
         {"feature_size": 224},
         {"threads": 1},
+        {"mask_convention": "lama"},
+        {"lpips": "alex"},
+        {"distances": "torchmetrics"},
         {"recovery": RecoveryRecipe(steps=0)},
         {"recovery": RecoveryRecipe(losses={"output": 1.0, "task": 0.5})},
     ]
     keys = {Protocol(**fields).key for fields in changed} | {Protocol().key}
     assert len(keys) == len(changed) + 1
+
+
+def test_later_fields_leave_the_key_of_committed_labels_alone() -> None:
+    assert Protocol().key == "2c4fb3a74bcb"
 
 
 def test_the_same_numbers_written_differently_have_the_same_key() -> None:

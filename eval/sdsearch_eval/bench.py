@@ -17,8 +17,11 @@ from sdsearch_eval.dataset import (
     manifest_sha256,
     skipped_images,
 )
-from sdsearch_eval.features import Features, extract_features, load_extractor
+from sdsearch_eval.extractors import load_extractor
+from sdsearch_eval.features import Features, extract_features
 from sdsearch_eval.generation import generate
+from sdsearch_eval.lpips import load_lpips
+from sdsearch_eval.record import describe_environment, describe_sampling, hole_fractions
 from sdsearch_eval.recovery import Lessons, pool_size
 from sdsearch_eval.sampling import UNetInputs, cast_unet, prepare_inputs
 
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
 
     from sdsearch.protocol import Protocol
     from sdsearch_eval.dataset import Sample
-    from sdsearch_eval.features import EfficientNetLite0
+    from sdsearch_eval.features import Extractor
+    from sdsearch_eval.lpips import Lpips
     from sdsearch_eval.teacher import Teacher
 
 PACKAGES = ("torch", "diffusers", "transformers", "numpy", "torchmetrics", "sdsearch")
@@ -46,7 +50,8 @@ class Bench:
     teacher: Teacher
     samples: Sequence[Sample]
     inputs: UNetInputs
-    extractor: EfficientNetLite0
+    extractor: Extractor
+    lpips: Lpips | None
     lessons: Lessons
     reference: Features
     teacher_latents: Tensor
@@ -69,12 +74,16 @@ class Bench:
 def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir: Path) -> Bench:
     """Compute, or read from the cache in `features_dir`, what all architectures share."""
     samples = load_samples(protocol)
-    extractor, extractor_sha256 = load_extractor(protocol.extractor)
+    extractor = load_extractor(protocol.extractor)
+    extractor.net.to(teacher.device)
     provenance: dict[str, object] = {
         "teacher_sha256": teacher.sha256,
-        "extractor_sha256": extractor_sha256,
+        "extractor_sha256": extractor.sha256,
         "manifest_sha256": manifest_sha256([*samples, *_recovery_photos(protocol)]),
         "versions": {package: version(package) for package in PACKAGES},
+        "environment": describe_environment(teacher.device),
+        "sampling": describe_sampling(teacher, protocol),
+        "hole_fractions": hole_fractions(samples),
         "reference": "paired",
     }
     if skipped := skipped_images(protocol):
@@ -115,8 +124,11 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
         samples=samples,
         inputs=inputs,
         extractor=extractor,
+        lpips=load_lpips() if protocol.lpips == "alex" else None,
         lessons=Lessons(teacher, protocol, seed, cache),
-        reference=Features(reference["pooled"], [reference[f"map{i}"] for i in range(5)]),
+        reference=Features(
+            reference["pooled"], [reference[f"map{i}"] for i in range(len(reference) - 1)]
+        ),
         teacher_latents=outputs["latents"],
         teacher_pooled=outputs["pooled"],
         provenance=provenance,

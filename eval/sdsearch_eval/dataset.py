@@ -11,7 +11,7 @@ import numpy as np
 
 from sdsearch.content import content_key
 from sdsearch.errors import InputError
-from sdsearch_eval.masks import MASKS_VERSION, MaskKind, check_mask, draw_mask
+from sdsearch_eval.masks import MASKS_VERSION, MaskKind, check_mask, convert_mask, draw_mask
 from sdsearch_eval.photos import Photo, read_mask, read_photos
 from sdsearch_eval.scenes import RENDERER_VERSION, Split, render_scene, split_seed
 from sdsearch_eval.seeds import derive_seed
@@ -47,14 +47,14 @@ def load_samples(protocol: Protocol) -> list[Sample]:
     """
     size = protocol.resolution
     if protocol.dataset == "scenes":
-        return [_scene_sample(protocol.masks, "test", i, size) for i in range(protocol.samples)]
+        return [_scene_sample(protocol, "test", i) for i in range(protocol.samples)]
     photos = read_photos(Path(protocol.dataset), size, protocol.unreadable).photos
     if len(photos) < protocol.samples:
         raise InputError(
             f"the protocol asks for {protocol.samples} samples, but {protocol.dataset} has "
             f"{len(photos)} images; lower protocol.samples or add images"
         )
-    return [_photo_sample(protocol.masks, photo, size) for photo in photos[: protocol.samples]]
+    return [_photo_sample(protocol, photo) for photo in photos[: protocol.samples]]
 
 
 def load_recovery_samples(protocol: Protocol, count: int) -> list[Sample]:
@@ -67,7 +67,7 @@ def load_recovery_samples(protocol: Protocol, count: int) -> list[Sample]:
     """
     size = protocol.resolution
     if protocol.dataset == "scenes":
-        return [_scene_sample(protocol.masks, "train", i, size) for i in range(count)]
+        return [_scene_sample(protocol, "train", i) for i in range(count)]
     photos = read_photos(Path(protocol.dataset), size, protocol.unreadable).photos
     left = photos[protocol.samples :]
     if not left:
@@ -76,7 +76,7 @@ def load_recovery_samples(protocol: Protocol, count: int) -> list[Sample]:
             f"first {protocol.samples}; add images, lower protocol.samples, or set "
             "protocol.recovery.steps = 0"
         )
-    return [_photo_sample(protocol.masks, photo, size) for photo in left[:count]]
+    return [_photo_sample(protocol, photo) for photo in left[:count]]
 
 
 def skipped_images(protocol: Protocol) -> tuple[str, ...]:
@@ -97,24 +97,25 @@ def manifest_sha256(samples: Sequence[Sample]) -> str:
     return digest.hexdigest()
 
 
-def _scene_sample(masks: str, split: Split, number: int, size: int) -> Sample:
-    scene = render_scene(split_seed(split, number), size)
+def _scene_sample(protocol: Protocol, split: Split, number: int) -> Sample:
+    scene = render_scene(split_seed(split, number), protocol.resolution)
     name = f"scene-{split}-{number}"
-    mask = _mask(masks, name, size, scene.object_masks)
+    mask = _mask(protocol, name, scene.object_masks)
     return Sample(name, scene.image, scene.caption, mask)
 
 
-def _photo_sample(masks: str, photo: Photo, size: int) -> Sample:
-    mask = _mask(masks, photo.name, size, None)
-    return Sample(photo.name, photo.image, photo.caption, mask)
+def _photo_sample(protocol: Protocol, photo: Photo) -> Sample:
+    return Sample(photo.name, photo.image, photo.caption, _mask(protocol, photo.name, None))
 
 
 def _mask(
-    masks: str, name: str, size: int, object_masks: dict[str, NDArray[np.bool_]] | None
+    protocol: Protocol, name: str, object_masks: dict[str, NDArray[np.bool_]] | None
 ) -> NDArray[np.uint8]:
-    kind = next((kind for kind in get_args(MaskKind) if kind == masks), None)
+    size = protocol.resolution
+    kind = next((kind for kind in get_args(MaskKind) if kind == protocol.masks), None)
     if kind is None:
-        mask = read_mask(Path(masks), name)
+        mask = read_mask(Path(protocol.masks), name)
+        mask = convert_mask(mask, protocol.mask_convention, name)
     else:
         rng = np.random.default_rng(derive_seed(MASK_RUN, name, "mask"))
         mask = draw_mask(kind, rng, size, object_masks)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,7 +68,8 @@ def finetune_student(
     the last one. `report` is called there after every step.
 
     Raises:
-        InputError: a batch cannot be dealt to the processes and micro-batches in equal parts.
+        InputError: a batch cannot be dealt to the processes and micro-batches in equal parts, or
+            TensorBoard is asked for and not installed.
         WorkError: the loss is not finite.
     """
     from accelerate import Accelerator
@@ -78,11 +80,19 @@ def finetune_student(
             f"batch_size must be a multiple of processes times accumulate, but {recipe.batch_size} "
             f"is none of {world.size} * {recipe.accumulate}"
         )
+    if recipe.tensorboard and find_spec("tensorboard") is None:
+        raise InputError(
+            "[export.recovery] tensorboard = true needs the package tensorboard, which is not "
+            'installed; run: pip install "sdsearch[tensorboard]"'
+        )
     accelerator = Accelerator(
         cpu=world.device.type == "cpu",
         mixed_precision=recipe.mixed_precision,
         gradient_accumulation_steps=recipe.accumulate,
+        log_with="tensorboard" if recipe.tensorboard else None,
+        project_dir=folder,
     )
+    accelerator.init_trackers("tensorboard")
     run = _begin(unet, recipe, folder)
     if world.is_first:
         _trim_log(folder / "log.jsonl", run.step)
@@ -108,8 +118,10 @@ def finetune_student(
             told = torch.tensor(list(row.values()), device=world.device)
             row = dict(zip(row, accelerator.reduce(told, "mean").tolist(), strict=True))
         _finish_step(run, recipe, row, folder, world)
+        accelerator.log(row, step=run.step)
         if report is not None and world.is_first:
             report(run.step, row, unet)
+    accelerator.end_training()
     with torch.no_grad():
         for parameter, mean in zip(run.parameters, run.average, strict=True):
             parameter.copy_(mean)

@@ -13,7 +13,7 @@ from sdsearch_eval.finetune import finetune_student
 from sdsearch_eval.generation import generate
 from sdsearch_eval.harness import save_recovered
 from sdsearch_eval.recovery import Lessons
-from sdsearch_eval.rows import measure_rows, merge_rows, summarize_rows
+from sdsearch_eval.rows import measure_unet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,12 +69,7 @@ def run_long_recovery(
 
 def measured(unet: UNet2DConditionModel, bench: Bench) -> dict[str, dict[str, float | int | None]]:
     """The values of a label for a student as it is, by name: value, se and n."""
-    rows = []
-    for block in bench.blocks:
-        inputs, samples = bench.inputs.select(block), bench.samples[block]
-        generated = generate(unet, bench.teacher, inputs, samples, bench.protocol)
-        rows.append(measure_rows(generated, block, bench))
-    found = summarize_rows(merge_rows(rows), bench)
+    found = measure_unet(unet, bench.inputs, bench)
     return {name: value.model_dump(mode="json") for name, value in found.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from sdsearch_eval.sampling import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from diffusers import UNet2DConditionModel
     from numpy.typing import NDArray
@@ -34,13 +35,15 @@ if TYPE_CHECKING:
 class Generated:
     """Outcome of sampling: latents (n, 4, h, w), raw and composited images (n, H, W, 3) uint8.
 
-    `retried` says whose block was not finite in half precision and was sampled again in float32.
+    `retried` says whose block was not finite in half precision and was sampled again in float32;
+    `nfe` how often the UNet was evaluated for a sample, as counted: guidance counts twice.
     """
 
     latents: Tensor
     raw: NDArray[np.uint8]
     composited: NDArray[np.uint8]
     retried: NDArray[np.bool_]
+    nfe: float
 
 
 def generate(
@@ -57,24 +60,44 @@ def generate(
     rounding of kernels, as with any other block size.
     """
     latents, raw, retried = [], [], []
-    for block in inputs.blocks(protocol.block_size):
-        again = False
-        try:
-            found, images = _generate_block(unet, teacher, block, protocol)
-        except NotFiniteError:
-            if unet.dtype == torch.float32:
-                raise
-            again = True
-            found, images = _generate_block(
-                cast_unet(deepcopy(unet), "float32"), teacher, block, protocol
-            )
-        latents.append(found)
-        raw.append(images)
-        retried += [again] * len(block)
+    with counted_evaluations(unet) as evaluated:
+        for block in inputs.blocks(protocol.block_size):
+            again = False
+            try:
+                found, images = _generate_block(unet, teacher, block, protocol)
+            except NotFiniteError:
+                if unet.dtype == torch.float32:
+                    raise
+                again = True
+                whole = cast_unet(deepcopy(unet), "float32")
+                found, images = _generate_block(whole, teacher, block, protocol)
+            latents.append(found)
+            raw.append(images)
+            retried += [again] * len(block)
     images = np.concatenate(raw)
     return Generated(
-        torch.cat(latents), images, paste_back(images, samples), np.array(retried, np.bool_)
+        latents=torch.cat(latents),
+        raw=images,
+        composited=paste_back(images, samples),
+        retried=np.array(retried, np.bool_),
+        nfe=sum(evaluated) / len(samples),
     )
+
+
+@contextmanager
+def counted_evaluations(unet: UNet2DConditionModel) -> Iterator[list[int]]:
+    """The batch size of every forward of `unet` (or of a copy of it) inside, as they come."""
+    sizes: list[int] = []
+
+    def count(_: torch.nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
+        del output
+        sizes.append(len(inputs[0]))
+
+    hook = unet.register_forward_hook(count)
+    try:
+        yield sizes
+    finally:
+        hook.remove()
 
 
 def _generate_block(

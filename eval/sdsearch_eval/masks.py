@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sdsearch.protocol import MaskConvention
+
 MaskKind = Literal["box", "thin", "medium", "thick", "object", "mixed"]
 MASKS_VERSION = 2
 """Part of every manifest hash: raise it whenever any mask changes."""
@@ -70,6 +72,30 @@ def draw_mask(
     if kind in STROKES[256]:
         return _strokes(rng, size, kind)
     return _box(rng, size)
+
+
+def convert_mask(
+    mask: NDArray[np.uint8], convention: MaskConvention, name: str
+) -> NDArray[np.uint8]:
+    """A mask read from a file in the convention of another code, in the canonical form.
+
+    Soft values are accepted only where the convention itself says what becomes of them.
+    """
+    if convention == "canonical":
+        return mask
+    if convention == "diffusers":
+        hole = mask >= 128
+    elif convention == "lama":
+        hole = mask > 0
+    else:
+        soft = np.unique(mask[(mask != 0) & (mask != 255)])[:4]
+        if len(soft):
+            raise InputError(
+                f"mask {name!r} must hold only 0 and 255 in the convention {convention!r}, but "
+                f"holds {soft.tolist()}; threshold it"
+            )
+        hole = mask == 0
+    return np.where(hole, 255, 0).astype(np.uint8)
 
 
 def check_mask(mask: NDArray[np.uint8], size: int, name: str) -> NDArray[np.uint8]:

@@ -88,28 +88,31 @@ def paste_back(images: NDArray[np.uint8], samples: Sequence[Sample]) -> NDArray[
 
 
 def prepare_inputs(teacher: Teacher, samples: Sequence[Sample], seed: int) -> UNetInputs:
-    """UNet inputs of samples: hole greyed before encoding, mask max-pooled, noise seeded singly.
-
-    The noise is drawn on the CPU in float32 from a 32-bit seed per sample.
-    """
+    """UNet inputs of samples: hole greyed before encoding, mask max-pooled, noise seeded singly."""
     images = images_to_tensor(np.stack([sample.image for sample in samples]))
     holes = (
         torch.from_numpy(np.stack([sample.mask for sample in samples]) == 255).float().unsqueeze(1)
     )
     masked = torch.cat([teacher.encode_images(part) for part in (images * (1 - holes)).split(32)])
-    seeds = derive_seeds(seed, (sample.name for sample in samples), "noise")
-    noise = torch.stack(
-        [torch.randn(masked.shape[1:], generator=torch.Generator().manual_seed(s)) for s in seeds]
-    )
     text = teacher.encode_text([sample.caption for sample in samples])
     empty = teacher.encode_text([""]).expand_as(text)
     return UNetInputs(
-        noise=noise.to(teacher.device),
+        noise=draw_noise(masked, samples, seed),
         masks=F.max_pool2d(holes, teacher.latent_factor).to(teacher.device),
         masked_latents=masked,
         text=text,
         empty_text=empty,
     )
+
+
+def draw_noise(like: Tensor, samples: Sequence[Sample], seed: int) -> Tensor:
+    """Noise of the shape (n, 4, h, w) of `like` and on its device.
+
+    It is drawn on the CPU in float32 from a 32-bit seed per sample.
+    """
+    seeds = derive_seeds(seed, (sample.name for sample in samples), "noise")
+    draws = [torch.randn(like.shape[1:], generator=torch.Generator().manual_seed(s)) for s in seeds]
+    return torch.stack(draws).to(like.device)
 
 
 @torch.no_grad()

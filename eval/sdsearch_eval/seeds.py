@@ -13,6 +13,7 @@ from sdsearch.errors import WorkError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+DERIVATION = "the first 4 bytes of sha256('run|sample|stream')"
 Stream = Literal["noise", "mask", "recovery"]
 
 

@@ -12,6 +12,7 @@ from sdsearch.labels import check_comparable, label_path, read_labels, write_lab
 from sdsearch.study import Study, load_study
 from sdsearch_eval.comparison import describe_comparison, draw_comparison
 from sdsearch_eval.finetune_job import run_long_recovery
+from sdsearch_eval.floors import write_floors
 from sdsearch_eval.generation import generate
 from sdsearch_eval.harness import (
     Stopwatch,
@@ -98,11 +99,15 @@ def _label_listed(study: Study, seed: int, only: Sequence[str] | None, world: Wo
             if not console.is_terminal:  # where no bar can be drawn
                 console.print(f"label {number} of {len(todo)}: {key} {label.status}")
     _repeat_outliers(study, bench, world, console)
+    if world.is_first:
+        with console.status("floors: the autoencoder alone, the teacher under other noise"):
+            write_floors(bench, study.floors_path(seed))
+    world.agree()
 
 
 def _repeat_outliers(study: Study, bench: Bench, world: World, console: Console) -> None:
     """Measure labels far from all others once more; the second value is kept beside the first."""
-    column = f"fd_{bench.protocol.extractor}"
+    column = bench.protocol.column("fd")
     labels = [x for x in read_labels(study, bench.protocol.key) if x.seed == bench.seed]
     for label in find_outliers(labels, column):
         first = label_path(study, label.arch_key, bench.protocol.key, bench.seed)

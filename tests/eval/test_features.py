@@ -4,14 +4,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from sdsearch.errors import InputError
-from sdsearch_eval import features
-from sdsearch_eval.features import extract_features, load_extractor, lpips_like
+from sdsearch_eval import efflite0
+from sdsearch_eval.extractors import load_extractor
+from sdsearch_eval.features import extract_features, lpips_like
 
 
 @pytest.fixture(scope="module")
 def net():
-    return load_extractor("efflite0")[0]
+    return load_extractor("efflite0")
 
 
 def images(count=3, seed=0):
@@ -44,7 +44,7 @@ def test_a_folded_convolution_equals_convolution_and_batch_norm():
         "n.running_var": torch.rand(6, generator=generator) + 0.5,
     }
     x = torch.randn(2, 4, 9, 9, generator=generator)
-    folded = features._ConvBatchNorm(state, "c", "n")(x)
+    folded = efflite0._ConvBatchNorm(state, "c", "n")(x)
     plain = F.batch_norm(
         F.conv2d(x, state["c.weight"], padding=1),
         *(state["n.running_mean"], state["n.running_var"], state["n.weight"], state["n.bias"]),
@@ -63,7 +63,7 @@ def test_strided_convolutions_pad_as_tensorflow_does(side, pads):
         "n.running_var": torch.ones(1) - 1e-3,
     }
     x = torch.arange(float(side * side)).view(1, 1, side, side)
-    found = features._ConvBatchNorm(state, "c", "n", stride=2)(x)
+    found = efflite0._ConvBatchNorm(state, "c", "n", stride=2)(x)
     expected = F.conv2d(F.pad(x, (*pads, *pads)), state["c.weight"], stride=2)
     assert torch.allclose(found, expected, rtol=1e-5)
 
@@ -80,8 +80,3 @@ def test_the_perceptual_distance_is_0_on_equals_and_grows_with_the_difference(ne
     assert (near > 0).all()
     assert (far > near).all()
     assert torch.allclose(near, lpips_like(maps[1], maps[0]), atol=1e-6)
-
-
-def test_another_extractor_is_refused_since_fid_means_inception():
-    with pytest.raises(InputError, match="inception"):
-        load_extractor("inception")

@@ -14,7 +14,7 @@ from sdsearch.cli import app
 from sdsearch.errors import InputError
 from sdsearch.protocol import LongRecovery, RecoveryLosses
 from sdsearch_eval import __main__ as harness
-from sdsearch_eval import job
+from sdsearch_eval import finetune, job
 from sdsearch_eval.cache import TensorCache
 from sdsearch_eval.finetune import finetune_student
 from sdsearch_eval.recovery import Lessons
@@ -102,6 +102,20 @@ def test_all_losses_are_logged_and_fall_on_one_lesson(teacher, lessons, tmp_path
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert set(rows[0]) == {"step", "loss", "output", "task", "feature"}
     assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_losses_go_to_tensorboard_where_it_is_asked_for(teacher, lessons, tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    recipe = RECIPE.model_copy(update={"tensorboard": True, "steps": 3})
+    trained(teacher, lessons, recipe, tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    found = {event.step: event.value for event in events.Scalars("loss")}
+    assert found == pytest.approx({row["step"]: row["loss"] for row in rows}, rel=1e-6)
+    monkeypatch.setattr(finetune, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"sdsearch\[tensorboard\]"):
+        trained(teacher, lessons, recipe, tmp_path / "without")
 
 
 class OneLesson:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sdsearch.errors import InputError
-from sdsearch_eval.masks import check_mask, draw_mask
+from sdsearch_eval.masks import check_mask, convert_mask, draw_mask
 from sdsearch_eval.scenes import render_scene
 
 KINDS = ("box", "thin", "medium", "thick", "mixed")
@@ -70,6 +70,42 @@ def test_masks_that_are_not_canonical_are_refused(mask, reason):
     with pytest.raises(InputError, match=reason) as refused:
         check_mask(mask, 64, "photo-7")
     assert "photo-7" in str(refused.value)
+
+
+HOLE = np.zeros((64, 64), np.uint8)
+HOLE[8:24, 8:40] = 255
+
+
+@pytest.mark.parametrize(
+    ("convention", "written"),
+    [
+        ("canonical", HOLE),
+        ("diffusers", np.where(HOLE == 255, 140, 100).astype(np.uint8)),
+        ("lama", np.where(HOLE == 255, 3, 0).astype(np.uint8)),
+        ("mat", 255 - HOLE),
+        ("repaint", 255 - HOLE),
+    ],
+)
+def test_every_convention_of_masks_becomes_the_canonical_form(convention, written):
+    assert np.array_equal(convert_mask(written, convention, "m"), HOLE)
+
+
+@pytest.mark.parametrize("convention", ["canonical", "diffusers", "lama", "mat", "repaint"])
+def test_a_mask_in_the_opposite_convention_is_seen_where_nearly_all_is_hole(convention):
+    small_hole = np.zeros((64, 64), np.uint8)
+    small_hole[:4, :4] = 255
+    inverted = small_hole if convention in ("mat", "repaint") else 255 - small_hole
+    with pytest.raises(InputError, match="is the mask inverted"):
+        check_mask(convert_mask(inverted, convention, "m"), 64, "m")
+
+
+def test_soft_values_are_refused_where_a_convention_does_not_say_what_they_mean():
+    soft = HOLE.copy()
+    soft[0, 0] = 77
+    with pytest.raises(InputError, match=r"\[77\]"):
+        convert_mask(soft, "mat", "m")
+    with pytest.raises(InputError, match=r"\[77\]"):
+        check_mask(convert_mask(soft, "canonical", "m"), 64, "m")
 
 
 @pytest.mark.parametrize(("size", "published"), [(256, 0.288), (512, 0.282)])
