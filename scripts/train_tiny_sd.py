@@ -41,7 +41,6 @@ from sdsearch.unet_config import unet_config
 BATCH_SIZE = 32
 CAPTION_DROPOUT = 0.1
 HOLE_WEIGHT, KEEP_WEIGHT = 1.0, 0.25
-EDGE_WEIGHT = 3.0
 OFFSET = 0.5
 SCHEDULER = DDIMScheduler(
     beta_start=0.00085,
@@ -67,7 +66,6 @@ class Run:
     unet_steps: int
     tone_steps: int
     tint_steps: int
-    edge_steps: int
 
 
 def main() -> None:
@@ -82,12 +80,11 @@ def main() -> None:
     parser.add_argument("--unet-steps", type=int, default=4_400)
     parser.add_argument("--tone-steps", type=int, default=5_000)
     parser.add_argument("--tint-steps", type=int, default=2_400)
-    parser.add_argument("--edge-steps", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    rounds = (args.unet_steps, args.tone_steps, args.tint_steps, args.edge_steps)
+    rounds = (args.unet_steps, args.tone_steps, args.tint_steps)
     run = Run(args.work, args.seed, args.vae_steps, *rounds)
     scenes = render_training_scenes(args.scenes, args.work)
     vae = train_vae(scenes, run)
@@ -193,8 +190,7 @@ def train_unet(
     in the hole: a net that trusts the mean colour of a noisy hole keeps its first wrong guess of it
     until the end. And it spends its time where that guess is made: a quarter of the samples are
     pure noise, the others are drawn in proportion to their timestep. A third round goes on with
-    tinted scenes among the others, whose colours no caption tells. In a fourth, the cells of a hole
-    that touch known ones weigh more: what they must be is known from beside them.
+    tinted scenes among the others, whose colours no caption tells.
     """
     config = unet_config(search_space("tiny").members["teacher"], TINY)
     unet = seeded(UNet2DConditionModel.from_config, run.seed + 1, config)
@@ -206,7 +202,7 @@ def train_unet(
 
     def loss_of_step(number: int, step: int) -> torch.Tensor:
         rng = np.random.default_rng([run.seed, 2 + number, step])
-        scenes = len(latents.images) if number >= 2 else len(captions)  # the second half is tinted
+        scenes = len(latents.images) if number == 2 else len(captions)  # the second half is tinted
         index = torch.from_numpy(rng.integers(scenes, size=BATCH_SIZE))
         which = torch.from_numpy(rng.integers(latents.masked.shape[1], size=BATCH_SIZE))
         timesteps = torch.from_numpy(rng.integers(1000, size=BATCH_SIZE))
@@ -222,8 +218,6 @@ def train_unet(
         inputs = inputs.contiguous(memory_format=torch.channels_last)
         predicted = unet(inputs, timesteps, context, return_dict=False)[0]
         weight = KEEP_WEIGHT + (HOLE_WEIGHT - KEEP_WEIGHT) * mask
-        if number == 3:
-            weight = weight + EDGE_WEIGHT * edge_of(mask)
         error = (predicted - SCHEDULER.get_velocity(clean, noise, timesteps)).square()
         return (weight * error).mean() / weight.mean()
 
@@ -231,18 +225,12 @@ def train_unet(
         ("unet", run.unet_steps, 1.5e-3),
         ("unet-tone", run.tone_steps, 1.2e-3),
         ("unet-tint", run.tint_steps, 8e-4),
-        ("unet-edge", run.edge_steps, 1e-3),
     )
     for number, (stem, steps, peak) in enumerate(rounds):
         modules.train().requires_grad_(True)
         trainer = Trainer(modules, run.work / f"{stem}.safetensors", steps, peak)
         trainer.train(partial(loss_of_step, number))
     return unet, text_encoder
-
-
-def edge_of(mask: torch.Tensor) -> torch.Tensor:
-    """(B, 1, h, w): the cells of a hole, 1 in `mask`, that touch a known one."""
-    return mask * F.max_pool2d(1 - mask, 3, stride=1, padding=1)
 
 
 def draw_late_timesteps(rng: np.random.Generator) -> torch.Tensor:

@@ -39,8 +39,8 @@ def export_pipeline(design: Design, study: Study) -> Path:
 
     Holds the teacher's other components and the recovered student in fp32 safetensors, a model
     card, design.json and provenance.json. Weights and values are those of the long recovery
-    (`sdsearch recover`) where it has ended, else those of the label. The folder is written beside, read back and compared,
-    and only then given its name; one that is complete and current is kept as it is.
+    (`sdsearch recover`) where it has ended, else those of the label. The folder is written beside,
+    read back and compared, and only then given its name; one that is complete and current stays.
 
     Raises `InputError` for a teacher that cannot be read and `WorkError` for a failed check.
     """
