@@ -28,14 +28,16 @@ def kept_slots(features: SlotFeatures, layout: FeatureLayout) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """A fitted ridge regression."""
+    """A fitted ridge regression; `pairs` holds the effects of products of two columns."""
 
     coefficients: Floats  # (columns,)
     intercept: Floats  # ()
+    pairs: Floats  # (columns, columns), zeros where the model is additive
 
     def predict(self, x: Floats) -> Floats:
         """(n, columns) -> (n,)."""
-        return x @ self.coefficients + self.intercept
+        additive: Floats = x @ self.coefficients + self.intercept
+        return additive + ((x @ self.pairs) * x).sum(1) if self.pairs.any() else additive
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +64,38 @@ class Forest:
         return total / len(self.value)
 
 
-def fit_ridge(x: Floats, y: Floats) -> Linear:
-    """Ridge regression, its penalty chosen by leave-one-out error; the mean for under 3 rows."""
+def fit_ridge(
+    x: Floats, y: Floats, weight: Floats | None = None, *, with_pairs: bool = False
+) -> Linear:
+    """Ridge regression, its penalty chosen by leave-one-out error; the mean for under 3 rows.
+
+    `with_pairs` adds the products of all two columns that vary; `weight` (n,) says how much each
+    row counts.
+    """
     from sklearn.linear_model import RidgeCV
 
+    columns = x.shape[1]
+    nothing = np.zeros((columns, columns))
     if len(y) < 3 or np.ptp(y) == 0:
-        return Linear(np.zeros(x.shape[1]), np.asarray(y.mean()))
-    model = RidgeCV(alphas=_PENALTIES).fit(x, y)
-    return Linear(np.asarray(model.coef_, dtype=np.float64), np.asarray(model.intercept_))
+        return Linear(np.zeros(columns), np.asarray(np.average(y, weights=weight)), nothing)
+    varying = np.flatnonzero(np.ptp(x, axis=0) > 0)
+    first, second = (varying[index] for index in np.triu_indices(len(varying), 1))
+    wide = np.concatenate([x, x[:, first] * x[:, second]], axis=1) if with_pairs else x
+    model = RidgeCV(alphas=_PENALTIES).fit(wide, y, sample_weight=weight)
+    found = np.asarray(model.coef_, dtype=np.float64)
+    pairs = nothing.copy()
+    if with_pairs:
+        pairs[first, second] = found[columns:]
+    return Linear(found[:columns], np.asarray(model.intercept_), pairs)
 
 
-def fit_forest(x: Floats, y: Floats, seed: int) -> Forest:
+def fit_forest(x: Floats, y: Floats, seed: int, weight: Floats | None = None) -> Forest:
     """A random forest of 100 trees; `x` holds only 0 and 1."""
     from sklearn.ensemble import RandomForestRegressor
 
     model = RandomForestRegressor(
         _TREES, min_samples_leaf=2, max_features=1 / 3, random_state=seed
-    ).fit(x, y)
+    ).fit(x, y, sample_weight=weight)
     trees = [tree.tree_ for tree in model.estimators_]
     nodes = max(tree.node_count for tree in trees)
     column = np.zeros((_TREES, nodes), dtype=np.int64)

@@ -19,6 +19,10 @@ from sdsearch.errors import InputError, nearest
 if TYPE_CHECKING:
     from pathlib import Path
 
+ReadRule = Literal["graph", "module", "last"]
+Rule = ReadRule | Literal["partial-dependence"]
+READ_RULES: tuple[ReadRule, ...] = ("graph", "module", "last")
+
 # What is written to a file: frozen, strict, `schema` by alias (it is a method name of BaseModel).
 FILE = ConfigDict(
     frozen=True,
@@ -96,7 +100,8 @@ class OptionScore(BaseModel):
         option: its index in the unit.
         words: the option in words.
         score: what the builder adds up, in units of the target: see `scoring.score_units`.
-        graph: z-score of the graph norms over hops (0 for baselines without a graph).
+        graph, module, last: z-scores within the unit by the rules of these names, averaged over
+            the ensemble (0 for baselines without a graph); see `rules.rule_scores`.
         effect: partial dependence, mean predicted target minus the unit's mean.
         spread: deviation of `effect` over the ensemble.
     """
@@ -107,16 +112,22 @@ class OptionScore(BaseModel):
     words: str
     score: float
     graph: float
+    module: float
+    last: float
     effect: float
     spread: float
 
 
 class UnitScores(BaseModel):
-    """All options of one unit, in the order of the unit."""
+    """All options of one unit, in the order of the unit.
+
+    `stability` is how alike the ensemble's members order them: the mean SRCC of pairs of members.
+    """
 
     model_config = FILE
 
     unit: str
+    stability: float
     options: tuple[OptionScore, ...]
 
     @property
@@ -133,7 +144,8 @@ class Scores(BaseModel):
 
     schema_version: Literal[1] = Field(1, alias="schema")
     space: str
-    kind: Literal["gnn", "ridge", "forest"]
+    kind: Literal["gnn", "ridge", "ridge-pairs", "forest"]
+    rule: Rule
     hop_weights: tuple[float, ...]
     mean: float  # of the predicted target over the space
     features: tuple[FeatureScore, ...]

@@ -19,7 +19,9 @@ from sdsearch.encoding import CATEGORICAL, CONTINUOUS, FeatureLayout, plan_space
 from sdsearch.errors import InputError
 from sdsearch.graph import SLOTS, build_graph
 from sdsearch.ranker import PlanTensors, gather
+from sdsearch.rules import rule_scores, slot_norms, stability
 from sdsearch.scores import (
+    READ_RULES,
     BlockScore,
     FeatureScore,
     OptionScore,
@@ -30,7 +32,10 @@ from sdsearch.scores import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sdsearch.encoding import HopPlan
+    from sdsearch.scores import ReadRule, Rule
     from sdsearch.space import SearchSpace
     from sdsearch.training import FittedRanker
     from sdsearch.units import Unit
@@ -47,7 +52,7 @@ def score_space(fitted: FittedRanker, space: SearchSpace, kind: Kind | None = No
     _check_space(fitted, space)
     kind = kind or fitted.kind
     if kind != "gnn":
-        return _score_with(fitted.ridge if kind == "ridge" else fitted.forest, fitted, space)
+        return _score_with(fitted.baselines[kind], fitted, space)
     shape = tuple(len(unit.options) for unit in space.units)
     with torch.inference_mode():
         plan = plan_space(space, fitted.layout, fitted.config.hops)
@@ -73,26 +78,35 @@ def score_space(fitted: FittedRanker, space: SearchSpace, kind: Kind | None = No
     return SpaceScores(predicted.reshape(-1), spread.reshape(-1), marginals)
 
 
-def score_units(fitted: FittedRanker, space: SearchSpace, scored: SpaceScores) -> Scores:
+def score_units(
+    fitted: FittedRanker, space: SearchSpace, scored: SpaceScores, rule: Rule = "graph"
+) -> Scores:
     """Scores of features, blocks and unit options; `scored` is `score_space(fitted, space)`.
 
-    `graph` of an option is the sum over hops 1..M of the graph norm's z-score within the unit,
-    weighted by the hop's out-of-fold SRCC and averaged over the ensemble. `effect` is partial
-    dependence. `score` orders options by `graph` and gives each unit the weight of its effects:
-    it is `graph`, standardised, times the deviation of `effect` over the unit's options.
+    Each rule (see `rules.rule_scores`) is averaged over the ensemble, hops weighted by their
+    out-of-fold SRCC. `effect` is partial dependence. `score` orders options by `rule` and gives
+    each unit the weight of its effects: it is the rule's score, standardised, times the deviation
+    of `effect` over the unit's options. A baseline has no embeddings: its rule is its effect.
     """
     _check_space(fitted, space)
     weights = hop_weights(fitted)
-    norms = option_norms(fitted, space) if fitted.kind == "gnn" else None
+    norms = slot_norms(fitted, space) if fitted.kind == "gnn" else None
+    rule = rule if norms is not None else "partial-dependence"
     units, blocks = [], []
     for axis, unit in enumerate(space.units):
         effect = scored.marginals[axis] - scored.marginals[axis].mean(0)
-        graph = effect * 0.0 if norms is None else _graph_scores(norms[axis], weights)
-        units.append(_unit_scores(unit, effect, graph, with_graph=norms is not None))
-        blocks.extend(_block_scores(space, axis, effect, graph))
+        by_rule = {
+            name: effect * 0.0
+            if norms is None
+            else rule_scores(name, norms[axis], unit.name, effect, weights)
+            for name in READ_RULES
+        }
+        units.append(_unit_scores(unit, effect, by_rule, rule))
+        blocks.extend(_block_scores(space, axis, effect, by_rule["graph"]))
     return Scores(
         space=space.name,
         kind=fitted.kind,
+        rule=rule,
         hop_weights=tuple(weights),
         mean=float(scored.predicted.mean(dtype=np.float64)),
         features=_feature_scores(fitted, space) if norms is not None else (),
@@ -102,9 +116,9 @@ def score_units(fitted: FittedRanker, space: SearchSpace, scored: SpaceScores) -
 
 
 def hop_weights(fitted: FittedRanker) -> Floats:
-    """Out-of-fold SRCC of hops 1..M, negatives as 0, summing to 1; equal if no hop has any."""
-    srcc = np.array([max(hop.srcc, 0.0) for hop in fitted.report.hops[1:]])
-    return srcc / srcc.sum() if srcc.sum() > 0 else np.full(len(srcc), 1.0 / len(srcc))
+    """Out-of-fold SRCC of hops 0..M, negatives as 0, summing to 1; equal if hops 1..M have none."""
+    srcc = np.array([max(hop.srcc, 0.0) for hop in fitted.report.hops])
+    return srcc / srcc.sum() if srcc[1:].sum() > 0 else np.full(len(srcc), 1.0 / len(srcc))
 
 
 def _check_space(fitted: FittedRanker, space: SearchSpace) -> None:
@@ -132,43 +146,25 @@ def _tables(plan: HopPlan, last: Tensor) -> list[Tensor]:
     return list(found.values())
 
 
-def option_norms(fitted: FittedRanker, space: SearchSpace) -> list[Floats]:
-    """Per unit the mean graph norm of each option at hops 1..M: (hops, options, members)."""
-    shape = tuple(len(unit.options) for unit in space.units)
-    with torch.inference_mode():
-        plan = plan_space(space, fitted.layout, fitted.config.hops)
-        embedded = fitted.ranker.embed(PlanTensors.of(plan, batch=False))
-    found = [np.zeros((fitted.config.hops, size, len(fitted.centre))) for size in shape]
-    for hop in range(1, fitted.config.hops + 1):
-        norms = embedded[hop].sum(-1).double().numpy() / len(SLOTS)  # (items, members)
-        for items in plan.items[hop]:
-            table = norms[items]
-            for axis, total in enumerate(found):
-                others = tuple(i for i in range(len(shape)) if i != axis)
-                total[hop - 1] += table.mean(axis=others)
-    return found
-
-
-def _graph_scores(norms: Floats, weights: Floats) -> Floats:
-    """(hops, options, members) norms -> (options, members) weighted z-scores within the unit."""
-    deviation = norms.std(1, keepdims=True)
-    z = (norms - norms.mean(1, keepdims=True)) / np.where(deviation > 1e-12, deviation, 1.0)
-    scores: Floats = np.tensordot(weights, z, axes=1)
-    return scores
-
-
-def _unit_scores(unit: Unit, effect: Floats, graph: Floats, *, with_graph: bool) -> UnitScores:
-    means, norms = effect.mean(1), graph.mean(1)
-    scale = means.std() / norms.std() if norms.std() > 1e-12 else 0.0
-    score = norms * scale if with_graph else means
+def _unit_scores(
+    unit: Unit, effect: Floats, by_rule: Mapping[ReadRule, Floats], rule: Rule
+) -> UnitScores:
+    means = effect.mean(1)
+    chosen = effect if rule == "partial-dependence" else by_rule[rule]
+    order = chosen.mean(1)
+    scale = means.std() / order.std() if order.std() > 1e-12 else 0.0
+    score = means if rule == "partial-dependence" else order * scale
     return UnitScores(
         unit=unit.name,
+        stability=stability(chosen),
         options=tuple(
             OptionScore(
                 option=i,
                 words=describe_option(option.blocks),
                 score=float(score[i]),
-                graph=float(norms[i]),
+                graph=float(by_rule["graph"][i].mean()),
+                module=float(by_rule["module"][i].mean()),
+                last=float(by_rule["last"][i].mean()),
                 effect=float(means[i]),
                 spread=float(effect[i].std()),
             )

@@ -39,16 +39,18 @@ def fit(study: Study) -> FitReport:
         "labels": [[label.arch_key, value] for label, value in zip(labels, y, strict=True)],
         "space": study.config.space.model_dump(mode="json"),
         "teacher": study.config.teacher.pipeline,
-        "ranker": settings.model_dump(mode="json"),
+        "ranker": settings.model_dump(mode="json", exclude={"rule"}),
     }
-    from sdsearch.training import RankerConfig, fit_ranker, load_ranker, save_ranker
+    from sdsearch.ranker_file import load_ranker, save_ranker
+    from sdsearch.training import RankerConfig, fit_ranker
 
     if not is_current(study, "fit", inputs):
         rng = np.random.default_rng(study.config.space.seed)
         config = RankerConfig(kind=settings.kind)
         with working(f"fitting the predictor on {len(labels)} labels"):
             architectures = [label.architecture for label in labels]
-            fitted = fit_ranker(study.space, architectures, y, config, rng)
+            errors = [target.standard_error(label) for label in labels]
+            fitted = fit_ranker(study.space, architectures, y, config, rng, errors)
         save_ranker(fitted, study.ranker_dir)
         files = [study.ranker_dir / "ranker.safetensors", study.ranker_dir / "ranker.json"]
         record_done(study, "fit", inputs, files)
@@ -58,15 +60,20 @@ def fit(study: Study) -> FitReport:
 def score(study: Study) -> Scores:
     """Predict every member of the space and score features, blocks and options: scores.json."""
     fit(study)
-    inputs = {"fit": outputs_of(study, "fit"), "methods": "ridge" in study.config.build.methods}
+    settings = study.config
+    inputs = {
+        "fit": outputs_of(study, "fit"),
+        "methods": "ridge" in settings.build.methods,
+        "rule": settings.ranker.rule,
+    }
     if not is_current(study, "score", inputs):
+        from sdsearch.ranker_file import load_ranker
         from sdsearch.scoring import score_space, score_units
-        from sdsearch.training import load_ranker
 
         space, fitted = study.space, load_ranker(study.ranker_dir)
         with working(f"scoring all {len(space):,} architectures"):
             scored = score_space(fitted, space)
-            scores = score_units(fitted, space, scored)
+            scores = score_units(fitted, space, scored, settings.ranker.rule)
         outputs = [_save_predictions(study, "space", scored)]
         if "ridge" in study.config.build.methods:
             ridge = score_space(fitted, space, kind="ridge")

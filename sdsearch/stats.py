@@ -4,7 +4,7 @@ Every function returns finite numbers for every finite input: a constant or too 
 no order, so its correlation is 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -64,6 +64,45 @@ def spearman_interval(
     pick = rng.integers(0, x.size, size=(resamples, x.size))
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(_spearman_rows(x[pick], y[pick]), [tail, 1.0 - tail])
+    return Interval(float(low), float(high))
+
+
+def spearman_gain_interval(
+    y: VectorLike,
+    a: VectorLike,
+    b: VectorLike,
+    rng: np.random.Generator,
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+) -> Interval:
+    """Percentile bootstrap interval of SRCC(y, a) - SRCC(y, b) over the same resampled rows."""
+    truth, first = _pair(y, a)
+    _, second = _pair(y, b)
+    if truth.size < 3:
+        return Interval(-2.0, 2.0)
+    pick = rng.integers(0, truth.size, size=(resamples, truth.size))
+    gain = _spearman_rows(truth[pick], first[pick]) - _spearman_rows(truth[pick], second[pick])
+    tail = (1.0 - level) / 2.0
+    low, high = np.quantile(gain, [tail, 1.0 - tail])
+    return Interval(float(low), float(high))
+
+
+def bootstrap_interval(
+    statistic: Callable[[Vector, Vector], float],
+    a: VectorLike,
+    b: VectorLike,
+    rng: np.random.Generator,
+    *,
+    resamples: int = 200,
+    level: float = 0.95,
+) -> Interval:
+    """Percentile bootstrap interval of any statistic of pairs; a single pair gives its value."""
+    x, y = _pair(a, b)
+    picks = rng.integers(0, x.size, size=(resamples if x.size > 1 else 1, x.size))
+    values = [statistic(x[pick], y[pick]) for pick in picks]
+    tail = (1.0 - level) / 2.0
+    low, high = np.quantile(values, [tail, 1.0 - tail])
     return Interval(float(low), float(high))
 
 

@@ -14,6 +14,7 @@ from sdsearch.content import content_key
 from sdsearch.errors import InputError, nearest
 from sdsearch.files import write_atomic
 from sdsearch.protocol import LongRecovery, Protocol
+from sdsearch.scores import Rule
 from sdsearch.space import SearchSpace, search_space
 from sdsearch.target import Target
 from sdsearch.teacher import teacher_backbone
@@ -48,12 +49,13 @@ class SpaceConfig(BaseModel):
 
 
 class RankerSettings(BaseModel):
-    """Which predictor learns from the labels, and what it has to predict (higher is better)."""
+    """Which predictor learns what target from the labels, and how options are scored."""
 
     model_config = _FROZEN
 
-    kind: Literal["auto", "gnn", "ridge", "forest"] = "auto"
+    kind: Literal["auto", "gnn", "ridge", "ridge-pairs", "forest"] = "auto"
     target: str = "-log(fd_efflite0)"
+    rule: Rule = "graph"
 
 
 class BuildConfig(BaseModel):

@@ -1,40 +1,39 @@
-"""Fitting: an ensemble trained as one module, beside baselines; saved as safetensors and JSON."""
+"""Fitting: an ensemble trained as one module, beside baselines on the same folds."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-import safetensors.torch
 import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from sdsearch.baselines import Forest, Linear, fit_forest, fit_ridge, kept_slots
+from sdsearch.baselines import Forest, Linear, kept_slots
 from sdsearch.encoding import FeatureLayout, encode_all, plan_batch
 from sdsearch.errors import InputError
-from sdsearch.files import write_atomic
 from sdsearch.graph import build_graph
 from sdsearch.losses import CorrelationMode, average_rank, pearson, soft_spearman
 from sdsearch.ranker import PlanTensors, Ranker
 from sdsearch.scores import FILE
 from sdsearch.validation import (
+    BASELINES,
     Held,
     Kind,
     Quality,
     baselines_out_of_fold,
     choose_kind,
+    fit_of,
     measure,
     pool,
     split_folds,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from sdsearch.architecture import Architecture
     from sdsearch.space import SearchSpace
@@ -47,7 +46,7 @@ class RankerConfig(BaseModel):
 
     model_config = FILE
 
-    kind: Literal["auto", "gnn", "ridge", "forest"] = "auto"
+    kind: Kind | Literal["auto"] = "auto"
     hops: int = Field(4, ge=1)
     width: int = Field(32, ge=1)
     # More steps fit noise: on planted truths with 10-15 % of it, 600 lose .05 of held-out SRCC.
@@ -85,8 +84,7 @@ class FittedRanker:
     ranker: Ranker
     centre: Tensor  # (members,) mean target of each member's training labels
     spread: Tensor  # (members,) their deviation
-    ridge: Linear
-    forest: Forest
+    baselines: Mapping[Kind, Linear | Forest]
 
     @property
     def kind(self) -> Kind:
@@ -97,8 +95,8 @@ class FittedRanker:
         """Predicted target by each ensemble member: (architectures, members or 1)."""
         features = encode_all(architectures, space.backbone, self.layout)
         if self.kind != "gnn":
-            baseline = self.ridge if self.kind == "ridge" else self.forest
-            return baseline.predict(kept_slots(features, self.layout))[:, None]
+            kept = kept_slots(features, self.layout)
+            return self.baselines[self.kind].predict(kept)[:, None]
         with torch.inference_mode():
             plan = PlanTensors.of(plan_batch(features, self.config.hops))
             found: Tensor = self.ranker(plan)[0] * self.spread + self.centre
@@ -111,13 +109,16 @@ def fit_ranker(
     y: Sequence[float | None],
     config: RankerConfig,
     rng: np.random.Generator,
+    errors: Sequence[float | None] = (),
 ) -> FittedRanker:
     """Fit on labelled architectures; `y` is higher-is-better, None for a failed one.
 
     A failed architecture counts as the worst measured one: dropping it would hide what fails.
+    `errors` are standard errors of `y`: noisy labels count less in the squared error.
     """
     start = time.monotonic()
     target = _with_failures(architectures, y)
+    weight = label_weights(target, errors)
     layout = FeatureLayout.for_space(space)
     features = encode_all(architectures, space.backbone, layout)
     held = split_folds(len(target), config.folds, config.repeats, rng)
@@ -126,15 +127,17 @@ def fit_ranker(
     ranker = Ranker(len(held), layout.sizes, config.hops, config.width, generator)
     plan = PlanTensors.of(plan_batch(features, config.hops))
     train = training_rows(held, rng)
-    centre, spread = train_ensemble(ranker, plan, torch.from_numpy(target), train, config)
+    centre, spread = train_ensemble(
+        ranker, plan, torch.from_numpy(target), train, config, torch.from_numpy(weight)
+    )
     guesses, hops = _out_of_fold(ranker, plan, train, held, centre, spread)
     x = kept_slots(features, layout)
     predictors = {
         "gnn": guesses,
-        **baselines_out_of_fold(x, _costs(architectures, space), target, held, seed),
+        **baselines_out_of_fold(x, _costs(architectures, space), target, weight, held, seed),
     }
     qualities = {name: measure(target, guess, rng) for name, guess in predictors.items()}
-    kind, reason = choose_kind(config.kind, qualities)
+    kind, reason = choose_kind(config.kind, target, predictors, qualities, rng)
     report = FitReport(
         labels=len(target),
         failed=sum(value is None for value in y),
@@ -145,8 +148,24 @@ def fit_ranker(
         members=len(held),
         seconds=time.monotonic() - start,
     )
-    ridge, forest = fit_ridge(x, target), fit_forest(x, target, seed)
-    return FittedRanker(config, layout, report, ranker, centre, spread, ridge, forest)
+    baselines = {name: fit_of(name, seed)(x, target, weight) for name in BASELINES}
+    return FittedRanker(config, layout, report, ranker, centre, spread, baselines)
+
+
+def label_weights(y: Floats, errors: Sequence[float | None]) -> Floats:
+    """How much each label counts, (n,), 1 on average: 1 / (s^2 + e^2).
+
+    s is a tenth of the labels' deviation, below which an error does not matter; a label without an
+    error counts like the median of the others.
+    """
+    known = [error for error in errors if error is not None]
+    if not known:
+        return np.ones(len(y))
+    middle = float(np.median(known))
+    e = np.array([middle if error is None else error for error in errors], dtype=np.float64)
+    weight: Floats = 1.0 / np.maximum(np.square(0.1 * y.std()) + np.square(e), 1e-24)
+    weight /= weight.mean()
+    return weight
 
 
 def training_rows(held: Held, rng: np.random.Generator) -> Tensor:
@@ -161,9 +180,21 @@ def training_rows(held: Held, rng: np.random.Generator) -> Tensor:
 
 
 def train_ensemble(
-    ranker: Ranker, plan: PlanTensors, y: Tensor, train: Tensor, config: RankerConfig
+    ranker: Ranker,
+    plan: PlanTensors,
+    y: Tensor,
+    train: Tensor,
+    config: RankerConfig,
+    weight: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Train all members in place, full batch; returns each member's target mean and deviation."""
+    """Train all members in place, full batch; returns each member's target mean and deviation.
+
+    `y` and `weight` are (n,); the weight is of the squared error alone, ranks count all alike.
+    """
+    importance = torch.ones_like(train, dtype=torch.float32)
+    if weight is not None:
+        importance = weight[train].float()
+        importance = importance / importance.mean(1, keepdim=True)
     rows = y[train]
     centre, spread = rows.mean(1), rows.std(1, correction=0)
     spread = torch.where(spread > 1e-12, spread, torch.ones_like(spread))
@@ -182,7 +213,7 @@ def train_ensemble(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
     for _ in range(config.steps):
         predicted, norms = ranker(plan, weights)
-        error = (predicted.T.gather(1, train) - target).square().mean(1)
+        error = (importance * (predicted.T.gather(1, train) - target).square()).mean(1)
         index = train.expand(len(norms), -1, -1)
         rho = correlation(norms.transpose(1, 2).gather(2, index).flatten(0, 1), goal)
         # A sum over members: each trains exactly as it would alone.
@@ -237,63 +268,3 @@ def _with_failures(architectures: Sequence[Architecture], y: Sequence[float | No
     if not np.isfinite(target).all():
         raise InputError("targets must be finite, but got NaN or infinity among them")
     return target
-
-
-class _RankerFile(BaseModel):
-    """`ranker.json`: all that is not a tensor."""
-
-    model_config = FILE
-
-    schema_version: Literal[1] = Field(1, alias="schema")
-    config: RankerConfig
-    layout: FeatureLayout
-    report: FitReport
-
-
-def save_ranker(fitted: FittedRanker, folder: Path) -> None:
-    """Write `ranker.safetensors` and `ranker.json`; loading gives bit-identical predictions."""
-    tensors = {f"ranker.{name}": value for name, value in fitted.ranker.state_dict().items()}
-    tensors |= {"centre": fitted.centre, "spread": fitted.spread}
-    for name, model in (("ridge", fitted.ridge), ("forest", fitted.forest)):
-        tensors |= {
-            f"{name}.{field.name}": torch.from_numpy(np.asarray(getattr(model, field.name)))
-            for field in fields(model)
-        }
-    tensors = {name: value.contiguous() for name, value in tensors.items()}
-    write_atomic(folder / "ranker.safetensors", safetensors.torch.save(tensors))
-    described = _RankerFile(config=fitted.config, layout=fitted.layout, report=fitted.report)
-    write_atomic(folder / "ranker.json", described.model_dump_json(indent=2))
-
-
-def load_ranker(folder: Path) -> FittedRanker:
-    """Read what `save_ranker` wrote; strict: a missing, extra or misshapen tensor is an error."""
-    try:
-        described = _RankerFile.model_validate_json((folder / "ranker.json").read_text("utf-8"))
-        tensors = safetensors.torch.load_file(folder / "ranker.safetensors")
-        return _assemble(described, tensors)
-    except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
-        raise InputError(
-            f"{folder} must hold a fitted ranker of schema 1, but: {error};"
-            " refit: sdsearch fit STUDY"
-        ) from error
-
-
-def _assemble(described: _RankerFile, tensors: dict[str, Tensor]) -> FittedRanker:
-    config = described.config
-    ranker = Ranker(
-        described.report.members,
-        described.layout.sizes,
-        config.hops,
-        config.width,
-        torch.Generator().manual_seed(0),
-    )
-    state = {name: tensors.pop(f"ranker.{name}") for name in ranker.state_dict()}
-    ranker.load_state_dict(state, strict=True)
-    centre, spread = tensors.pop("centre"), tensors.pop("spread")
-    ridge = Linear(*(tensors.pop(f"ridge.{field.name}").numpy() for field in fields(Linear)))
-    forest = Forest(*(tensors.pop(f"forest.{field.name}").numpy() for field in fields(Forest)))
-    if tensors:
-        raise ValueError(f"unknown tensors {sorted(tensors)}")
-    return FittedRanker(
-        config, described.layout, described.report, ranker, centre, spread, ridge, forest
-    )

@@ -34,6 +34,32 @@ def test_ridge_recovers_an_additive_target() -> None:
     np.testing.assert_allclose(model.coefficients, np.arange(6.0), atol=0.05)
 
 
+def test_ridge_with_pairs_finds_an_interaction_that_plain_ridge_cannot() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.integers(0, 2, (80, 6)).astype(float)
+    y = x[:, 0] + 2.0 * (x[:, 1] != x[:, 2])
+    fresh = rng.integers(0, 2, (200, 6)).astype(float)
+    truth = fresh[:, 0] + 2.0 * (fresh[:, 1] != fresh[:, 2])
+    pairs, plain = fit_ridge(x, y, with_pairs=True), fit_ridge(x, y)
+    assert np.corrcoef(pairs.predict(fresh), truth)[0, 1] > 0.98
+    assert np.corrcoef(plain.predict(fresh), truth)[0, 1] < 0.6
+    assert np.abs(pairs.pairs[1, 2]) == np.abs(pairs.pairs).max()
+
+
+def test_a_weight_of_two_is_a_repeated_row() -> None:
+    rng = np.random.default_rng(4)
+    x, y = rng.integers(0, 2, (20, 5)).astype(float), rng.normal(size=20)
+    twice = np.where(np.arange(20) < 5, 2.0, 1.0)
+    model = fit_ridge(x, y, twice)
+    rows = np.concatenate([x, x[:5]]), np.concatenate([y, y[:5]])
+    centred = rows[0] - rows[0].mean(0)
+    solutions = [
+        np.linalg.solve(centred.T @ centred + a * np.eye(5), centred.T @ (rows[1] - rows[1].mean()))
+        for a in np.logspace(-2, 3, 11)
+    ]
+    assert min(np.abs(s - model.coefficients).max() for s in solutions) < 1e-8
+
+
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_constant_and_few_targets_are_predicted_by_their_mean(n: int) -> None:
     x = np.eye(6)[:n]

@@ -18,9 +18,17 @@ def made_up(space: SearchSpace) -> tuple[Scores, SpaceScores, SpaceScores]:
     units = tuple(
         UnitScores(
             unit=unit.name,
+            stability=1.0,
             options=tuple(
                 OptionScore(
-                    option=i, words=str(o), score=value, graph=0.0, effect=value, spread=0.1
+                    option=i,
+                    words=str(o),
+                    score=value,
+                    graph=0.0,
+                    module=0.0,
+                    last=0.0,
+                    effect=value,
+                    spread=0.1,
                 )
                 for i, (o, value) in enumerate(
                     zip(unit.options, rng.normal(size=len(unit.options)), strict=True)
@@ -32,6 +40,7 @@ def made_up(space: SearchSpace) -> tuple[Scores, SpaceScores, SpaceScores]:
     scores = Scores(
         space=space.name,
         kind="gnn",
+        rule="graph",
         hop_weights=(1.0,),
         mean=0.0,
         features=(),

@@ -105,10 +105,13 @@ def test_the_picture_is_embedded_with_the_names_of_its_columns(study: Study) -> 
 
 def test_block_scores_are_drawn_in_the_shape_of_the_net(study: Study) -> None:
     block = {"unit": "level0", "graph": 0.0, "spread": 0.01, "together_with": ()}
-    option = OptionScore(option=0, words="d1 & few", score=0.5, graph=0, effect=0.5, spread=0.1)
+    option = OptionScore(
+        option=0, words="d1 & few", score=0.5, graph=0, module=0, last=0, effect=0.5, spread=0.1
+    )
     scores = Scores(
         space="tiny",
         kind="gnn",
+        rule="graph",
         hop_weights=(1.0,),
         mean=0.0,
         features=(),
@@ -116,7 +119,7 @@ def test_block_scores_are_drawn_in_the_shape_of_the_net(study: Study) -> None:
             BlockScore(name="down.0.res.1", effect=-0.4, **block),
             BlockScore(name="up.3.attn.1", effect=0.1, **block),
         ),
-        units=(UnitScores(unit="level0", options=(option,)),),
+        units=(UnitScores(unit="level0", stability=1.0, options=(option,)),),
     )
     study.scores_file.write_text(scores.model_dump_json())
     html = render(study, outcome(study))

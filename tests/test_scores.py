@@ -16,7 +16,14 @@ from sdsearch.scores import (
 
 def option(number: int, score: float) -> OptionScore:
     return OptionScore(
-        option=number, words=f"option {number}", score=score, graph=0.0, effect=score, spread=0.01
+        option=number,
+        words=f"option {number}",
+        score=score,
+        graph=0.0,
+        module=0.0,
+        last=0.0,
+        effect=score,
+        spread=0.01,
     )
 
 
@@ -29,6 +36,7 @@ def block(name: str, effect: float, together: tuple[str, ...] = ()) -> BlockScor
 SCORES = Scores(
     space="tiny",
     kind="gnn",
+    rule="graph",
     hop_weights=(0.4, 0.6),
     mean=-3.0,
     features=(),
@@ -38,8 +46,10 @@ SCORES = Scores(
         block("up.3.res.1", -0.39, ("down.0.res.1",)),
     ),
     units=(
-        UnitScores(unit="level0", options=(option(0, -0.5), option(1, 0.3), option(2, 0.2))),
-        UnitScores(unit="level1", options=(option(0, 0.01), option(1, -0.01))),
+        UnitScores(
+            unit="level0", stability=0.9, options=(option(0, -0.5), option(1, 0.3), option(2, 0.2))
+        ),
+        UnitScores(unit="level1", stability=0.9, options=(option(0, 0.01), option(1, -0.01))),
     ),
 )
 

@@ -11,13 +11,15 @@ from sdsearch.builder import Budget, build_designs
 from sdsearch.encoding import encode_all, plan_batch
 from sdsearch.errors import InputError
 from sdsearch.ranker import PlanTensors
-from sdsearch.scoring import hop_weights, option_norms, score_space, score_units
+from sdsearch.rules import output_slots, rule_scores, slot_norms, stability
+from sdsearch.scoring import hop_weights, score_space, score_units
+from sdsearch.slots import SLOTS
 from sdsearch.space import search_space
 from sdsearch.training import RankerConfig, fit_ranker
 from tests.planted import PlantedTruth, small_fit
 
 if TYPE_CHECKING:
-    from sdsearch.scores import Scores
+    from sdsearch.scores import Rule, Scores
 
 SPACE = search_space("tiny")
 BLOCKS = search_space("sd14-blocks", SPACE.backbone)
@@ -61,8 +63,8 @@ def test_option_norms_are_the_mean_graph_norms_over_all_backgrounds() -> None:
     plan = plan_batch(encode_all(archs, BLOCKS.backbone, fitted.layout), fitted.config.hops)
     with torch.no_grad():
         norms = fitted.ranker(PlanTensors.of(plan))[1]  # (hops + 1, graphs, members)
-    found = option_norms(fitted, BLOCKS)[axis][:, option]
-    np.testing.assert_allclose(found, norms[1:].double().mean(1).numpy(), rtol=1e-4)
+    found = slot_norms(fitted, BLOCKS)[axis][:, :, option].sum(1) / len(SLOTS)
+    np.testing.assert_allclose(found, norms.double().mean(1).numpy(), rtol=1e-4)
 
 
 def test_scores_cover_options_blocks_and_features(scores: Scores) -> None:
@@ -82,6 +84,52 @@ def test_effects_are_centred_and_scores_span_like_effects(scores: Scores) -> Non
         values = np.array([option.score for option in unit.options])
         assert abs(effects.mean()) < 1e-9
         assert values.std() == pytest.approx(effects.std())
+
+
+def test_scores_of_every_rule_are_standardised_within_a_unit_and_the_rule_decides(
+    scores: Scores,
+) -> None:
+    fitted, scored = small_fit(), score_space(small_fit(), SPACE)
+    names = ("graph", "module", "last")
+    for rule in (*names, "partial-dependence"):
+        found = score_units(fitted, SPACE, scored, rule)  # type: ignore[arg-type]
+        assert found.rule == rule
+        for unit in found.units:
+            by = np.array([[getattr(one, name) for name in names] for one in unit.options])
+            assert np.abs(by.mean(0)).max() < 1e-9
+            assert np.ptp(by, axis=0).min() > 0
+            column = "effect" if rule == "partial-dependence" else rule
+            order = [getattr(one, column) for one in unit.options]
+            assert stats.spearmanr([one.score for one in unit.options], order).statistic > 0.999
+            assert -1.0 <= unit.stability <= 1.0
+
+
+@pytest.mark.parametrize("rule", ["module", "last"])
+def test_the_module_rule_reads_own_slots_and_the_last_rule_output_slots_alone(rule: Rule) -> None:
+    rng = np.random.default_rng(0)
+    norms = rng.random((5, len(SLOTS), 40, 2))
+    weights, effect = np.full(5, 0.2), np.zeros((40, 2))
+    outputs = dict(output_slots("level1"))
+    said = {SLOTS[number].name: hop for number, hop in outputs.items()}
+    assert said == {"down.1.sample": 2, "up.2.sample": 3}
+    own = [number for number, slot in enumerate(SLOTS) if slot.unit == "level1"]
+    read = own if rule == "module" else list(outputs)
+    others = [number for number in range(len(SLOTS)) if number not in read]
+    before = rule_scores(rule, norms, "level1", effect, weights)
+    changed = norms.copy()
+    changed[:, others] += rng.random((40, 2))
+    np.testing.assert_allclose(rule_scores(rule, changed, "level1", effect, weights), before)
+    changed = norms.copy()
+    changed[:, read] += rng.random((40, 2))
+    assert not np.allclose(rule_scores(rule, changed, "level1", effect, weights), before)
+
+
+def test_stability_is_the_mean_rank_correlation_of_ensemble_members() -> None:
+    one = np.arange(6.0)
+    assert stability(np.stack([one, one * 2, one + 1], axis=1)) == pytest.approx(1.0)
+    assert stability(np.stack([one, -one], axis=1)) == pytest.approx(-1.0)
+    assert stability(one[:, None]) == 1.0
+    assert stability(np.stack([one, one * 0], axis=1)) == 0.0
 
 
 def test_a_block_is_compared_with_the_option_that_keeps_most_without_it(scores: Scores) -> None:
@@ -110,7 +158,7 @@ def test_a_space_of_another_backbone_is_refused() -> None:
 
 def test_hops_without_any_correlation_weigh_the_same() -> None:
     weights = hop_weights(small_fit())
-    assert weights.shape == (4,)
+    assert weights.shape == (5,)
     assert weights.min() >= 0.0
 
 

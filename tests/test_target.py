@@ -87,6 +87,40 @@ def test_an_undefined_value_is_explained_with_the_numbers(expression: str) -> No
         Target(expression).evaluate(make_label(fd=0.0))
 
 
+@pytest.mark.parametrize(
+    ("expression", "marked"),
+    [
+        ("-log(fd) + fd.real", "fd.real"),
+        ("fd * exp(fd)", "exp(fd)"),
+        ("2 + __import__", "__import__"),
+        ("é - 1", "é"),
+        ("fd + 9**9**9**9", "9**9**9"),
+        ("1 + log(fd - 50)", "log(fd - 50)"),
+        ("log(fd) + no_column", "no_column"),
+        ("min(fd)", "min(fd)"),
+    ],
+)
+def test_a_refusal_marks_the_place(expression: str, marked: str) -> None:
+    with pytest.raises(InputError) as refused:
+        Target(expression).evaluate(make_label(fd=50.0))
+    *_, line, marks = str(refused.value).splitlines()
+    assert line[2:] == expression
+    start = marks.index("^")
+    assert line[start : start + marks.count("^")] == marked
+
+
+def test_the_error_of_a_target_follows_from_those_of_its_columns() -> None:
+    label = make_label(
+        fd={"value": 100.0, "se": 2.0, "n": 8}, psnr={"value": 20.0, "se": 0.3, "n": 8}, params=5
+    )
+    assert Target("-log(fd)").standard_error(label) == pytest.approx(0.02, rel=1e-3)
+    both = Target("psnr - 0.1 * fd").standard_error(label)
+    assert both == pytest.approx((0.3**2 + 0.2**2) ** 0.5)
+    assert Target("params * 2").standard_error(label) is None
+    assert Target("sqrt(fd - 99)").standard_error(label) is None
+    assert Target("fd").standard_error(make_label(status="failed", reason="x")) is None
+
+
 def test_a_failed_label_has_no_target() -> None:
     with pytest.raises(InputError, match="out of memory"):
         Target("fd").evaluate(make_label(status="failed", reason="out of memory"))

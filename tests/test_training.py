@@ -9,8 +9,9 @@ import safetensors.torch
 import torch
 
 from sdsearch.errors import InputError
+from sdsearch.ranker_file import load_ranker, save_ranker
 from sdsearch.space import search_space
-from sdsearch.training import RankerConfig, fit_ranker, load_ranker, save_ranker, training_rows
+from sdsearch.training import RankerConfig, fit_ranker, label_weights, training_rows
 from sdsearch.validation import split_folds
 from tests.planted import SMALL, PlantedTruth, small_fit
 
@@ -23,7 +24,7 @@ QUICK = SMALL.model_copy(update={"steps": 3})
 
 def test_the_report_holds_every_predictor_and_hop_measured_out_of_fold() -> None:
     report = small_fit().report
-    assert sorted(report.predictors) == ["forest", "gnn", "macs", "params", "ridge"]
+    assert sorted(report.predictors) == ["forest", "gnn", "macs", "params", "ridge", "ridge-pairs"]
     assert len(report.hops) == SMALL.hops + 1
     assert (report.labels, report.failed, report.members) == (24, 1, 3)
     assert report.predictors["gnn"].low <= report.predictors["gnn"].srcc
@@ -62,6 +63,34 @@ def test_the_same_seed_gives_the_same_fit_and_another_does_not() -> None:
     assert (first != other).any()
 
 
+def test_noisy_labels_weigh_less_and_unknown_errors_like_the_median() -> None:
+    y = np.array([0.0, 1.0, 2.0, 3.0])
+    assert label_weights(y, []).tolist() == [1.0] * 4
+    assert label_weights(y, [None] * 4).tolist() == [1.0] * 4
+    weight = label_weights(y, [0.1, 0.5, None, 2.0])
+    assert weight.mean() == pytest.approx(1.0)
+    assert weight[0] > weight[1] > weight[3] > 0
+    assert weight[2] == pytest.approx(weight[1])
+    tiny = label_weights(y, [1e-9, 1e-6, 1e-9, 1e-9])
+    assert np.ptp(tiny) < 1e-3  # far below the spread of the labels
+
+
+def test_a_label_of_great_error_moves_the_fit_less() -> None:
+    archs = SPACE.sample(12, np.random.default_rng(6))
+    y: list[float | None] = [float(i % 4) for i in range(12)]
+    wrong = [*y[:-1], 50.0]
+
+    def moved(errors: list[float | None]) -> float:
+        fits = [
+            fit_ranker(SPACE, archs, values, QUICK, np.random.default_rng(0), errors)
+            for values in (y, wrong)
+        ]
+        guesses = [fit.baselines["ridge"].predict(np.eye(46)) for fit in fits]
+        return float(np.abs(guesses[1] - guesses[0]).mean())
+
+    assert moved([0.1] * 11 + [100.0]) < 0.5 * moved([0.1] * 12)
+
+
 @pytest.mark.parametrize("correlation", ["spearman", "pearson"])
 @pytest.mark.parametrize("y", [[1.0], [1.0, 2.0], [1.0, 1.0], [3.0] * 7])
 def test_few_or_constant_labels_never_give_nan(correlation: str, y: list[float]) -> None:
@@ -73,7 +102,7 @@ def test_few_or_constant_labels_never_give_nan(correlation: str, y: list[float])
     assert np.isfinite([one.srcc for one in fitted.report.hops]).all()
 
 
-@pytest.mark.parametrize("kind", ["gnn", "ridge", "forest"])
+@pytest.mark.parametrize("kind", ["gnn", "ridge", "ridge-pairs", "forest"])
 def test_saving_and_loading_is_bit_exact(kind: str, tmp_path: Path) -> None:
     fitted = small_fit(kind)
     assert fitted.kind == kind
