@@ -1,10 +1,11 @@
 """Building: the best designs under a budget, by several methods that can be compared.
 
-`autobuild` adds up unit scores and solves the budget exactly: scores and costs are additive, so
-all members are ranked by a few vectorised sums and nothing is searched. Without a budget the best
-K members are those of the published product of each unit's best K options. A unit's scores span
-what its options change in the predicted target (see `scoring.score_units`): under equal weights an
-unimportant level would spend the budget.
+`autobuild` adds up unit scores and solves the budget exactly: scores and most costs are additive,
+so all members are ranked by a few vectorised sums and nothing is searched. Peak memory is not
+additive: members are then tried best first, so that the first that fit are the best that fit.
+Without a budget the best K members are those of the published product of each unit's best K
+options. A unit's scores span what its options change in the predicted target (see
+`scoring.score_units`): under equal weights an unimportant level would spend the budget.
 
 The order is that of the sum, not of the predicted target. A unit's score averages over all
 backgrounds, which cancels noise that a maximum over 704,000 predictions would pick out; on planted
@@ -14,92 +15,29 @@ prediction only finds the designs of `exhaustive` again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, Field
 
-from sdsearch.architecture import Architecture
-from sdsearch.cost import space_costs
+from sdsearch.budget import Resource, member_resources, space_resources
+from sdsearch.designs import Design, DesignWriter, Method
 from sdsearch.errors import InputError
-from sdsearch.scores import FILE, Scores, SpaceScores, best_of
+from sdsearch.evolution import evolve
+from sdsearch.scores import best_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from sdsearch.budget import Budget
+    from sdsearch.latency_table import LatencyTable
+    from sdsearch.scores import Scores, SpaceScores
     from sdsearch.space import SearchSpace
 
-Method = Literal["autobuild", "exhaustive", "random", "ridge"]
-Resource = Literal["params", "macs"]
-RESOURCES: tuple[Resource, ...] = ("params", "macs")
-
-
-class Share(BaseModel):
-    """A limit as a share of the teacher's cost."""
-
-    model_config = FILE
-
-    share: float = Field(gt=0, le=1)
-
-
-Absolute = Annotated[float, Field(gt=0)]
-
-
-class Budget(BaseModel):
-    """Upper limits; a bare number is absolute (parameters, MACs of one UNet call)."""
-
-    model_config = FILE
-
-    params: Share | Absolute | None = None
-    macs: Share | Absolute | None = None
-
-    def limits(self, teacher: Mapping[Resource, float]) -> dict[Resource, float]:
-        """Absolute limits of the limited resources, given the teacher's costs."""
-        asked = {name: getattr(self, name) for name in RESOURCES}
-        return {
-            name: limit.share * teacher[name] if isinstance(limit, Share) else float(limit)
-            for name, limit in asked.items()
-            if limit is not None
-        }
-
-
-class Prediction(BaseModel):
-    """Predicted target and the deviation over the ensemble."""
-
-    model_config = FILE
-
-    target: float
-    se: float
-
-
-class Design(BaseModel):
-    """An architecture proposed by one method, with what was known when it was chosen."""
-
-    model_config = FILE
-
-    name: str
-    method: Method
-    rank: int
-    arch_key: str
-    architecture: Architecture
-    params: int
-    macs: int
-    predicted: Prediction
-    score: float
-    reasons: tuple[str, ...]
-
-
-class DesignFile(BaseModel):
-    """`designs.json`."""
-
-    model_config = FILE
-
-    schema_version: Literal[1] = Field(1, alias="schema")
-    protocol_key: str
-    target: str
-    budget: Budget
-    designs: tuple[Design, ...]
+MOST_TRIED = 5000
+"""How many members are tried, best first, for limits that have to be looked up one by one."""
+REDUCED_OPTIONS = 8
+"""Best options of each unit among which `evolution-reduced` chooses."""
 
 
 def build_designs(
@@ -112,31 +50,53 @@ def build_designs(
     *,
     top: int = 4,
     ridge: SpaceScores | None = None,
+    table: LatencyTable | None = None,
+    least_difference: int = 1,
 ) -> list[Design]:
     """The `top` designs of each method within the budget, best first.
 
     `autobuild`: the best by sum of unit scores; `exhaustive`: the best predicted members of the
-    whole space; `ridge`: the same by the ridge baseline (`ridge` scores needed); `random`: uniform
-    within the budget.
-    Raises InputError if fewer than `top` members satisfy the budget.
+    whole space; `ridge`: the same by the ridge baseline (`ridge` scores needed); `evolution`:
+    regularised evolution on the prediction; `evolution-reduced`: the same among the best options of
+    each unit; `pareto`: spread over the front of summed score and parameters; `random`: uniform.
+    Two designs of a method differ in at least `least_difference` blocks kept.
+
+    Raises:
+        InputError: fewer than `top` members satisfy the budget and differ enough.
     """
-    costs: dict[Resource, npt.NDArray[np.int64]] = dict(
-        zip(RESOURCES, space_costs(space), strict=True)
-    )
-    teacher = space.index(space.members["teacher"])
-    limits = budget.limits({name: float(cost[teacher]) for name, cost in costs.items()})
+    costs = space_resources(space, table)
+    limits = budget.limits(member_resources(space.members["teacher"], space, table))
     allowed = np.ones(len(space), dtype=bool)
-    for name, limit in limits.items():
-        allowed &= costs[name] <= limit
+    for name, cost in costs.items():
+        allowed &= cost <= limits.get(name, np.inf)
     if allowed.sum() < top:
         raise InputError(_too_tight(limits, costs, int(allowed.sum()), top))
     sums = add_up(scores)
-    writer = _Writer(space, scores, scored, sums, costs, limits, allowed)
+    writer = DesignWriter(space, scores, scored, sums, allowed, limits, table)
+    reduced = [_best_options(values) for values in scores.values()]
+    within = np.flatnonzero(allowed)
+
+    def ranking(method: Method) -> Iterator[int]:
+        if method == "autobuild":
+            return _best_first(sums, within)
+        if method == "exhaustive":
+            return _best_first(scored.predicted, within)
+        if method == "ridge":
+            if ridge is None:
+                raise InputError("method 'ridge' needs the ridge scores of the space, but got none")
+            return _best_first(ridge.predicted, within)
+        if method == "random":
+            return _drawn(within, top, rng)
+        if method == "pareto":
+            return _along_front(sums, costs["params"], within, top)
+        options = reduced if method == "evolution-reduced" else None
+        return iter(evolve(space, scored.predicted, allowed, rng, options))
+
     return [
-        writer.design(method, rank, index)
+        writer.write(method, rank, index)
         for method in methods
         for rank, index in enumerate(
-            _choose(method, top, allowed, sums, scored, rng, ridge), start=1
+            _take(ranking(method), top, space, limits, least_difference), start=1
         )
     ]
 
@@ -149,95 +109,89 @@ def add_up(scores: Scores) -> npt.NDArray[np.float64]:
     return total.reshape(-1)
 
 
-def _choose(
-    method: Method,
+def pareto_front(
+    value: npt.NDArray[np.floating], cost: npt.NDArray[np.floating]
+) -> npt.NDArray[np.int64]:
+    """Positions that no other one beats in value at the same cost or less, cheapest first."""
+    order = np.lexsort((-value, cost))
+    best_before = np.concatenate([[-np.inf], np.maximum.accumulate(value[order])[:-1]])
+    return order[value[order] > best_before].astype(np.int64)
+
+
+def _best_first(value: npt.NDArray[np.floating], within: npt.NDArray[np.int64]) -> Iterator[int]:
+    """All of `within`, largest value first; sorted in growing parts, since few are asked for."""
+    seen, size = 0, 64
+    while seen < len(within):
+        part = best_of(value[within], size, within)
+        yield from part[seen:]
+        seen, size = len(part), size * 8
+
+
+def _drawn(within: npt.NDArray[np.int64], top: int, rng: np.random.Generator) -> Iterator[int]:
+    """Uniform draws without end; the first `top` differ."""
+    yield from (int(i) for i in rng.choice(within, top, replace=False))
+    while True:
+        yield int(rng.choice(within))
+
+
+def _along_front(
+    value: npt.NDArray[np.floating],
+    cost: npt.NDArray[np.floating],
+    within: npt.NDArray[np.int64],
     top: int,
-    allowed: npt.NDArray[np.bool_],
-    sums: npt.NDArray[np.float64],
-    scored: SpaceScores,
-    rng: np.random.Generator,
-    ridge: SpaceScores | None,
+) -> Iterator[int]:
+    """Members of the front at evenly spaced places, best first, then the others of the front."""
+    front = within[pareto_front(value[within], cost[within])][::-1]
+    chosen = front[np.unique(np.linspace(0, len(front) - 1, top).round().astype(int))]
+    yield from (int(i) for i in chosen)
+    yield from (int(i) for i in front if i not in chosen)
+
+
+def _best_options(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    return np.argsort(-values, kind="stable")[:REDUCED_OPTIONS].astype(np.int64)
+
+
+def _take(
+    ranking: Iterator[int],
+    top: int,
+    space: SearchSpace,
+    limits: Mapping[Resource, float],
+    least_difference: int,
 ) -> list[int]:
-    """Indices of the chosen members, best first."""
-    within = np.flatnonzero(allowed)
-    if method == "autobuild":
-        return best_of(sums[within], top, within)
-    if method == "exhaustive":
-        return scored.top(top, allowed)
-    if method == "ridge":
-        if ridge is None:
-            raise InputError("method 'ridge' needs the ridge scores of the space, but got none")
-        return ridge.top(top, allowed)
-    return [int(i) for i in rng.choice(within, top, replace=False)]
-
-
-class _Writer:
-    """Turns chosen indices into designs with reasons."""
-
-    def __init__(
-        self,
-        space: SearchSpace,
-        scores: Scores,
-        scored: SpaceScores,
-        sums: npt.NDArray[np.float64],
-        costs: dict[Resource, npt.NDArray[np.int64]],
-        limits: dict[Resource, float],
-        allowed: npt.NDArray[np.bool_],
-    ) -> None:
-        self.space, self.scores, self.scored = space, scores, scored
-        self.sums, self.costs, self.limits, self.allowed = sums, costs, limits, allowed
-        self.teacher = space.index(space.members["teacher"])
-
-    def design(self, method: Method, rank: int, index: int) -> Design:
-        architecture = self.space.arch(index)
-        return Design(
-            name=f"{method}-{rank}",
-            method=method,
-            rank=rank,
-            arch_key=architecture.key,
-            architecture=architecture,
-            params=int(self.costs["params"][index]),
-            macs=int(self.costs["macs"][index]),
-            predicted=Prediction(
-                target=float(self.scored.predicted[index]), se=float(self.scored.spread[index])
-            ),
-            score=float(self.sums[index]),
-            reasons=tuple(self._reasons(index)),
-        )
-
-    def _reasons(self, index: int) -> list[str]:
-        said = []
-        architecture = self.space.arch(index)
-        for unit, digit in zip(
-            self.scores.units, self.space.option_indices(architecture), strict=True
-        ):
-            option = unit.options[digit]
-            place = 1 + sum(other.score > option.score for other in unit.options)
-            said.append(
-                f"{unit.unit}: {option.words}; {place} of {len(unit.options)} by score,"
-                f" effect {option.effect:+.3g} ± {option.spread:.2g} on the predicted target"
-            )
-        value = self.scored.predicted[index]
-        ahead = int((self.scored.predicted[self.allowed] > value).sum())
-        said.append(
-            f"predicted target {value:.4g} ± {self.scored.spread[index]:.2g}: place {ahead + 1:,}"
-            f" of the {int(self.allowed.sum()):,} members within the budget"
-        )
-        for name, cost in self.costs.items():
-            share = cost[index] / cost[self.teacher]
-            limit = f", limit {self.limits[name]:,.0f}" if name in self.limits else ""
-            said.append(f"{name} {cost[index]:,}: {share:.1%} of the teacher{limit}")
-        return said
+    """The first `top` members of a ranking that fit into memory and differ from each other."""
+    taken: dict[int, frozenset[str]] = {}
+    tried = 0
+    for index in ranking:
+        tried += 1
+        if tried > MOST_TRIED:
+            break
+        arch = space.arch(index)
+        if "memory_bytes" in limits:
+            need = member_resources(arch, space)["memory_bytes"]
+            if need > limits["memory_bytes"]:
+                continue
+        kept = arch.kept_slots
+        if index in taken or any(len(kept ^ other) < least_difference for other in taken.values()):
+            continue
+        taken[index] = kept
+        if len(taken) == top:
+            return list(taken)
+    raise InputError(
+        f"a method must find {top} members that fit the budget and differ in {least_difference} "
+        f"blocks, but found {len(taken)} among its best {min(tried, MOST_TRIED):,}; raise [build] "
+        "budget or lower least_difference"
+    )
 
 
 def _too_tight(
     limits: Mapping[Resource, float],
-    costs: Mapping[Resource, npt.NDArray[np.int64]],
+    costs: Mapping[Resource, npt.NDArray[np.float64]],
     found: int,
     top: int,
 ) -> str:
     asked = ", ".join(
-        f"{name} <= {limit:,.0f} (smallest member: {costs[name].min():,})"
+        f"{name} <= {limit:,.6g} (smallest member: {costs[name].min():,.6g})"
         for name, limit in limits.items()
+        if name in costs
     )
     return f"the budget must admit {top} members, but {found} satisfy {asked}; raise [build] budget"

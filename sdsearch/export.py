@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from diffusers import StableDiffusionInpaintPipeline, UNet2DConditionModel
 
     from sdsearch.architecture import Architecture
-    from sdsearch.builder import Design
+    from sdsearch.designs import Design
     from sdsearch.study import Study
 
 _SD_LICENCE = "creativeml-openrail-m"

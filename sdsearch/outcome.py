@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev, variance
 from typing import TYPE_CHECKING
 
-from sdsearch.cost import count_macs, count_params
+from sdsearch.budget import member_resources
+from sdsearch.cost import count_params
 from sdsearch.errors import InputError
 from sdsearch.labels import Label, Measurement, read_labels
 from sdsearch.target import Target
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
     from rich.console import Group
 
-    from sdsearch.builder import Resource
+    from sdsearch.budget import Resource
+    from sdsearch.latency_table import LatencyTable
+    from sdsearch.space import SearchSpace
     from sdsearch.study import Study
 
 MEMBERS = ("teacher", "bk-base", "bk-small", "bk-tiny")
@@ -115,12 +118,8 @@ def read_floors(study: Study) -> dict[str, dict[str, Measurement]]:
 def budget_limits(study: Study) -> dict[Resource, float]:
     """Return the budget in absolute numbers, shares taken of the teacher's cost."""
     space = study.space
-    teacher, backbone = space.members["teacher"], space.backbone
-    costs: dict[Resource, float] = {
-        "params": count_params(teacher, backbone),
-        "macs": count_macs(teacher, backbone, backbone.sample_size).total,
-    }
-    return dict(study.config.build.budget.limits(costs))
+    teacher = member_resources(space.members["teacher"], space, study.latency_table)
+    return study.config.build.budget.limits(teacher)
 
 
 def outcome(study: Study) -> Outcome:
@@ -136,7 +135,10 @@ def outcome(study: Study) -> Outcome:
     total = count_params(space.members["teacher"], space.backbone)
     groups = {f"evaluated {study.config.space.strategy}": sampled}
     if limits:
-        fitting = [key for key in sampled if key in by_key and _within(by_key[key], limits)]
+        table = study.latency_table
+        fitting = [
+            key for key in sampled if key in by_key and _within(by_key[key], space, limits, table)
+        ]
         groups["evaluated, within budget"] = fitting
     groups |= read_methods(study)
     for name in MEMBERS:
@@ -212,7 +214,7 @@ def notes(result: Outcome) -> list[str]:
         "params: share of the teacher's",
     ]
     if result.limits:
-        stated = ", ".join(f"{name} <= {limit:,.0f}" for name, limit in result.limits.items())
+        stated = ", ".join(f"{name} <= {limit:,.6g}" for name, limit in result.limits.items())
         lines.append(f"budget of the built designs: {stated}")
     noise = result.noise
     if noise:
@@ -267,8 +269,14 @@ def _error(label: Label, column: str) -> float | None:
     return value.se if isinstance(value, Measurement) else None
 
 
-def _within(label: Label, limits: Mapping[Resource, float]) -> bool:
-    return label.status == "ok" and all(label.scalar(name) <= limits[name] for name in limits)
+def _within(
+    label: Label,
+    space: SearchSpace,
+    limits: Mapping[Resource, float],
+    table: LatencyTable | None,
+) -> bool:
+    costs = member_resources(label.architecture, space, table)
+    return label.status == "ok" and all(costs[name] <= limit for name, limit in limits.items())
 
 
 def _pooled(groups: list[list[float]]) -> float:

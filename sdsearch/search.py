@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdsearch.builder import Design, DesignFile, build_designs
+from sdsearch.builder import build_designs
+from sdsearch.designs import Design, DesignFile
 from sdsearch.files import write_atomic
 from sdsearch.labels import read_labels
 from sdsearch.outcome import read_origins
@@ -89,6 +90,7 @@ def build(study: Study) -> tuple[Design, ...]:
     inputs = {
         "score": outputs_of(study, "score"),
         "build": settings.model_dump(mode="json"),
+        "latency_table": study.latency_table and study.latency_table.model_dump(mode="json"),
         "protocol": study.config.protocol.key,
         "target": study.config.ranker.target,
     }
@@ -104,6 +106,8 @@ def build(study: Study) -> tuple[Design, ...]:
                 np.random.default_rng(study.config.space.seed),
                 top=settings.top,
                 ridge=ridge,
+                table=study.latency_table,
+                least_difference=settings.least_difference,
             )
         file = DesignFile(
             protocol_key=study.config.protocol.key,

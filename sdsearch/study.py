@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sdsearch.builder import Budget, Method
+from sdsearch.budget import Budget
 from sdsearch.content import content_key
+from sdsearch.designs import Method
 from sdsearch.errors import InputError, nearest
 from sdsearch.files import write_atomic
+from sdsearch.latency_table import LatencyTable, read_table
 from sdsearch.protocol import LongRecovery, Protocol
 from sdsearch.scores import Rule
 from sdsearch.space import SearchSpace, search_space
@@ -59,13 +61,19 @@ class RankerSettings(BaseModel):
 
 
 class BuildConfig(BaseModel):
-    """Which methods build how many designs under which budget."""
+    """Which methods build how many designs under which budget.
+
+    Two designs of a method differ in at least `least_difference` kept blocks; `latency_table` is a
+    file in the study, or a path, that a budget of `latency_ms` needs.
+    """
 
     model_config = _FROZEN
 
     methods: tuple[Method, ...] = ("autobuild", "exhaustive", "random")
     top: int = Field(4, ge=1)
     budget: Budget = Budget()
+    least_difference: int = Field(1, ge=1)
+    latency_table: str | None = None
 
 
 class ExportConfig(BaseModel):
@@ -147,6 +155,12 @@ class Study:
         """The search space on the teacher's own backbone."""
         wanted, backbone = self.config.space, teacher_backbone(self.config.teacher.pipeline)
         return search_space(wanted.name, backbone, resize_level_0=wanted.resize_level_0)
+
+    @property
+    def latency_table(self) -> LatencyTable | None:
+        """The latency table of [build], read now; None where none is named."""
+        name = self.config.build.latency_table
+        return None if name is None else read_table(self.root / name)
 
     def floors_path(self, seed: int) -> Path:
         """What the autoencoder alone and the teacher under other noise measure."""
@@ -255,7 +269,7 @@ kind = "auto"
 target = "-log(fd_efflite0)" # over label columns; higher is better
 
 [build]
-methods = ["autobuild", "exhaustive", "random"] # also "ridge"
+methods = ["autobuild", "exhaustive", "random"] # also "ridge", "evolution", "pareto"
 top = 4                      # designs of each method
 budget = BUDGET              # such as { params = { share = 0.60 } }; a bare number is absolute
 """

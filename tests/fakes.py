@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdsearch.backbone import TINY
-from sdsearch.builder import Budget, Design, DesignFile, Prediction
-from sdsearch.cost import count_macs, count_params
+from sdsearch.budget import Budget
+from sdsearch.cost import count_macs, count_params, unet_cost
+from sdsearch.designs import Design, DesignFile, Prediction
 from sdsearch.files import write_atomic
 from sdsearch.labels import Label, write_label
 from sdsearch.protocol import Protocol
@@ -77,6 +78,7 @@ def make_design(arch: Architecture, method: str, rank: int, reason: str = "level
             "architecture": arch,
             "params": count_params(arch, TINY),
             "macs": count_macs(arch, TINY, TINY.sample_size).total,
+            "memory_bytes": unet_cost(arch, TINY).activation_bytes,
             "predicted": Prediction(target=-3.0, se=0.1),
             "score": 1.0,
             "reasons": (reason,),

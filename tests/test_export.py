@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from sdsearch.builder import Design
+    from sdsearch.designs import Design
     from sdsearch.study import Study
 
 

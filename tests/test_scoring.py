@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from sdsearch.builder import Budget, build_designs
+from sdsearch.budget import Budget
+from sdsearch.builder import build_designs
 from sdsearch.encoding import encode_all, plan_batch
 from sdsearch.errors import InputError
 from sdsearch.ranker import PlanTensors

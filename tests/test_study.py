@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdsearch.builder import Budget, Share
+from sdsearch.budget import Budget, Share
 from sdsearch.errors import InputError
 from sdsearch.study import StudyConfig, init_study, load_study
 

@@ -121,7 +121,9 @@ def finetune_student(
         accelerator.log(row, step=run.step)
         if report is not None and world.is_first:
             report(run.step, row, unet)
-    accelerator.end_training()
+    # `end_training` would also end the process group, which the job still needs.
+    for tracker in accelerator.trackers:
+        tracker.finish()
     with torch.no_grad():
         for parameter, mean in zip(run.parameters, run.average, strict=True):
             parameter.copy_(mean)
