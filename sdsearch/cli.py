@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -54,10 +54,22 @@ def init(
 
 
 @app.command()
-def sample(study: Folder = _STUDY) -> None:
+def sample(
+    study: Folder = _STUDY,
+    strategy: Annotated[
+        Literal["study", "active"],
+        typer.Option(help="study: as study.toml says; active: what the predictor knows least of."),
+    ] = "study",
+    count: Annotated[int, typer.Option(min=1, help="How many more, with --strategy active.")] = 16,
+) -> None:
     """Pick the architectures to measure: the named members and N by the study's strategy."""
     from sdsearch.journey import sample as run_stage
+    from sdsearch.search import propose
 
+    if strategy == "active":
+        found = propose(_load(study), count)
+        print(f"{len(found)} more in {study / 'architectures.jsonl'}; next: sdsearch label {study}")
+        return
     rows = run_stage(_load(study))
     print(f"{len(rows)} architectures in {study / 'architectures.jsonl'}")
 
@@ -108,11 +120,15 @@ def fit(study: Folder = _STUDY, as_json: Json = False) -> None:
 
 
 @app.command()
-def score(study: Folder = _STUDY) -> None:
+def score(study: Folder = _STUDY, as_json: Json = False) -> None:
     """Score features, blocks and options, and predict every member of the space."""
     from sdsearch.search import score as run_stage
 
-    for line in run_stage(_load(study)).insights():
+    scores = run_stage(_load(study))
+    if as_json:
+        print_json(scores.model_dump(mode="json"))
+        return
+    for line in scores.insights():
         print(f"  {line}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from sdsearch.errors import HarnessError, InputError, nearest
 from sdsearch.files import write_atomic
 from sdsearch.labels import import_labels, label_path, read_table
 from sdsearch.latency_table import fit_latency_table, read_survey
-from sdsearch.outcome import outcome, outcome_table, read_origins
+from sdsearch.outcome import ACTIVE, outcome, outcome_table, read_origins
 from sdsearch.scores import read_scores
 from sdsearch.search import best_measured, build, fit, read_designs, score
 from sdsearch.stages import is_current, record_done, say, working
@@ -63,7 +64,10 @@ def draw_member(
 
 
 def sample(study: Study) -> list[dict[str, Any]]:
-    """Write architectures.jsonl: the named members and the study's sample, the same every time."""
+    """Write architectures.jsonl: the named members and the study's sample, the same every time.
+
+    What was proposed for a further round (`search.propose`) stays in the list.
+    """
     space, wanted = study.space, study.config.space
     rng = np.random.default_rng(wanted.seed)
     draw = space.sample if wanted.strategy == "uniform" else space.sample_stratified
@@ -75,8 +79,10 @@ def sample(study: Study) -> list[dict[str, Any]]:
         {"arch_key": arch.key, "architecture": arch.model_dump(mode="json"), "origin": origin}
         for origin, arch in picked
     ]
-    text = "".join(canonical_json(row) + "\n" for row in rows)
     file = study.architectures_file
+    before = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    rows += [row for row in map(json.loads, before) if row["origin"] == ACTIVE]
+    text = "".join(canonical_json(row) + "\n" for row in rows)
     if not file.is_file() or file.read_text(encoding="utf-8") != text:
         write_atomic(file, text)
     return rows

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sdsearch.space import SearchSpace
     from sdsearch.study import Study
 
+ACTIVE = "active"
+"""Origin of architectures that were proposed for a further round of labels."""
 MEMBERS = ("teacher", "bk-base", "bk-small", "bk-tiny")
 
 
@@ -130,7 +132,7 @@ def outcome(study: Study) -> Outcome:
     by_key = {label.arch_key: label for label in labels if label.seed == study.config.seed}
     origins, limits = read_origins(study), budget_limits(study)
     members = {origin: key for key, origin in origins.items() if origin.startswith("member:")}
-    sampled = [key for key, origin in origins.items() if not origin.startswith("member:")]
+    sampled = [key for key, origin in origins.items() if origin[:7] not in ("member:", ACTIVE)]
     space = study.space
     total = count_params(space.members["teacher"], space.backbone)
     groups = {f"evaluated {study.config.space.strategy}": sampled}
@@ -140,6 +142,7 @@ def outcome(study: Study) -> Outcome:
             key for key in sampled if key in by_key and _within(by_key[key], space, limits, table)
         ]
         groups["evaluated, within budget"] = fitting
+    groups["evaluated active"] = [key for key, origin in origins.items() if origin == ACTIVE]
     groups |= read_methods(study)
     for name in MEMBERS:
         if f"member:{name}" in members:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sdsearch.active import propose_labels
+from sdsearch.architecture import Architecture
 from sdsearch.builder import build_designs
+from sdsearch.content import canonical_json
 from sdsearch.designs import Design, DesignFile
 from sdsearch.files import write_atomic
 from sdsearch.labels import read_labels
-from sdsearch.outcome import read_origins
+from sdsearch.outcome import ACTIVE, read_origins
 from sdsearch.scores import Scores, SpaceScores
 from sdsearch.stages import is_current, outputs_of, record_done, working
 from sdsearch.target import Target
@@ -118,6 +122,28 @@ def build(study: Study) -> tuple[Design, ...]:
         write_atomic(study.designs_file, file.model_dump_json(indent=2) + "\n")
         record_done(study, "build", inputs, [study.designs_file])
     return read_designs(study)
+
+
+def propose(study: Study, count: int) -> list[Architecture]:
+    """Append the next `count` architectures to label to the study's list, by active choice."""
+    score(study)
+    file = study.architectures_file
+    lines = file.read_text(encoding="utf-8")
+    listed = [json.loads(line)["architecture"] for line in lines.splitlines()]
+    rng = np.random.default_rng([study.config.space.seed, len(listed)])
+    found = propose_labels(
+        study.space,
+        _load_predictions(study, "space"),
+        [Architecture.model_validate(row) for row in listed],
+        count,
+        rng,
+    )
+    rows = [
+        {"arch_key": arch.key, "architecture": arch.model_dump(mode="json"), "origin": ACTIVE}
+        for arch in found
+    ]
+    write_atomic(file, lines + "".join(canonical_json(row) + "\n" for row in rows))
+    return found
 
 
 def read_designs(study: Study) -> tuple[Design, ...]:
