@@ -27,7 +27,7 @@ from sdsearch.evolution import evolve
 from sdsearch.scores import best_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sdsearch.budget import Budget
     from sdsearch.latency_table import LatencyTable
@@ -50,13 +50,15 @@ def build_designs(
     *,
     top: int = 4,
     ridge: SpaceScores | None = None,
+    paper: Sequence[npt.NDArray[np.float64]] | None = None,
     table: LatencyTable | None = None,
     least_difference: int = 1,
 ) -> list[Design]:
     """The `top` designs of each method within the budget, best first.
 
     `autobuild`: the best by sum of unit scores; `exhaustive`: the best predicted members of the
-    whole space; `ridge`: the same by the ridge baseline (`ridge` scores needed); `evolution`:
+    whole space; `ridge`: the same by the ridge baseline (`ridge` scores needed); `autobuild-paper`:
+    the best by sum of the published method's option scores (`paper` needed); `evolution`:
     regularised evolution on the prediction; `evolution-reduced`: the same among the best options of
     each unit; `pareto`: spread over the front of summed score and parameters; `random`: uniform.
     Two designs of a method differ in at least `least_difference` blocks kept.
@@ -85,6 +87,10 @@ def build_designs(
             if ridge is None:
                 raise InputError("method 'ridge' needs the ridge scores of the space, but got none")
             return _best_first(ridge.predicted, within)
+        if method == "autobuild-paper":
+            if paper is None:
+                raise InputError("method 'autobuild-paper' needs the published scores of options")
+            return _best_first(_sums(paper), within)
         if method == "random":
             return _drawn(within, top, rng)
         if method == "pareto":
@@ -103,8 +109,12 @@ def build_designs(
 
 def add_up(scores: Scores) -> npt.NDArray[np.float64]:
     """Sum of unit scores of every member, in the order of `space.index`."""
+    return _sums(scores.values())
+
+
+def _sums(units: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
     total = np.zeros(())
-    for values in scores.values():
+    for values in units:
         total = total[..., None] + values
     return total.reshape(-1)
 

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from sdsearch.space import SearchSpace
 
 Method = Literal[
-    "autobuild", "exhaustive", "random", "ridge", "evolution", "evolution-reduced", "pareto"
+    "autobuild",
+    "autobuild-paper",
+    "exhaustive",
+    "random",
+    "ridge",
+    "evolution",
+    "evolution-reduced",
+    "pareto",
 ]
 
 

@@ -20,11 +20,16 @@ from sdsearch.stages import is_current, outputs_of, record_done, working
 from sdsearch.target import Target
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    import numpy.typing as npt
 
     from sdsearch.labels import Label
     from sdsearch.study import Study
     from sdsearch.training import FitReport
+
+PAPER = "autobuild-paper"
 
 
 def training_labels(study: Study) -> list[Label]:
@@ -35,11 +40,16 @@ def training_labels(study: Study) -> list[Label]:
     return [by_key[key] for key in sampled if key in by_key]
 
 
+def training_targets(study: Study, labels: Sequence[Label]) -> list[float | None]:
+    """Return the target of each label, higher is better; None for a failed one."""
+    target = Target(study.config.ranker.target)
+    return [target.evaluate(label) if label.status == "ok" else None for label in labels]
+
+
 def fit(study: Study) -> FitReport:
     """Fit the predictor on the labels of the sample, into ranker/; return how well it ranks."""
     labels, settings = training_labels(study), study.config.ranker
-    target = Target(settings.target)
-    y = [target.evaluate(label) if label.status == "ok" else None for label in labels]
+    target, y = Target(settings.target), training_targets(study, labels)
     inputs = {
         "labels": [[label.arch_key, value] for label, value in zip(labels, y, strict=True)],
         "space": study.config.space.model_dump(mode="json"),
@@ -68,7 +78,7 @@ def score(study: Study) -> Scores:
     settings = study.config
     inputs = {
         "fit": outputs_of(study, "fit"),
-        "methods": "ridge" in settings.build.methods,
+        "methods": [name for name in ("ridge", PAPER) if name in settings.build.methods],
         "rule": settings.ranker.rule,
     }
     if not is_current(study, "score", inputs):
@@ -83,6 +93,9 @@ def score(study: Study) -> Scores:
         if "ridge" in study.config.build.methods:
             ridge = score_space(fitted, space, kind="ridge")
             outputs.append(_save_predictions(study, "ridge", ridge))
+        if PAPER in settings.build.methods:
+            with working("fitting the published method"):
+                outputs.append(_score_as_published(study))
         write_atomic(study.scores_file, scores.model_dump_json(indent=2) + "\n")
         record_done(study, "score", inputs, [study.scores_file, *outputs])
     return Scores.model_validate_json(study.scores_file.read_text(encoding="utf-8"))
@@ -100,6 +113,7 @@ def build(study: Study) -> tuple[Design, ...]:
     }
     if not is_current(study, "build", inputs):
         ridge = _load_predictions(study, "ridge") if "ridge" in settings.methods else None
+        paper = _load_published(study) if PAPER in settings.methods else None
         with working("building designs"):
             designs = build_designs(
                 study.space,
@@ -110,6 +124,7 @@ def build(study: Study) -> tuple[Design, ...]:
                 np.random.default_rng(study.config.space.seed),
                 top=settings.top,
                 ridge=ridge,
+                paper=paper,
                 table=study.latency_table,
                 least_difference=settings.least_difference,
             )
@@ -164,6 +179,29 @@ def best_measured(study: Study, method: str) -> Design | None:
     }
     mine = [one for one in read_designs(study) if one.method == method and one.arch_key in labels]
     return max(mine, key=lambda design: labels[design.arch_key], default=None)
+
+
+def _score_as_published(study: Study) -> Path:
+    """Write the option scores of AutoBuild as published, a failed label counting as the worst."""
+    from sdsearch.paper import fit_paper, score_options
+
+    labels = training_labels(study)
+    y = training_targets(study, labels)
+    worst = min(value for value in y if value is not None)
+    fitted = fit_paper(
+        [label.architecture for label in labels],
+        np.array([worst if value is None else value for value in y]),
+        np.random.default_rng(study.config.space.seed),
+    )
+    scores = [found.tolist() for found in score_options(fitted, study.space)]
+    file = study.ranker_dir / "published.json"
+    write_atomic(file, json.dumps(scores) + "\n")
+    return file
+
+
+def _load_published(study: Study) -> list[npt.NDArray[np.float64]]:
+    text = (study.ranker_dir / "published.json").read_text(encoding="utf-8")
+    return [np.array(scores) for scores in json.loads(text)]
 
 
 def _save_predictions(study: Study, name: str, scored: SpaceScores) -> Path:

@@ -33,6 +33,23 @@ class PlantedTruth:
         pairs = np.stack([rng.choice(len(SLOTS), 2, replace=False) for _ in range(10)])
         return cls(rng.normal(0.3, 1.0, len(SLOTS)), pairs, rng.normal(0.0, 0.5, len(pairs)))
 
+    @classmethod
+    def with_level_interactions(cls, rng: np.random.Generator, strength: float) -> PlantedTruth:
+        """Effects, and terms between every two blocks of a level that can both be removed.
+
+        The terms of a pair have deviation `strength` where a block's own effect has 1; with 0 the
+        truth is additive in its logarithm.
+        """
+        free = [number for number, slot in enumerate(SLOTS) if slot.unit is not None]
+        pairs = [
+            (a, b)
+            for at, a in enumerate(free)
+            for b in free[at + 1 :]
+            if SLOTS[a].unit == SLOTS[b].unit
+        ]
+        terms = rng.normal(0.0, strength, len(pairs)) if strength else np.zeros(len(pairs))
+        return cls(rng.normal(0.3, 1.0, len(SLOTS)), np.array(pairs), terms)
+
     def fid(self, archs: Sequence[Architecture]) -> np.ndarray:
         removed = np.array([[s.name not in a.kept_slots for s in SLOTS] for a in archs], float)
         both = removed[:, self.pairs[:, 0]] * removed[:, self.pairs[:, 1]]

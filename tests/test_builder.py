@@ -267,6 +267,20 @@ def test_ridge_without_its_scores_is_refused() -> None:
         build_designs(SPACE, ["ridge"], Budget(), SCORES, SCORED, np.random.default_rng(0))
 
 
+def test_the_published_method_takes_the_best_sums_of_its_own_scores() -> None:
+    rng = np.random.default_rng(8)
+    paper = [rng.normal(size=radix) for radix in SPACE.radices]
+    budget = Budget.model_validate({"params": {"share": 0.6}})
+    designs = build_designs(SPACE, ["autobuild-paper"], budget, SCORES, SCORED, rng, paper=paper)
+    params = space_costs(SPACE)[0]
+    sums = paper[0][:, None, None, None] + paper[1][:, None, None]
+    sums = (sums + paper[2][:, None] + paper[3]).reshape(-1)
+    sums[params > 0.6 * params[SPACE.index(SPACE.members["teacher"])]] = -np.inf
+    assert [SPACE.index(one.architecture) for one in designs] == np.argsort(-sums)[:4].tolist()
+    with pytest.raises(InputError, match="published"):
+        build_designs(SPACE, ["autobuild-paper"], Budget(), SCORES, SCORED, rng)
+
+
 def test_budgets_are_shares_or_positive_numbers() -> None:
     for wrong in ({"share": 1.5}, {"share": 0.0}, -3.0, 0.0):
         with pytest.raises(ValueError, match="params"):

@@ -3,13 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
-from torch_geometric.data import Batch
-from torch_geometric.nn import GATv2Conv, global_mean_pool
 
-from sdsearch.encoding import FeatureLayout, encode_all, plan_batch, to_data
-from sdsearch.graph import build_graph
-from sdsearch.ranker import AttentionLayer, PlanTensors, Ranker, gather
+from benchmarks.pyg_ranker import PygRanker, batch_of
+from sdsearch.encoding import FeatureLayout, encode_all, plan_batch
+from sdsearch.ranker import PlanTensors, Ranker, gather
 from sdsearch.space import search_space
 
 HOPS, WIDTH, MEMBERS = 4, 16, 2
@@ -33,44 +30,6 @@ def make_plan() -> PlanTensors:
     return PlanTensors.of(plan_batch(encode_all(ARCHS, SPACE.backbone, LAYOUT), HOPS))
 
 
-def reference(layer: AttentionLayer, member: int) -> GATv2Conv:
-    """PyG's layer with the weights of one member."""
-    inputs, width = layer.source.shape[1:]
-    conv = GATv2Conv(inputs, width, edge_dim=3, add_self_loops=False)
-    with torch.no_grad():
-        conv.lin_l.weight.copy_(layer.source[member].T)
-        conv.lin_l.bias.copy_(layer.source_bias[member])
-        conv.lin_r.weight.copy_(layer.target[member].T)
-        conv.lin_r.bias.copy_(layer.target_bias[member])
-        conv.lin_edge.weight.copy_(layer.edge[:, member].T)
-        conv.att.copy_(layer.attention[member][None, None])
-        conv.bias.copy_(layer.bias[member])
-    return conv
-
-
-def pyg_forward(ranker: Ranker, member: int) -> tuple[list[Tensor], Tensor]:
-    """All hops and the prediction of one member, by PyG message passing on whole graphs."""
-    batch = Batch.from_data_list([to_data(build_graph(a, SPACE.backbone), LAYOUT) for a in ARCHS])
-    ids, values = batch.x[:, :5].long(), batch.x[:, 5:]
-    looked = [table[ids[:, i], member] for i, table in enumerate(ranker.features.tables)]
-    affine = values * ranker.features.weight[:, member] + ranker.features.bias[:, member]
-    hops = [torch.cat([torch.stack(looked, 1), affine], 1).abs()]
-    for number, layer in enumerate(ranker.layers):
-        x = reference(layer, member)(hops[-1], batch.edge_index, batch.edge_attr)
-        x = torch.nn.functional.batch_norm(
-            x,
-            layer.mean[member],
-            layer.variance[member],
-            layer.scale[member],
-            layer.shift[member],
-        ).relu()
-        hops.append(x + hops[-1] if number else x)
-    head = ranker.head
-    pooled = global_mean_pool(hops[-1], batch.batch)
-    hidden = (pooled @ head.hidden[member] + head.hidden_bias[member]).relu()
-    return hops, hidden @ head.out[member] + head.out_bias[member]
-
-
 @pytest.mark.parametrize("member", range(MEMBERS))
 def test_shared_hops_equal_pyg_on_whole_graphs(member: int) -> None:
     ranker = make_ranker()
@@ -78,7 +37,9 @@ def test_shared_hops_equal_pyg_on_whole_graphs(member: int) -> None:
     with torch.no_grad():
         embedded = ranker.embed(PlanTensors.of(plan))
         predicted = ranker(PlanTensors.of(plan))[0][:, member]
-        want, want_predicted = pyg_forward(ranker, member)
+        want, want_predicted = PygRanker.of_member(ranker, member)(
+            batch_of(ARCHS, SPACE.backbone, LAYOUT)
+        )
     for hop, items in enumerate(plan.items):
         nodes = embedded[hop][torch.from_numpy(np.stack(items, 1))][:, :, member].flatten(0, 1)
         torch.testing.assert_close(nodes, want[hop], atol=1e-5, rtol=1e-5)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from sdsearch import paper
 from sdsearch.errors import InputError
 from sdsearch.journey import sample
 from sdsearch.labels import write_label
@@ -23,7 +25,8 @@ from tests.fakes import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-SMALL = "[space]\nlabels = 12\n[build]\ntop = 2\nmethods = ['autobuild', 'exhaustive', 'ridge']\n"
+METHODS = ("autobuild", "exhaustive", "ridge", "autobuild-paper")
+SMALL = f"[space]\nlabels = 12\n[build]\ntop = 2\nmethods = {list(METHODS)}\n"
 
 
 def test_the_predictor_learns_from_the_sample_under_the_label_seed_alone(tmp_path: Path) -> None:
@@ -66,13 +69,17 @@ def test_too_few_labels_say_what_to_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_search_stages_follow_the_labels_and_skip_what_is_current(tmp_path: Path) -> None:
+def test_search_stages_follow_the_labels_and_skip_what_is_current(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = partial(paper.fit_paper, config=paper.PaperConfig(steps=20))
+    monkeypatch.setattr(paper, "fit_paper", quick)
     study = make_study(tmp_path / "study", SMALL)
     sample(study)
     label_by_params(study)
     designs = build(study)
     assert [design.name for design in designs] == [
-        f"{method}-{rank}" for method in ("autobuild", "exhaustive", "ridge") for rank in (1, 2)
+        f"{method}-{rank}" for method in METHODS for rank in (1, 2)
     ]
     files = [study.scores_file, study.designs_file, *study.ranker_dir.iterdir()]
     before = {path: path.stat().st_mtime_ns for path in files}
