@@ -62,9 +62,7 @@ def spearman_interval(
     if x.size < 3:
         return Interval(-1.0, 1.0)
     pick = rng.integers(0, x.size, size=(resamples, x.size))
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(_spearman_rows(x[pick], y[pick]), [tail, 1.0 - tail])
-    return Interval(float(low), float(high))
+    return _percentiles(_spearman_rows(x[pick], y[pick]), level)
 
 
 def spearman_gain_interval(
@@ -83,9 +81,7 @@ def spearman_gain_interval(
         return Interval(-2.0, 2.0)
     pick = rng.integers(0, truth.size, size=(resamples, truth.size))
     gain = _spearman_rows(truth[pick], first[pick]) - _spearman_rows(truth[pick], second[pick])
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(gain, [tail, 1.0 - tail])
-    return Interval(float(low), float(high))
+    return _percentiles(gain, level)
 
 
 def bootstrap_interval(
@@ -101,6 +97,10 @@ def bootstrap_interval(
     x, y = _pair(a, b)
     picks = rng.integers(0, x.size, size=(resamples if x.size > 1 else 1, x.size))
     values = [statistic(x[pick], y[pick]) for pick in picks]
+    return _percentiles(values, level)
+
+
+def _percentiles(values: VectorLike, level: float) -> Interval:
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(values, [tail, 1.0 - tail])
     return Interval(float(low), float(high))

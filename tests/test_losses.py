@@ -5,7 +5,14 @@ from scipy import stats as reference
 from scipy.optimize import isotonic_regression
 from torch import Tensor
 
-from sdsearch.losses import average_rank, pearson, soft_rank, soft_spearman
+from sdsearch.losses import (
+    _isotonic_min_max,
+    _isotonic_pooling,
+    average_rank,
+    pearson,
+    soft_rank,
+    soft_spearman,
+)
 
 
 def pav_soft_rank(x: np.ndarray, eps: float) -> np.ndarray:
@@ -25,10 +32,17 @@ def draw(rows: int, n: int, seed: int) -> Tensor:
 @pytest.mark.parametrize("n", [1, 2, 5, 64, 129])
 @pytest.mark.parametrize("eps", [1e-3, 0.05, 1.0, 10.0])
 def test_soft_rank_equals_pool_adjacent_violators(n: int, eps: float) -> None:
-    x = draw(3, n, n)
-    x[1] = x[1].round(decimals=1)
+    x = draw(10, n, n)
+    x[1::2] = x[1::2].round(decimals=1)  # ties
     want = np.stack([pav_soft_rank(row, eps) for row in x.numpy()])
     np.testing.assert_allclose(soft_rank(x, eps).numpy(), want, atol=1e-7)
+
+
+@pytest.mark.parametrize("n", [1, 7, 64, 400])
+def test_both_forms_of_isotonic_regression_agree(n: int) -> None:
+    y = draw(6, n, 1 + n) - torch.arange(n) / n
+    y[1::2] = y[1::2].round(decimals=1)
+    torch.testing.assert_close(_isotonic_min_max(y), _isotonic_pooling(y), atol=1e-10, rtol=0)
 
 
 def test_soft_ranks_keep_their_sum_and_follow_permutations() -> None:
