@@ -56,6 +56,7 @@ def render(study: Study, outcome: Outcome) -> str:
         picture=_picture(study),
         columns=_columns(study),
         net=_net(scores) if scores else [],
+        graph_score=scores.graph_score if scores else 0.0,
         options=_options(scores) if scores else [],
         fit=_fit(study),
         designs=_designs(study, outcome, labels),
@@ -117,6 +118,7 @@ def _net(scores: Scores) -> list[dict[str, Any]]:
                 blocks.append(
                     {
                         "name": slot.name,
+                        "share": scores.contributions.get(slot.name),
                         "shade": 0.0 if not value or most <= 0 else 0.55 * max(value, 0.0) / most,
                         "text": "fixed"
                         if value is None

@@ -138,7 +138,11 @@ class UnitScores(BaseModel):
 
 
 class Scores(BaseModel):
-    """`scores.json`: what a fitted ranker thinks of features, blocks and units."""
+    """`scores.json`: what a fitted ranker thinks of features, blocks and units.
+
+    `contributions` says what every slot of the unpruned net adds to its graph norm, a mean of hops
+    0..M by `hop_weights` and over the ensemble; a baseline has none.
+    """
 
     model_config = FILE
 
@@ -151,6 +155,12 @@ class Scores(BaseModel):
     features: tuple[FeatureScore, ...]
     blocks: tuple[BlockScore, ...]
     units: tuple[UnitScores, ...]
+    contributions: dict[str, float] = {}
+
+    @property
+    def graph_score(self) -> float:
+        """The unpruned net's graph norm, hops weighted: exactly the sum of the contributions."""
+        return sum(self.contributions.values())
 
     @property
     def block_worth(self) -> dict[str, float]:

@@ -15,7 +15,14 @@ import torch
 from torch import Tensor
 
 from sdsearch.baselines import Forest, Linear, kept_slots
-from sdsearch.encoding import CATEGORICAL, CONTINUOUS, FeatureLayout, plan_space
+from sdsearch.encoding import (
+    CATEGORICAL,
+    CONTINUOUS,
+    FeatureLayout,
+    encode_all,
+    plan_batch,
+    plan_space,
+)
 from sdsearch.errors import InputError
 from sdsearch.graph import SLOTS, build_graph
 from sdsearch.ranker import PlanTensors, gather
@@ -78,6 +85,23 @@ def score_space(fitted: FittedRanker, space: SearchSpace, kind: Kind | None = No
     return SpaceScores(predicted.reshape(-1), spread.reshape(-1), marginals)
 
 
+def score_norms(fitted: FittedRanker, space: SearchSpace) -> npt.NDArray[np.float32]:
+    """(hops + 1, len(space)) graph norms of all members at every hop, mean over the ensemble.
+
+    A graph's norm is the mean of its slots' norms (see `ranker`), so that tables of slots add up.
+    """
+    _check_space(fitted, space)
+    with torch.inference_mode():
+        plan = plan_space(space, fitted.layout, fitted.config.hops)
+        embedded = fitted.ranker.embed(PlanTensors.of(plan, batch=False))
+    found = np.zeros((len(embedded), *space.radices), np.float32)
+    for hop, x in enumerate(embedded):
+        norms = x.sum(-1).mean(1).numpy() / len(SLOTS)
+        for items in plan.items[hop]:
+            found[hop] += norms[items]
+    return found.reshape(len(embedded), -1)
+
+
 def score_units(
     fitted: FittedRanker, space: SearchSpace, scored: SpaceScores, rule: Rule = "graph"
 ) -> Scores:
@@ -112,7 +136,26 @@ def score_units(
         features=_feature_scores(fitted, space) if norms is not None else (),
         blocks=tuple(blocks),
         units=tuple(units),
+        contributions=_contributions(fitted, space, weights) if norms is not None else {},
     )
+
+
+def _contributions(fitted: FittedRanker, space: SearchSpace, weights: Floats) -> dict[str, float]:
+    """What each slot adds to the graph score of the unpruned net: weighted norms of hops 0..M."""
+    teacher = encode_all([space.members["teacher"]], space.backbone, fitted.layout)
+    plan = plan_batch(teacher, fitted.config.hops)
+    with torch.inference_mode():
+        embedded = fitted.ranker.embed(PlanTensors.of(plan))
+    norms = [x.sum(-1).mean(1).double().numpy() / len(SLOTS) for x in embedded]
+    return {
+        slot.name: float(
+            sum(
+                weight * norm[items[number][0]]
+                for weight, norm, items in zip(weights, norms, plan.items, strict=True)
+            )
+        )
+        for number, slot in enumerate(SLOTS)
+    }
 
 
 def hop_weights(fitted: FittedRanker) -> Floats:

@@ -13,7 +13,7 @@ from sdsearch.encoding import encode_all, plan_batch
 from sdsearch.errors import InputError
 from sdsearch.ranker import PlanTensors
 from sdsearch.rules import output_slots, rule_scores, slot_norms, stability
-from sdsearch.scoring import hop_weights, score_space, score_units
+from sdsearch.scoring import hop_weights, score_norms, score_space, score_units
 from sdsearch.slots import SLOTS
 from sdsearch.space import search_space
 from sdsearch.training import RankerConfig, fit_ranker
@@ -66,6 +66,25 @@ def test_option_norms_are_the_mean_graph_norms_over_all_backgrounds() -> None:
         norms = fitted.ranker(PlanTensors.of(plan))[1]  # (hops + 1, graphs, members)
     found = slot_norms(fitted, BLOCKS)[axis][:, :, option].sum(1) / len(SLOTS)
     np.testing.assert_allclose(found, norms.double().mean(1).numpy(), rtol=1e-4)
+
+
+def test_norms_of_all_members_are_those_of_their_graphs() -> None:
+    fitted = small_fit()
+    found = score_norms(fitted, SPACE)
+    assert found.shape == (5, 704_000)
+    numbers = np.random.default_rng(2).choice(len(SPACE), 64, replace=False)
+    archs = [SPACE.arch(int(i)) for i in numbers]
+    plan = plan_batch(encode_all(archs, SPACE.backbone, fitted.layout), fitted.config.hops)
+    with torch.no_grad():
+        norms = fitted.ranker(PlanTensors.of(plan))[1].mean(-1).numpy()
+    np.testing.assert_allclose(found[:, numbers], norms, rtol=1e-4)
+
+
+def test_contributions_of_blocks_sum_to_the_graph_score(scores: Scores) -> None:
+    norms = score_norms(small_fit(), SPACE)[:, SPACE.index(SPACE.members["teacher"])]
+    assert list(scores.contributions) == [slot.name for slot in SLOTS]
+    assert all(value >= 0 for value in scores.contributions.values())
+    assert scores.graph_score == pytest.approx(float(np.dot(scores.hop_weights, norms)), rel=1e-5)
 
 
 def test_scores_cover_options_blocks_and_features(scores: Scores) -> None:
