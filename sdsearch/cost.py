@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from sdsearch.architecture import Architecture
     from sdsearch.backbone import Backbone
     from sdsearch.space import SearchSpace
-    from sdsearch.units import Unit
 
 TEXT_TOKENS = 77
 
@@ -150,7 +149,7 @@ def space_costs(space: SearchSpace) -> tuple[NDArray[np.int64], NDArray[np.int64
     Members of the same widths share the costs of their options, so that only those are counted.
     """
     params, macs = (np.zeros(space.radices, np.int64) for _ in range(2))
-    for chosen in product(*(_by_width(unit) for unit in space.units)):
+    for chosen in product(*(unit.by_width for unit in space.units)):
         first = [digits[0] for digits in chosen]
         base = _costs(space, first)
         block = base.reshape(2, 1, 1, 1, 1)
@@ -161,14 +160,6 @@ def space_costs(space: SearchSpace) -> tuple[NDArray[np.int64], NDArray[np.int64
             block = block + np.stack(rows, axis=1).reshape(shape)
         params[np.ix_(*chosen)], macs[np.ix_(*chosen)] = block
     return params.reshape(-1), macs.reshape(-1)
-
-
-def _by_width(unit: Unit) -> list[list[int]]:
-    """The option numbers of a unit, those of one width together."""
-    return [
-        [number for number, option in enumerate(unit.options) if option.width == width]
-        for width in unit.widths
-    ]
 
 
 def _costs(space: SearchSpace, digits: list[int]) -> NDArray[np.int64]:

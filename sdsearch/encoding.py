@@ -195,12 +195,12 @@ def plan_space(space: SearchSpace, layout: FeatureLayout, hops: int) -> HopPlan:
 
     Raises:
         InputError: the space has widths to choose, so that a slot's channels depend on its
-            neighbours' options and nothing can be shared this way.
+            neighbours' options too; its `width_parts` can be planned.
     """
     if space.chooses_widths:
         raise InputError(
-            f"every unit must have one width to score the whole space, but {space.name} has widths "
-            "to choose; search sd14, then narrow the best designs"
+            f"every unit must have one width to plan a whole space, but {space.name} has widths to "
+            "choose; plan each of its width_parts"
         )
     base = space.digits(np.zeros(1, dtype=np.int64))[0]
     encoded = []

@@ -193,17 +193,7 @@ def report(study: Study) -> Path:
 
 
 def run(study: Study) -> Path:
-    """Do the whole journey and print the table, the report's path and the pipelines' paths.
-
-    Raises:
-        InputError: the space has widths to choose, whose members are not all scored yet; said
-            before anything is measured.
-    """
-    if study.space.chooses_widths:
-        raise InputError(
-            f"the whole journey needs a space of one width per level, but {study.space.name} has a "
-            f"choice; sample and label work: sdsearch sample {study.root}"
-        )
+    """Do the whole journey and print the table, the report's path and the pipelines' paths."""
     sample(study)
     if study.config.teacher.pipeline == "tiny":
         _import_own_table(study)

@@ -30,18 +30,22 @@ LAST_HOPS: dict[Half, int] = {"enc": 2, "mid": 0, "dec": 3}
 
 def slot_norms(fitted: FittedRanker, space: SearchSpace) -> list[Floats]:
     """Per unit (hops + 1, slots, options, members): L1 norms, their mean over all backgrounds."""
-    with torch.inference_mode():
-        plan = plan_space(space, fitted.layout, fitted.config.hops)
-        embedded = fitted.ranker.embed(PlanTensors.of(plan, batch=False))
-    hops, members = len(embedded), len(fitted.centre)
-    found = [np.zeros((hops, len(SLOTS), len(u.options), members)) for u in space.units]
-    for hop, x in enumerate(embedded):
-        norms = x.sum(-1).double().numpy()  # (items, members)
-        for slot, items in enumerate(plan.items[hop]):
-            table = norms[items]
-            for axis, total in enumerate(found):
-                others = tuple(i for i in range(len(found)) if i != axis)
-                total[hop, slot] = table.mean(axis=others)
+    hops, members = fitted.config.hops, len(fitted.centre)
+    found = [np.zeros((hops + 1, len(SLOTS), len(u.options), members)) for u in space.units]
+    for digits, part in space.width_parts:
+        with torch.inference_mode():
+            plan = plan_space(part, fitted.layout, hops)
+            embedded = fitted.ranker.embed(PlanTensors.of(plan, batch=False))
+        for hop, x in enumerate(embedded):
+            norms = x.sum(-1).double().numpy()  # (items, members)
+            for slot, items in enumerate(plan.items[hop]):
+                table = norms[items]
+                for axis, (total, numbers) in enumerate(zip(found, digits, strict=True)):
+                    others = tuple(i for i in range(len(found)) if i != axis)
+                    backgrounds = len(part) / len(numbers)
+                    total[hop, slot, numbers] += table.mean(axis=others) * backgrounds
+    for total in found:
+        total /= len(space) / total.shape[2]
     return found
 
 

@@ -202,13 +202,14 @@ class Scores(BaseModel):
         return said
 
 
-def describe_option(option: Level | Bottom) -> str:
-    """An option in words: depth, and which attentions it keeps, first block first."""
+def describe_option(option: Level | Bottom, width: int | None = None) -> str:
+    """An option in words: depth, which attentions it keeps, first block first, and its width."""
+    wide = "" if width is None else f", width {width}"
     if isinstance(option, Level):
         bits = ["".join("01"[on] for on in part) for part in (option.down_attn, option.up_attn)]
-        return f"depth {option.depth}, attention down {bits[0]} up {bits[1]}"
+        return f"depth {option.depth}, attention down {bits[0]} up {bits[1]}{wide}"
     level = "no level 3" if option.depth is None else f"level 3 of depth {option.depth}"
-    return f"{level}, mid {option.mid or 'none'}"
+    return f"{level}, mid {option.mid or 'none'}{wide}"
 
 
 def read_scores(file: Path) -> Scores | None:

@@ -54,13 +54,32 @@ Floats = npt.NDArray[np.float64]
 def score_space(fitted: FittedRanker, space: SearchSpace, kind: Kind | None = None) -> SpaceScores:
     """Predicted target of all members, in the order of `space.index`, mean over the ensemble.
 
-    `kind` asks for another predictor than the one that the fit chose.
+    A space with widths to choose is scored part by part (see `SearchSpace.width_parts`). `kind`
+    asks for another predictor than the one that the fit chose.
     """
     _check_space(fitted, space)
     kind = kind or fitted.kind
-    if kind != "gnn":
-        return _score_with(fitted.baselines[kind], fitted, space)
-    shape = tuple(len(unit.options) for unit in space.units)
+    shape = space.radices
+    predicted, spread = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    models = len(fitted.centre) if kind == "gnn" else 1
+    sums = [np.zeros((size, models)) for size in shape]
+    for digits, part in space.width_parts:
+        if kind == "gnn":
+            found = _score_part(fitted, part)
+        else:
+            found = _score_with(fitted.baselines[kind], fitted, part)
+        where = np.ix_(*digits)
+        predicted[where] = found.predicted.reshape(part.radices)
+        spread[where] = found.spread.reshape(part.radices)
+        for total, numbers, marginal in zip(sums, digits, found.marginals, strict=True):
+            total[numbers] += marginal * (len(part) / len(numbers))
+    marginals = tuple(total / (len(space) / len(total)) for total in sums)
+    return SpaceScores(predicted.reshape(-1), spread.reshape(-1), marginals)
+
+
+def _score_part(fitted: FittedRanker, space: SearchSpace) -> SpaceScores:
+    """`score_space` of the GNN where every unit has one width."""
+    shape = space.radices
     with torch.inference_mode():
         plan = plan_space(space, fitted.layout, fitted.config.hops)
         last = fitted.ranker.embed(PlanTensors.of(plan, batch=False))[-1]
@@ -91,15 +110,18 @@ def score_norms(fitted: FittedRanker, space: SearchSpace) -> npt.NDArray[np.floa
     A graph's norm is the mean of its slots' norms (see `ranker`), so that tables of slots add up.
     """
     _check_space(fitted, space)
-    with torch.inference_mode():
-        plan = plan_space(space, fitted.layout, fitted.config.hops)
-        embedded = fitted.ranker.embed(PlanTensors.of(plan, batch=False))
-    found = np.zeros((len(embedded), *space.radices), np.float32)
-    for hop, x in enumerate(embedded):
-        norms = x.sum(-1).mean(1).numpy() / len(SLOTS)
-        for items in plan.items[hop]:
-            found[hop] += norms[items]
-    return found.reshape(len(embedded), -1)
+    found = np.zeros((fitted.config.hops + 1, *space.radices), np.float32)
+    for digits, part in space.width_parts:
+        with torch.inference_mode():
+            plan = plan_space(part, fitted.layout, fitted.config.hops)
+            embedded = fitted.ranker.embed(PlanTensors.of(plan, batch=False))
+        for hop, x in enumerate(embedded):
+            norms = x.sum(-1).mean(1).numpy() / len(SLOTS)
+            total = np.zeros(part.radices, np.float32)
+            for items in plan.items[hop]:
+                total += norms[items]
+            found[hop][np.ix_(*digits)] = total
+    return found.reshape(len(found), -1)
 
 
 def score_units(
@@ -197,13 +219,14 @@ def _unit_scores(
     order = chosen.mean(1)
     scale = means.std() / order.std() if order.std() > 1e-12 else 0.0
     score = means if rule == "partial-dependence" else order * scale
+    many = len({one.width for one in unit.options} - {None}) > 1
     return UnitScores(
         unit=unit.name,
         stability=stability(chosen),
         options=tuple(
             OptionScore(
                 option=i,
-                words=describe_option(option.blocks),
+                words=describe_option(option.blocks, option.width if many else None),
                 score=float(score[i]),
                 graph=float(by_rule["graph"][i].mean()),
                 module=float(by_rule["module"][i].mean()),
@@ -223,7 +246,9 @@ def _block_scores(space: SearchSpace, axis: int, effect: Floats, graph: Floats) 
     found = []
     for slot in [s.name for s in SLOTS if any(s.name in k for k in kept)]:
         pairs = [
-            (i, j) for i, names in enumerate(kept) if (j := _without(slot, names, kept)) is not None
+            (i, j)
+            for i, names in enumerate(kept)
+            if (j := _without(slot, names, kept, _alike(unit, i))) is not None
         ]
         if not pairs:
             continue
@@ -259,27 +284,41 @@ def _kept_by_option(space: SearchSpace, axis: int) -> list[frozenset[str]]:
     ]
 
 
-def _without(slot: str, names: frozenset[str], kept: list[frozenset[str]]) -> int | None:
-    """The option that keeps most of `names` but not `slot`, and nothing else."""
+def _alike(unit: Unit, number: int) -> list[int]:
+    """The options that differ from one in blocks alone: of its width, or of no own width."""
+    width = unit.options[number].width
+    return [
+        other
+        for other, option in enumerate(unit.options)
+        if option.width == width or width is None or option.width is None
+    ]
+
+
+def _without(
+    slot: str, names: frozenset[str], kept: list[frozenset[str]], among: list[int]
+) -> int | None:
+    """The option among some that keeps most of `names` but not `slot`, and nothing else."""
     if slot not in names:
         return None
-    fits = [j for j, other in enumerate(kept) if slot not in other and other < names]
+    fits = [j for j in among if slot not in kept[j] and kept[j] < names]
     return max(fits, key=lambda j: len(kept[j]), default=None)
 
 
 def _feature_scores(fitted: FittedRanker, space: SearchSpace) -> tuple[FeatureScore, ...]:
     """Hop-0 scalars of every value that occurs; continuous features at their extremes."""
-    plan = plan_space(space, fitted.layout, 0)
+    found = [plan_space(part, fitted.layout, 0).features for _, part in space.width_parts]
+    categorical = np.concatenate([features.categorical for features in found])
+    continuous = np.concatenate([features.continuous for features in found])
     table, rows = fitted.ranker.features, []
     with torch.inference_mode():
         for column, name in enumerate(CATEGORICAL):
             words = fitted.layout.vocabularies[name]
             rows += [
                 (name, words[value], table.tables[column][int(value)].abs())
-                for value in np.unique(plan.features.categorical[:, column])
+                for value in np.unique(categorical[:, column])
             ]
         for column, name in enumerate(CONTINUOUS):
-            values = plan.features.continuous[:, column]
+            values = continuous[:, column]
             for value in sorted({float(values.min()), float(values.max())}):
                 scalar = (table.weight[column] * value + table.bias[column]).abs()
                 rows.append((name, f"{value:.3g}", scalar))

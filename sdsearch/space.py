@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,25 @@ class SearchSpace:
     def chooses_widths(self) -> bool:
         """Whether a unit has more than one width, so that slots depend on two units at once."""
         return any(len(set(unit.widths) - {None}) > 1 for unit in self.units)
+
+    @cached_property
+    def width_parts(self) -> tuple[tuple[tuple[NDArray[np.int64], ...], SearchSpace], ...]:
+        """The space in parts of one width per level: each part's option numbers here, and itself.
+
+        In a part, what a slot computes depends on the option of its own unit alone. A space that
+        has no widths to choose is its only part.
+        """
+        if not self.chooses_widths:
+            return ((tuple(np.arange(radix) for radix in self.radices), self),)
+        parts = []
+        for chosen in product(*(unit.by_width for unit in self.units)):
+            first, second, third, bottom = (
+                Unit(unit.name, tuple(unit.options[number] for number in numbers))
+                for unit, numbers in zip(self.units, chosen, strict=True)
+            )
+            part = SearchSpace(self.name, self.backbone, (first, second, third, bottom))
+            parts.append((tuple(np.array(numbers) for numbers in chosen), part))
+        return tuple(parts)
 
     @cached_property
     def _option_numbers(self) -> tuple[dict[Option, int], ...]:

@@ -254,7 +254,7 @@ _TEMPLATE = """\
 pipeline = "tiny"            # "tiny" | a local diffusers folder | a hub id
 
 [space]
-name = "tiny"                # "tiny" | "sd14" | "sd14-blocks" (| "sd14-wide": only labelled)
+name = "tiny"                # "tiny" | "sd14" | "sd14-blocks" | "sd14-wide"
 labels = 68                  # members to measure before learning
 strategy = "uniform"         # "uniform" | "stratified": every option of every level appears
 seed = 0

@@ -45,6 +45,14 @@ class Unit:
         """The widths among the options, each once."""
         return tuple(dict.fromkeys(option.width for option in self.options))
 
+    @property
+    def by_width(self) -> tuple[tuple[int, ...], ...]:
+        """The numbers of the options, those of one width together, in the order of `widths`."""
+        return tuple(
+            tuple(number for number, option in enumerate(self.options) if option.width == width)
+            for width in self.widths
+        )
+
 
 def make_units(
     backbone: Backbone, widths: Sequence[tuple[int, ...]], *, free_bits: bool

@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from sdsearch.errors import InputError
-from sdsearch.journey import describe_space, run, sample
+from sdsearch.journey import describe_space, sample
 from sdsearch.labels import read_labels
 from sdsearch.search import read_designs
 from sdsearch.space import search_space
 from sdsearch.study import load_study
-from tests.fakes import make_study
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -206,10 +204,3 @@ def sample_with_harness(study: Study, arch_key: str, inputs_file: Path) -> np.nd
     unet.load_state_dict(load_file(study.recovered_path(arch_key)), strict=True)
     latents = sample_latents(unet, inputs, teacher, steps=4, guidance=2.0)
     return tensor_to_images(teacher.decode_latents(latents))[0]
-
-
-def test_a_space_with_widths_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
-    study = make_study(tmp_path / "study", '[space]\nname = "sd14-wide"')
-    with pytest.raises(InputError, match="one width per level"):
-        run(study)
-    assert not study.architectures_file.exists()

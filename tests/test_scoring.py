@@ -15,8 +15,9 @@ from sdsearch.ranker import PlanTensors
 from sdsearch.rules import output_slots, rule_scores, slot_norms, stability
 from sdsearch.scoring import hop_weights, score_norms, score_space, score_units
 from sdsearch.slots import SLOTS
-from sdsearch.space import search_space
+from sdsearch.space import SearchSpace, search_space
 from sdsearch.training import RankerConfig, fit_ranker
+from sdsearch.units import Unit
 from tests.planted import PlantedTruth, small_fit
 
 if TYPE_CHECKING:
@@ -78,6 +79,56 @@ def test_norms_of_all_members_are_those_of_their_graphs() -> None:
     with torch.no_grad():
         norms = fitted.ranker(PlanTensors.of(plan))[1].mean(-1).numpy()
     np.testing.assert_allclose(found[:, numbers], norms, rtol=1e-4)
+
+
+def few_of_many_widths() -> SearchSpace:
+    """A small space whose units have options of several widths."""
+    wide = search_space("sd14-wide", SPACE.backbone)
+    whole = wide.option_indices(wide.members["teacher"])
+    level0, level1, level2, bottom = (
+        Unit(unit.name, tuple(unit.options[i] for i in sorted({*range(0, last, step), last})))
+        for unit, step, last in zip(wide.units, (13, 23, 31, 5), whole, strict=True)
+    )
+    return SearchSpace("few", SPACE.backbone, (level0, level1, level2, bottom))
+
+
+@pytest.mark.parametrize("kind", ["gnn", "ridge"])
+def test_a_space_with_widths_is_scored_exactly_part_by_part(kind: str) -> None:
+    space, fitted = few_of_many_widths(), small_fit(kind)
+    assert space.chooses_widths
+    archs = [space.arch(i) for i in range(len(space))]
+    assert len({arch.widths for arch in archs}) > 20
+    scored = score_space(fitted, space)
+    dense = fitted.predict(archs, space)
+    np.testing.assert_allclose(scored.predicted, dense.mean(1), atol=1e-5)
+    np.testing.assert_allclose(scored.spread, dense.std(1), atol=1e-5)
+    cube = dense.reshape(*space.radices, -1)
+    for axis, marginal in enumerate(scored.marginals):
+        others = tuple(i for i in range(4) if i != axis)
+        np.testing.assert_allclose(marginal, cube.mean(axis=others), atol=1e-5)
+
+
+def test_norms_of_a_space_with_widths_are_those_of_its_graphs() -> None:
+    space, fitted = few_of_many_widths(), small_fit()
+    archs = [space.arch(i) for i in range(len(space))]
+    plan = plan_batch(encode_all(archs, space.backbone, fitted.layout), fitted.config.hops)
+    with torch.no_grad():
+        norms = fitted.ranker(PlanTensors.of(plan))[1].double().numpy()  # (hops, graphs, members)
+    np.testing.assert_allclose(score_norms(fitted, space), norms.mean(-1), rtol=1e-4)
+    cube = norms.reshape(len(norms), *space.radices, -1)
+    for axis, found in enumerate(slot_norms(fitted, space)):
+        others = tuple(i + 1 for i in range(4) if i != axis)
+        graph = found.sum(1) / len(SLOTS)
+        np.testing.assert_allclose(graph, cube.mean(axis=others), rtol=1e-4)
+
+
+def test_options_of_many_widths_say_theirs_and_blocks_are_compared_within_a_width() -> None:
+    space = few_of_many_widths()
+    scores = score_units(small_fit(), space, score_space(small_fit(), space))
+    words = [option.words for option in scores.unit("level1").options]
+    assert len(set(words)) == len(words)
+    assert all("width" in one for one in words)
+    assert "width" not in scores.unit("level0").options[0].words
 
 
 def test_contributions_of_blocks_sum_to_the_graph_score(scores: Scores) -> None:

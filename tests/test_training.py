@@ -102,6 +102,20 @@ def test_few_or_constant_labels_never_give_nan(correlation: str, y: list[float])
     assert np.isfinite([one.srcc for one in fitted.report.hops]).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("strength", "chosen"), [(0.0, "ridge"), (2.0, "gnn")])
+def test_auto_takes_ridge_on_an_additive_truth_and_the_gnn_under_level_interactions(
+    strength: float, chosen: str
+) -> None:
+    rng = np.random.default_rng(100)
+    truth, archs = PlantedTruth.with_level_interactions(rng, strength), SPACE.sample(68, rng)
+    report = fit_ranker(SPACE, archs, truth.labels(archs, rng), RankerConfig(), rng).report
+    assert report.kind == chosen, report.reason
+    gnn, ridge = report.predictors["gnn"].srcc, report.predictors["ridge"].srcc
+    assert (gnn > ridge) == (chosen == "gnn")
+    assert gnn > 0.8
+
+
 @pytest.mark.parametrize("kind", ["gnn", "ridge", "ridge-pairs", "forest"])
 def test_saving_and_loading_is_bit_exact(kind: str, tmp_path: Path) -> None:
     fitted = small_fit(kind)
