@@ -70,6 +70,11 @@ class Budget(BaseModel):
         }
 
 
+def say_amount(cost: float) -> str:
+    """A cost in digits that can be read: whole above 1,000, four digits below."""
+    return f"{cost:,.0f}" if cost >= 1000 else f"{cost:.4g}"
+
+
 def member_resources(
     arch: Architecture, space: SearchSpace, table: LatencyTable | None = None
 ) -> dict[Resource, float]:

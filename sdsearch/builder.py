@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from sdsearch.budget import Resource, member_resources, space_resources
+from sdsearch.budget import Resource, member_resources, say_amount, space_resources
 from sdsearch.designs import Design, DesignWriter, Method
 from sdsearch.errors import InputError
 from sdsearch.evolution import evolve
@@ -200,7 +200,7 @@ def _too_tight(
     top: int,
 ) -> str:
     asked = ", ".join(
-        f"{name} <= {limit:,.6g} (smallest member: {costs[name].min():,.6g})"
+        f"{name} <= {say_amount(limit)} (smallest member: {say_amount(costs[name].min())})"
         for name, limit in limits.items()
         if name in costs
     )

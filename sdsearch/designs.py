@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, Field
 
 from sdsearch.architecture import Architecture
-from sdsearch.budget import Budget, member_resources
+from sdsearch.budget import Budget, member_resources, say_amount
 from sdsearch.scores import FILE, Scores, SpaceScores
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ class DesignWriter:
         teacher = member_resources(self.space.members["teacher"], self.space, self.table)
         said = []
         for name, cost in costs.items():
-            limit = f", limit {self.limits[name]:,.6g}" if name in self.limits else ""
-            number = f"{cost:.3g}" if name == "latency_ms" else f"{cost:,.0f}"
-            said.append(f"{name} {number}: {cost / teacher[name]:.1%} of the teacher{limit}")
+            limit = f", limit {say_amount(self.limits[name])}" if name in self.limits else ""
+            said.append(
+                f"{name} {say_amount(cost)}: {cost / teacher[name]:.1%} of the teacher{limit}"
+            )
         return said

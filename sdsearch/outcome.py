@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev, variance
 from typing import TYPE_CHECKING
 
-from sdsearch.budget import member_resources
+from sdsearch.budget import member_resources, say_amount
 from sdsearch.cost import count_params
 from sdsearch.errors import InputError
 from sdsearch.labels import Label, Measurement, read_labels
@@ -217,7 +217,9 @@ def notes(result: Outcome) -> list[str]:
         "params: share of the teacher's",
     ]
     if result.limits:
-        stated = ", ".join(f"{name} <= {limit:,.6g}" for name, limit in result.limits.items())
+        stated = ", ".join(
+            f"{name} <= {say_amount(limit)}" for name, limit in result.limits.items()
+        )
         lines.append(f"budget of the built designs: {stated}")
     noise = result.noise
     if noise:
