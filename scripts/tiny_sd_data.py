@@ -43,7 +43,7 @@ def render_training_scenes(count: int, work: Path) -> TrainingScenes:
     captions_path = stem.with_suffix(".json")
     if not captions_path.exists():
         print(f"rendering {count} scenes", flush=True)
-        with multiprocessing.Pool(2) as pool:
+        with multiprocessing.Pool() as pool:
             images, masks, captions = zip(
                 *pool.imap(_render, range(count), chunksize=100), strict=True
             )

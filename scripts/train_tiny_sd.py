@@ -1,9 +1,9 @@
 """Train the embedded tiny Stable Diffusion and write it as a stock diffusers inpainting folder.
 
-    python scripts/train_tiny_sd.py --out assets/tiny-sd
+    python scripts/train_tiny_sd.py --out assets/tiny-sd --device cuda
 
-About two and a half hours on 2 cores. Every stage and every 250 steps are checkpointed, so a
-killed run goes on where it was; step k always sees the same batch, so it also ends the same.
+Minutes on one GPU, days on 2 cores. Every stage is checkpointed, and a running one once a minute,
+so a killed run goes on where it was; step k always sees the same batch, so it also ends the same.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,12 +22,14 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from safetensors.torch import load_file, save_file
+from tiny_sd_batches import Draw, Latents, weigh_cells
 from tiny_sd_data import (
     TrainingScenes,
     build_tokenizer,
     render_training_scenes,
     tint_scenes,
 )
+from tiny_sd_graphs import Autoencode, Denoise, replayed
 from tiny_sd_trainer import Trainer
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -38,10 +38,8 @@ from sdsearch.backbone import TINY
 from sdsearch.space import search_space
 from sdsearch.unet_config import unet_config
 
-BATCH_SIZE = 32
+VAE_BATCH, UNET_BATCH = 64, 128
 CAPTION_DROPOUT = 0.1
-HOLE_WEIGHT, KEEP_WEIGHT = 1.0, 0.25
-OFFSET = 0.5
 SCHEDULER = DDIMScheduler(
     beta_start=0.00085,
     beta_end=0.012,
@@ -58,14 +56,18 @@ SCHEDULER = DDIMScheduler(
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one training run is: where its checkpoints lie, how long it is, its seed."""
+    """What one training run is: where its checkpoints lie, how long it is, its seed, its device."""
 
     work: Path
     seed: int
     vae_steps: int
     unet_steps: int
-    tone_steps: int
-    tint_steps: int
+    device: torch.device
+
+    def generator(self, stage: int, step: int) -> torch.Generator:
+        """The random stream of one step, the same however often the run was interrupted."""
+        state = np.random.SeedSequence([self.seed, stage, step]).generate_state(1, np.uint64)
+        return torch.Generator(self.device).manual_seed(int(state[0] >> np.uint64(1)))
 
 
 def main() -> None:
@@ -75,17 +77,14 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("work/tiny-sd"))
-    parser.add_argument("--scenes", type=int, default=16_000)
-    parser.add_argument("--vae-steps", type=int, default=2_000)
-    parser.add_argument("--unet-steps", type=int, default=4_400)
-    parser.add_argument("--tone-steps", type=int, default=5_000)
-    parser.add_argument("--tint-steps", type=int, default=2_400)
+    parser.add_argument("--scenes", type=int, default=48_000)
+    parser.add_argument("--vae-steps", type=int, default=5_000)
+    parser.add_argument("--unet-steps", type=int, default=30_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", type=torch.device, default="cpu")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    rounds = (args.unet_steps, args.tone_steps, args.tint_steps)
-    run = Run(args.work, args.seed, args.vae_steps, *rounds)
+    torch.set_float32_matmul_precision("high")
+    run = Run(args.work, args.seed, args.vae_steps, args.unet_steps, args.device)
     scenes = render_training_scenes(args.scenes, args.work)
     vae = train_vae(scenes, run)
     latents = encode_scenes(vae, scenes, run, "latents")
@@ -101,13 +100,13 @@ def seeded(model_class: type, seed: int, *args: object, **kwargs: object) -> tor
     """Build a model whose initial weights depend on `seed` alone; no global stream is touched."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
-        return model_class(*args, **kwargs).to(memory_format=torch.channels_last)
+        return model_class(*args, **kwargs)
 
 
-def images_to_tensor(images: np.ndarray) -> torch.Tensor:
-    """(N, H, W, 3) uint8 -> (N, 3, H, W) float32 in [-1, 1], channels last."""
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-    return pixels.contiguous(memory_format=torch.channels_last)
+def images_to_tensor(images: np.ndarray, device: torch.device) -> torch.Tensor:
+    """(N, H, W, 3) uint8 -> (N, 3, H, W) float32 in [-1, 1] on `device`."""
+    pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
+    return pixels.contiguous().float() / 127.5 - 1
 
 
 def train_vae(scenes: TrainingScenes, run: Run) -> AutoencoderKL:
@@ -122,63 +121,58 @@ def train_vae(scenes: TrainingScenes, run: Run) -> AutoencoderKL:
         latent_channels=4,
         norm_num_groups=8,
         sample_size=64,
-    )
+    ).to(run.device)
     trainer = Trainer(
         torch.nn.ModuleDict({"vae": vae}), run.work / "vae.safetensors", run.vae_steps, 2e-3
     )
+    shape = (VAE_BATCH, 4, 16, 16)
+    zeros = torch.zeros(VAE_BATCH, 3, 64, 64, device=run.device)
+    autoencode = replayed(Autoencode(vae), (zeros, torch.zeros(shape, device=run.device)))
 
     def loss_of_step(step: int) -> torch.Tensor:
-        rng = np.random.default_rng([run.seed, 1, step])
-        index = rng.integers(len(scenes.images), size=16)
-        images = images_to_tensor(scenes.images[index])
+        index = np.random.default_rng([run.seed, 1, step]).integers(
+            len(scenes.images), size=VAE_BATCH
+        )
+        images = images_to_tensor(scenes.images[index], run.device)
         # The encoder also meets images with a grey hole: that is what it conditions inpainting on.
-        masks = torch.from_numpy(scenes.masks[index[:4], 0]).unsqueeze(1)
-        images[:4] = torch.where(masks, 0.0, images[:4])
-        posterior = vae.encode(images).latent_dist
-        noise = torch.from_numpy(rng.standard_normal((16, 4, 16, 16), np.float32))
-        decoded = vae.decode(posterior.mean + posterior.std * noise).sample
+        covered = index[: VAE_BATCH // 4]
+        masks = torch.from_numpy(scenes.masks[covered, 0]).unsqueeze(1).to(run.device)
+        images[: len(covered)] *= ~masks
+        noise = torch.randn(shape, generator=run.generator(1, step), device=run.device)
+        decoded, divergence = autoencode(images, noise)
         error = decoded - images
-        return error.abs().mean() + 2 * error.square().mean() + 1e-7 * posterior.kl().mean()
+        return error.abs().mean() + 2 * error.square().mean() + 1e-7 * divergence.mean()
 
     trainer.train(loss_of_step)
     with torch.no_grad():
-        sample = vae.encode(images_to_tensor(scenes.images[:512])).latent_dist.mode()
+        sample = vae.encode(images_to_tensor(scenes.images[:512], run.device)).latent_dist.mode()
     vae.register_to_config(scaling_factor=round(1 / float(sample.std()), 5))
     return vae
-
-
-class Latents(NamedTuple):
-    """What the UNet learns from: (N, 4, 16, 16) images, (N, K, 4, 16, 16) masked ones, masks."""
-
-    images: torch.Tensor
-    masked: torch.Tensor
-    masks: torch.Tensor
 
 
 def encode_scenes(vae: AutoencoderKL, scenes: TrainingScenes, run: Run, name: str) -> Latents:
     """Encode every scene, and every scene under each of its masks, once."""
     path = run.work / f"{name}-{run.vae_steps}.safetensors"
     if not path.exists():
-        images, masked, masks = [], [], []
-        with torch.no_grad():
-            for start in range(0, len(scenes.images), 64):
-                chunk = images_to_tensor(scenes.images[start : start + 64])
-                holes = torch.from_numpy(scenes.masks[start : start + 64]).float()
-                images.append(vae.encode(chunk).latent_dist.mode() * vae.config.scaling_factor)
-                covered = [
-                    vae.encode(chunk * (1 - holes[:, k : k + 1])).latent_dist.mode()
-                    * vae.config.scaling_factor
-                    for k in range(holes.shape[1])
-                ]
-                masked.append(torch.stack(covered, 1))
-                masks.append(F.max_pool2d(holes, 4))
-        tensors = {
-            "images": torch.cat(images),
-            "masked": torch.cat(masked),
-            "masks": torch.cat(masks),
-        }
-        save_file({k: v.contiguous() for k, v in tensors.items()}, path)
-    return Latents(**load_file(path))
+        parts = [
+            _encode(vae, scenes.images[start : start + 250], scenes.masks[start : start + 250], run)
+            for start in range(0, len(scenes.images), 250)
+        ]
+        images, masked, masks = (torch.cat(column) for column in zip(*parts, strict=True))
+        tensors = {"images": images, "masked": masked, "masks": masks}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    return Latents(**load_file(path, device=str(run.device)))
+
+
+@torch.no_grad()
+def _encode(vae: AutoencoderKL, images: np.ndarray, masks: np.ndarray, run: Run) -> Latents:
+    pixels = images_to_tensor(images, run.device)
+    holes = torch.from_numpy(masks).to(run.device).float()
+    views = [pixels, *(pixels * (1 - holes[:, k : k + 1]) for k in range(holes.shape[1]))]
+    clean, *masked = (
+        vae.encode(view).latent_dist.mode() * vae.config.scaling_factor for view in views
+    )
+    return Latents(clean.cpu(), torch.stack(masked, 1).cpu(), F.max_pool2d(holes, 4).cpu())
 
 
 def train_unet(
@@ -186,65 +180,44 @@ def train_unet(
 ) -> tuple[UNet2DConditionModel, CLIPTextModel]:
     """Train the UNet and the text encoder together on v-prediction, the hole weighing most.
 
-    The second round cures holes that are off in tone. Half of the samples get noise with an offset
-    in the hole: a net that trusts the mean colour of a noisy hole keeps its first wrong guess of it
-    until the end. And it spends its time where that guess is made: a quarter of the samples are
-    pure noise, the others are drawn in proportion to their timestep. A third round goes on with
-    tinted scenes among the others, whose colours no caption tells.
+    What keeps holes from being off in tone (docs/decisions/0009): half of the samples get noise
+    with an offset in the hole, as a net that trusts the mean colour of a noisy hole keeps its first
+    wrong guess of it until the end; a quarter are pure noise, where that guess is made; half of the
+    scenes are tinted, in colours that no caption tells; and the hole's edge weighs more.
     """
     config = unet_config(search_space("tiny").members["teacher"], TINY)
-    unet = seeded(UNet2DConditionModel.from_config, run.seed + 1, config)
-    text_encoder = seeded(CLIPTextModel, run.seed + 2, text_config(tokenizer))
-    modules = torch.nn.ModuleDict({"unet": unet, "text": text_encoder})
+    unet = seeded(UNet2DConditionModel.from_config, run.seed + 1, config).to(run.device)
+    text_encoder = seeded(CLIPTextModel, run.seed + 2, text_config(tokenizer)).to(run.device)
+    modules = torch.nn.ModuleDict({"unet": unet, "text": text_encoder}).train()
+    trainer = Trainer(modules, run.work / "unet.safetensors", run.unet_steps, 1.5e-3)
     tokens = tokenizer(
         ["", *captions], padding="max_length", truncation=True, return_tensors="pt"
-    ).input_ids
+    ).input_ids.to(run.device)
+    inputs = torch.zeros(UNET_BATCH, 9, 16, 16, device=run.device)
+    zeros = torch.zeros(UNET_BATCH, dtype=torch.int64, device=run.device)
+    context = text_encoder(tokens[zeros])[0].detach().requires_grad_()
+    denoise = replayed(Denoise(unet), (inputs, zeros, context))
 
-    def loss_of_step(number: int, step: int) -> torch.Tensor:
-        rng = np.random.default_rng([run.seed, 2 + number, step])
-        scenes = len(latents.images) if number == 2 else len(captions)  # the second half is tinted
-        index = torch.from_numpy(rng.integers(scenes, size=BATCH_SIZE))
-        which = torch.from_numpy(rng.integers(latents.masked.shape[1], size=BATCH_SIZE))
-        timesteps = torch.from_numpy(rng.integers(1000, size=BATCH_SIZE))
-        noise = torch.from_numpy(rng.standard_normal((BATCH_SIZE, 4, 16, 16), np.float32))
-        dropped = torch.from_numpy(rng.random(BATCH_SIZE) < CAPTION_DROPOUT)
+    def loss_of_step(step: int) -> torch.Tensor:
+        generator = run.generator(2, step)
+        draw = Draw(UNET_BATCH, generator)
+        index = draw.integers(len(latents.images))
+        which = draw.integers(latents.masked.shape[1])
         clean, mask = latents.images[index], latents.masks[index, which].unsqueeze(1)
-        if number > 0:
-            noise = noise + mask * draw_offsets(rng)
-            timesteps = draw_late_timesteps(rng)
+        noise = draw.normal(4, 16, 16) + mask * draw.offsets()
+        timesteps = draw.late_timesteps()
         noisy = SCHEDULER.add_noise(clean, noise, timesteps)
         inputs = torch.cat([noisy, mask, latents.masked[index, which]], 1)
-        context = text_encoder(tokens[torch.where(dropped, 0, index % len(captions) + 1)])[0]
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-        predicted = unet(inputs, timesteps, context, return_dict=False)[0]
-        weight = KEEP_WEIGHT + (HOLE_WEIGHT - KEEP_WEIGHT) * mask
+        # The second half of the scenes are the first in other colours, under the same captions.
+        rows = index % len(captions) + 1
+        context = text_encoder(tokens[torch.where(draw.uniform() < CAPTION_DROPOUT, 0, rows)])[0]
+        predicted = denoise(inputs, timesteps, context)
         error = (predicted - SCHEDULER.get_velocity(clean, noise, timesteps)).square()
+        weight = weigh_cells(mask)
         return (weight * error).mean() / weight.mean()
 
-    rounds = (
-        ("unet", run.unet_steps, 1.5e-3),
-        ("unet-tone", run.tone_steps, 1.2e-3),
-        ("unet-tint", run.tint_steps, 8e-4),
-    )
-    for number, (stem, steps, peak) in enumerate(rounds):
-        modules.train().requires_grad_(True)
-        trainer = Trainer(modules, run.work / f"{stem}.safetensors", steps, peak)
-        trainer.train(partial(loss_of_step, number))
+    trainer.train(loss_of_step)
     return unet, text_encoder
-
-
-def draw_late_timesteps(rng: np.random.Generator) -> torch.Tensor:
-    """(B,) timesteps with a density proportional to t; every fourth is the last, pure noise."""
-    timesteps = torch.from_numpy((1000 * np.sqrt(rng.random(BATCH_SIZE))).astype(np.int64))
-    timesteps[::4] = 999
-    return timesteps
-
-
-def draw_offsets(rng: np.random.Generator) -> torch.Tensor:
-    """(B, 4, 16, 16) smooth fields of deviation OFFSET; every other sample gets none."""
-    corners = rng.standard_normal((BATCH_SIZE, 4, 2, 2), np.float32) * OFFSET
-    corners[::2] = 0
-    return F.interpolate(torch.from_numpy(corners), size=16, mode="bilinear", align_corners=True)
 
 
 def text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
@@ -272,9 +245,9 @@ def save_pipeline(
 ) -> None:
     """Write the stock folder with half-precision weights, to keep the repository small."""
     pipeline = StableDiffusionInpaintPipeline(
-        vae=vae.half(),
-        unet=unet.half(),
-        text_encoder=text_encoder,
+        vae=vae.cpu().half(),
+        unet=unet.cpu().half(),
+        text_encoder=text_encoder.cpu(),
         tokenizer=tokenizer,
         scheduler=SCHEDULER,
         safety_checker=None,
