@@ -1,4 +1,4 @@
-"""Write the JSON schemas of what `fit --json`, `score --json` and `build --json` print.
+"""Write the JSON schemas of what `fit`, `score`, `build` and `bench` print with `--json`.
 
 Run `python scripts/make_schemas.py` whenever one of them changes; a test asks for it.
 """
@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from sdsearch.designs import Design
 from sdsearch.files import write_atomic
+from sdsearch.replay_runs import ReplaySummary
 from sdsearch.scores import Scores
 from sdsearch.training import FitReport
 
@@ -20,7 +21,12 @@ FOLDER = Path(__file__).parents[1] / "sdsearch" / "schemas"
 
 def schemas() -> dict[str, str]:
     """File name -> its text, for every command."""
-    printed = {"fit": FitReport, "score": Scores, "build": list[Design]}
+    printed = {
+        "fit": FitReport,
+        "score": Scores,
+        "build": list[Design],
+        "bench": ReplaySummary,
+    }
     return {
         f"{name}.schema.json": json.dumps(
             TypeAdapter(kind).json_schema(mode="validation"), indent=1, sort_keys=True

@@ -1,49 +1,131 @@
 """Measure the labels that ship with the tiny Stable Diffusion: assets/tiny-labels.jsonl.
 
-    python scripts/make_tiny_labels.py
+    python scripts/make_tiny_labels.py [--part sampled ...]
 
-The named members and 68 uniformly sampled ones under the default protocol; the named ones and the
-first 16 sampled ones again under two further label seeds, which shows the noise floor. About 30
-minutes on 2 cores. Every label is one file in --work, so a killed run goes on where it was.
+Four parts, one after another, all under the default protocol:
+  sampled     the named members and 68 uniformly sampled ones (seed 0, the paper's setting)
+  repeated    the named members and the first 20 sampled ones under two further label seeds
+  stratified  160 members in which every option of a level is as frequent as any other
+  neighbours  five random neighbours of each of the eight best so far
+What search methods propose is measured by scripts/reproduce_table.sh. About 15 seconds a label on 2
+cores. Every label is one file in --work, so a killed run goes on where it was; every finished part
+is added to the table. Parts in --work folders of their own may be measured side by side.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from statistics import fmean
+from typing import TYPE_CHECKING
 
+import numpy as np
+from filelock import FileLock
+
+from sdsearch.content import canonical_json
+from sdsearch.files import write_atomic
 from sdsearch.journey import sample
-from sdsearch.labels import read_labels, write_table
+from sdsearch.labels import read_labels, read_table, write_table
 from sdsearch.outcome import noise_floor
 from sdsearch.study import init_study
 from sdsearch.target import Target
 from sdsearch_eval.work import label_study
 
-REPEATED, SEEDS = 16, (1, 2)
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sdsearch.architecture import Architecture
+    from sdsearch.labels import Label
+    from sdsearch.study import Study
+
+PARTS = ("sampled", "repeated", "stratified", "neighbours")
+REPEATED, SEEDS = 20, (1, 2)
+STRATIFIED, BEST, NEIGHBOURS = 160, 8, 5
+TABLE = Path("assets/tiny-labels.jsonl")
 
 
 def main() -> None:
-    """Label, then write the table and print what it holds."""
+    """Label part by part, add each to the table and print what it holds."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work", type=Path, default=Path("work/tiny-labels"))
-    parser.add_argument("--out", type=Path, default=Path("assets/tiny-labels.jsonl"))
+    parser.add_argument("--out", type=Path, default=TABLE)
+    parser.add_argument("--part", choices=PARTS, action="append", help="only this; repeatable")
     options = parser.parse_args()
-    study = init_study(options.work)
-    rows = sample(study)
-    label_study(options.work)
-    named = [row["arch_key"] for row in rows if row["origin"].startswith("member:")]
-    sampled = [row["arch_key"] for row in rows if not row["origin"].startswith("member:")]
-    for seed in SEEDS:
-        label_study(options.work, seed, [*named, *sampled[:REPEATED]])
-    labels = read_labels(study, study.config.protocol.key)
-    write_table(options.out, labels)
-    evaluated = [label for label in labels if label.arch_key in sampled and label.seed == 0]
+    for part in options.part or PARTS:
+        study = measure_part(part, options.work, options.out)
+        add_to_table(options.out, read_labels(study, study.config.protocol.key))
+        print(f"{part}: {summarize(options.out, study)}", flush=True)
+
+
+def measure_part(part: str, work: Path, table: Path) -> Study:
+    """Measure what the part still lacks; the study that holds its labels."""
+    study = init_study(work / ("sampled" if part == "repeated" else part))
+    if part in ("sampled", "repeated"):
+        rows = sample(study)
+        named = [row["arch_key"] for row in rows if row["origin"].startswith("member:")]
+        sampled = [row["arch_key"] for row in rows if not row["origin"].startswith("member:")]
+        if part == "sampled":
+            label_study(study.root)
+        for seed in SEEDS if part == "repeated" else ():
+            label_study(study.root, seed, [*named, *sampled[:REPEATED]])
+        return study
+    if part == "stratified":
+        list_architectures(study, study.space.sample_stratified(STRATIFIED, rng_of(1)), part)
+    elif not study.architectures_file.is_file():  # the best change as the table grows
+        list_architectures(study, neighbours_of_best(study, table), part)
+    label_study(study.root)
+    return study
+
+
+def rng_of(seed: int) -> np.random.Generator:
+    """A stream of its own for each part."""
+    return np.random.default_rng(seed)
+
+
+def neighbours_of_best(study: Study, table: Path) -> list[Architecture]:
+    """Unmeasured architectures that differ from one of the best in the option of one unit."""
+    target, key, rng = Target(study.config.ranker.target), study.config.protocol.key, rng_of(2)
+    found = [x for x in read_table(table) if (x.protocol_key, x.seed, x.status) == (key, 0, "ok")]
+    best = sorted(found, key=target.evaluate, reverse=True)[:BEST]
+    taken, chosen = {label.arch_key for label in found}, []
+    for label in best:
+        around = study.space.neighbours(label.architecture)
+        fresh = [around[i] for i in rng.permutation(len(around)) if around[i].key not in taken]
+        chosen += fresh[:NEIGHBOURS]
+        taken |= {arch.key for arch in fresh[:NEIGHBOURS]}
+    return chosen
+
+
+def list_architectures(study: Study, archs: Iterable[Architecture], origin: str) -> None:
+    """Write what a study has to measure."""
+    rows = [
+        {"arch_key": arch.key, "architecture": arch.model_dump(mode="json"), "origin": origin}
+        for arch in archs
+    ]
+    write_atomic(study.architectures_file, "".join(canonical_json(row) + "\n" for row in rows))
+
+
+def add_to_table(table: Path, labels: Iterable[Label]) -> None:
+    """Add labels to a table; of one identity and teacher the first stays, other teachers go."""
+    labels = list(labels)
+    with FileLock(f"{table}.lock"):
+        teachers = {label.provenance.get("teacher_sha256") for label in labels}
+        before = read_table(table) if table.is_file() else []
+        kept = [label for label in before if label.provenance.get("teacher_sha256") in teachers]
+        known = {(label.arch_key, label.protocol_key, label.seed) for label in kept}
+        new = [x for x in labels if (x.arch_key, x.protocol_key, x.seed) not in known]
+        write_table(table, [*kept, *new])
+    Path(f"{table}.lock").unlink(missing_ok=True)
+
+
+def summarize(table: Path, study: Study) -> str:
+    """How many labels the table holds and what their noise floor is."""
+    labels = read_table(table)
+    evaluated = [label for label in labels if label.seed == 0]
     floor = noise_floor(labels, evaluated, "fd_efflite0", Target(study.config.ranker.target))
-    seconds = fmean(sum(label.provenance["seconds"].values()) for label in labels)
-    print(f"{len(labels)} labels in {options.out}, {seconds:.1f} s each; noise floor: {floor}")
+    distinct = len({label.arch_key for label in labels})
+    return f"{len(labels)} labels of {distinct} architectures in {table}; noise floor: {floor}"
 
 
 if __name__ == "__main__":

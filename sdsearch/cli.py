@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from sdsearch.cli_bench import bench
 from sdsearch.cli_tools import Folder, Json, check, latency, print_json, space
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ Exit codes: 0 done, 2 bad input, 1 failed work.
 """
 
 app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-for command in (space, check, latency):
+for command in (space, check, latency, bench):
     app.command()(command)
 
 _STUDY = Path("study")

@@ -16,7 +16,7 @@ from sdsearch.content import content_key, file_sha256
 from sdsearch.files import write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sdsearch.study import Study
@@ -86,6 +86,23 @@ def working(what: str) -> Iterator[None]:
     with Console(stderr=True).status(f"{what} ..."):
         yield
     say(f"{what}: {time.monotonic() - start:.1f} s")
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar of how many of `total` are done (on a terminal); yields what tells it the number."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def _record(study: Study, stage: str) -> Path:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
 from sdsearch.baselines import Forest, Linear, kept_slots
@@ -42,7 +42,10 @@ Floats = npt.NDArray[np.float64]
 
 
 class RankerConfig(BaseModel):
-    """How to fit; `auto` is the GNN unless a baseline ranks held-out labels clearly better."""
+    """How to fit; `auto` is the GNN unless a baseline ranks held-out labels clearly better.
+
+    Without `baselines` the GNN, which `kind` must then be, is fitted and measured alone.
+    """
 
     model_config = FILE
 
@@ -57,6 +60,13 @@ class RankerConfig(BaseModel):
     correlation: CorrelationMode = "spearman"
     folds: int = Field(5, ge=2)
     repeats: int = Field(2, ge=1)
+    baselines: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.baselines and self.kind != "gnn":
+            raise ValueError(f"without baselines, kind must be 'gnn', but is {self.kind!r}")
+        return self
 
 
 class FitReport(BaseModel):
@@ -132,12 +142,14 @@ def fit_ranker(
     )
     guesses, hops = _out_of_fold(ranker, plan, train, held, centre, spread)
     x = kept_slots(features, layout)
-    predictors = {
-        "gnn": guesses,
-        **baselines_out_of_fold(x, _costs(architectures, space), target, weight, held, seed),
-    }
+    predictors = {"gnn": guesses}
+    if config.baselines:
+        costs = _costs(architectures, space)
+        predictors |= baselines_out_of_fold(x, costs, target, weight, held, seed)
     qualities = {name: measure(target, guess, rng) for name, guess in predictors.items()}
-    kind, reason = choose_kind(config.kind, target, predictors, qualities, rng)
+    kind, reason = config.kind, "the only one fitted"
+    if kind == "auto" or config.baselines:
+        kind, reason = choose_kind(config.kind, target, predictors, qualities, rng)
     report = FitReport(
         labels=len(target),
         failed=sum(value is None for value in y),
@@ -148,7 +160,8 @@ def fit_ranker(
         members=len(held),
         seconds=time.monotonic() - start,
     )
-    baselines = {name: fit_of(name, seed)(x, target, weight) for name in BASELINES}
+    wanted = BASELINES if config.baselines else ()
+    baselines = {name: fit_of(name, seed)(x, target, weight) for name in wanted}
     return FittedRanker(config, layout, report, ranker, centre, spread, baselines)
 
 

@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     options = _parser().parse_args(arguments)
     from sdsearch_eval import work
+    from sdsearch_eval.world import leave_world
 
     try:
         if options.command == "latency":
@@ -44,6 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"error: {error}; what was finished is kept, run again to go on", file=sys.stderr)
         return 1
+    finally:
+        leave_world()
     return 0
 
 

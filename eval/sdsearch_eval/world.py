@@ -54,3 +54,13 @@ def open_world(expected: int | None = None) -> World:
             "(accelerate launch --cpu starts one only)"
         )
     return World(state.process_index, state.num_processes, state.device)
+
+
+def leave_world() -> None:
+    """End this process's part in the job.
+
+    Threads of a process group that outlive the interpreter abort it now and then, which a launcher
+    takes for failed work.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

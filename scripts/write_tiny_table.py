@@ -1,0 +1,102 @@
+"""Write docs/tiny-table.md from the studies of scripts/reproduce_table.sh; add their labels.
+
+python scripts/write_tiny_table.py work/table
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from make_tiny_labels import TABLE, add_to_table
+
+from sdsearch.files import write_atomic
+from sdsearch.labels import read_labels
+from sdsearch.outcome import outcome, with_error
+from sdsearch.search import read_designs
+from sdsearch.stats import spearman
+from sdsearch.study import load_study
+
+if TYPE_CHECKING:
+    from sdsearch.outcome import Outcome
+    from sdsearch.study import Study
+
+SHARES = {
+    "none": "No budget",
+    "0.60": "At most 60 % of the teacher's parameters",
+    "0.45": "At most 45 % of the teacher's parameters",
+}
+BEGINNING = """\
+# The live table (tiny model)
+
+Made by `scripts/reproduce_table.sh` on 2 CPU cores; every number is of the tiny model. All methods
+learn from the same 68 uniformly sampled labels (seed 0) and each builds four designs, which are
+then measured by the same protocol. {column}, lower is better; ± is a standard error: over the
+architectures for a mean, of the measurement for a best. `docs/reading.md` says what follows.
+"""
+LONG = """\
+## After a long recovery
+
+The eight designs of the 60 % budget, recovered for 600 steps of 16 in place of 30: does the short
+recipe order them as a long one does? SRCC of short and long over the eight: {srcc:.2f}.
+
+| design | 30 steps | 600 steps | params |
+|---|---|---|---|
+{rows}
+"""
+
+
+def main() -> None:
+    """Read the studies, write the page, extend the label table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("docs/tiny-table.md"))
+    options = parser.parse_args()
+    studies = {share: load_study(options.work / share) for share in SHARES}
+    for study in studies.values():
+        add_to_table(TABLE, read_labels(study, study.config.protocol.key))
+    results = {share: outcome(study) for share, study in studies.items()}
+    parts = [BEGINNING.format(column=f"`{results['none'].column}`")]
+    parts += [f"## {SHARES[share]}\n\n{describe(found)}" for share, found in results.items()]
+    parts.append(describe_long(studies["0.60"], results["0.60"].column))
+    write_atomic(options.out, "\n".join(parts))
+    print(options.out.read_text(encoding="utf-8"))
+
+
+def describe(result: Outcome) -> str:
+    """One budget's table as Markdown."""
+    rows = [
+        f"| {row.name} | {row.n} | {with_error(row.mean, row.mean_se)} "
+        f"| {with_error(row.best, row.best_se)} | {row.params_share:.1%} |"
+        for row in result.rows
+    ]
+    head = "| architectures | n | mean | best | params |\n|---|---|---|---|---|\n"
+    return head + "\n".join(rows) + "\n"
+
+
+def describe_long(study: Study, column: str) -> str:
+    """What a long recovery makes of the designs that have had one."""
+    key = study.config.protocol.key
+    short = {x.arch_key: x for x in read_labels(study, key) if x.seed == study.config.seed}
+    rows, before, after = [], [], []
+    for design in read_designs(study):
+        file = study.finetuned_dir(design.arch_key) / "values.json"
+        if not file.is_file():
+            continue
+        label = short[design.arch_key]
+        long = json.loads(file.read_text(encoding="utf-8"))["after"][column]
+        before.append(label.scalar(column))
+        after.append(long["value"])
+        rows.append(
+            f"| {design.name} | {before[-1]:.2f} | {with_error(long['value'], long['se'])} "
+            f"| {design.params:,} |"
+        )
+    return LONG.format(srcc=spearman(before, after), rows="\n".join(rows))
+
+
+if __name__ == "__main__":
+    main()
