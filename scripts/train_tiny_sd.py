@@ -2,7 +2,7 @@
 
     python scripts/train_tiny_sd.py --out assets/tiny-sd --device cuda
 
-Minutes on one GPU, days on 2 cores. Every stage is checkpointed, and a running one once a minute,
+Minutes on one H100, days on 2 cores. Every stage is checkpointed, and a running one once a minute,
 so a killed run goes on where it was; step k always sees the same batch, so it also ends the same.
 """
 
@@ -77,9 +77,9 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("work/tiny-sd"))
-    parser.add_argument("--scenes", type=int, default=48_000)
-    parser.add_argument("--vae-steps", type=int, default=5_000)
-    parser.add_argument("--unet-steps", type=int, default=30_000)
+    parser.add_argument("--scenes", type=int, default=32_000)
+    parser.add_argument("--vae-steps", type=int, default=4_000)
+    parser.add_argument("--unet-steps", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", type=torch.device, default="cpu")
     args = parser.parse_args()
