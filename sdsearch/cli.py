@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from sdsearch.cli_bench import bench
+from sdsearch.cli_compare import ManyValues, compare
 from sdsearch.cli_tools import Folder, Json, check, latency, print_json, space
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ Exit codes: 0 done, 2 bad input, 1 failed work.
 app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 for command in (space, check, latency, bench):
     app.command()(command)
+app.command(cls=ManyValues)(compare)
 
 _STUDY = Path("study")
 
@@ -156,14 +158,6 @@ def recover(
     from sdsearch.journey import recover as run_stage
 
     print(run_stage(_load(study), design, processes))
-
-
-@app.command()
-def compare(study: Folder = _STUDY) -> None:
-    """Inpaint the same scenes with the teacher and the best designs, side by side."""
-    from sdsearch.journey import compare as run_stage
-
-    print(run_stage(_load(study)))
 
 
 @app.command()

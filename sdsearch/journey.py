@@ -161,6 +161,12 @@ def compare(study: Study) -> Path:
     return picture
 
 
+def compare_pipelines(options: Sequence[str], out: Path) -> Path:
+    """Inpaint by the harness's `inpaint` with these options; returns the picture."""
+    _harness("inpaint", None, *options, "--out", str(out))
+    return out
+
+
 def export(study: Study, names: Sequence[str] | None = None) -> list[Path]:
     """Export the named designs, by default those of autobuild, as stock diffusers pipelines."""
     from sdsearch.export import export_pipeline
@@ -249,13 +255,13 @@ def tabulate_latency(path: Path, wanted: LatencySurvey) -> LatencyTable:
     return table
 
 
-def _harness(command: str, target: Path, *arguments: str, processes: int = 1) -> None:
+def _harness(command: str, target: Path | None, *arguments: str, processes: int = 1) -> None:
     """Run `python -m sdsearch_eval COMMAND TARGET ...`, which shows its progress and errors."""
     line = [sys.executable, "-m"]
     if processes > 1:
         line += ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
         arguments = (*arguments, "--processes", str(processes))
-    line += ["sdsearch_eval", command, str(target), *arguments]
+    line += ["sdsearch_eval", command, *([str(target)] if target else []), *arguments]
     code = subprocess.run(line, check=False).returncode
     if code:
         raise HarnessError(command, code)

@@ -3,6 +3,7 @@
 python -m sdsearch_eval label STUDY              label all that has no label yet
 torchrun --standalone --nproc_per_node 2 -m sdsearch_eval label STUDY --processes 2
 python -m sdsearch_eval compare STUDY --column "teacher=3f0c9a17b2de" --rows 8
+python -m sdsearch_eval inpaint --pipelines A B --image x.png --mask box:16,16,32,32
 python -m sdsearch_eval recover STUDY --arch 3f0c9a17b2de
 python -m sdsearch_eval latency SURVEY.json      time the members that a survey asks for
 """
@@ -15,6 +16,7 @@ import sys
 from pathlib import Path
 
 from sdsearch.errors import InputError, WorkError
+from sdsearch_eval.request import add_request, read_request
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,7 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     from sdsearch_eval.world import leave_world
 
     try:
-        if options.command == "latency":
+        if options.command == "inpaint":
+            work.inpaint(read_request(options))
+        elif options.command == "latency":
             work.survey_latency(options.survey)
         elif options.command == "label" and options.recompute_metrics:
             work.recompute_metrics(options.study, options.seed)
@@ -69,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         "--column", action="append", required=True, help="NAME=ARCHITECTURE KEY; repeatable"
     )
     compare.add_argument("--rows", type=int, default=8, help="samples to show (default: 8)")
+    add_request(commands.add_parser("inpaint", help="inpaint images with several pipelines"))
     recover = commands.add_parser("recover", help="write the recovered weights of one architecture")
     recover.add_argument("--arch", required=True, help="architecture key")
     recover.add_argument("--long", action="store_true", help="by the recipe of [export.recovery]")

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sdsearch_eval.metrics import psnr_in
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,10 +25,12 @@ def draw_comparison(
     samples: Sequence[Sample],
     columns: Mapping[str, NDArray[np.uint8]],
     notes: Mapping[str, str],
+    unmeasured: Collection[str] = (),
 ) -> Image.Image:
     """Draw a grid: a row per sample with its caption below, a column per name with its note.
 
-    `columns` holds (n, H, W, 3) uint8 composited images per name. The hole is grey in `masked`.
+    `columns` holds (n, H, W, 3) uint8 composited images per name; those of `unmeasured` are no
+    inpaintings. The hole is grey in `masked`.
     """
     originals = np.stack([sample.image for sample in samples])
     holes = np.stack([sample.mask for sample in samples]) == 255
@@ -47,7 +49,7 @@ def draw_comparison(
             top = HEADER + row * (CELL + CAPTION + GAP)
             enlarged = Image.fromarray(image).resize((CELL, CELL), Image.Resampling.BICUBIC)
             canvas.paste(enlarged, (left, top))
-            if name not in ("original", "masked"):
+            if name not in ("original", "masked", *unmeasured):
                 psnr = psnr_in(holes[row : row + 1], image[None], originals[row : row + 1])[0]
                 draw.text((left, top + CELL + 16), f"hole {psnr:.1f} dB", fill=GREY, font=small)
     for row, sample in enumerate(samples):

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sdsearch.protocol import Protocol
+    from sdsearch_eval.components import Components
     from sdsearch_eval.dataset import Sample
     from sdsearch_eval.sampling import UNetInputs
-    from sdsearch_eval.teacher import Teacher
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Generated:
 
 def generate(
     unet: UNet2DConditionModel,
-    teacher: Teacher,
+    components: Components,
     inputs: UNetInputs,
     samples: Sequence[Sample],
     protocol: Protocol,
@@ -64,13 +64,13 @@ def generate(
         for block in inputs.blocks(protocol.block_size):
             again = False
             try:
-                found, images = _generate_block(unet, teacher, block, protocol)
+                found, images = _generate_block(unet, components, block, protocol)
             except NotFiniteError:
                 if unet.dtype == torch.float32:
                     raise
                 again = True
                 whole = cast_unet(deepcopy(unet), "float32")
-                found, images = _generate_block(whole, teacher, block, protocol)
+                found, images = _generate_block(whole, components, block, protocol)
             latents.append(found)
             raw.append(images)
             retried += [again] * len(block)
@@ -101,18 +101,18 @@ def counted_evaluations(unet: UNet2DConditionModel) -> Iterator[list[int]]:
 
 
 def _generate_block(
-    unet: UNet2DConditionModel, teacher: Teacher, block: UNetInputs, protocol: Protocol
+    unet: UNet2DConditionModel, components: Components, block: UNetInputs, protocol: Protocol
 ) -> tuple[Tensor, NDArray[np.uint8]]:
     try:
         latents = sample_latents(
             unet,
             block,
-            teacher,
+            components,
             steps=protocol.steps,
             guidance=protocol.guidance,
             sampler=protocol.scheduler,
         )
-        return latents, tensor_to_images(teacher.decode_latents(latents))
+        return latents, tensor_to_images(components.decode_latents(latents))
     except torch.OutOfMemoryError:
         if len(block) == 1:
             raise
@@ -120,5 +120,5 @@ def _generate_block(
         torch.cuda.empty_cache()
     half = len(block) // 2
     halves = (block.select(slice(0, half)), block.select(slice(half, len(block))))
-    parts = [_generate_block(unet, teacher, part, protocol) for part in halves]
+    parts = [_generate_block(unet, components, part, protocol) for part in halves]
     return torch.cat([part[0] for part in parts]), np.concatenate([part[1] for part in parts])

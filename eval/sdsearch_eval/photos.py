@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from sdsearch.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -51,16 +52,14 @@ def read_photos(folder: Path, size: int, unreadable: Unreadable = "refuse") -> P
         raise InputError(
             f"protocol.dataset must be 'scenes' or a folder of images, but {folder} is no folder"
         )
-    captions = _read_captions(folder / "metadata.jsonl")
+    captions = read_captions(folder / "metadata.jsonl")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     photos, broken = [], {}
     for path in paths:
         try:
-            image = _square(_open(path), size)
+            photos.append(read_photo(path, size, captions))
         except InputError as error:
             broken[path.name] = str(error)
-        else:
-            photos.append(Photo(path.name, np.asarray(image), captions.get(path.name, "")))
     if broken and unreadable == "refuse":
         first, others = next(iter(broken.values())), ", ".join(list(broken)[1:])
         more = f"; nor can {others}" if others else ""
@@ -78,6 +77,17 @@ def read_mask(folder: Path, name: str) -> NDArray[np.uint8]:
     path = folder / f"{stem}.png"
     if not path.is_file():
         raise InputError(f"image {name!r} has no mask: expected {path}")
+    return read_grey(path)
+
+
+def read_photo(path: Path, size: int, captions: Mapping[str, str]) -> Photo:
+    """One image file by the rule of `read_photos`; its caption by name, else an empty one."""
+    image = np.asarray(_square(_open(path), size))
+    return Photo(path.name, image, captions.get(path.name, ""))
+
+
+def read_grey(path: Path) -> NDArray[np.uint8]:
+    """An image file as (H, W) uint8 grey."""
     return np.asarray(_open(path).convert("L"))
 
 
@@ -106,7 +116,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _read_captions(path: Path) -> dict[str, str]:
+def read_captions(path: Path) -> dict[str, str]:
+    """File name -> caption of a `metadata.jsonl`; empty where there is none."""
     if not path.is_file():
         return {}
     captions = {}

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sdsearch.protocol import Scheduler
+    from sdsearch_eval.components import Components
     from sdsearch_eval.dataset import Sample
-    from sdsearch_eval.teacher import Teacher
 
 
 class NotFiniteError(WorkError):
@@ -87,18 +87,20 @@ def paste_back(images: NDArray[np.uint8], samples: Sequence[Sample]) -> NDArray[
     return np.where(holes, images, originals)
 
 
-def prepare_inputs(teacher: Teacher, samples: Sequence[Sample], seed: int) -> UNetInputs:
+def prepare_inputs(components: Components, samples: Sequence[Sample], seed: int) -> UNetInputs:
     """UNet inputs of samples: hole greyed before encoding, mask max-pooled, noise seeded singly."""
     images = images_to_tensor(np.stack([sample.image for sample in samples]))
     holes = (
         torch.from_numpy(np.stack([sample.mask for sample in samples]) == 255).float().unsqueeze(1)
     )
-    masked = torch.cat([teacher.encode_images(part) for part in (images * (1 - holes)).split(32)])
-    text = teacher.encode_text([sample.caption for sample in samples])
-    empty = teacher.encode_text([""]).expand_as(text)
+    masked = torch.cat(
+        [components.encode_images(part) for part in (images * (1 - holes)).split(32)]
+    )
+    text = components.encode_text([sample.caption for sample in samples])
+    empty = components.encode_text([""]).expand_as(text)
     return UNetInputs(
         noise=draw_noise(masked, samples, seed),
-        masks=F.max_pool2d(holes, teacher.latent_factor).to(teacher.device),
+        masks=F.max_pool2d(holes, components.latent_factor).to(components.device),
         masked_latents=masked,
         text=text,
         empty_text=empty,
@@ -119,7 +121,7 @@ def draw_noise(like: Tensor, samples: Sequence[Sample], seed: int) -> Tensor:
 def sample_latents(
     unet: UNet2DConditionModel,
     inputs: UNetInputs,
-    teacher: Teacher,
+    components: Components,
     *,
     steps: int,
     guidance: float,
@@ -133,7 +135,7 @@ def sample_latents(
     Raises:
         NotFiniteError: the latents are not finite.
     """
-    scheduler = teacher.scheduler(steps, sampler)
+    scheduler = components.scheduler(steps, sampler)
     guided = guidance > 1
     latents: Tensor = inputs.noise * scheduler.init_noise_sigma
     context = torch.cat([inputs.empty_text, inputs.text]) if guided else inputs.text

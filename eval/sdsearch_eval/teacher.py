@@ -1,10 +1,10 @@
-"""The teacher: the components of a diffusers inpainting folder, frozen, and its UNet's weights."""
+"""The teacher: a pipeline's components and its UNet's weights, from which students inherit."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,40 +13,25 @@ from sdsearch.errors import InputError
 from sdsearch.space import search_space
 from sdsearch.teacher import teacher_sha256
 from sdsearch.weights import inherit, make_unet
+from sdsearch_eval.components import Components, load_components
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
+    from diffusers import UNet2DConditionModel
     from torch import Tensor
-    from transformers import CLIPTextModel, CLIPTokenizer
 
     from sdsearch.architecture import Architecture
-    from sdsearch.protocol import Scheduler
-
-SCHEDULERS: dict[Scheduler, str] = {
-    "ddim": "DDIMScheduler",
-    "pndm": "PNDMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "dpmsolver++": "DPMSolverMultistepScheduler",
-    "unipc": "UniPCMultistepScheduler",
-    "deis": "DEISMultistepScheduler",
-}
 
 
 @dataclass(frozen=True, slots=True)
-class Teacher:
-    """Everything that stays the same for all students; images are (N, 3, H, W) in [-1, 1]."""
+class Teacher(Components):
+    """Everything that stays the same for all students."""
 
     backbone: Backbone
     unet_state: Mapping[str, Tensor]
-    vae: AutoencoderKL
-    text_encoder: CLIPTextModel
-    tokenizer: CLIPTokenizer
-    scheduler_config: Mapping[str, Any]
     sha256: str
-    device: torch.device
 
     def student(self, arch: Architecture) -> UNet2DConditionModel:
         """A fresh UNet of `arch` with inherited weights, channels last."""
@@ -61,47 +46,6 @@ class Teacher:
         """The architecture that removes nothing."""
         return search_space("sd14", self.backbone).members["teacher"]
 
-    def scheduler(self, steps: int | None = None, name: Scheduler = "ddim") -> SchedulerMixin:
-        """A fresh scheduler on the teacher's noise schedule, its timesteps set where given."""
-        import diffusers
-
-        kind = getattr(diffusers, SCHEDULERS[name])
-        # The stock pipelines skip PNDM's Runge-Kutta warm-up too.
-        fixed = {"skip_prk_steps": True} if name == "pndm" else {}
-        scheduler: SchedulerMixin = kind.from_config(dict(self.scheduler_config), **fixed)
-        if steps is not None:
-            scheduler.set_timesteps(steps, device=self.device)
-        return scheduler
-
-    @property
-    def latent_factor(self) -> int:
-        """Image pixels per latent pixel along one side."""
-        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
-
-    @torch.no_grad()
-    def encode_text(self, captions: Sequence[str]) -> Tensor:
-        """(N, tokens, width) embeddings of captions, padded or cut to the tokenizer's length."""
-        tokens = self.tokenizer(
-            list(captions), padding="max_length", truncation=True, return_tensors="pt"
-        ).input_ids
-        embeddings: Tensor = self.text_encoder(tokens.to(self.device))[0]
-        return embeddings
-
-    @torch.no_grad()
-    def encode_images(self, images: Tensor) -> Tensor:
-        """(N, 4, h, w) scaled latents: the mode of the posterior, never a sample."""
-        posterior = self.vae.encode(images.to(self.device)).latent_dist
-        latents: Tensor = posterior.mode() * self.vae.config.scaling_factor
-        return latents
-
-    @torch.no_grad()
-    def decode_latents(self, latents: Tensor) -> Tensor:
-        """(N, 3, H, W) images of scaled latents."""
-        images: Tensor = self.vae.decode(
-            latents / self.vae.config.scaling_factor, return_dict=False
-        )[0]
-        return images
-
 
 def load_teacher(folder: Path, device: torch.device) -> Teacher:
     """Load a local diffusers folder in float32, whatever precision it is stored in.
@@ -110,9 +54,7 @@ def load_teacher(folder: Path, device: torch.device) -> Teacher:
         InputError: the folder lacks a part, or its UNet is no SD v1.4-family backbone of 4 or 9
             input channels.
     """
-    from diffusers import AutoencoderKL
     from safetensors.torch import load_file
-    from transformers import CLIPTextModel, CLIPTokenizer
 
     config = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
     backbone = Backbone.from_config(config)
@@ -127,26 +69,10 @@ def load_teacher(folder: Path, device: torch.device) -> Teacher:
             f"the teacher's UNet weights must be at {weights}, but are not; save them as "
             "safetensors"
         )
-    scheduler = json.loads(
-        (folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")
-    )
-    vae = AutoencoderKL.from_pretrained(folder / "vae", dtype=torch.float32)
-    text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
+    parts = load_components(folder, device)
     return Teacher(
+        **{field.name: getattr(parts, field.name) for field in fields(parts)},
         backbone=backbone,
         unet_state={name: tensor.float() for name, tensor in load_file(weights).items()},
-        vae=_own_weights(vae).to(device, memory_format=torch.channels_last),
-        text_encoder=_own_weights(text_encoder).to(device),
-        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
-        scheduler_config=scheduler,
         sha256=teacher_sha256(folder),
-        device=device,
     )
-
-
-def _own_weights(module: Any) -> Any:
-    """Copy memory-mapped weights into fresh memory: their alignment would move values by 1e-6."""
-    module.load_state_dict(
-        {name: tensor.clone() for name, tensor in module.state_dict().items()}, assign=True
-    )
-    return module.eval().requires_grad_(False)

@@ -27,6 +27,7 @@ from sdsearch_eval.listing import choose_listed, parse_columns, read_built, read
 from sdsearch_eval.outliers import find_outliers
 from sdsearch_eval.rows import summarize_rows
 from sdsearch_eval.shards import Shards
+from sdsearch_eval.side_by_side import paint_side_by_side
 from sdsearch_eval.world import World, open_world
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from sdsearch.labels import Label
     from sdsearch_eval.bench import Bench
     from sdsearch_eval.dataset import Sample
+    from sdsearch_eval.request import Request
 
 LARGEST_FIRST_POOL = 4
 """The comparison shows the largest holes among this many times as many samples."""
@@ -191,6 +193,14 @@ def compare(folder: Path, columns: Sequence[str], rows: int) -> None:
     write_atomic(study.compare_dir / "grid.png", picture.getvalue())
     write_atomic(study.compare_dir / "comparison.json", describe_comparison(samples, images, named))
     console.print(f"comparison: {study.compare_dir / 'grid.png'}")
+
+
+def inpaint(request: Request) -> None:
+    """Inpaint images with several pipelines and write the picture and its JSON."""
+    world = open_world(1)
+    console = open_console(world)
+    paint_side_by_side(request, world.device, console)
+    console.print(f"comparison: {request.out}")
 
 
 def recover(folder: Path, key: str) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from sdsearch.assets import asset_path
 from sdsearch.errors import WorkError
 from sdsearch.protocol import Protocol
+from sdsearch_eval.components import SCHEDULERS
 from sdsearch_eval.dataset import Sample, load_samples
 from sdsearch_eval.generation import generate
 from sdsearch_eval.metrics import psnr_in
@@ -21,7 +22,6 @@ from sdsearch_eval.sampling import (
     sample_latents,
     tensor_to_images,
 )
-from sdsearch_eval.teacher import SCHEDULERS
 
 
 @pytest.fixture(scope="module")
