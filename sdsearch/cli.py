@@ -10,6 +10,7 @@ import typer
 
 from sdsearch.cli_bench import bench
 from sdsearch.cli_compare import ManyValues, compare
+from sdsearch.cli_export import export
 from sdsearch.cli_tools import Folder, Json, check, latency, print_json, space
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ Exit codes: 0 done, 2 bad input, 1 failed work.
 """
 
 app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-for command in (space, check, latency, bench):
+for command in (space, check, latency, bench, export):
     app.command()(command)
 app.command(cls=ManyValues)(compare)
 
@@ -158,20 +159,6 @@ def recover(
     from sdsearch.journey import recover as run_stage
 
     print(run_stage(_load(study), design, processes))
-
-
-@app.command()
-def export(
-    study: Folder = _STUDY,
-    names: Annotated[
-        list[str] | None, typer.Option("--design", help="A design's name; repeat for several.")
-    ] = None,
-) -> None:
-    """Export designs (by default those of autobuild) as stock diffusers pipelines."""
-    from sdsearch.journey import export as run_stage
-
-    for folder in run_stage(_load(study), names):
-        print(folder)
 
 
 @app.command()

@@ -37,8 +37,8 @@ _SD_LICENCE = "creativeml-openrail-m"
 def export_pipeline(design: Design, study: Study) -> Path:
     """Write STUDY/pipelines/<design name>: loads with `from_pretrained`, needs no sdsearch.
 
-    Holds the teacher's other components and the recovered student in fp32 safetensors, a model
-    card, design.json and provenance.json. Weights and values are those of the long recovery
+    Holds the teacher's other components and the recovered student in fp32 and fp16 safetensors, a
+    model card, design.json and provenance.json. Weights and values are those of the long recovery
     (`sdsearch recover`) where it has ended, else those of the label. The folder is written beside,
     read back and compared, and only then given its name; one that is complete and current stays.
 
@@ -56,6 +56,7 @@ def export_pipeline(design: Design, study: Study) -> Path:
             pipeline = _assemble(design, study, weights)
             pipeline.save_pretrained(folder, safe_serialization=True)
             _check(folder, pipeline.unet)
+            _add_half_precision(pipeline, folder)
         _write_papers(folder, design, study, {"inputs": inputs, "weights": file_sha256(weights)})
         _give_name(folder, final)
     finally:
@@ -109,6 +110,7 @@ def _inputs(design: Design, study: Study) -> str:
     recovered = {name: value.model_dump(mode="json") for name, value in long.items()}
     return content_key(
         {
+            "format": 2,  # of the folder: raise it when its contents change
             "design": design.model_dump(mode="json"),
             "protocol": study.config.protocol.key,
             "seed": study.config.seed,
@@ -180,6 +182,22 @@ def _check(folder: Path, student: UNet2DConditionModel) -> None:
         raise WorkError(f"the export reads back with changed tensors: {changed[:3]}")
     if _public(pipeline.unet.config) != _public(student.config):
         raise WorkError("the export reads back with another UNet configuration")
+
+
+def _add_half_precision(pipeline: StableDiffusionInpaintPipeline, folder: Path) -> None:
+    """Write the variant `fp16` beside the weights; the pipeline is in half precision after."""
+    import torch
+
+    pipeline.to(dtype=torch.float16)
+    for name, tensor in pipeline.unet.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise WorkError(f"weights must fit into half precision, but {name} overflows")
+    half = folder / "half"
+    pipeline.save_pretrained(half, safe_serialization=True, variant="fp16")
+    # The weights alone: a config that says float16 would have the others loaded in it.
+    for file in half.glob("*/*.fp16.*"):
+        file.rename(folder / file.relative_to(half))
+    shutil.rmtree(half)
 
 
 def _public(config: Any) -> dict[str, Any]:

@@ -15,13 +15,14 @@ from sdsearch.content import canonical_json
 from sdsearch.cost import count_macs, count_params
 from sdsearch.drawing import draw_unet
 from sdsearch.errors import HarnessError, InputError, nearest
+from sdsearch.exports import export
 from sdsearch.files import write_atomic
 from sdsearch.labels import import_labels, label_path, read_table
 from sdsearch.latency_table import fit_latency_table, read_survey
 from sdsearch.outcome import ACTIVE, outcome, outcome_table, read_origins
 from sdsearch.scores import read_scores
 from sdsearch.search import best_measured, build, fit, read_designs, score
-from sdsearch.stages import is_current, record_done, say, working
+from sdsearch.stages import is_current, record_done, say
 from sdsearch.teacher import resolve_teacher, teacher_sha256
 
 if TYPE_CHECKING:
@@ -165,26 +166,6 @@ def compare_pipelines(options: Sequence[str], out: Path) -> Path:
     """Inpaint by the harness's `inpaint` with these options; returns the picture."""
     _harness("inpaint", None, *options, "--out", str(out))
     return out
-
-
-def export(study: Study, names: Sequence[str] | None = None) -> list[Path]:
-    """Export the named designs, by default those of autobuild, as stock diffusers pipelines."""
-    from sdsearch.export import export_pipeline
-
-    resolve_teacher(study.config.teacher.pipeline)
-    designs = {design.name: design for design in read_designs(study)}
-    if not designs:
-        raise InputError(f"there are no designs to export; run: sdsearch build {study.root}")
-    for name in names or ():
-        if name not in designs:
-            hint = nearest(name, designs)
-            raise InputError(f"there is no design {name!r}; did you mean {hint!r}?")
-    own = [name for name, design in designs.items() if design.method == "autobuild"]
-    folders = []
-    for name in names or own or list(designs):
-        with working(f"exporting {name}"):
-            folders.append(export_pipeline(designs[name], study))
-    return folders
 
 
 def report(study: Study) -> Path:

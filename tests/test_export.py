@@ -219,3 +219,66 @@ image = pipe("a lake", image=picture, mask_image=mask, strength=1.0, height=64, 
 assert image.size == (64, 64)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+def test_the_half_precision_variant_loads_and_is_the_same_weights(
+    study: Study, design: Design
+) -> None:
+    import torch
+    from diffusers import StableDiffusionInpaintPipeline
+
+    folder = export_pipeline(design, study)
+    half = StableDiffusionInpaintPipeline.from_pretrained(
+        folder, variant="fp16", dtype=torch.float16, local_files_only=True
+    )
+    meant = load_file(study.recovered_path(design.arch_key))
+    found = half.unet.state_dict()
+    assert all((found[name] == meant[name].half()).all() for name in meant)
+    assert {half.vae.dtype, half.text_encoder.dtype} == {torch.float16}
+
+
+def test_weights_beyond_half_precision_are_refused(
+    study: Study, design: Design, teacher: Path
+) -> None:
+    path = study.recovered_path(design.arch_key)
+    state = load_file(path)
+    state["conv_out.bias"] = state["conv_out.bias"] + 1e6
+    save_file(state, path)
+    with pytest.raises(WorkError, match=r"half precision, but conv_out\.bias overflows"):
+        export_pipeline(design, study)
+    assert not (study.pipelines_dir / "autobuild-1").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_onnx_files_agree_with_torch_and_take_any_batch(
+    study: Study, design: Design, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+    import torch
+
+    from sdsearch import onnx_export
+    from sdsearch.exports import add_onnx
+
+    folder = export_pipeline(design, study)
+    add_onnx(folder)
+    checked = json.loads((folder / "onnx" / "checked.json").read_text())
+    assert set(checked) == {"unet", "text_encoder", "vae_encoder", "vae_decoder"}
+    assert max(checked.values()) <= 1e-3
+    session = onnxruntime.InferenceSession(folder / "onnx" / "unet" / "model.onnx")
+    side, width = study.space.backbone.sample_size, study.space.backbone.cross_attention_dim
+    length = session.get_inputs()[2].shape[1]
+    inputs = (
+        torch.randn(3, 9, side, side),
+        torch.tensor([1, 500, 999]),
+        torch.ones(3, length, width),
+    )
+    names = [one.name for one in session.get_inputs()]
+    assert names == ["sample", "timestep", "encoder_hidden_states"]
+    (found,) = session.run(None, dict(zip(names, [x.numpy() for x in inputs], strict=True)))
+    assert found.shape == (3, 4, side, side)
+    (folder / "onnx" / "checked.json").unlink()
+    monkeypatch.setattr(onnx_export, "LARGEST_DIFFERENCE", -1.0)
+    with pytest.raises(WorkError, match="onnxruntime must agree with torch"):
+        add_onnx(folder)
+    assert not list(folder.glob(".onnx-*"))
