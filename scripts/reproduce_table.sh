@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/venv.sh
 
-make_venv "dev"
+make_venv ""
 work=${1:-work/table}
 methods='["autobuild", "exhaustive", "autobuild-paper", "ridge", "random"]'
 for share in none 0.60 0.45; do

@@ -43,12 +43,17 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Scatter:
-    """A scatter plot ready to draw; `limit` is the position of a vertical line, if any."""
+    """A scatter plot ready to draw.
+
+    `limit` is the position of a vertical line, if any; `front` the corners of the staircase below
+    which no point lies: nothing is lower in y with as little x.
+    """
 
     marks: tuple[Mark, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     limit: float | None
+    front: tuple[tuple[float, float], ...]
     left: float = _LEFT
     right: float = WIDTH - _RIGHT
     top: float = _TOP
@@ -77,7 +82,19 @@ def scatter(points: Sequence[Point], limit: float | None = None) -> Scatter | No
         x_ticks=tuple(Tick(across(x), f"{x:g}") for x in nice_ticks(x_low, x_high)),
         y_ticks=tuple(Tick(down(y), f"{y:g}") for y in nice_ticks(y_low, y_high)),
         limit=None if limit is None else across(limit),
+        front=tuple((across(x), down(y)) for x, y in lower_front(points)),
     )
+
+
+def lower_front(points: Sequence[Point]) -> list[tuple[float, float]]:
+    """Corners (x, y) of the staircase through the points that none beats in both, x ascending."""
+    corners: list[tuple[float, float]] = []
+    for point in sorted(points, key=lambda point: (point.x, point.y)):
+        if not corners or point.y < corners[-1][1]:
+            if corners:
+                corners.append((point.x, corners[-1][1]))
+            corners.append((point.x, point.y))
+    return corners
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:

@@ -7,17 +7,28 @@ removed blocks stay as outlines: the feature passes through unchanged. Placing c
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from html import escape
 from math import isfinite
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from unicodedata import east_asian_width
 
 from sdsearch.architecture import member_backbone
 from sdsearch.content import content_key
 from sdsearch.cost import SlotCost, UNetCost, unet_cost
 from sdsearch.errors import InputError, nearest
-from sdsearch.graph import EDGES, SLOTS, active_edges, build_graph
+from sdsearch.graph import SLOTS
+from sdsearch.placing import (
+    ARC,
+    BOX_HEIGHT,
+    BOX_WIDTH,
+    PITCH,
+    ROW,
+    TOP,
+    Box,
+    Skip,
+    place_boxes,
+    place_skips,
+)
 from sdsearch.slots import level_sizes
 
 if TYPE_CHECKING:
@@ -25,13 +36,7 @@ if TYPE_CHECKING:
 
     from sdsearch.architecture import Architecture
     from sdsearch.backbone import Backbone
-    from sdsearch.graph import Slot
 
-State = Literal["kept", "ghost", "removed"]
-
-BOX_WIDTH, BOX_HEIGHT, PITCH = 46.0, 32.0, 56.0
-_ENCODER, _DECODER, _MID = 126.0, 540.0, 417.0
-_TOP, _ROW, _ARC = 74.0, 108.0, 52.0
 _WIDTH, _HEIGHT = 952.0, 652.0
 _SCALE = ((0, 34, 78), (87, 93, 109), (165, 156, 116), (254, 232, 56))
 """Cividis, from low to high: its order is seen with any colour vision, and in grey."""
@@ -56,41 +61,19 @@ _STYLE = """
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A slot at its place; `x` and `y` are its upper left corner in SVG units."""
-
-    slot: Slot
-    state: State
-    x: float
-    y: float
-
-    @property
-    def middle(self) -> float:
-        """Its horizontal middle."""
-        return self.x + BOX_WIDTH / 2
-
-
-@dataclass(frozen=True, slots=True)
-class Skip:
-    """A skip of the teacher; an active one starts at the block that feeds it in the member."""
-
-    source: Box
-    target: Box
-    active: bool
-
-
 def draw_unet(
     arch: Architecture,
     backbone: Backbone,
     scores: Mapping[str, float] | None = None,
     title: str | None = None,
+    said: Mapping[str, str] | None = None,
 ) -> str:
     """A standalone SVG document of a member; the same input gives the same bytes.
 
     `scores` maps slot names to numbers, which colour the boxes from low to high; without them the
     kind of a block gives its colour. `title` may be any text: it is escaped. The document can also
-    be put into an HTML page as it is, beside others.
+    be put into an HTML page as it is, beside others. `said` maps slot names to more words about
+    them, any text; every box can then be reached by keyboard.
 
     Raises:
         InputError: a score names a slot that does not exist, or is not finite.
@@ -106,49 +89,18 @@ def draw_unet(
         *_bands(arch, backbone),
         *_flow(boxes),
         *(_draw_skip(skip) for skip in place_skips(arch, backbone, boxes)),
-        *(_draw_box(b, c, scores) for b, c in zip(boxes.values(), cost.slots, strict=True)),
+        *(_draw_box(b, c, scores, said) for b, c in zip(boxes.values(), cost.slots, strict=True)),
         *_legend(scores),
     ]
     facts = [arch.model_dump(mode="json"), backbone.model_dump(mode="json"), scores, heading]
     identity = f"sds-{content_key(facts)}"
+    role = "img" if said is None else "group"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="sds" role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="sds" role="{role}" '
         f'viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" aria-labelledby="{identity}-t {identity}-d">'
         f'<title id="{identity}-t">{escape(heading)}</title>'
         f'<desc id="{identity}-d">{escape(f"{arch}; {totals}")}</desc><style>{_STYLE}</style>'
         f"{''.join(body)}</svg>\n"
-    )
-
-
-def place_boxes(arch: Architecture) -> dict[str, Box]:
-    """All 46 slots by name in order of execution, each at its place."""
-    boxes = {}
-    states: dict[str, State] = dict.fromkeys(arch.kept_slots, "kept")
-    states |= dict.fromkeys(arch.ghost_slots, "ghost")
-    for slot in SLOTS:
-        column = slot.position
-        if slot.half in ("in", "enc"):
-            x = _ENCODER + PITCH * (column + (slot.half == "enc"))
-        elif slot.half == "mid":
-            x = _MID + PITCH * (column - 1)
-        else:
-            x = _DECODER + PITCH * (6 if slot.half == "out" else column)
-        row = 4 if slot.half == "mid" else slot.level
-        state = states.get(slot.name, "removed")
-        boxes[slot.name] = Box(slot, state, x, _TOP + _ROW * row + _ARC)
-    return boxes
-
-
-def place_skips(
-    arch: Architecture, backbone: Backbone, boxes: Mapping[str, Box]
-) -> tuple[Skip, ...]:
-    """The teacher's 12 skips between the boxes that `place_boxes` has made."""
-    graph, placed = build_graph(arch, backbone), list(boxes.values())
-    fed = {edge.target: edge.source for edge in active_edges(graph) if edge.kind == "skip"}
-    return tuple(
-        Skip(placed[fed.get(edge.target, edge.source)], placed[edge.target], edge.target in fed)
-        for edge in EDGES
-        if edge.kind == "skip"
     )
 
 
@@ -205,9 +157,9 @@ def _bands(arch: Architecture, backbone: Backbone) -> Iterator[str]:
     rows = [(f"level {level}", level, level <= deepest) for level in range(4)]
     rows.append(("mid", deepest, arch.bottom.mid is not None))
     for row, (name, level, present) in enumerate(rows):
-        top = _TOP + _ROW * row
+        top = TOP + ROW * row
         facts = f"{widths[level]} channels", "{} x {}".format(*sizes[level])
-        yield _rect("sds-band", 8, top, _WIDTH - 16, _ROW - 6, ' rx="6"')
+        yield _rect("sds-band", 8, top, _WIDTH - 16, ROW - 6, ' rx="6"')
         yield _text("", 18, top + 54, name)
         for line, words in enumerate(facts if present else ("absent",)):
             yield _text("sds-faint", 18, top + 72 + 17 * line, words)
@@ -221,10 +173,10 @@ def _flow(boxes: Mapping[str, Box]) -> Iterator[str]:
         if box is last:
             path = f"M{box.middle:g} {y:g}"
         elif box.y > last.y:
-            path += f"V{box.y - _ARC + 2:g}H{box.middle:g}V{y:g}"
+            path += f"V{box.y - ARC + 2:g}H{box.middle:g}V{y:g}"
             heads += f"M{box.middle:g} {box.y:g}l-5 -8h10z"
         elif box.y < last.y:
-            gutter, turn = last.y - _ARC - 2, last.middle + PITCH / 2
+            gutter, turn = last.y - ARC - 2, last.middle + PITCH / 2
             path += f"H{turn:g}V{gutter:g}H{box.x - 16:g}V{y:g}H{box.middle:g}"
             heads += f"M{box.x:g} {y:g}l-8 -5v10z"
         else:
@@ -248,7 +200,9 @@ def _draw_skip(skip: Skip) -> str:
     return f'<path class="sds-{look}" d="{path}"><title>{words}</title></path>'
 
 
-def _draw_box(box: Box, cost: SlotCost, scores: Mapping[str, float]) -> str:
+def _draw_box(
+    box: Box, cost: SlotCost, scores: Mapping[str, float], said: Mapping[str, str] | None
+) -> str:
     """A box in the colour of its kind or score; a block that is off has its score on a strip."""
     slot, kept = box.slot, box.state == "kept"
     kind = slot.kind.split("_")[0]
@@ -267,8 +221,12 @@ def _draw_box(box: Box, cost: SlotCost, scores: Mapping[str, float]) -> str:
             strip = _rect("sds-strip", box.x + 5, box.y + 23, BOX_WIDTH - 10, 5, f' rx="2"{colour}')
             colour, y = "", box.y + 17
     words = kind if kind != "sample" else "down" if slot.half == "enc" else "up"
+    reach = ""
+    if said is not None:
+        facts = escape("; ".join(filter(None, (facts, said.get(slot.name)))))
+        reach = f' tabindex="0" role="img" aria-label="{facts}"'
     return (
-        f'<g class="sds-slot sds-{look}"><title>{facts}</title>'
+        f'<g class="sds-slot sds-{look}"{reach}><title>{facts}</title>'
         + _rect("sds-box", box.x, box.y, BOX_WIDTH, BOX_HEIGHT, f' rx="5"{colour}')
         + f"{strip}{_text(ink, box.middle, y, words)}</g>"
     )

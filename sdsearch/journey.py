@@ -148,6 +148,7 @@ def compare(study: Study) -> Path:
         if best:
             columns[prefix + best.name] = best.arch_key
     inputs = {
+        "format": 2,  # of what the harness writes: raise it when that changes
         "columns": columns,
         "scenes": COMPARED_SCENES,
         "protocol": study.config.protocol.key,
@@ -158,7 +159,8 @@ def compare(study: Study) -> Path:
     if not is_current(study, "compare", inputs):
         asked = [f"--column={name}={key}" for name, key in columns.items()]
         _harness("compare", study.root, *asked, "--rows", str(COMPARED_SCENES))
-        record_done(study, "compare", inputs, [picture, study.compare_dir / "comparison.json"])
+        files = [picture, *(study.compare_dir / f"{n}.json" for n in ("comparison", "gallery"))]
+        record_done(study, "compare", inputs, files)
     return picture
 
 

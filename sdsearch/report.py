@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from sdsearch.charts import Point, Scatter, scatter
 from sdsearch.files import write_atomic
-from sdsearch.labels import Label, Latency, Measurement, read_labels
+from sdsearch.findings import (
+    draw_scores,
+    find_answer,
+    list_options,
+    list_predictors,
+    read_gallery,
+    read_json,
+    tell,
+)
+from sdsearch.labels import Label, read_labels
 from sdsearch.outcome import Outcome, notes, read_origins, with_error
-from sdsearch.scores import Scores, read_scores
+from sdsearch.scores import read_scores
 from sdsearch.search import read_designs
-from sdsearch.slots import SLOTS
 from sdsearch.stages import versions
 
 if TYPE_CHECKING:
@@ -20,9 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sdsearch.study import Study
-
-_LEVELS = range(4)
-_TOP_OPTIONS = 3
 
 
 def write_report(study: Study, outcome: Outcome) -> Path:
@@ -42,11 +47,13 @@ def render(study: Study, outcome: Outcome) -> str:
         trim_blocks=True,
     )
     labels = read_labels(study, study.config.protocol.key)
+    mine = {label.arch_key: label for label in labels if label.seed == study.config.seed}
     found = _read_origins(study)
     drawn = _scatter(study, outcome, labels, found)
     scores = read_scores(study.scores_file)
     return environment.get_template("report.html.jinja").render(
         outcome=outcome,
+        answer=find_answer(study, outcome, mine),
         notes=notes(outcome),
         with_error=with_error,
         tiny=study.config.teacher.pipeline == "tiny",
@@ -55,10 +62,11 @@ def render(study: Study, outcome: Outcome) -> str:
         series=list(dict.fromkeys(mark.series for mark in drawn.marks)) if drawn else [],
         picture=_picture(study),
         columns=_columns(study),
-        net=_net(scores) if scores else [],
+        gallery=read_gallery(study),
+        net=draw_scores(study),
         graph_score=scores.graph_score if scores else 0.0,
-        options=_options(scores) if scores else [],
-        fit=_fit(study),
+        options=list_options(study),
+        fit=list_predictors(study),
         designs=_designs(study, outcome, labels),
         labels=_label_rows(study, labels, found),
         label_columns=_label_columns(labels),
@@ -100,69 +108,13 @@ def _picture(study: Study) -> str | None:
 
 def _columns(study: Study) -> list[str]:
     """Return the picture's column names, as its stage recorded them."""
-    record = _read_json(study.root / "stages" / "compare.json")
+    record = read_json(study.root / "stages" / "compare.json")
     return ["original", "masked", *record.get("inputs", {}).get("columns", {})]
-
-
-def _net(scores: Scores) -> list[dict[str, Any]]:
-    """Draw the unpruned net: a row per level, encoder left, mid block between, decoder right."""
-    worth = scores.block_worth
-    spread = {block.name: block.spread for block in scores.blocks}
-    most = max(worth.values(), default=0.0)
-
-    def cell(title: str, halves: tuple[str, ...], level: int) -> dict[str, Any]:
-        blocks = []
-        for slot in SLOTS:
-            if slot.half in halves and slot.level == level:
-                value = worth.get(slot.name)
-                blocks.append(
-                    {
-                        "name": slot.name,
-                        "share": scores.contributions.get(slot.name),
-                        "shade": 0.0 if not value or most <= 0 else 0.55 * max(value, 0.0) / most,
-                        "text": "fixed"
-                        if value is None
-                        else f"{value:+.3f} ± {spread[slot.name]:.3f}",
-                    }
-                )
-        return {"title": title, "blocks": blocks}
-
-    return [
-        {
-            "encoder": cell(f"level {level}, encoder", ("in", "enc"), level),
-            "centre": cell("mid block", ("mid",), level) if level == _LEVELS[-1] else None,
-            "decoder": cell(f"level {level}, decoder", ("dec", "out"), level),
-        }
-        for level in _LEVELS
-    ]
-
-
-def _options(scores: Scores) -> list[dict[str, Any]]:
-    return [
-        {"unit": unit.unit, "option": one.words, "score": one.score, "spread": one.spread}
-        for unit in scores.units
-        for one in scores.top_k(unit.unit, _TOP_OPTIONS)
-    ]
-
-
-def _fit(study: Study) -> list[dict[str, Any]]:
-    """Return the predictors, best first, with their out-of-fold rank correlation."""
-    report = _read_json(study.ranker_dir / "ranker.json").get("report", {})
-    rows = [
-        {
-            "name": name,
-            "used": name == report["kind"],
-            "srcc": quality["srcc"],
-            "interval": f"{quality['low']:.2f} to {quality['high']:.2f}",
-        }
-        for name, quality in report.get("predictors", {}).items()
-    ]
-    return sorted(rows, key=lambda row: -row["srcc"])
 
 
 def _designs(study: Study, outcome: Outcome, labels: list[Label]) -> list[dict[str, Any]]:
     measured = {
-        label.arch_key: f"measured {outcome.column} {_cell(label, outcome.column)}"
+        label.arch_key: f"measured {outcome.column} {tell(label, outcome.column)}"
         if label.status == "ok"
         else f"failed: {label.reason}"
         for label in labels
@@ -195,21 +147,10 @@ def _label_rows(
             "seed": label.seed,
             "origin": ", ".join(found.get(label.arch_key, ["other"])),
             "reason": label.reason if label.status == "failed" else None,
-            "cells": [_cell(label, name) for name in columns],
+            "cells": [tell(label, name) for name in columns],
         }
         for label in labels
     ]
-
-
-def _cell(label: Label, name: str) -> str:
-    value = label.values.get(name)
-    if value is None:
-        return "-"
-    if isinstance(value, Measurement):
-        return f"{value.value:.4g}" if value.se is None else f"{value.value:.4g} ± {value.se:.2g}"
-    if isinstance(value, Latency):
-        return f"{value.median:.4g} (IQR {value.iqr:.2g}, {value.device})"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _facts(study: Study, labels: list[Label]) -> list[tuple[str, str]]:
@@ -230,11 +171,3 @@ def _facts(study: Study, labels: list[Label]) -> list[tuple[str, str]]:
     facts += [("labels measured with", text) for text in sorted(stated)]
     teachers = {str(label.provenance.get("teacher_sha256", "not stated")) for label in labels}
     return facts + [("labels' teacher sha256", text) for text in sorted(teachers)]
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    """Return a JSON object, or an empty one where the stage has not been done."""
-    if not file.is_file():
-        return {}
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sdsearch.charts import Point, nice_ticks, scatter
+from sdsearch.charts import Point, lower_front, nice_ticks, scatter
 
 
 def test_ticks_are_round_and_inside_the_range() -> None:
@@ -28,3 +28,8 @@ def test_equal_points_and_no_points_can_be_drawn() -> None:
     drawn = scatter([Point(3, 3, "random", "a")] * 2)
     assert drawn is not None
     assert drawn.left < drawn.marks[0].cx < drawn.right
+
+
+def test_the_front_is_the_staircase_below_which_nothing_lies() -> None:
+    points = [Point(x, y, "random", "") for x, y in ((2, 5), (1, 9), (3, 7), (4, 1), (4, 3))]
+    assert lower_front(points) == [(1, 9), (2, 9), (2, 5), (4, 5), (4, 1)]

@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 from sdsearch.backbone import SD14, TINY
 from sdsearch.cli import app
 from sdsearch.cost import slot_costs
-from sdsearch.drawing import BOX_HEIGHT, BOX_WIDTH, draw_unet, place_boxes, place_skips
+from sdsearch.drawing import draw_unet
 from sdsearch.errors import InputError
 from sdsearch.graph import EDGES, active_edges, build_graph
+from sdsearch.placing import BOX_HEIGHT, BOX_WIDTH, place_boxes, place_skips
 from sdsearch.slots import SLOTS
 from sdsearch.space import search_space
 from tests.unets import TEACHER, hard_members, random_members, random_wide_members
@@ -297,3 +298,12 @@ def test_the_command_draws_a_member_by_name(
     named = ["space", "--teacher", "tiny", "--draw", "7", "--out", "seven.svg"]
     assert CliRunner().invoke(app, named).exit_code == 0
     assert len(slots_of((tmp_path / "seven.svg").read_text(encoding="utf-8"))) == 46
+
+
+def test_words_about_a_block_are_reached_by_keyboard_and_escaped() -> None:
+    svg = draw_unet(TEACHER, SD14, said={"down.0.res.0": "<b>needed</b>"})
+    assert svg.count('tabindex="0" role="img"') == 46
+    assert "&lt;b&gt;needed&lt;/b&gt;" in svg
+    assert "<b>" not in svg
+    assert 'class="sds" role="group"' in svg
+    assert "tabindex" not in draw_unet(TEACHER, SD14)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sdsearch.journey import sample
-from sdsearch.labels import write_label
+from sdsearch.labels import Latency, write_label
 from sdsearch.outcome import outcome
 from sdsearch.report import render, write_report
 from sdsearch.scores import BlockScore, OptionScore, Scores, UnitScores
@@ -62,9 +63,9 @@ def test_the_outcome_table_comes_first_and_the_file_needs_no_network(study: Stud
     html = render(study, outcome(study))
     found = outline(html)
     assert html.index("<table>") < html.index("<svg")
-    assert "script" not in found.tags
+    assert found.tags.count("script") == 1, "its own, at the end"
     assert all(link.startswith(("#", "data:")) for link in found.links)
-    assert "http" not in html
+    assert "http" not in html.replace('xmlns="http://www.w3.org/2000/svg"', "")
     assert html.index("evaluated uniform") < html.index("bk-small")
 
 
@@ -81,7 +82,7 @@ def test_text_from_files_is_escaped_everywhere(study: Study) -> None:
         study, make_label(status="failed", reason=EVIL, provenance={"versions": {EVIL: EVIL}})
     )
     html = render(study, outcome(study))
-    assert "<script" not in html
+    assert "<script>alert" not in html
     assert html.count("&lt;script&gt;") >= 3  # the reason, the failure, the versions
 
 
@@ -123,9 +124,12 @@ def test_block_scores_are_drawn_in_the_shape_of_the_net(study: Study) -> None:
     )
     study.scores_file.write_text(scores.model_dump_json())
     html = render(study, outcome(study))
-    assert html.count('<div class="block"') == 46
-    assert '0.55)"><span>down.0.res.1</span><span>+0.400 ± 0.010' in html
-    assert '0.00)"><span>up.3.attn.1</span><span>-0.100' in html
+    assert html.count('class="sds-slot') == 46
+    assert html.count('tabindex="0" role="img"') == 46
+    assert "down.0.res.1: kept" in html
+    assert "removing it changes the target by -0.400 ± 0.010" in html
+    assert "removing it changes the target by +0.100" in html
+    assert "never removed" in html
     assert "d1 &amp; few" in html
 
 
@@ -142,3 +146,46 @@ def test_numbers_of_the_tiny_model_are_called_tiny(study: Study) -> None:
     html = render(study, outcome(study))
     assert "tiny model</span>" in html
     assert "of the tiny model, lower is better" in html
+
+
+def test_the_answer_is_the_best_measured_design_beside_the_teacher(study: Study) -> None:
+    teacher = measured(tiny_member("teacher"), 80.0, 2.0)
+    best = measured(tiny_member("bk-tiny"), 84.5, 1.5)
+    speed = {"device": "a CPU", "threads": 2, "iqr": 1.0}
+    for label, ms in ((teacher, 40.0), (best, 20.0)):
+        values = {**label.values, "latency_ms_unet": Latency(median=ms, **speed)}
+        write_label(study, label.model_copy(update={"values": values}))
+    html = render(study, outcome(study))
+    answer = html[html.index('<div class="answer">') : html.index("Who found the better")]
+    assert "autobuild-1</a></b>: fd_efflite0 84.5 ± 1.5, the teacher 80 ± 2" in answer
+    assert "40.7 % of its parameters" in answer
+    assert (
+        "20.0 (IQR 1.0) ms a UNet call, the teacher 40.0 (IQR 1.0) ms (a CPU, 2 threads)" in answer
+    )
+
+
+def test_latencies_of_different_machines_are_not_set_side_by_side(study: Study) -> None:
+    for name, device in (("teacher", "a GPU"), ("bk-tiny", "a CPU")):
+        label = measured(tiny_member(name), 80.0, 2.0)
+        latency = Latency(median=5.0, iqr=1.0, device=device)
+        values = {**label.values, "latency_ms_unet": latency}
+        write_label(study, label.model_copy(update={"values": values}))
+    assert "ms a UNet call" not in render(study, outcome(study))
+
+
+def test_without_a_measured_design_there_is_no_answer_yet(tmp_path: Path) -> None:
+    made = make_study(tmp_path / "study", BUDGET)
+    sample(made)
+    label_by_params(made)
+    assert '<div class="answer">' not in render(made, outcome(made))
+
+
+def test_a_gallery_has_every_column_and_escapes_its_captions(study: Study) -> None:
+    images = {name: f"data:image/webp;base64,{name}" for name in ("original", "masked", "teacher")}
+    study.compare_dir.mkdir()
+    text = json.dumps({"rows": [{"caption": EVIL, "images": images}]})
+    (study.compare_dir / "gallery.json").write_text(text)
+    html = render(study, outcome(study))
+    assert "<script>alert" not in html
+    assert html.count("<option") == 6
+    assert 'src="data:image/webp;base64,teacher"' in html

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,6 +83,28 @@ def describe_comparison(
         ],
     }
     return json.dumps(description, indent=1)
+
+
+def collect_gallery(samples: Sequence[Sample], columns: Mapping[str, NDArray[np.uint8]]) -> str:
+    """JSON of the picture's cells as WebP data URIs, for pages that show them one by one."""
+    originals = np.stack([sample.image for sample in samples])
+    holes = np.stack([sample.mask for sample in samples]) == 255
+    masked = np.where(holes[..., None], np.uint8(127), originals)
+    shown = {"original": originals, "masked": masked, **columns}
+    rows = [
+        {
+            "caption": sample.caption,
+            "images": {name: _data_uri(images[row]) for name, images in shown.items()},
+        }
+        for row, sample in enumerate(samples)
+    ]
+    return json.dumps({"schema": 1, "rows": rows})
+
+
+def _data_uri(image: NDArray[np.uint8]) -> str:
+    file = BytesIO()
+    Image.fromarray(image).save(file, "WEBP", quality=90)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _fit(

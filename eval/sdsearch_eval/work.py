@@ -10,7 +10,7 @@ from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.labels import check_comparable, label_path, read_labels, write_label
 from sdsearch.study import Study, load_study
-from sdsearch_eval.comparison import describe_comparison, draw_comparison
+from sdsearch_eval.comparison import collect_gallery, describe_comparison, draw_comparison
 from sdsearch_eval.finetune_job import run_long_recovery
 from sdsearch_eval.floors import write_floors
 from sdsearch_eval.generation import generate
@@ -192,6 +192,7 @@ def compare(folder: Path, columns: Sequence[str], rows: int) -> None:
     draw_comparison(samples, images, notes).save(picture, "PNG")
     write_atomic(study.compare_dir / "grid.png", picture.getvalue())
     write_atomic(study.compare_dir / "comparison.json", describe_comparison(samples, images, named))
+    write_atomic(study.compare_dir / "gallery.json", collect_gallery(samples, images))
     console.print(f"comparison: {study.compare_dir / 'grid.png'}")
 
 
