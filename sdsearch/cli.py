@@ -169,6 +169,18 @@ def report(study: Folder = _STUDY) -> None:
     print(run_stage(_load(study)))
 
 
+@app.command(name="app")
+def serve_app(
+    study: Folder = _STUDY,
+    host: Annotated[str, typer.Option(help="Address to serve at.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="Default: the first free from 7860.")] = None,
+) -> None:
+    """Inpaint and design in a browser: a local page of the study (extra `app`)."""
+    from sdsearch.journey import serve
+
+    serve(_load(study), host, port)
+
+
 @app.command()
 def run(study: Folder = _STUDY) -> None:
     """Do the whole journey; what is done and current is skipped, so that it resumes anywhere."""

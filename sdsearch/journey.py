@@ -164,6 +164,12 @@ def compare(study: Study) -> Path:
     return picture
 
 
+def serve(study: Study, host: str, port: int | None) -> None:
+    """Serve the app of a study until it is stopped."""
+    resolve_teacher(study.config.teacher.pipeline)
+    _harness("app", study.root, "--host", host, *(("--port", str(port)) if port else ()))
+
+
 def compare_pipelines(options: Sequence[str], out: Path) -> Path:
     """Inpaint by the harness's `inpaint` with these options; returns the picture."""
     _harness("inpaint", None, *options, "--out", str(out))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from sdsearch.budget import Budget
     from sdsearch.labels import Label
     from sdsearch.study import Study
     from sdsearch.training import FitReport
@@ -137,6 +138,21 @@ def build(study: Study) -> tuple[Design, ...]:
         write_atomic(study.designs_file, file.model_dump_json(indent=2) + "\n")
         record_done(study, "build", inputs, [study.designs_file])
     return read_designs(study)
+
+
+def design_within(study: Study, budget: Budget) -> Design:
+    """The best design by unit scores under a budget of the moment; the study keeps its own.
+
+    Raises:
+        InputError: no member satisfies the budget.
+    """
+    scores = score(study)
+    rng = np.random.default_rng(study.config.space.seed)
+    scored, table = _load_predictions(study, "space"), study.latency_table
+    (design,) = build_designs(
+        study.space, ["autobuild"], budget, scores, scored, rng, top=1, table=table
+    )
+    return design.model_copy(update={"name": f"own-{design.arch_key}"})
 
 
 def propose(study: Study, count: int) -> list[Architecture]:

@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "inpaint":
             work.inpaint(read_request(options))
+        elif options.command == "app":
+            work.app(options.study, options.host, options.port)
         elif options.command == "latency":
             work.survey_latency(options.survey)
         elif options.command == "label" and options.recompute_metrics:
@@ -78,7 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     recover.add_argument("--arch", required=True, help="architecture key")
     recover.add_argument("--long", action="store_true", help="by the recipe of [export.recovery]")
     recover.add_argument("--processes", type=int, help="how many processes this job must have")
-    for command in (label, compare, recover):
+    app = commands.add_parser("app", help="serve the study's app")
+    app.add_argument("--host", default="127.0.0.1", help="where to serve (default: local only)")
+    app.add_argument("--port", type=int, help="default: the first free one from 7860")
+    for command in (label, compare, recover, app):
         command.add_argument("study", type=Path, help="study folder")
     latency = commands.add_parser("latency", help="time the members of a latency survey")
     latency.add_argument("survey", type=Path, help="survey file, filled in place")

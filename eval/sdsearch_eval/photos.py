@@ -82,7 +82,7 @@ def read_mask(folder: Path, name: str) -> NDArray[np.uint8]:
 
 def read_photo(path: Path, size: int, captions: Mapping[str, str]) -> Photo:
     """One image file by the rule of `read_photos`; its caption by name, else an empty one."""
-    image = np.asarray(_square(_open(path), size))
+    image = np.asarray(square_image(_open(path), size))
     return Photo(path.name, image, captions.get(path.name, ""))
 
 
@@ -100,7 +100,8 @@ def _open(path: Path) -> Image.Image:
         raise InputError(f"image {path} cannot be read ({error}); repair or remove it") from error
 
 
-def _square(image: Image.Image, size: int) -> Image.Image:
+def square_image(image: Image.Image, size: int) -> Image.Image:
+    """RGB of size x size: the shorter side scaled (Lanczos), the longer one cropped centrally."""
     return ImageOps.fit(_to_rgb(image), (size, size), Image.Resampling.LANCZOS)
 
 

@@ -204,6 +204,13 @@ def inpaint(request: Request) -> None:
     console.print(f"comparison: {request.out}")
 
 
+def app(folder: Path, host: str, port: int | None) -> None:
+    """Serve the app of a study until it is stopped."""
+    from sdsearch_eval.app import serve_app
+
+    serve_app(load_study(folder), host, port)
+
+
 def recover(folder: Path, key: str) -> None:
     """Write the recovered weights of one architecture, if they are not there yet."""
     study = load_study(folder)

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from contextlib import closing
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from sdsearch.journey import sample
+from sdsearch.labels import read_labels, write_label
+from sdsearch.search import score
+from sdsearch_eval.scenes import render_scene, split_seed
+from tests.fakes import label_by_params, make_study
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.slow
+
+TOML = """
+[space]
+labels = 16
+[ranker]
+kind = "gnn"
+[protocol]
+samples = 8
+steps = 2
+recovery = { steps = 1, batch_size = 2 }
+"""
+PATIENCE = 120_000
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = make_study(tmp_path_factory.mktemp("app") / "study", TOML)
+    sample(made)
+    label_by_params(made)
+    for label in read_labels(made):
+        write_label(made, label.model_copy(update={"protocol_key": made.config.protocol.key}))
+    score(made)
+    return made.root
+
+
+@pytest.fixture(scope="module")
+def address(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = (tmp_path_factory.mktemp("log") / "app.log").open("w")
+    line = [sys.executable, "-m", "sdsearch_eval", "app", str(study), "--port", str(port)]
+    server = subprocess.Popen(
+        line, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": "eval:."}
+    )
+    found = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(120):
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert server.poll() is None, "the app has ended"
+                time.sleep(1)
+        yield found
+    finally:
+        server.terminate()
+        server.wait(20)
+        log.close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    opened = browser.new_page(viewport={"width": 1300, "height": 1100}, accept_downloads=True)
+    opened.goto(address)
+    opened.wait_for_selector("#inpaint")
+    yield opened
+    opened.close()
+
+
+def brush(page: Page) -> None:
+    canvas = page.locator("#editor canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 30, y)
+    page.mouse.down()
+    page.mouse.move(x + 30, y + 5, steps=8)
+    page.mouse.up()
+
+
+def upload(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "<b>scene.png"
+    large = Image.fromarray(render_scene(split_seed("test", 3)).image).resize((512, 512))
+    large.save(path)
+    page.locator("#editor input[type=file]").first.set_input_files(path)
+    page.wait_for_timeout(2000)
+
+
+def test_an_image_is_brushed_and_inpainted_by_the_teacher_and_a_new_design(
+    page: Page, study: Path, tmp_path: Path
+) -> None:
+    # A design under the slider, taken home as a zip.
+    page.get_by_role("tab", name="Scores and designs").click()
+    assert page.locator("#net svg .sds-slot").count() == 46
+    page.locator("#share input[type=number]").fill("0.5")
+    page.locator("#share input[type=number]").press("Enter")
+    page.locator("#design").click()
+    page.wait_for_selector("#designed strong", timeout=PATIENCE)
+    name = page.locator("#designed strong").inner_text()
+    params = int(page.locator("#designed p").first.inner_text().split()[1].replace(",", ""))
+    assert params <= 0.5 * 5_525_316
+    page.locator("#export").click()
+    page.wait_for_selector("#download a", timeout=PATIENCE)
+    with page.expect_download() as coming:
+        page.locator("#download a").first.click()
+    packed = tmp_path / "design.zip"
+    coming.value.save_as(packed)
+    with zipfile.ZipFile(packed) as archive:
+        assert f"{name}/model_index.json" in archive.namelist()
+        assert f"{name}/unet/diffusion_pytorch_model.safetensors" in archive.namelist()
+    # Both are now offered on the first page.
+    page.get_by_role("tab", name="Inpaint").click()
+    upload(page, tmp_path)
+    brush(page)
+    page.locator("#prompt textarea").fill("a red house by a lake")
+    page.locator("#inpaint").click()
+    page.wait_for_selector("#results img", timeout=PATIENCE)
+    page.wait_for_function("document.querySelectorAll('#results button img').length >= 2")
+    said = page.locator("#results").inner_text()
+    assert "ms a UNet call" in said
+
+
+def test_without_a_brush_stroke_the_page_says_what_to_do(page: Page, tmp_path: Path) -> None:
+    page.locator("#inpaint").click()
+    page.wait_for_selector("text=upload an image", timeout=PATIENCE)
+    upload(page, tmp_path)
+    page.locator("#inpaint").click()
+    page.wait_for_selector("text=brush over what shall be painted anew", timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "study.toml", "{study}/study.toml", "../.lock"])
+def test_no_file_of_the_machine_can_be_asked_for(address: str, study: Path, path: str) -> None:
+    asked = path.format(study=study)
+    with closing(HTTPConnection(address.removeprefix("http://"), timeout=20)) as connection:
+        connection.request("GET", f"/gradio_api/file={asked}")
+        answer = connection.getresponse()
+        answer.read()
+    assert answer.status in (403, 404)
+
+
+def test_it_is_served_to_this_machine_alone(address: str) -> None:
+    port = int(address.rsplit(":", 1)[1])
+    others = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+    for other in others - {"127.0.0.1"}:
+        with pytest.raises(OSError), socket.create_connection((other, port), timeout=2):  # noqa: PT011
+            pass
