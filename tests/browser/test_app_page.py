@@ -81,7 +81,7 @@ def address(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 def page(browser: Browser, address: str) -> Iterator[Page]:
     opened = browser.new_page(viewport={"width": 1300, "height": 1100}, accept_downloads=True)
     opened.goto(address)
-    opened.wait_for_selector("#inpaint")
+    opened.wait_for_selector("#editor canvas")  # drawn by the page itself, once it is alive
     yield opened
     opened.close()
 
