@@ -1,4 +1,4 @@
-"""Write docs/tiny-benchmark.md: what assets/tiny-labels.jsonl holds, and what it can and cannot say.
+"""Write docs/tiny-benchmark.md: what the table of tiny labels holds, what it can and cannot say.
 
     python scripts/describe_tiny_labels.py
 

@@ -1,0 +1,82 @@
+"""Run every command of README.md and docs/ that is not proven elsewhere; say where the others are.
+
+    scripts/check_docs        minutes on 2 cores, in a temporary folder; no network
+
+A command is a line of a fenced `sh` block. ELSEWHERE names the test or the script that runs a line,
+or says what it needs that is not here; all other lines are run, and a failing one is an error.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OWN_MODEL = "needs the user's own model; tests run it on tiny ones"
+ELSEWHERE = {
+    r"scripts/demo|sdsearch run study": "tests/test_journey.py (slow) runs the whole journey",
+    r"scripts/test": "continuous integration runs it",
+    r"scripts/check_docs": "this script",
+    r"scripts/reproduce_table.sh|python scripts/\w+\.py.*": "hours; what they wrote is committed",
+    r"python -m benchmarks\.\w+|pytest .*": "by hand; the page says what came of it",
+    r"python -m sdsearch_eval label .* KEY": "tests/eval/test_harness.py",
+    r"fidelity .*": "needs torch-fidelity and its weights",
+    r"sdsearch label study --processes 4": "tests/eval/test_processes.py, with two processes",
+    r"sdsearch check my-sd/.*|sdsearch latency gpu.*|.*teacher my-sd.*": OWN_MODEL,
+    r"sdsearch export .*--(onnx|lora|push).*": "tests/test_export.py, test_lora.py, test_hub.py",
+    r"sdsearch app .*": "tests/browser/test_app_page.py (slow)",
+    r"sdsearch bench( .*)?": "tests/test_replay.py; the whole of it takes five minutes",
+    r"sdsearch compare --pipelines .*": "tests/eval/test_side_by_side.py",
+    r"sdsearch recover study .*": "tests/eval/test_finetune.py (slow)",
+    r"pip install .*": "continuous integration installs",
+}
+FIRST = (
+    "sdsearch init study --share 0.60",
+    "sdsearch sample study",
+    "sdsearch label study --import tiny",
+    "sdsearch build study",
+    "sdsearch label study",
+    "sdsearch compare study",
+    "sdsearch export study",
+)
+
+
+def main() -> int:
+    """Run what is to be run; exit code 1 where a command fails or is not accounted for."""
+    said = {}
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            for line in block.splitlines():
+                command = line.split("  #")[0].split(" #")[0].strip()
+                if command and not line.lstrip().startswith("#"):
+                    said.setdefault(command, page.name)
+    failed = []
+    with tempfile.TemporaryDirectory() as folder:
+        for command in FIRST:
+            failed += run(command, folder, "before the pages")
+        for command, page in said.items():
+            known = [why for what, why in ELSEWHERE.items() if re.fullmatch(what, command)]
+            if known:
+                print(f"-- {page}: {command}: {known[0]}", flush=True)
+            elif command not in FIRST:
+                failed += run(command, folder, page)
+    for command in failed:
+        print(f"FAILED: {command}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def run(command: str, folder: str, page: str) -> list[str]:
+    """Run one command in `folder`; the command itself where it fails."""
+    print(f"== {page}: {command}", flush=True)
+    line = shlex.split(command)
+    line[0] = str(Path(sys.executable).parent / line[0])
+    done = subprocess.run(line, cwd=folder, stdout=subprocess.DEVNULL, check=False)
+    return [command] if done.returncode else []
+
+
+if __name__ == "__main__":
+    sys.exit(main())
