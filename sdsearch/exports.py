@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from sdsearch.architecture import Architecture
-from sdsearch.errors import InputError, nearest
+from sdsearch.errors import HarnessError, InputError, nearest
+from sdsearch.processes import run_harness
 from sdsearch.search import read_designs
 from sdsearch.stages import say, working
 from sdsearch.teacher import resolve_teacher
@@ -35,7 +36,23 @@ def export(study: Study, names: Sequence[str] | None = None) -> list[Path]:
     for name in names or own or list(designs):
         with working(f"exporting {name}"):
             folders.append(export_pipeline(designs[name], study))
+    add_thumbnails(study, folders)
     return folders
+
+
+def add_thumbnails(study: Study, folders: Sequence[Path]) -> None:
+    """Put small pictures of what each export paints into its folder `thumbnails`.
+
+    Pictures are no reason to fail: where the study's images are gone, it is said and left.
+    """
+    lacking = [folder for folder in folders if not (folder / "thumbnails").is_dir()]
+    if not lacking:
+        return
+    names = [part for folder in lacking for part in ("--design", folder.name)]
+    try:
+        run_harness("thumbnails", study.root, *names)
+    except HarnessError as error:
+        say(f"the exports are whole, but have no thumbnails: {error}")
 
 
 def add_onnx(folder: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +12,13 @@ from sdsearch.assets import asset_path
 from sdsearch.content import canonical_json
 from sdsearch.cost import count_macs, count_params
 from sdsearch.drawing import draw_unet
-from sdsearch.errors import HarnessError, InputError, nearest
+from sdsearch.errors import InputError, nearest
 from sdsearch.exports import export
 from sdsearch.files import write_atomic
 from sdsearch.labels import import_labels, label_path, read_table
 from sdsearch.latency_table import fit_latency_table, read_survey
 from sdsearch.outcome import ACTIVE, outcome, outcome_table, read_origins
+from sdsearch.processes import run_harness
 from sdsearch.scores import read_scores
 from sdsearch.search import best_measured, build, fit, read_designs, score
 from sdsearch.stages import is_current, record_done, say
@@ -119,7 +118,7 @@ def measure(study: Study, processes: int = 1) -> None:
     missing = [key for key in keys if not label_path(study, key, protocol, seed).is_file()]
     say(f"labels: {len(keys) - len(missing)} of {len(keys)} are there, {len(missing)} to measure")
     if missing:
-        _harness("label", study.root, processes=processes)
+        run_harness("label", study.root, processes=processes)
 
 
 def recover(study: Study, name: str, processes: int = 1) -> Path:
@@ -129,13 +128,13 @@ def recover(study: Study, name: str, processes: int = 1) -> Path:
         hint = f"did you mean {nearest(name, designs)!r}?" if designs else "build some first"
         raise InputError(f"a design must be one that was built, but {name!r} is none; {hint}")
     key = designs[name].arch_key
-    _harness("recover", study.root, "--arch", key, "--long", processes=processes)
+    run_harness("recover", study.root, "--arch", key, "--long", processes=processes)
     return study.finetuned_dir(key)
 
 
 def recompute(study: Study) -> None:
     """Compute the values of measured labels again from their rows, without sampling."""
-    _harness("label", study.root, "--recompute-metrics")
+    run_harness("label", study.root, "--recompute-metrics")
 
 
 def compare(study: Study) -> Path:
@@ -158,7 +157,7 @@ def compare(study: Study) -> Path:
     picture = study.compare_dir / "grid.png"
     if not is_current(study, "compare", inputs):
         asked = [f"--column={name}={key}" for name, key in columns.items()]
-        _harness("compare", study.root, *asked, "--rows", str(COMPARED_SCENES))
+        run_harness("compare", study.root, *asked, "--rows", str(COMPARED_SCENES))
         files = [picture, *(study.compare_dir / f"{n}.json" for n in ("comparison", "gallery"))]
         record_done(study, "compare", inputs, files)
     return picture
@@ -167,12 +166,12 @@ def compare(study: Study) -> Path:
 def serve(study: Study, host: str, port: int | None) -> None:
     """Serve the app of a study until it is stopped."""
     resolve_teacher(study.config.teacher.pipeline)
-    _harness("app", study.root, "--host", host, *(("--port", str(port)) if port else ()))
+    run_harness("app", study.root, "--host", host, *(("--port", str(port)) if port else ()))
 
 
 def compare_pipelines(options: Sequence[str], out: Path) -> Path:
     """Inpaint by the harness's `inpaint` with these options; returns the picture."""
-    _harness("inpaint", None, *options, "--out", str(out))
+    run_harness("inpaint", None, *options, "--out", str(out))
     return out
 
 
@@ -238,19 +237,7 @@ def tabulate_latency(path: Path, wanted: LatencySurvey) -> LatencyTable:
             "to begin anew, or give another table's path"
         )
     if not begun.is_complete:
-        _harness("latency", file)
+        run_harness("latency", file)
     table = fit_latency_table(read_survey(file))
     write_atomic(path, table.model_dump_json(indent=1) + "\n")
     return table
-
-
-def _harness(command: str, target: Path | None, *arguments: str, processes: int = 1) -> None:
-    """Run `python -m sdsearch_eval COMMAND TARGET ...`, which shows its progress and errors."""
-    line = [sys.executable, "-m"]
-    if processes > 1:
-        line += ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
-        arguments = (*arguments, "--processes", str(processes))
-    line += ["sdsearch_eval", command, *([str(target)] if target else []), *arguments]
-    code = subprocess.run(line, check=False).returncode
-    if code:
-        raise HarnessError(command, code)

@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "inpaint":
             work.inpaint(read_request(options))
+        elif options.command == "thumbnails":
+            work.thumbnails(options.study, options.design)
         elif options.command == "app":
             work.app(options.study, options.host, options.port)
         elif options.command == "latency":
@@ -83,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     app = commands.add_parser("app", help="serve the study's app")
     app.add_argument("--host", default="127.0.0.1", help="where to serve (default: local only)")
     app.add_argument("--port", type=int, help="default: the first free one from 7860")
-    for command in (label, compare, recover, app):
+    thumbnails = commands.add_parser("thumbnails", help="draw what exported pipelines paint")
+    thumbnails.add_argument("--design", action="append", required=True, help="repeatable")
+    for command in (label, compare, recover, app, thumbnails):
         command.add_argument("study", type=Path, help="study folder")
     latency = commands.add_parser("latency", help="time the members of a latency survey")
     latency.add_argument("survey", type=Path, help="survey file, filled in place")

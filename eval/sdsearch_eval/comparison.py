@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from sdsearch_eval.dataset import Sample
 
 CELL, GAP, HEADER, CAPTION = 160, 8, 44, 34
+LARGEST_FIRST_POOL = 4
 INK, PAPER, GREY = (30, 30, 34), (255, 255, 255), (110, 110, 116)
+
+
+def choose_rows(samples: Sequence[Sample], rows: int) -> list[int]:
+    """The numbers of the samples with the largest holes among the first `rows` times four."""
+    pool = range(min(len(samples), rows * LARGEST_FIRST_POOL))
+    largest = sorted(pool, key=lambda i: -float((samples[i].mask == 255).mean()))[:rows]
+    return sorted(largest)
 
 
 def draw_comparison(

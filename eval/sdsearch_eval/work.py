@@ -10,7 +10,12 @@ from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.labels import check_comparable, label_path, read_labels, write_label
 from sdsearch.study import Study, load_study
-from sdsearch_eval.comparison import collect_gallery, describe_comparison, draw_comparison
+from sdsearch_eval.comparison import (
+    choose_rows,
+    collect_gallery,
+    describe_comparison,
+    draw_comparison,
+)
 from sdsearch_eval.finetune_job import run_long_recovery
 from sdsearch_eval.floors import write_floors
 from sdsearch_eval.generation import generate
@@ -28,6 +33,7 @@ from sdsearch_eval.outliers import find_outliers
 from sdsearch_eval.rows import summarize_rows
 from sdsearch_eval.shards import Shards
 from sdsearch_eval.side_by_side import paint_side_by_side
+from sdsearch_eval.thumbnails import draw_thumbnails
 from sdsearch_eval.world import World, open_world
 
 if TYPE_CHECKING:
@@ -40,11 +46,7 @@ if TYPE_CHECKING:
     from sdsearch.architecture import Architecture
     from sdsearch.labels import Label
     from sdsearch_eval.bench import Bench
-    from sdsearch_eval.dataset import Sample
     from sdsearch_eval.request import Request
-
-LARGEST_FIRST_POOL = 4
-"""The comparison shows the largest holes among this many times as many samples."""
 
 
 def label_study(
@@ -181,7 +183,7 @@ def compare(folder: Path, columns: Sequence[str], rows: int) -> None:
     bench = open_bench(study, console, study.config.seed, world)
     if not 1 <= rows <= len(bench.samples):
         raise InputError(f"1 <= rows <= {len(bench.samples)} must hold, but rows = {rows}")
-    shown = _rows_to_show(bench.samples, rows)
+    shown = choose_rows(bench.samples, rows)
     samples, inputs = [bench.samples[i] for i in shown], bench.inputs.select(shown)
     images, notes = {}, {}
     for name, key in named.items():
@@ -202,6 +204,14 @@ def inpaint(request: Request) -> None:
     console = open_console(world)
     paint_side_by_side(request, world.device, console)
     console.print(f"comparison: {request.out}")
+
+
+def thumbnails(folder: Path, names: Sequence[str]) -> None:
+    """Draw what exported pipelines paint, into their folders."""
+    world = open_world(1)
+    console = open_console(world)
+    with console.status("thumbnails"):
+        draw_thumbnails(load_study(folder), names, world.device)
 
 
 def app(folder: Path, host: str, port: int | None) -> None:
@@ -245,9 +255,3 @@ def _student(study: Study, arch: Architecture, bench: Bench) -> UNet2DConditionM
     if not has_recovered(arch, path, bench):
         write_recovered(arch, bench, path, Stopwatch())
     return load_recovered(arch, bench, path)
-
-
-def _rows_to_show(samples: Sequence[Sample], rows: int) -> list[int]:
-    pool = range(min(len(samples), rows * LARGEST_FIRST_POOL))
-    largest = sorted(pool, key=lambda i: -float((samples[i].mask == 255).mean()))[:rows]
-    return sorted(largest)

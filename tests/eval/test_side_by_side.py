@@ -104,7 +104,9 @@ def test_pipelines_of_other_channels_and_sizes_share_one_picture(picture, other,
 
 def test_the_command_takes_lists_and_writes_the_grid(picture, tmp_path, monkeypatch):
     told = []
-    monkeypatch.setattr("sdsearch.journey._harness", lambda *arguments, **_: told.append(arguments))
+    monkeypatch.setattr(
+        "sdsearch.journey.run_harness", lambda *arguments, **_: told.append(arguments)
+    )
     line = ["compare", "--pipelines", "tiny", "B", "C", "--image", str(picture)]
     line += ["--mask", "box:16,16,32,32", "--prompt", "a lake", "--seeds", "0", "1"]
     done = CliRunner().invoke(app, [*line, "--steps", "3", "--out", str(tmp_path / "g.png")])
