@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from make_tiny_labels import STRATIFIED, TABLE, rng_of
+from make_tiny_labels import TABLE
+from tiny_groups import group_keys
 
 from sdsearch.files import write_atomic
 from sdsearch.labels import read_table
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from sdsearch.labels import Label
     from sdsearch.space import SearchSpace
 
-COLUMN, TARGET, UNIFORM = "fd_efflite0", Target("-log(fd_efflite0)"), 68
+COLUMN, TARGET = "fd_efflite0", Target("-log(fd_efflite0)")
 OTHERS = ("kid_efflite0", "lpips_like_efflite0", "psnr_hole", "ssim_hole", "params", "macs")
 
 
@@ -98,14 +99,6 @@ def facts(labels: list[Label]) -> dict[str, str]:
         "within_60": str(within(measured, space, 0.60)),
         "within_45": str(within(measured, space, 0.45)),
     }
-
-
-def group_keys(space: SearchSpace) -> dict[str, set[str]]:
-    """Architecture keys by how they were chosen, as scripts/make_tiny_labels.py draws them."""
-    named = {arch.key for arch in space.members.values()}
-    uniform = {arch.key for arch in space.sample(UNIFORM, rng_of(0))}
-    stratified = {arch.key for arch in space.sample_stratified(STRATIFIED, rng_of(1))}
-    return {"named": named, "uniform": uniform - named, "stratified": stratified - uniform - named}
 
 
 def within(labels: list[Label], space: SearchSpace, share: float) -> int:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
+from tiny_groups import draw_stratified
 
 from sdsearch.content import canonical_json
 from sdsearch.files import write_atomic
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 PARTS = ("sampled", "repeated", "stratified", "neighbours")
 REPEATED, SEEDS = 20, (1, 2)
-STRATIFIED, BEST, NEIGHBOURS = 160, 8, 5
+BEST, NEIGHBOURS = 8, 5
 TABLE = Path("assets/tiny-labels.jsonl")
 
 
@@ -71,21 +72,17 @@ def measure_part(part: str, work: Path, table: Path) -> Study:
             label_study(study.root, seed, [*named, *sampled[:REPEATED]])
         return study
     if part == "stratified":
-        list_architectures(study, study.space.sample_stratified(STRATIFIED, rng_of(1)), part)
+        list_architectures(study, draw_stratified(study.space), part)
     elif not study.architectures_file.is_file():  # the best change as the table grows
         list_architectures(study, neighbours_of_best(study, table), part)
     label_study(study.root)
     return study
 
 
-def rng_of(seed: int) -> np.random.Generator:
-    """A stream of its own for each part."""
-    return np.random.default_rng(seed)
-
-
 def neighbours_of_best(study: Study, table: Path) -> list[Architecture]:
     """Unmeasured architectures that differ from one of the best in the option of one unit."""
-    target, key, rng = Target(study.config.ranker.target), study.config.protocol.key, rng_of(2)
+    target, key = Target(study.config.ranker.target), study.config.protocol.key
+    rng = np.random.default_rng(2)
     found = [x for x in read_table(table) if (x.protocol_key, x.seed, x.status) == (key, 0, "ok")]
     best = sorted(found, key=target.evaluate, reverse=True)[:BEST]
     taken, chosen = {label.arch_key for label in found}, []
