@@ -6,7 +6,8 @@ Four parts, one after another, all under the default protocol:
   sampled     the named members and 68 uniformly sampled ones (seed 0, the paper's setting)
   repeated    the named members and the first 20 sampled ones under two further label seeds
   stratified  160 members in which every option of a level is as frequent as any other
-  neighbours  five random neighbours of each of the eight best so far
+  neighbours  five random neighbours of each of the four best so far, and of the four best within
+              45 % of the parameters, those within 45 % themselves
 What search methods propose is measured by scripts/reproduce_table.sh. About 15 seconds a label on 2
 cores. Every label is one file in --work, so a killed run goes on where it was; every finished part
 is added to the table. Parts in --work folders of their own may be measured side by side.
@@ -23,6 +24,7 @@ from filelock import FileLock
 from tiny_groups import draw_stratified
 
 from sdsearch.content import canonical_json
+from sdsearch.cost import count_params
 from sdsearch.files import write_atomic
 from sdsearch.journey import sample
 from sdsearch.labels import read_labels, read_table, write_table
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
 PARTS = ("sampled", "repeated", "stratified", "neighbours")
 REPEATED, SEEDS = 20, (1, 2)
-BEST, NEIGHBOURS = 8, 5
+BEST, NEIGHBOURS, SMALL = 4, 5, 0.45
 TABLE = Path("assets/tiny-labels.jsonl")
 
 
@@ -82,15 +84,21 @@ def measure_part(part: str, work: Path, table: Path) -> Study:
 def neighbours_of_best(study: Study, table: Path) -> list[Architecture]:
     """Unmeasured architectures that differ from one of the best in the option of one unit."""
     target, key = Target(study.config.ranker.target), study.config.protocol.key
-    rng = np.random.default_rng(2)
+    space, rng = study.space, np.random.default_rng(2)
+    limit = SMALL * count_params(space.members["teacher"], space.backbone)
     found = [x for x in read_table(table) if (x.protocol_key, x.seed, x.status) == (key, 0, "ok")]
-    best = sorted(found, key=target.evaluate, reverse=True)[:BEST]
+    best = sorted(found, key=target.evaluate, reverse=True)
+    small = [label for label in best if label.scalar("params") <= limit]
     taken, chosen = {label.arch_key for label in found}, []
-    for label in best:
-        around = study.space.neighbours(label.architecture)
-        fresh = [around[i] for i in rng.permutation(len(around)) if around[i].key not in taken]
-        chosen += fresh[:NEIGHBOURS]
-        taken |= {arch.key for arch in fresh[:NEIGHBOURS]}
+    for label, most in (*((x, np.inf) for x in best[:BEST]), *((x, limit) for x in small[:BEST])):
+        around = space.neighbours(label.architecture)
+        fresh = [
+            arch
+            for arch in (around[i] for i in rng.permutation(len(around)))
+            if arch.key not in taken and count_params(arch, space.backbone) <= most
+        ][:NEIGHBOURS]
+        chosen += fresh
+        taken |= {arch.key for arch in fresh}
     return chosen
 
 
