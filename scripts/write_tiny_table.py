@@ -95,6 +95,8 @@ def describe_long(study: Study, column: str) -> str:
             f"| {design.name} | {before[-1]:.2f} | {with_error(long['value'], long['se'])} "
             f"| {design.params:,} |"
         )
+    if not rows:
+        return ""
     return LONG.format(srcc=spearman(before, after), rows="\n".join(rows))
 
 
