@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-pytestmark = pytest.mark.slow
-
 EVIL = "<img src=x onerror=alert(1)>"
 TOML = """
 [space]
