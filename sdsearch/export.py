@@ -188,7 +188,9 @@ def _add_half_precision(pipeline: StableDiffusionInpaintPipeline, folder: Path) 
     """Write the variant `fp16` beside the weights; the pipeline is in half precision after."""
     import torch
 
-    pipeline.to(dtype=torch.float16)
+    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        # `ModelMixin.to` warns about modules to be kept in float32 even where there are none.
+        torch.nn.Module.to(part, torch.float16)
     for name, tensor in pipeline.unet.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise WorkError(f"weights must fit into half precision, but {name} overflows")
