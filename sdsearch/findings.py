@@ -55,7 +55,7 @@ def find_answer(
 
 def _speed(label: Label, teacher: Label) -> dict[str, Any] | None:
     """Latencies of both where they were taken in the same way, else None."""
-    own, other = (one.values.get("latency_ms_unet") for one in (label, teacher))
+    own, other = (one.values.get("latency_ms") for one in (label, teacher))
     if not isinstance(own, Latency) or not isinstance(other, Latency):
         return None
     same = ("device", "dtype", "batch", "resolution", "threads")

@@ -153,7 +153,7 @@ def test_the_answer_is_the_best_measured_design_beside_the_teacher(study: Study)
     best = measured(tiny_member("bk-tiny"), 84.5, 1.5)
     speed = {"device": "a CPU", "threads": 2, "iqr": 1.0}
     for label, ms in ((teacher, 40.0), (best, 20.0)):
-        values = {**label.values, "latency_ms_unet": Latency(median=ms, **speed)}
+        values = {**label.values, "latency_ms": Latency(median=ms, **speed)}
         write_label(study, label.model_copy(update={"values": values}))
     html = render(study, outcome(study))
     answer = html[html.index('<div class="answer">') : html.index("Who found the better")]
@@ -168,7 +168,7 @@ def test_latencies_of_different_machines_are_not_set_side_by_side(study: Study) 
     for name, device in (("teacher", "a GPU"), ("bk-tiny", "a CPU")):
         label = measured(tiny_member(name), 80.0, 2.0)
         latency = Latency(median=5.0, iqr=1.0, device=device)
-        values = {**label.values, "latency_ms_unet": latency}
+        values = {**label.values, "latency_ms": latency}
         write_label(study, label.model_copy(update={"values": values}))
     assert "ms a UNet call" not in render(study, outcome(study))
 

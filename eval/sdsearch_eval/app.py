@@ -103,9 +103,8 @@ def _inpaint_page(studio: Studio) -> Any:
                 )
                 seed = gr.Number(0, precision=0, minimum=0, maximum=2**32 - 1, label="Seed")
             button = gr.Button("Inpaint", variant="primary", elem_id="inpaint")
-            results = gr.Gallery(
-                label="Results", columns=2, elem_id="results", object_fit="contain"
-            )
+            results = gr.Gallery(label="Results", columns=2, elem_id="results")
+            costs = gr.Markdown(elem_id="costs")
 
     def show(index: int | None) -> tuple[Any, str]:
         if index is None:
@@ -118,7 +117,7 @@ def _inpaint_page(studio: Studio) -> Any:
         layers = [np.asarray(layer)[..., 3] for layer in value.get("layers", []) if layer]
         hole = np.max(layers, axis=0) if layers else None
         with _told():
-            return studio.paint(
+            painted = studio.paint(
                 names,
                 value.get("background"),
                 hole,
@@ -127,9 +126,10 @@ def _inpaint_page(studio: Studio) -> Any:
                 guidance=scale,
                 seed=int(number or 0),
             )
+        return painted, "\n".join(f"- {said}" for _, said in painted)
 
     example.change(show, example, [editor, prompt])
-    button.click(paint, [editor, prompt, choice, steps, guidance, seed], results)
+    button.click(paint, [editor, prompt, choice, steps, guidance, seed], [results, costs])
     return choice
 
 

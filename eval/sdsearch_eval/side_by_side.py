@@ -140,7 +140,7 @@ def describe(
             "pipeline": where,
             "resolution": column.pipeline.size,
             "params": column.pipeline.params,
-            "latency_ms_unet": column.latency.model_dump(mode="json"),
+            "latency_ms": column.latency.model_dump(mode="json"),
             "values": measure_rows(column),
         }
         for name, where, column in zip(names, request.pipelines, columns, strict=True)

@@ -136,8 +136,8 @@ def test_an_image_is_brushed_and_inpainted_by_the_teacher_and_a_new_design(
     page.locator("#inpaint").click()
     page.wait_for_selector("#results img", timeout=PATIENCE)
     page.wait_for_function("document.querySelectorAll('#results button img').length >= 2")
-    said = page.locator("#results").inner_text()
-    assert "ms a UNet call" in said
+    said = page.locator("#costs").inner_text()
+    assert said.count("ms a UNet call") == 2
 
 
 def test_without_a_brush_stroke_the_page_says_what_to_do(page: Page, tmp_path: Path) -> None:
