@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -139,6 +140,58 @@ def test_what_a_killed_export_left_is_removed(study: Study, design: Design) -> N
     (left / "half").touch()
     export_pipeline(design, study)
     assert not left.exists()
+
+
+def test_an_export_that_is_killed_leaves_no_folder_of_its_name(
+    study: Study, design: Design, tmp_path: Path
+) -> None:
+    (tmp_path / "design.json").write_text(design.model_dump_json())
+    code = KILLED.format(study=str(study.root), design=str(tmp_path / "design.json"))
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"written, to be checked\n"
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (study.pipelines_dir / "autobuild-1").exists()
+    folder = export_pipeline(design, study)
+    assert list(study.pipelines_dir.iterdir()) == [folder], "what was left is gone"
+
+
+KILLED = """
+import time
+from sdsearch import export
+from sdsearch.designs import Design
+from sdsearch.study import load_study
+
+def check(folder, student):
+    print("written, to be checked", flush=True)
+    time.sleep(600)
+
+export._check = check
+design = Design.model_validate_json(open({design!r}).read())
+export.export_pipeline(design, load_study({study!r}))
+"""
+
+
+def test_an_export_of_a_4_channel_teacher_loads_as_all_three_stock_pipelines(
+    teacher: Path, design: Design, tmp_path: Path
+) -> None:
+    import diffusers
+
+    pipeline = diffusers.StableDiffusionInpaintPipeline.from_pretrained(teacher)
+    config = {**pipeline.unet.config, "in_channels": 4}
+    pipeline.unet = diffusers.UNet2DConditionModel.from_config(config)
+    pipeline.save_pretrained(tmp_path / "teacher")
+    toml = f"[teacher]\npipeline = {str(tmp_path / 'teacher')!r}\n"
+    made = make_study(tmp_path / "study", toml)
+    save_weights(made, tmp_path / "teacher")
+    folder = export_pipeline(design, made)
+    for name in ("", "Img2Img", "Inpaint"):
+        kind = getattr(diffusers, f"StableDiffusion{name}Pipeline")
+        loaded = kind.from_pretrained(folder, local_files_only=True)
+        assert loaded.unet.config.in_channels == 4
+        assert loaded.unet.config.layers_per_block == [1, 1, 1]
 
 
 def test_weights_of_another_architecture_are_refused(study: Study, teacher: Path) -> None:

@@ -6,7 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from sdsearch.search import read_designs
+from sdsearch.study import load_study
+from tests.test_journey import STOCK, sample_with_harness
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,3 +54,13 @@ def test_the_installed_wheel_runs_the_journey_on_the_tiny_pipeline_that_it_holds
     assert "imported" in said
     assert (study / "report.html").is_file()
     assert (study / "pipelines/autobuild-1/model_index.json").is_file()
+    # From here on the environment has diffusers, transformers and torch, and no sdsearch.
+    call(python, "-m", "pip", "uninstall", "--quiet", "--yes", "sdsearch")
+    call(python, "-c", "from importlib.util import find_spec; assert find_spec('sdsearch') is None")
+    made = load_study(study)
+    (design,) = read_designs(made)
+    ours = sample_with_harness(made, design.arch_key, tmp_path / "inputs.safetensors")
+    folder = made.pipelines_dir / design.name
+    call(python, "-c", STOCK.format(folder=str(folder), inputs=tmp_path))
+    stock = np.load(tmp_path / "stock.npy")
+    assert np.abs(stock.astype(int) - ours.astype(int)).max() <= 2
