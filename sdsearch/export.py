@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 import uuid
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from sdsearch.cost import count_macs, count_params
 from sdsearch.errors import InputError, WorkError
 from sdsearch.files import write_atomic
 from sdsearch.labels import Label, Measurement, label_path, read_labels
+from sdsearch.processes import run_harness
 from sdsearch.provenance import provenance_document
 from sdsearch.slots import SLOTS
 from sdsearch.stages import versions
@@ -70,10 +69,9 @@ def recovered_weights(arch_key: str, study: Study) -> Path:
         return study.finetuned_dir(arch_key) / "weights.safetensors"
     weights = study.recovered_path(arch_key)
     if not weights.is_file():
-        command = [sys.executable, "-m", "sdsearch_eval", "recover", str(study.root)]
-        done = subprocess.run([*command, "--arch", arch_key], check=False)
-        if done.returncode or not weights.is_file():
-            raise WorkError(f"{' '.join(command[1:])} --arch {arch_key} made no {weights}")
+        run_harness("recover", study.root, "--arch", arch_key)
+        if not weights.is_file():
+            raise WorkError(f"sdsearch_eval recover --arch {arch_key} made no {weights}")
     return weights
 
 

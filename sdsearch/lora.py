@@ -60,9 +60,12 @@ def cut_lora(tensors: Mapping[str, Tensor], arch: Architecture, backbone: Backbo
             dropped[key] = "the teacher has no such module"
             continue
         moved = _moved(module, arch, whole)
+        if moved is None:
+            dropped[key] = "its block was removed"
+            continue
         reason = _why_not(moved, rest, tensor, student)
-        if moved is None or reason is not None:
-            dropped[key] = reason or "its block was removed"
+        if reason is not None:
+            dropped[key] = reason
             continue
         kept[prefix + (moved if prefix == _DIFFUSERS else moved.replace(".", "_")) + rest] = tensor
     if not seen:
@@ -133,11 +136,9 @@ def _moved(module: str, arch: Architecture, whole: Architecture) -> str | None:
 
 
 def _why_not(
-    module: str | None, rest: str, tensor: Tensor, student: Mapping[str, tuple[int, int]]
+    module: str, rest: str, tensor: Tensor, student: Mapping[str, tuple[int, int]]
 ) -> str | None:
     """Why a tensor does not fit the student's module, or None."""
-    if module is None:
-        return "its block was removed"
     if module not in student:
         return f"the student has no {module}"
     inputs, outputs = student[module]

@@ -7,6 +7,7 @@ of what the method ranks first among the others. All methods see the same N: com
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -201,6 +202,10 @@ def find_method(name: str, known: Mapping[str, Method]) -> Method:
             f"a method must be one of {', '.join(known)} or MODULE:FUNCTION, but is {name!r}; did "
             f"you mean {nearest(name, known)!r}?"
         )
+    if "" not in sys.path:
+        sys.path.insert(
+            0, ""
+        )  # the folder at hand, where the user's file is: a console script's is not
     try:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:

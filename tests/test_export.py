@@ -209,14 +209,13 @@ def test_missing_weights_are_recovered_by_the_harness(
     study.recovered_path(design.arch_key).unlink()
     asked = []
 
-    def recover(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        asked.append(command[1:])
+    def recover(*said: object) -> None:
+        asked.append(said)
         save_weights(study, teacher)
-        return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(export.subprocess, "run", recover)
+    monkeypatch.setattr(export, "run_harness", recover)
     export_pipeline(design, study)
-    assert asked == [["-m", "sdsearch_eval", "recover", str(study.root), "--arch", design.arch_key]]
+    assert asked == [("recover", study.root, "--arch", design.arch_key)]
 
 
 def test_a_teacher_that_cannot_be_loaded_is_bad_input(

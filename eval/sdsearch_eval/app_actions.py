@@ -13,7 +13,6 @@ from PIL import Image
 from sdsearch.budget import Budget
 from sdsearch.errors import InputError
 from sdsearch.export import export_pipeline
-from sdsearch.protocol import Protocol
 from sdsearch.search import design_within
 from sdsearch_eval.dataset import Sample
 from sdsearch_eval.harness import Stopwatch, has_recovered, write_recovered
@@ -21,6 +20,7 @@ from sdsearch_eval.job import only_run, open_bench, open_console
 from sdsearch_eval.masks import check_mask
 from sdsearch_eval.photos import square_image
 from sdsearch_eval.pipelines import Pipeline, load_pipeline
+from sdsearch_eval.thumbnails import draw_thumbnails
 from sdsearch_eval.world import World
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ class Studio:
         for name in names:
             pipeline = self.pipeline(name)
             task = read_upload(image, hole, prompt, pipeline.size)
-            protocol = Protocol(resolution=pipeline.size, samples=2, steps=steps, guidance=guidance)
+            wanted = {"resolution": pipeline.size, "steps": steps, "guidance": guidance}
+            protocol = self.study.config.protocol.model_copy(update=wanted)
             start = time.perf_counter()
             made, latency = pipeline.paint([task], protocol, seed)
             seconds = time.perf_counter() - start
@@ -116,6 +117,8 @@ class Studio:
             if not has_recovered(design.architecture, weights, bench):
                 write_recovered(design.architecture, bench, weights, Stopwatch())
         folder = export_pipeline(design, study)
+        if not (folder / "thumbnails").is_dir():
+            draw_thumbnails(study, [folder.name], world.device)
         place = study.root / "app"
         place.mkdir(exist_ok=True)
         packed = shutil.make_archive(str(place / folder.name), "zip", folder.parent, folder.name)

@@ -13,6 +13,7 @@ from PIL import Image
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.protocol import Protocol
+from sdsearch.teacher import resolve_teacher
 from sdsearch_eval.comparison import draw_comparison
 from sdsearch_eval.dataset import Sample
 from sdsearch_eval.metrics import l1_in, psnr_in, ssim_in
@@ -37,7 +38,10 @@ DIFFERENCE_GAIN = 4
 class Column:
     """What one pipeline painted: (rows, H, W, 3) uint8 raw and composited, and what it costs."""
 
-    pipeline: Pipeline
+    name: str
+    size: int
+    params: int
+    guidance: float
     samples: tuple[Sample, ...]
     raw: NDArray[np.uint8]
     composited: NDArray[np.uint8]
@@ -55,19 +59,23 @@ def paint_side_by_side(request: Request, device: torch.device, console: Console)
     """
     if request.out.suffix.lower() not in FORMATS:
         raise InputError(f"--out must end in .png or .webp, but is {request.out}")
-    pipelines = [load_pipeline(where, device) for where in request.pipelines]
-    guidance = pipelines[0].guidance if request.guidance is None else request.guidance
-    columns = []
-    for pipeline in pipelines:
-        with console.status(f"{pipeline.name}: inpainting"):
-            columns.append(_paint(pipeline, request, guidance, pipelines[0].size))
-    names = distinct_names([pipeline.name for pipeline in pipelines])
+    for where in request.pipelines:
+        resolve_teacher(where)  # a folder that is not there shows before the first is painted with
+    columns: list[Column] = []
+    guidance, unit = request.guidance, None
+    for where in request.pipelines:  # one in memory at a time
+        with console.status(f"{where}: inpainting"):
+            pipeline = load_pipeline(where, device)
+            guidance = pipeline.guidance if guidance is None else guidance
+            unit = unit or pipeline.size
+            columns.append(_paint(pipeline, request, guidance, unit))
+    names = distinct_names([column.name for column in columns])
     picture = BytesIO()
     draw_columns(columns, names, differences=request.differences).save(
         picture, FORMATS[request.out.suffix.lower()]
     )
     write_atomic(request.out, picture.getvalue())
-    write_atomic(request.out.with_suffix(".json"), describe(columns, names, request, guidance))
+    write_atomic(request.out.with_suffix(".json"), describe(columns, names, request))
     return columns
 
 
@@ -89,7 +97,10 @@ def _paint(pipeline: Pipeline, request: Request, guidance: float, unit: int) -> 
         for sample in samples
     ]
     return Column(
-        pipeline,
+        pipeline.name,
+        pipeline.size,
+        pipeline.params,
+        guidance,
         tuple(shown),
         np.concatenate([made.raw for made, _ in found]),
         np.concatenate([made.composited for made, _ in found]),
@@ -104,14 +115,12 @@ def draw_columns(
 
     A difference is that to the first pipeline, absolute and `DIFFERENCE_GAIN` times as bright.
     """
-    first = max(columns, key=lambda column: column.pipeline.size)
+    first = max(columns, key=lambda column: column.size)
     shown: dict[str, NDArray[np.uint8]] = {}
     notes: dict[str, str] = {}
     for name, column in zip(names, columns, strict=True):
-        shown[name] = _resized(column.composited, first.pipeline.size)
-        notes[name] = (
-            f"{column.pipeline.params / 1e6:.2f} M, {column.latency.median:.0f} ms a UNet call"
-        )
+        shown[name] = _resized(column.composited, first.size)
+        notes[name] = f"{column.params / 1e6:.2f} M, {column.latency.median:.0f} ms a UNet call"
         if differences and len(shown) > 1:
             gap = np.abs(shown[name].astype(np.int16) - shown[names[0]].astype(np.int16))
             shown[f"{name} - {names[0]}"] = (gap * DIFFERENCE_GAIN).clip(0, 255).astype(np.uint8)
@@ -130,16 +139,14 @@ def _resized(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.stack([np.asarray(Image.fromarray(image).resize((size, size))) for image in images])
 
 
-def describe(
-    columns: Sequence[Column], names: Sequence[str], request: Request, guidance: float
-) -> str:
+def describe(columns: Sequence[Column], names: Sequence[str], request: Request) -> str:
     """JSON beside the picture: settings, rows, and per column size, speed and values by row."""
     described = [
         {
             "name": name,
             "pipeline": where,
-            "resolution": column.pipeline.size,
-            "params": column.pipeline.params,
+            "resolution": column.size,
+            "params": column.params,
             "latency_ms": column.latency.model_dump(mode="json"),
             "values": measure_rows(column),
         }
@@ -149,7 +156,7 @@ def describe(
         {
             "schema": 1,
             "steps": request.steps,
-            "guidance": guidance,
+            "guidance": columns[0].guidance,
             "scheduler": request.scheduler,
             "rows": [{"name": s.name, "caption": s.caption} for s in columns[0].samples],
             "columns": described,

@@ -15,6 +15,7 @@ from sdsearch.cli_compare import repeat_options
 from sdsearch.errors import InputError
 from sdsearch_eval.__main__ import main
 from sdsearch_eval.job import open_console
+from sdsearch_eval.pipelines import load_pipeline
 from sdsearch_eval.request import Request
 from sdsearch_eval.sampling import prepare_inputs
 from sdsearch_eval.scenes import render_scene, split_seed
@@ -69,7 +70,7 @@ def test_a_column_equals_the_stock_pipeline_before_paste_back(picture, tmp_path)
         asset_path("tiny-sd"), dtype=torch.float32
     )
     (task,) = read_tasks([picture], ["box:16,16,32,32"], ["a red house by a lake"], 64)
-    inputs = prepare_inputs(column.pipeline.components, [task], 7)
+    inputs = prepare_inputs(load_pipeline("tiny", torch.device("cpu")).components, [task], 7)
     stock = run_stock(pipeline, task, inputs, steps=3, guidance=1.0)
     assert np.abs(stock - column.raw[0].astype(float)).max() <= 2
     keep = task.mask == 0
@@ -84,7 +85,7 @@ def test_pipelines_of_other_channels_and_sizes_share_one_picture(picture, other,
             picture, out, pipelines=("tiny", str(other), "tiny"), seeds=(0, 1), differences=True
         )
     )
-    assert [column.pipeline.size for column in columns] == [64, 32, 64]
+    assert [column.size for column in columns] == [64, 32, 64]
     assert columns[1].raw.shape == (2, 32, 32, 3)
     assert (columns[0].raw == columns[2].raw).all(), "one resolution, one noise"
     assert (columns[0].raw[0] != columns[0].raw[1]).any(), "seeds differ"
@@ -112,7 +113,6 @@ def test_the_command_takes_lists_and_writes_the_grid(picture, tmp_path, monkeypa
     done = CliRunner().invoke(app, [*line, "--steps", "3", "--out", str(tmp_path / "g.png")])
     assert done.exit_code == 0, done.output
     (arguments,) = told
-    assert main.__module__ == "sdsearch_eval.__main__"
     told_harness = [str(part) for part in arguments if part is not None]
     assert told_harness[:5] == ["inpaint", "--pipelines", "tiny", "B", "C"]
     assert "--seeds 0 1 --steps 3" in " ".join(told_harness)
