@@ -203,9 +203,8 @@ def find_method(name: str, known: Mapping[str, Method]) -> Method:
             f"you mean {nearest(name, known)!r}?"
         )
     if "" not in sys.path:
-        sys.path.insert(
-            0, ""
-        )  # the folder at hand, where the user's file is: a console script's is not
+        # A console script does not look into the folder at hand, where the user's file is.
+        sys.path.insert(0, "")
     try:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
