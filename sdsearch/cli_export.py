@@ -36,11 +36,11 @@ def export(
     loaded = load_study(study)
     if lora is not None and not lora.is_file():
         raise InputError(f"--lora must be a safetensors file, but {lora} is no file")
-    folders = export_designs(loaded, names)
-    if push is not None and len(folders) != 1:
+    if push is not None and len(names or ()) != 1:
         raise InputError(
-            f"--push takes one design, but {len(folders)} were exported; name it with --design"
+            f"--push takes one design, but {len(names or ())} are named; name it with --design"
         )
+    folders = export_designs(loaded, names)
     for folder in folders:
         if onnx:
             add_onnx(folder)
