@@ -21,7 +21,7 @@ from sdsearch.labels import read_labels, read_table
 from sdsearch.outcome import noise_floor
 from sdsearch.study import init_study
 from sdsearch.target import Target
-from sdsearch_eval.work import label_study
+from sdsearch_eval.labelling import label_study
 
 COUNT, DEVIATIONS = 5, 3.0
 

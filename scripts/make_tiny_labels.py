@@ -36,10 +36,10 @@ from sdsearch.protocol import Protocol
 from sdsearch.study import init_study
 from sdsearch.target import Target
 from sdsearch_eval.dataset import load_samples
+from sdsearch_eval.labelling import label_study
 from sdsearch_eval.latency import measure_latency
 from sdsearch_eval.sampling import prepare_inputs
 from sdsearch_eval.teacher import load_teacher
-from sdsearch_eval.work import label_study
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,6 +11,7 @@ import typer
 from sdsearch.cli_bench import bench
 from sdsearch.cli_compare import ManyValues, compare
 from sdsearch.cli_export import export
+from sdsearch.cli_label import label
 from sdsearch.cli_tools import Folder, Json, check, latency, print_json, space
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ Exit codes: 0 done, 2 bad input, 1 failed work.
 """
 
 app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-for command in (space, check, latency, bench, export):
+for command in (space, check, label, latency, bench, export):
     app.command()(command)
 app.command(cls=ManyValues)(compare)
 
@@ -76,37 +77,6 @@ def sample(
         return
     rows = run_stage(_load(study))
     print(f"{len(rows)} architectures in {study / 'architectures.jsonl'}")
-
-
-@app.command()
-def label(
-    study: Folder = _STUDY,
-    table: Annotated[
-        str | None,
-        typer.Option("--import", help='Only import a label table: "tiny" or a JSONL file.'),
-    ] = None,
-    processes: Annotated[int, typer.Option(min=1, help="One per GPU; torchrun starts them.")] = 1,
-    recompute_metrics: Annotated[
-        bool,
-        typer.Option("--recompute-metrics", help="Values again from kept rows, without sampling."),
-    ] = False,
-) -> None:
-    """Measure every sampled and built architecture that has no label yet."""
-    from sdsearch.journey import import_table, measure, recompute
-
-    loaded = _load(study)
-    if recompute_metrics:
-        recompute(loaded)
-        return
-    if table is None:
-        measure(loaded, processes)
-        return
-    report = import_table(loaded, None if table == "tiny" else Path(table))
-    print(
-        f"imported {report.imported} labels, {report.skipped_existing} were there already, "
-        f"refused: {report.other_protocol} of another protocol, {report.other_teacher} of another "
-        f"teacher; from {report.origin}"
-    )
 
 
 @app.command()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+_NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
@@ -17,12 +20,46 @@ def write_atomic(path: Path, data: str | bytes) -> None:
     with many writers and on network file systems. Missing parent folders are made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    partial = _partial(path)
     try:
-        with partial.open("wb") as stream:
-            stream.write(data.encode() if isinstance(data, str) else data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        _write_through(partial, data)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_once(path: Path, data: str | bytes) -> bool:
+    """Write `data` to `path` unless a file is there; whether this call was the one that wrote it.
+
+    Of any number of writers, on one machine or on a shared file system, exactly one is told yes. A
+    file system without hard links (FAT, most object stores) keeps the file whole all the same, but
+    there two writers at the same instant may both be told yes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _partial(path)
+    try:
+        _write_through(partial, data)
+        try:
+            os.link(partial, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            if path.exists():
+                return False
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return True
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+
+
+def _write_through(partial: Path, data: str | bytes) -> None:
+    with partial.open("wb") as stream:
+        stream.write(data.encode() if isinstance(data, str) else data)
+        stream.flush()
+        os.fsync(stream.fileno())

@@ -15,9 +15,10 @@ from sdsearch.drawing import draw_unet
 from sdsearch.errors import InputError, nearest
 from sdsearch.exports import export
 from sdsearch.files import write_atomic
-from sdsearch.labels import import_labels, label_path, read_table
+from sdsearch.labelling import measure
+from sdsearch.labels import import_labels, read_table
 from sdsearch.latency_table import fit_latency_table, read_survey
-from sdsearch.outcome import ACTIVE, outcome, outcome_table, read_origins
+from sdsearch.outcome import ACTIVE, outcome, outcome_table
 from sdsearch.processes import run_harness
 from sdsearch.scores import read_scores
 from sdsearch.search import best_measured, build, fit, read_designs, score
@@ -104,21 +105,6 @@ def import_table(study: Study, table: Path | None = None) -> ImportReport:
             "set teacher.pipeline to a local folder"
         )
     return import_labels(study, table, study.config.protocol.key, teacher_sha256(folder))
-
-
-def measure(study: Study, processes: int = 1) -> None:
-    """Label every sampled and built architecture that has no label yet, in the harness.
-
-    With several processes they are started by torchrun, one per GPU or all on the CPU.
-    """
-    resolve_teacher(study.config.teacher.pipeline)
-    protocol, seed = study.config.protocol.key, study.config.seed
-    built = [design.arch_key for design in read_designs(study)]
-    keys = dict.fromkeys([*read_origins(study), *built])
-    missing = [key for key in keys if not label_path(study, key, protocol, seed).is_file()]
-    say(f"labels: {len(keys) - len(missing)} of {len(keys)} are there, {len(missing)} to measure")
-    if missing:
-        run_harness("label", study.root, processes=processes)
 
 
 def recover(study: Study, name: str, processes: int = 1) -> Path:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from sdsearch.architecture import Architecture
 from sdsearch.content import canonical_json
 from sdsearch.errors import InputError, nearest
-from sdsearch.files import write_atomic
+from sdsearch.files import write_atomic, write_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -119,11 +119,22 @@ def write_label(study: Study, label: Label) -> Path:
     return path
 
 
+def publish_label(study: Study, label: Label) -> bool:
+    """Write a label unless one of its identity is there; whether this call was the one."""
+    path = label_path(study, label.arch_key, label.protocol_key, label.seed)
+    return write_once(path, label.to_json() + "\n")
+
+
+def read_label(path: Path) -> Label:
+    """Read one label file."""
+    return _parse(path.read_text(encoding="utf-8"), str(path))
+
+
 def read_labels(study: Study, protocol_key: str | None = None) -> list[Label]:
     """Read all labels of a study, failed ones too, ordered by path; optionally of one protocol."""
     pattern = f"{protocol_key}-s*.json" if protocol_key else "*.json"
     files = sorted(study.labels_dir.glob(f"*/{pattern}"))
-    return [_parse(file.read_text(encoding="utf-8"), str(file)) for file in files]
+    return [read_label(file) for file in files]
 
 
 def read_table(table: Path) -> list[Label]:
@@ -162,16 +173,10 @@ def import_labels(
             f"{len(of_protocol)} of this protocol with other teachers; restore [protocol] and "
             f"[teacher] in study.toml, or measure anew with: sdsearch label {study.root}"
         )
-    new = [
-        label
-        for label in fitting
-        if not label_path(study, label.arch_key, label.protocol_key, label.seed).exists()
-    ]
-    for label in new:
-        write_label(study, label)
+    imported = sum(publish_label(study, label) for label in fitting)
     return ImportReport(
-        imported=len(new),
-        skipped_existing=len(fitting) - len(new),
+        imported=imported,
+        skipped_existing=len(fitting) - imported,
         other_protocol=len(labels) - len(of_protocol),
         other_teacher=len(of_protocol) - len(fitting),
         origin=_origin(table, fitting),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -125,3 +126,27 @@ class Protocol(BaseModel):
     def key(self) -> str:
         """Content key (12 hex digits) of all fields."""
         return content_key(self.model_dump(mode="json"))
+
+
+class Rung(BaseModel):
+    """A cheaper measurement: shares of the samples and recovery steps of a protocol.
+
+    `keep` is the share of architectures, the best by it, that are measured on the next rung.
+    """
+
+    model_config = _FROZEN
+
+    samples: float = Field(0.25, gt=0, le=1)
+    recovery: float = Field(0.2, gt=0, le=1)
+    keep: float = Field(0.25, gt=0, lt=1)
+
+    def cheapen(self, protocol: Protocol) -> Protocol:
+        """The protocol of this rung; its labels are never mixed with those of another."""
+        recipe = protocol.recovery
+        steps = ceil(recipe.steps * self.recovery)
+        return protocol.model_copy(
+            update={
+                "samples": max(2, ceil(protocol.samples * self.samples)),
+                "recovery": recipe.model_copy(update={"steps": steps}),
+            }
+        )

@@ -105,6 +105,37 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
+@contextmanager
+def following_labels(total: int, done: int) -> Iterator[Callable[[int, str], None]]:
+    """A bar of labels with the time left; yields what tells it their number and the latest news.
+
+    What went wrong is printed, and all news where no bar can be drawn.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True, highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console
+    ) as progress:
+        task = progress.add_task("labels", total=total, completed=done)
+
+        def tell(count: int, news: str) -> None:
+            progress.update(task, completed=count)
+            if not news.endswith(" ok") or not console.is_terminal:
+                console.print(f"label {count} of {total}: {news}", markup=False, soft_wrap=True)
+
+        yield tell
+
+
 def _record(study: Study, stage: str) -> Path:
     return study.root / "stages" / f"{stage}.json"
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,7 +15,7 @@ from sdsearch.designs import Method
 from sdsearch.errors import InputError, nearest
 from sdsearch.files import write_atomic
 from sdsearch.latency_table import LatencyTable, read_table
-from sdsearch.protocol import LongRecovery, Protocol
+from sdsearch.protocol import LongRecovery, Protocol, Rung
 from sdsearch.scores import Rule
 from sdsearch.space import SearchSpace, search_space
 from sdsearch.target import Target
@@ -84,6 +84,23 @@ class ExportConfig(BaseModel):
     recovery: LongRecovery = LongRecovery()
 
 
+class LabelConfig(BaseModel):
+    """Who labels, and what a label may cost; nothing here changes a value.
+
+    `time_limit` is in seconds for one label, `lease` in seconds that a silent worker keeps its
+    claim, `attempts` how many workers may die on an architecture before it counts as failed.
+    `rungs` are the cheaper measurements of `sdsearch label --halving`, cheapest first.
+    """
+
+    model_config = _FROZEN
+
+    executor: Literal["local", "ray"] = "local"
+    time_limit: float = Field(7200, gt=0)
+    lease: float = Field(60, gt=0)
+    attempts: int = Field(3, ge=1)
+    rungs: tuple[Rung, ...] = Field((Rung(),), min_length=1)
+
+
 class StudyConfig(BaseModel):
     """The contents of study.toml; `seed` is the label seed, written as `protocol.seed` there."""
 
@@ -93,6 +110,7 @@ class StudyConfig(BaseModel):
     space: SpaceConfig = SpaceConfig()
     protocol: Protocol = Protocol()
     seed: int = Field(0, ge=0, lt=2**32)
+    label: LabelConfig = LabelConfig()
     ranker: RankerSettings = RankerSettings()
     build: BuildConfig = BuildConfig()
     export: ExportConfig = ExportConfig()
@@ -109,6 +127,11 @@ class Study:
     def labels_dir(self) -> Path:
         """One folder per architecture key, one JSON file per label."""
         return self.root / "labels"
+
+    @property
+    def claims_dir(self) -> Path:
+        """Who works, or has worked, on which label."""
+        return self.root / "claims"
 
     @property
     def features_dir(self) -> Path:
@@ -161,6 +184,13 @@ class Study:
         """The latency table of [build], read now; None where none is named."""
         name = self.config.build.latency_table
         return None if name is None else read_table(self.root / name)
+
+    def at_rung(self, rung: int | None) -> Study:
+        """This study under the cheaper protocol of a rung of [label]; None means its own."""
+        if rung is None:
+            return self
+        protocol = self.config.label.rungs[rung].cheapen(self.config.protocol)
+        return replace(self, config=self.config.model_copy(update={"protocol": protocol}))
 
     def floors_path(self, seed: int) -> Path:
         """What the autoencoder alone and the teacher under other noise measure."""
@@ -241,7 +271,7 @@ def _known(path: Sequence[str]) -> list[str]:
     """Return the keys that the section at `path` may have."""
     model: Any = StudyConfig
     for name in path:
-        model = model.model_fields[name].annotation
+        model = get_args(model)[0] if name.isdigit() else model.model_fields[name].annotation
         if not hasattr(model, "model_fields"):  # a limit of the budget: a number or a share
             return ["share"]
     known = set(model.model_fields) - ({"seed"} if model is StudyConfig else set())

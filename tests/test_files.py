@@ -1,9 +1,10 @@
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sdsearch.files import write_atomic
+from sdsearch.files import write_atomic, write_once
 
 
 def test_text_is_written_as_utf8_and_parents_are_made(tmp_path):
@@ -34,3 +35,34 @@ def test_many_writers_leave_one_whole_file(tmp_path):
         list(pool.map(lambda text: write_atomic(path, text), texts))
     assert path.read_text() in texts
     assert os.listdir(tmp_path) == ["c.json"]
+
+
+def test_of_many_that_write_once_one_is_told_that_it_did(tmp_path):
+    path = tmp_path / "c.json"
+    with ThreadPoolExecutor(16) as pool:
+        told = list(pool.map(lambda i: write_once(path, f"{i:04d}"), range(64)))
+    assert sum(told) == 1
+    assert path.read_text() == f"{told.index(True):04d}"
+    assert os.listdir(tmp_path) == ["c.json"]
+
+
+def test_without_hard_links_a_file_is_still_written_whole_and_kept(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "c.json"
+    assert write_once(path, "first")
+    assert not write_once(path, "second")
+    assert path.read_text() == "first"
+    assert os.listdir(tmp_path) == ["c.json"]
+
+
+def test_a_full_disk_is_no_missing_hard_link(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(OSError, match="No space"):
+        write_once(tmp_path / "c.json", "x")
+    assert os.listdir(tmp_path) == []

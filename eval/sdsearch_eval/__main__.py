@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     options = _parser().parse_args(arguments)
     from sdsearch_eval import work
+    from sdsearch_eval.labelling import label_study, serve_labels
     from sdsearch_eval.world import leave_world
 
     try:
@@ -40,7 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.command == "label" and options.recompute_metrics:
             work.recompute_metrics(options.study, options.seed)
         elif options.command == "label":
-            work.label_study(options.study, options.seed, options.arch, options.processes)
+            label_study(options.study, options.seed, options.arch, options.processes)
+        elif options.command == "serve":
+            return serve_labels(options.study, options.seed, options.rung, options.processes)
         elif options.command == "compare":
             work.compare(options.study, options.column, options.rows)
         elif options.long:
@@ -72,6 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     label.add_argument(
         "--recompute-metrics", action="store_true", help="from kept rows, without sampling"
     )
+    serve = commands.add_parser("serve", help="label at the call of sdsearch label")
+    serve.add_argument("--seed", type=int, help="label seed (default: the study's)")
+    serve.add_argument("--rung", type=int, help="under the protocol of this rung of [label]")
+    serve.add_argument("--processes", type=int, help="how many processes this job must have")
     compare = commands.add_parser("compare", help="draw inpaintings side by side")
     compare.add_argument(
         "--column", action="append", required=True, help="NAME=ARCHITECTURE KEY; repeatable"
@@ -87,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     app.add_argument("--port", type=int, help="default: the first free one from 7860")
     thumbnails = commands.add_parser("thumbnails", help="draw what exported pipelines paint")
     thumbnails.add_argument("--design", action="append", required=True, help="repeatable")
-    for command in (label, compare, recover, app, thumbnails):
+    for command in (label, serve, compare, recover, app, thumbnails):
         command.add_argument("study", type=Path, help="study folder")
     latency = commands.add_parser("latency", help="time the members of a latency survey")
     latency.add_argument("survey", type=Path, help="survey file, filled in place")

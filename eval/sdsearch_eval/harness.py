@@ -83,7 +83,7 @@ def evaluate(
             raise
         except _ITS_OWN_FAULTS as error:
             trouble = f"{type(error).__name__}: {error}"
-    return _failed(arch, bench, watch, trouble)
+    return fail_label(arch, bench, str(trouble), watch.seconds)
 
 
 def write_recovered(arch: Architecture, bench: Bench, weights: Path, watch: Stopwatch) -> None:
@@ -192,7 +192,10 @@ def _attempt(work: Callable[[], None]) -> str | None:
     return None
 
 
-def _failed(arch: Architecture, bench: Bench, watch: Stopwatch, reason: str) -> Label:
+def fail_label(
+    arch: Architecture, bench: Bench, reason: str, seconds: dict[str, float] | None = None
+) -> Label:
+    """The label of an architecture that could not be measured."""
     return Label(
         arch_key=arch.key,
         protocol_key=bench.protocol.key,
@@ -201,5 +204,5 @@ def _failed(arch: Architecture, bench: Bench, watch: Stopwatch, reason: str) -> 
         reason=reason,
         architecture=arch,
         values={"params": count_params(arch, bench.teacher.backbone)},
-        provenance={**bench.provenance, "seconds": watch.seconds},
+        provenance={**bench.provenance, "seconds": seconds or {}},
     )

@@ -62,8 +62,8 @@ def only_run(study: Study, world: World) -> Iterator[None]:
             lock.acquire(timeout=0)
         except Timeout:
             trouble = (
-                f"one run at a time may label {study.root}, but another is at work on it; wait "
-                "for it to end"
+                f"one run at a time may do this in {study.root}, but another is at work; wait for "
+                "it to end"
             )
     trouble = world.agree(trouble)
     if trouble is not None:

@@ -36,6 +36,14 @@ class World:
         found: list[Any] = gather_object([trouble])
         return next((one for one in found if one is not None), None)
 
+    def share(self, value: Any) -> Any:
+        """What the first process has as `value`, in every process; all must call it."""
+        if self.size == 1:
+            return value
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([value])[0]
+
 
 def open_world(expected: int | None = None) -> World:
     """Join the processes of this job.

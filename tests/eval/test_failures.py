@@ -19,9 +19,9 @@ from safetensors.torch import load_file, save_file
 
 from sdsearch.labels import label_path, read_labels
 from sdsearch_eval import __main__ as command
-from sdsearch_eval import generation, job, work
+from sdsearch_eval import generation, job, labelling
 from sdsearch_eval.bench import prepare_bench
-from sdsearch_eval.harness import evaluate, has_recovered, write_recovered
+from sdsearch_eval.harness import Stopwatch, evaluate, has_recovered, write_recovered
 from sdsearch_eval.metrics import frechet_distance, kernel_distance
 from sdsearch_eval.outliers import find_outliers
 from sdsearch_eval.sampling import NotFiniteError
@@ -74,7 +74,7 @@ def test_latents_that_are_not_finite_fail_the_label_and_never_enter_a_mean(
     value, bench, tmp_path, monkeypatch
 ):
     weights = tmp_path / "weights.safetensors"
-    write_recovered(ARCH, bench, weights, work.Stopwatch())
+    write_recovered(ARCH, bench, weights, Stopwatch())
     state = load_file(weights)
     state["conv_out.bias"][0] = value
     save_file(state, weights, metadata={"of": f"{ARCH.key} of {bench.content}"})
@@ -118,7 +118,7 @@ def test_half_precision_that_overflows_is_sampled_again_in_float32(
 @pytest.mark.parametrize("spoil", ["missing key", "other shape"])
 def test_weights_that_do_not_fit_fail_the_label_and_the_queue_goes_on(spoil, bench, tmp_path):
     weights = tmp_path / "weights.safetensors"
-    write_recovered(ARCH, bench, weights, work.Stopwatch())
+    write_recovered(ARCH, bench, weights, Stopwatch())
     state = load_file(weights)
     if spoil == "missing key":
         del state["conv_in.bias"]
@@ -133,7 +133,7 @@ def test_weights_that_do_not_fit_fail_the_label_and_the_queue_goes_on(spoil, ben
 def test_weights_of_another_teacher_or_cut_short_are_recovered_anew(bench, tmp_path):
     weights = tmp_path / "weights.safetensors"
     assert not has_recovered(ARCH, weights, bench)
-    write_recovered(ARCH, bench, weights, work.Stopwatch())
+    write_recovered(ARCH, bench, weights, Stopwatch())
     assert has_recovered(ARCH, weights, bench)
     whole = weights.read_bytes()
     save_file(load_file(weights), weights, metadata={"of": f"{ARCH.key} of another"})
@@ -203,8 +203,8 @@ def test_a_clock_that_jumps_does_not_reach_durations(bench, tmp_path, monkeypatc
 
 
 def test_an_outlier_is_measured_once_more_and_both_are_kept(study, monkeypatch, capsys):
-    monkeypatch.setattr(work, "find_outliers", lambda labels, column: labels)
-    work.label_study(study.root)
+    monkeypatch.setattr(labelling, "find_outliers", lambda labels, column: labels)
+    labelling.label_study(study.root)
     first = label_path(study, KEY, study.config.protocol.key, 0)
     second = first.parent / "again" / first.name
     assert "the same again" in capsys.readouterr().err
@@ -213,7 +213,7 @@ def test_an_outlier_is_measured_once_more_and_both_are_kept(study, monkeypatch, 
     assert len(read_labels(study)) == 1
     stamp = second.stat().st_mtime_ns
     first.unlink()
-    work.label_study(study.root)
+    labelling.label_study(study.root)
     assert second.stat().st_mtime_ns == stamp
 
 

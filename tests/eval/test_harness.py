@@ -12,7 +12,7 @@ from sdsearch.errors import InputError, WorkError
 from sdsearch.journey import sample
 from sdsearch.labels import label_path, read_labels
 from sdsearch_eval import __main__ as harness
-from sdsearch_eval import job, work
+from sdsearch_eval import job, labelling, work
 from sdsearch_eval.bench import prepare_bench
 from sdsearch_eval.harness import evaluate as evaluate_in
 from sdsearch_eval.harness import load_recovered
@@ -138,16 +138,16 @@ def test_wrong_input_is_no_failed_architecture(bench, monkeypatch):
 
 
 def test_the_queue_goes_on_after_a_failure_and_a_rerun_skips_what_is_done(study):
-    real, asked = work.evaluate, []
+    real, asked = labelling.evaluate, []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(work, "evaluate", fail_second(real, asked))
-        work.label_study(study.root)
+        patch.setattr(labelling, "evaluate", fail_second(real, asked))
+        labelling.label_study(study.root)
     labels = read_labels(study)
     assert len(labels) == len(asked) == 6
     assert [label.status for label in labels].count("failed") == 1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(work, "evaluate", lambda *_: pytest.fail("measured again"))
-        work.label_study(study.root)
+        patch.setattr(labelling, "evaluate", lambda *_: pytest.fail("measured again"))
+        labelling.label_study(study.root)
 
 
 def fail_second(real, asked):
@@ -166,8 +166,8 @@ def fail_second(real, asked):
 def test_a_killed_queue_goes_on_and_ends_with_the_same_labels(study, tmp_path, teacher):
     whole = make_study(tmp_path / "whole", TOML)
     sample(whole)
-    work.label_study(whole.root)
-    real, count = work.evaluate, []
+    labelling.label_study(whole.root)
+    real, count = labelling.evaluate, []
 
     def evaluate_then_die(arch, *rest):
         count.append(arch.key)
@@ -176,11 +176,11 @@ def test_a_killed_queue_goes_on_and_ends_with_the_same_labels(study, tmp_path, t
         return real(arch, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(work, "evaluate", evaluate_then_die)
+        patch.setattr(labelling, "evaluate", evaluate_then_die)
         with pytest.raises(KeyboardInterrupt):
-            work.label_study(study.root)
+            labelling.label_study(study.root)
     assert len(read_labels(study)) == 2
-    work.label_study(study.root)
+    labelling.label_study(study.root)
     ours, theirs = read_labels(study), read_labels(whole)
     assert [without_clock(label) for label in ours] == [without_clock(label) for label in theirs]
 
@@ -188,7 +188,7 @@ def test_a_killed_queue_goes_on_and_ends_with_the_same_labels(study, tmp_path, t
 def test_designs_keep_their_recovered_weights_and_are_compared(study):
     arch = tiny_member("bk-tiny")
     write_designs(study, [make_design(arch, "autobuild", 1)])
-    work.label_study(study.root, None, [arch.key])
+    labelling.label_study(study.root, None, [arch.key])
     assert study.recovered_path(arch.key).is_file()
     assert label_path(study, arch.key, study.config.protocol.key, 0).is_file()
     work.compare(study.root, [f"teacher={tiny_member().key}", f"best = 1={arch.key}"], 3)
@@ -202,7 +202,7 @@ def test_designs_keep_their_recovered_weights_and_are_compared(study):
 def test_recovered_weights_are_the_same_whenever_they_are_made(study):
     arch = tiny_member("bk-tiny")
     write_designs(study, [make_design(arch, "autobuild", 1)])
-    work.label_study(study.root, None, [arch.key])
+    labelling.label_study(study.root, None, [arch.key])
     path = study.recovered_path(arch.key)
     kept = path.read_bytes()
     path.unlink()
@@ -212,12 +212,12 @@ def test_recovered_weights_are_the_same_whenever_they_are_made(study):
 
 def test_labels_of_another_teacher_are_not_added_to(study, teacher, monkeypatch):
     key = tiny_member().key
-    work.label_study(study.root, None, [key])
+    labelling.label_study(study.root, None, [key])
     from dataclasses import replace
 
     monkeypatch.setattr(job, "load_teacher", lambda *_: replace(teacher, sha256="0" * 64))
     with pytest.raises(InputError, match="teacher_sha256"):
-        work.label_study(study.root)
+        labelling.label_study(study.root)
 
 
 @pytest.mark.parametrize(

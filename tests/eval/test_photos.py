@@ -9,7 +9,7 @@ from PIL import Image
 from sdsearch.errors import InputError
 from sdsearch.labels import read_labels
 from sdsearch.protocol import Protocol
-from sdsearch_eval import job, work
+from sdsearch_eval import job, labelling
 from sdsearch_eval.dataset import load_recovery_samples, load_samples, manifest_sha256
 from sdsearch_eval.photos import read_mask, read_photos
 from tests.eval.test_processes import make_study, write_list
@@ -143,10 +143,10 @@ def test_ordinary_photographs_are_labelled_and_a_broken_one_is_handled_as_told(
     refusing = make_study(tmp_path / "refusing", toml)
     write_list(refusing)
     with pytest.raises(InputError, match=r"photo-3-cut\.jpg"):
-        work.label_study(refusing.root)
+        labelling.label_study(refusing.root)
     skipping = make_study(tmp_path / "skipping", toml + 'unreadable = "skip"\n')
     write_list(skipping)
-    work.label_study(skipping.root)
+    labelling.label_study(skipping.root)
     (label,) = read_labels(skipping)
     assert label.status == "ok", label.reason
     assert label.values["psnr_hole"].n == 6

@@ -1,0 +1,203 @@
+"""Claims: who works on what, as files that any number of workers on any machines share.
+
+Every attempt at an item is one numbered file. Whoever creates the next number owns the item until
+the attempt ends or its lease runs out; only the owner changes the file. A lease is renewed by
+raising a counter and judged by watching that counter with one's own monotonic clock, so that the
+clocks of different machines are never compared. A number is given once, so two workers that see the
+same lease run out cannot both have the item; nothing is deleted, so the files are the record of
+what was tried.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sdsearch.files import write_atomic, write_once
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+_BEATS_PER_LEASE = 4
+
+State = Literal["running", "done", "lost", "released"]
+"""An attempt is running, done (the item too), lost (it died: the next one may try) or released
+(given back unharmed: it does not count)."""
+
+
+class Worker(BaseModel):
+    """A process: its host, a mark of that host's process table, and its number there."""
+
+    model_config = _FROZEN
+
+    host: str
+    place: str
+    pid: int
+
+    @property
+    def name(self) -> str:
+        """Host and process, for people."""
+        return f"{self.host}:{self.pid}"
+
+    def is_gone(self) -> bool:
+        """Whether it surely no longer runs, which only its own process table can tell."""
+        if self.place != _place():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+
+
+class Attempt(BaseModel):
+    """One try at an item. `began` is for people; `beat` alone says that its owner lives."""
+
+    model_config = _FROZEN
+
+    worker: Worker
+    began: str
+    beat: int = Field(0, ge=0)
+    state: State = "running"
+    reason: str | None = None
+    seconds: float | None = None
+
+
+@dataclass(slots=True)
+class Claim:
+    """An item that is ours: attempt `number` at it, after `lost` attempts in a row came to nothing.
+
+    Attributes:
+        path: the attempt's file.
+        troubles: why each of the lost attempts ended, oldest first.
+    """
+
+    path: Path
+    number: int
+    attempt: Attempt
+    lease: float
+    troubles: list[str]
+    clock: Callable[[], float]
+    began: float
+
+    def is_superseded(self) -> bool:
+        """Whether another worker has found our lease run out and has the item now."""
+        return attempt_path(self.path.parent, self.number + 1).exists()
+
+    @contextmanager
+    def renewing(self) -> Iterator[None]:
+        """Renew the lease in the background; a renewal that cannot be written is tried again."""
+        ended = threading.Event()
+
+        def renew() -> None:
+            while not ended.wait(self.lease / _BEATS_PER_LEASE):
+                with suppress(OSError):
+                    self._write(beat=self.attempt.beat + 1)
+
+        thread = threading.Thread(target=renew, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def end(self, state: State, reason: str | None = None) -> None:
+        """End the attempt."""
+        self._write(state=state, reason=reason, seconds=round(self.clock() - self.began, 3))
+
+    def _write(self, **changes: object) -> None:
+        self.attempt = self.attempt.model_copy(update=changes)
+        write_atomic(self.path, self.attempt.model_dump_json() + "\n")
+
+
+@dataclass(slots=True)
+class Claims:
+    """The claims in `folder`, as the worker `me` sees them; `lease` and `clock` in seconds."""
+
+    folder: Path
+    lease: float
+    me: Worker = field(default_factory=lambda: this_process())
+    clock: Callable[[], float] = time.monotonic
+    _seen: dict[Path, tuple[int, float]] = field(default_factory=dict)
+
+    def take(self, item: str) -> Claim | None:
+        """Claim an item (a relative path without suffix), or None while another worker has it."""
+        folder = self.folder / item
+        attempts = read_attempts(folder)
+        if attempts and attempts[-1].state == "running" and not self._ran_out(folder, attempts):
+            return None
+        number = len(attempts) + 1
+        path = attempt_path(folder, number)
+        attempt = Attempt(worker=self.me, began=datetime.now(UTC).isoformat(timespec="seconds"))
+        if not write_once(path, attempt.model_dump_json() + "\n"):
+            return None
+        troubles = _troubles(attempts)
+        return Claim(path, number, attempt, self.lease, troubles, self.clock, self.clock())
+
+    def _ran_out(self, folder: Path, attempts: list[Attempt]) -> bool:
+        last, path = attempts[-1], attempt_path(folder, len(attempts))
+        if last.worker.is_gone():
+            return True
+        now = self.clock()
+        beat, since = self._seen.get(path, (-1, now))
+        if beat != last.beat:
+            beat, since = last.beat, now
+        self._seen[path] = beat, since
+        return now - since > self.lease
+
+
+def read_attempts(folder: Path) -> list[Attempt]:
+    """All attempts at an item, oldest first; a damaged file counts as one that still runs."""
+    found: list[Attempt] = []
+    while (path := attempt_path(folder, len(found) + 1)).exists():
+        try:
+            found.append(Attempt.model_validate_json(path.read_bytes()))
+        except (ValidationError, OSError):
+            nobody = Worker(host="unknown", place="unknown", pid=0)
+            found.append(Attempt(worker=nobody, began="unknown"))
+    return found
+
+
+def this_process() -> Worker:
+    """The worker that this process is."""
+    return Worker(host=socket.gethostname(), place=_place(), pid=os.getpid())
+
+
+def _troubles(attempts: list[Attempt]) -> list[str]:
+    """Why the attempts since the item was last done came to nothing; released ones do not count."""
+    found: list[str] = []
+    for attempt in attempts:
+        if attempt.state == "done":
+            found = []
+        elif attempt.state == "lost":
+            found.append(f"{attempt.worker.name}: {attempt.reason}")
+        elif attempt.state == "running":
+            found.append(f"{attempt.worker.name}: it fell silent")
+    return found
+
+
+def attempt_path(folder: Path, number: int) -> Path:
+    """The file of an attempt."""
+    return folder / f"attempt-{number:04d}.json"
+
+
+def _place() -> str:
+    """What tells one process table from another: the boot and, in a container, its namespace."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)

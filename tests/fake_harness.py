@@ -1,0 +1,98 @@
+"""A stand-in for `python -m sdsearch_eval serve`: labels at once, or goes wrong as it is told.
+
+    python fake_harness.py PLAN STUDY
+
+PLAN is a JSON file: architecture key -> what becomes of it, one of "ok", "fail", "memory", "hang",
+"stuck" (its worker can no longer be asked to end), "killed", "exit", "full", "input"; a list says
+it attempt by attempt. "start" says how the start goes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from sdsearch.errors import WorkError
+from sdsearch.study import Study, load_study
+from sdsearch_eval.listing import read_listed
+
+
+def main() -> None:
+    plan, study = Path(sys.argv[1]), load_study(sys.argv[2])
+    sys.stdout.write("a library says hello\n")
+    if _next(plan, "start") == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    _answer({"ready": True})
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["do"] == "finish":
+            (study.root / "finished").touch()
+            _answer({"done": True})
+        elif request["do"] == "fail":
+            _label(study, request["key"], "failed", request["reason"])
+        else:
+            _behave(study, request["key"], _next(plan, request["key"]))
+
+
+def _behave(study: Study, key: str, what: str) -> None:
+    if what == "fail":
+        _label(study, key, "failed", "WorkError: no luck")
+    elif what == "memory":
+        _label(study, key, "failed", "OutOfMemoryError: CUDA out of memory")
+    elif what in ("hang", "stuck"):
+        if what == "stuck":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(600)
+    elif what == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif what == "exit":
+        os._exit(3)
+    elif what in ("full", "input"):
+        error = WorkError("No space left on device") if what == "full" else ValueError("bad photo")
+        _answer({"stop": str(error), "code": 1 if what == "full" else 2})
+        os._exit(1)
+    else:
+        sys.stdout.write("progress 100 %\n")
+        _label(study, key, "ok", None)
+
+
+def _label(study: Study, key: str, status: str, reason: str | None) -> None:
+    arch = read_listed(study)[key]
+    _answer(
+        {
+            "label": {
+                "schema": 1,
+                "arch_key": key,
+                "protocol_key": study.config.protocol.key,
+                "seed": 0,
+                "status": status,
+                "reason": reason,
+                "architecture": arch.model_dump(mode="json"),
+                "values": {"fd_efflite0": 1.0} if status == "ok" else {},
+            }
+        }
+    )
+
+
+def _next(plan: Path, key: str) -> str:
+    """What to do now; of a list, its next entry, which is then gone."""
+    wanted = json.loads(plan.read_text())
+    what = wanted.get(key, "ok")
+    if isinstance(what, list):
+        now, wanted[key] = what[0], what[1:] or "ok"
+        plan.write_text(json.dumps(wanted))
+        return str(now)
+    return str(what)
+
+
+def _answer(answer: dict[str, object]) -> None:
+    sys.stdout.write("@sdsearch " + json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
