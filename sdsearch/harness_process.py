@@ -87,7 +87,7 @@ class HarnessProcess:
     def prepare(self) -> None:
         """Compute what all labels share, if it is not in the study yet."""
         with _no_more_attempts():
-            self._ready()
+            self._ask({"do": "prepare"})
 
     def pause(self, seconds: float) -> None:
         """Wait, without a process: what it holds in memory may serve others."""

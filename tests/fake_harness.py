@@ -29,8 +29,8 @@ def main() -> None:
     _answer({"ready": True})
     for line in sys.stdin:
         request = json.loads(line)
-        if request["do"] == "finish":
-            (study.root / "finished").touch()
+        if request["do"] in ("prepare", "finish"):
+            (study.root / f"{request['do']} done").touch()
             _answer({"done": True})
         elif request["do"] == "fail":
             _label(study, request["key"], "failed", request["reason"])

@@ -78,7 +78,7 @@ def test_all_listed_are_labelled_in_one_process_and_what_follows_is_done_once(
 ) -> None:
     measure(study)
     assert statuses(study) == dict.fromkeys(KEYS, "ok")
-    assert (study.root / "finished").exists()
+    assert (study.root / "finish done").exists()
     assert [x.state for name in MEMBERS for x in attempts_at(study, name)] == ["done"] * 4
     before = {path: path.stat().st_mtime_ns for path in study.root.rglob("*.json")}
     measure(study)
@@ -245,6 +245,7 @@ def test_preparing_starts_no_label(study: Study) -> None:
     prepare(study)
     assert read_labels(study) == []
     assert not study.claims_dir.exists()
+    assert (study.root / "prepare done").exists()
 
 
 def test_an_executor_that_is_not_installed_is_said(

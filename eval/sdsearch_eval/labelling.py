@@ -69,6 +69,11 @@ class JobLabeller:
         self.world.share(("finish", None))
         self._finish()
 
+    def prepare(self) -> None:
+        """Make every lesson of the recovery; the rest is there since the bench was opened."""
+        for step in range(self.bench.protocol.recovery.steps):
+            self.bench.lessons[step]
+
     def dismiss(self) -> None:
         """Let the others go."""
         self.world.share(None)
@@ -181,8 +186,8 @@ def serve_labels(
         _answer({"ready": True})
         while True:
             request = requests.get()
-            if request["do"] == "finish":
-                labeller.finish()
+            if request["do"] in ("prepare", "finish"):
+                (labeller.prepare if request["do"] == "prepare" else labeller.finish)()
                 _answer({"done": True})
                 continue
             key = request["key"]
