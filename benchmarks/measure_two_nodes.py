@@ -1,6 +1,6 @@
 """Measure what the cluster model needs and what it must reproduce: a run on two nodes, one lost.
 
-    python benchmarks/measure_two_nodes.py [--labels 12]     # about 6 minutes on 2 quiet cores
+    python -m benchmarks.measure_two_nodes [--labels 12]     # about 6 minutes on 2 quiet cores
 
 On the tiny model under a short protocol with one thread a label, so that two nodes fit on two
 cores. First the same labels one after another in one process, then in two at once (what the model

@@ -1,6 +1,6 @@
 """Many GPUs on paper: what 68 and 500 labels of SD v1.4 take on 8, 64 and 1,000 of them.
 
-    python benchmarks/sim_cluster.py
+    python -m benchmarks.sim_cluster
 
 First the model against the run on two nodes that was measured (measure_two_nodes.py): it must give
 that run's length within 15 %. Then SD v1.4 from counted MACs and the assumptions below, which are

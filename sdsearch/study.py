@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -98,7 +98,7 @@ class LabelConfig(BaseModel):
     time_limit: float = Field(7200, gt=0)
     lease: float = Field(60, gt=0)
     attempts: int = Field(3, ge=1)
-    rungs: tuple[Rung, ...] = Field((Rung(),), min_length=1)
+    rungs: tuple[Rung, ...] = (Rung(),)
 
 
 class StudyConfig(BaseModel):
@@ -272,8 +272,8 @@ def _known(path: Sequence[str]) -> list[str]:
     model: Any = StudyConfig
     for name in path:
         model = get_args(model)[0] if name.isdigit() else model.model_fields[name].annotation
-        if not hasattr(model, "model_fields"):  # a limit of the budget: a number or a share
-            return ["share"]
+        if get_origin(model) is not tuple and not hasattr(model, "model_fields"):
+            return ["share"]  # a limit of the budget: a number or a share
     known = set(model.model_fields) - ({"seed"} if model is StudyConfig else set())
     return sorted(known | {"seed"} if model is Protocol else known)
 
