@@ -1,4 +1,4 @@
-"""Write the JSON schemas of what `fit`, `score`, `build` and `bench` print with `--json`.
+"""Write the JSON schemas of what `fit`, `score`, `build`, `bench` and `label --status` print with `--json`.
 
 Run `python scripts/make_schemas.py` whenever one of them changes; a test asks for it.
 """
@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from sdsearch.designs import Design
 from sdsearch.files import write_atomic
+from sdsearch.label_status import LabelStatus
 from sdsearch.replay_runs import ReplaySummary
 from sdsearch.scores import Scores
 from sdsearch.training import FitReport
@@ -26,6 +27,7 @@ def schemas() -> dict[str, str]:
         "score": Scores,
         "build": list[Design],
         "bench": ReplaySummary,
+        "label-status": LabelStatus,
     }
     return {
         f"{name}.schema.json": json.dumps(

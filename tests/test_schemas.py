@@ -44,3 +44,12 @@ def test_what_a_command_prints_as_json_is_valid_by_its_schema(study: Path, comma
     damaged = printed[0] if command == "build" else printed
     damaged.pop("predictors" if command == "fit" else "units" if command == "score" else "params")
     assert list(validator.iter_errors(printed))
+
+
+def test_the_status_of_labels_is_valid_by_its_schema(study: Path) -> None:
+    schema = json.loads((FOLDER / "label-status.schema.json").read_text())
+    done = CliRunner().invoke(app, ["label", str(study), "--status", "--json"])
+    assert done.exit_code == 0, done.output
+    printed: Any = json.loads(done.stdout)
+    jsonschema.Draft202012Validator(schema).validate(printed)
+    assert (printed["ok"], printed["waiting"], printed["running"]) == (16, 0, [])
