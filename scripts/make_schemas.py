@@ -1,6 +1,6 @@
-"""Write the JSON schemas of what `fit`, `score`, `build`, `bench` and `label --status` print with `--json`.
+"""Write the JSON schemas of what commands print with `--json`: fit, score, build, bench, label.
 
-Run `python scripts/make_schemas.py` whenever one of them changes; a test asks for it.
+Run `python scripts/make_schemas.py` whenever one of these changes; a test asks for it.
 """
 
 from __future__ import annotations

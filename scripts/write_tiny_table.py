@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from sdsearch.outcome import Outcome
     from sdsearch.study import Study
 
-SHARES = {
+BUDGETS = {
     "none": "No budget",
     "0.60": "At most 60 % of the teacher's parameters",
     "0.45": "At most 45 % of the teacher's parameters",
+    "macs-0.70": "At most 70 % of the teacher's multiply-accumulates",
 }
 BEGINNING = """\
 # The live table (tiny model)
@@ -56,12 +57,12 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/tiny-table.md"))
     options = parser.parse_args()
-    studies = {share: load_study(options.work / share) for share in SHARES}
+    studies = {budget: load_study(options.work / budget) for budget in BUDGETS}
     for study in studies.values():
         add_to_table(TABLE, read_labels(study, study.config.protocol.key))
-    results = {share: outcome(study) for share, study in studies.items()}
+    results = {budget: outcome(study) for budget, study in studies.items()}
     parts = [BEGINNING.format(column=f"`{results['none'].column}`")]
-    parts += [f"## {SHARES[share]}\n\n{describe(found)}" for share, found in results.items()]
+    parts += [f"## {BUDGETS[budget]}\n\n{describe(found)}" for budget, found in results.items()]
     parts.append(describe_long(studies["0.60"], results["0.60"].column))
     write_atomic(options.out, "\n".join(parts))
     print(options.out.read_text(encoding="utf-8"))

@@ -17,6 +17,7 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -63,12 +64,13 @@ class Worker(BaseModel):
 
 
 class Attempt(BaseModel):
-    """One try at an item. `began` is for people; `beat` alone says that its owner lives."""
+    """One try at an item. `began` is for people; that `beat` rises within `lease` says it lives."""
 
     model_config = _FROZEN
 
     worker: Worker
     began: str
+    lease: float = Field(60, gt=0)
     beat: int = Field(0, ge=0)
     state: State = "running"
     reason: str | None = None
@@ -93,8 +95,10 @@ class Claim:
     began: float
 
     def is_superseded(self) -> bool:
-        """Whether another worker has found our lease run out and has the item now."""
-        return attempt_path(self.path.parent, self.number + 1).exists()
+        """Whether another worker has found our lease run out and has the item, as far as we see."""
+        with suppress(OSError):
+            return attempt_path(self.path.parent, self.number + 1).exists()
+        return False
 
     @contextmanager
     def renewing(self) -> Iterator[None]:
@@ -125,13 +129,17 @@ class Claim:
 
 @dataclass(slots=True)
 class Claims:
-    """The claims in `folder`, as the worker `me` sees them; `lease` and `clock` in seconds."""
+    """The claims in `folder`, as the worker `me` sees them; `lease` and `clock` in seconds.
+
+    Of a running attempt `me` remembers its beat, since when, and when it last looked: a watcher
+    that did not look for long, busy or asleep, begins to watch anew.
+    """
 
     folder: Path
     lease: float
     me: Worker = field(default_factory=lambda: this_process())
     clock: Callable[[], float] = time.monotonic
-    _seen: dict[Path, tuple[int, float]] = field(default_factory=dict)
+    _seen: dict[Path, tuple[int, float, float]] = field(default_factory=dict)
 
     def take(self, item: str) -> Claim | None:
         """Claim an item (a relative path without suffix), or None while another worker has it."""
@@ -141,7 +149,8 @@ class Claims:
             return None
         number = len(attempts) + 1
         path = attempt_path(folder, number)
-        attempt = Attempt(worker=self.me, began=datetime.now(UTC).isoformat(timespec="seconds"))
+        began = datetime.now(UTC).isoformat(timespec="seconds")
+        attempt = Attempt(worker=self.me, began=began, lease=self.lease)
         if not write_once(path, attempt.model_dump_json() + "\n"):
             return None
         troubles = _troubles(attempts)
@@ -152,11 +161,11 @@ class Claims:
         if last.worker.is_gone():
             return True
         now = self.clock()
-        beat, since = self._seen.get(path, (-1, now))
-        if beat != last.beat:
+        beat, since, looked = self._seen.get(path, (-1, now, now))
+        if beat != last.beat or now - looked > last.lease / 2:
             beat, since = last.beat, now
-        self._seen[path] = beat, since
-        return now - since > self.lease
+        self._seen[path] = beat, since, now
+        return now - since > last.lease
 
 
 def read_attempts(folder: Path) -> list[Attempt]:
@@ -194,10 +203,13 @@ def attempt_path(folder: Path, number: int) -> Path:
     return folder / f"attempt-{number:04d}.json"
 
 
+@cache
 def _place() -> str:
     """What tells one process table from another: the boot and, in a container, its namespace."""
-    parts = [socket.gethostname()]
-    with suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
-        parts.append(str(Path("/proc/self/ns/pid").readlink()))
-    return " ".join(parts)
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        import psutil
+
+        return f"{socket.gethostname()} {psutil.boot_time():.0f}"

@@ -17,16 +17,20 @@ from typing import TYPE_CHECKING, Any, Literal
 from sdsearch.errors import InputError, WorkError
 from sdsearch.harness_process import HarnessProcess
 from sdsearch.labels import label_path
-from sdsearch.stages import following_labels
+from sdsearch.stages import following_labels, say
 from sdsearch.study import load_study
-from sdsearch.worker import finish_labels, open_claims, work_off
+from sdsearch.worker import finish_labels, needs_finish, open_claims, work_off
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
+    from sdsearch.claims import Claims
     from sdsearch.study import Study
 
 ExecutorName = Literal["local", "ray"]
+Task = Literal["prepare", "label", "finish"]
+_ENDING = [getattr(signal, x) for x in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, x)]
+_CANCEL_SECONDS = 20.0
 _RAY_RETRIES = 2  # times the study's attempts: a node may die before it has claimed anything
 
 
@@ -56,6 +60,14 @@ class LabelJob:
             key for key in self.keys if not label_path(study, key, protocol, self.seed).exists()
         ]
 
+    def needs_finish(self) -> bool:
+        """Whether the labels are there, but not what comes after them; rungs have no such thing."""
+        return self.rung is None and needs_finish(self.open_claims(), self.keys)
+
+    def open_claims(self) -> Claims:
+        """The claims of the labels that are measured."""
+        return open_claims(self.rung_study, self.seed)
+
     def open_labeller(self) -> HarnessProcess:
         """The process of the harness that measures for this job."""
         return HarnessProcess(self.study, self.seed, self.processes, self.rung)
@@ -68,7 +80,7 @@ def label_architectures(job: LabelJob, executor: ExecutorName) -> None:
         InputError, WorkError: something concerns all labels; those measured before are kept.
     """
     todo = len(job.todo())
-    if not todo:
+    if not todo and not job.needs_finish():
         return
     with following_labels(len(job.keys), len(job.keys) - todo) as tell:
         (_label_here if executor == "local" else _label_on_ray)(job, tell)
@@ -81,10 +93,11 @@ def prepare_labels(job: LabelJob) -> None:
 
 
 def _label_here(job: LabelJob, tell: Callable[[int, str], None]) -> None:
-    with _interrupted_by_sigterm(), job.open_labeller() as labeller:
-        claims = open_claims(job.rung_study, job.seed)
+    with _interrupted_by_signals(), job.open_labeller() as labeller:
+        claims = job.open_claims()
         work_off(job.rung_study, job.seed, job.keys, labeller, claims, tell)
-        finish_labels(labeller, claims)
+        if job.rung is None:
+            finish_labels(job.keys, labeller, claims)
 
 
 def _label_on_ray(job: LabelJob, tell: Callable[[int, str], None]) -> None:
@@ -106,37 +119,57 @@ def _label_on_ray(job: LabelJob, tell: Callable[[int, str], None]) -> None:
 
 
 def _run_tasks(ray: Any, job: LabelJob, tell: Callable[[int, str], None]) -> None:
-    """Prepare on one node, label on all, finish on one."""
-    label = job.study.config.label
+    """Prepare on one node, label on all, finish on one.
+
+    An error of a task leaves the others at work until there are as many as a label has attempts:
+    it may be of one node. Whatever ends this, tasks at work give their claims back.
+    """
+    start = _task_starter(ray, job)
+    pending = [start("prepare", ())]
+    errors: list[Exception] = []
+    try:
+        ray.get(pending)
+        pending = [start("label", (key,)) for key in job.todo()]
+        while pending and len(errors) < job.study.config.label.attempts:
+            (ended,), pending = ray.wait(pending, num_returns=1)
+            try:
+                tell(len(job.keys) - len(job.todo()), ray.get(ended))
+            except ray.exceptions.RayError as error:
+                errors.append(error)
+        if not errors and job.rung is None:
+            pending = [start("finish", job.keys)]
+            ray.get(pending)
+    except ray.exceptions.RayError as error:
+        errors.append(error)
+    finally:
+        for task in pending:
+            ray.cancel(task)
+        if pending:
+            ray.wait(pending, num_returns=len(pending), timeout=_CANCEL_SECONDS)
+    if errors:
+        cause = getattr(errors[0], "cause", None) or errors[0]
+        wrong = InputError if isinstance(cause, InputError) else WorkError
+        raise wrong(f"on the Ray cluster: {cause}")
+
+
+def _task_starter(ray: Any, job: LabelJob) -> Callable[[Task, tuple[str, ...]], Any]:
+    """What starts a task with the resources that a label needs."""
+    cpus = job.study.config.protocol.threads * job.processes
+    gpus = job.processes if ray.cluster_resources().get("GPU") else 0
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+        say(
+            f"a label needs a node of {cpus} CPUs and {gpus} GPUs, and none of {len(nodes)} has "
+            "them: waiting for one; [protocol] threads and --processes say what a label needs"
+        )
     run = ray.remote(run_task).options(
-        num_cpus=job.study.config.protocol.threads * job.processes,
-        num_gpus=job.processes if ray.cluster_resources().get("GPU") else 0,
-        max_retries=_RAY_RETRIES * label.attempts,
+        num_cpus=cpus,
+        num_gpus=gpus,
+        max_retries=_RAY_RETRIES * job.study.config.label.attempts,
         scheduling_strategy="SPREAD",
     )
-
-    def start(task: Task, keys: Sequence[str] = ()) -> Any:
-        root = str(job.study.root.resolve())
-        return run.remote(task, root, tuple(keys), job.seed, job.processes, job.rung)
-
-    def wait_for(started: list[Any]) -> str:
-        try:
-            return " ".join(ray.get(started))
-        except (ray.exceptions.RayError, ray.exceptions.RayTaskError) as error:
-            cause = getattr(error, "cause", None) or error
-            wrong = InputError if isinstance(cause, InputError) else WorkError
-            raise wrong(f"on the Ray cluster: {cause}") from None
-
-    wait_for([start("prepare")])
-    pending = [start("label", [key]) for key in job.todo()]
-    while pending:
-        ended, pending = ray.wait(pending, num_returns=1)
-        news = wait_for(ended)
-        tell(len(job.keys) - len(job.todo()), news)
-    wait_for([start("finish")])
-
-
-Task = Literal["prepare", "label", "finish"]
+    root = str(job.study.root.resolve())
+    return lambda task, keys: run.remote(task, root, keys, job.seed, job.processes, job.rung)
 
 
 def run_task(
@@ -150,7 +183,7 @@ def run_task(
             f"every node must see the study at {root}, as on a shared file system, but: {error}"
         ) from None
     job = LabelJob(study, seed, keys, processes, rung)
-    claims, news = open_claims(job.rung_study, seed), [" ".join(keys)]
+    claims, news = job.open_claims(), [" ".join(keys)]
     with job.open_labeller() as labeller:
         if task == "prepare":
             labeller.prepare()
@@ -159,18 +192,28 @@ def run_task(
                 job.rung_study, seed, keys, labeller, claims, lambda _, said: news.append(said)
             )
         else:
-            finish_labels(labeller, claims)
+            finish_labels(keys, labeller, claims)
     return news[-1]
 
 
 @contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM, by which schedulers announce an end, as Ctrl-C: the claim at hand is given back."""
+def _interrupted_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP, by which schedulers and lost terminals end us, act as Ctrl-C.
+
+    Only the first counts, so that nothing interrupts the giving back of the claim.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def interrupt(*_: object) -> None:
+        for name in _ENDING:
+            signal.signal(name, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {name: signal.signal(name, interrupt) for name in _ENDING}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for name, handler in before.items():
+            signal.signal(name, handler)

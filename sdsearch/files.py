@@ -42,7 +42,8 @@ def write_once(path: Path, data: str | bytes) -> bool:
         try:
             os.link(partial, path)
         except FileExistsError:
-            return False
+            # A network file system may have done it and lost its answer on the first try.
+            return partial.stat().st_nlink > 1
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise

@@ -2,9 +2,10 @@
 
     python fake_harness.py PLAN STUDY
 
-PLAN is a JSON file: architecture key -> what becomes of it, one of "ok", "fail", "memory", "hang",
-"stuck" (its worker can no longer be asked to end), "killed", "exit", "full", "input"; a list says
-it attempt by attempt. "start" says how the start goes.
+PLAN is a JSON file: architecture key -> what becomes of it, one of "ok", "fail", those of PASSING,
+"hang", "stuck" (it cannot be asked to end), "babble" (it hangs and prints), "killed", "exit",
+"full", "input", "other protocol"; a list says it attempt by attempt. "start" and "finish" may be
+"killed".
 """
 
 from __future__ import annotations
@@ -20,17 +21,26 @@ from sdsearch.errors import WorkError
 from sdsearch.study import Study, load_study
 from sdsearch_eval.listing import read_listed
 
+PASSING = {
+    "memory": "OutOfMemoryError: CUDA out of memory",
+    "cpu memory": "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory",
+    "device": "AcceleratorError: CUDA error: an illegal memory access was encountered",
+}
+
 
 def main() -> None:
     plan, study = Path(sys.argv[1]), load_study(sys.argv[2])
     sys.stdout.write("a library says hello\n")
+    (study.root / "started").touch()
     if _next(plan, "start") == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     _answer({"ready": True})
     for line in sys.stdin:
         request = json.loads(line)
-        if request["do"] in ("prepare", "finish"):
-            (study.root / f"{request['do']} done").touch()
+        if request["do"] == "finish":
+            if _next(plan, "finish") == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            (study.root / "finished").touch()
             _answer({"done": True})
         elif request["do"] == "fail":
             _label(study, request["key"], "failed", request["reason"])
@@ -41,8 +51,15 @@ def main() -> None:
 def _behave(study: Study, key: str, what: str) -> None:
     if what == "fail":
         _label(study, key, "failed", "WorkError: no luck")
-    elif what == "memory":
-        _label(study, key, "failed", "OutOfMemoryError: CUDA out of memory")
+    elif what in PASSING:
+        _label(study, key, "failed", PASSING[what])
+    elif what == "babble":
+        while True:
+            sys.stdout.write("step\n")
+            sys.stdout.flush()
+            time.sleep(0.05)
+    elif what == "other protocol":
+        _label(study, key, "ok", None, "0123456789ab")
     elif what in ("hang", "stuck"):
         if what == "stuck":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -60,14 +77,16 @@ def _behave(study: Study, key: str, what: str) -> None:
         _label(study, key, "ok", None)
 
 
-def _label(study: Study, key: str, status: str, reason: str | None) -> None:
+def _label(
+    study: Study, key: str, status: str, reason: str | None, protocol: str | None = None
+) -> None:
     arch = read_listed(study)[key]
     _answer(
         {
             "label": {
                 "schema": 1,
                 "arch_key": key,
-                "protocol_key": study.config.protocol.key,
+                "protocol_key": protocol or study.config.protocol.key,
                 "seed": 0,
                 "status": status,
                 "reason": reason,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 MEMBERS = ("teacher", "bk-base", "bk-small", "bk-tiny")
 KEYS = [tiny_member(name).key for name in MEMBERS]
-TOML = "[label]\ntime_limit = 30\nlease = 0.4\n"
+TOML = "[label]\ntime_limit = 30\nlease = 2\n"
 ELSEWHERE = Worker(host="node-7", place="another boot", pid=7)
 FAKE = str(Path(__file__).with_name("fake_harness.py"))
 
@@ -78,7 +78,7 @@ def test_all_listed_are_labelled_in_one_process_and_what_follows_is_done_once(
 ) -> None:
     measure(study)
     assert statuses(study) == dict.fromkeys(KEYS, "ok")
-    assert (study.root / "finish done").exists()
+    assert (study.root / "finished").exists()
     assert [x.state for name in MEMBERS for x in attempts_at(study, name)] == ["done"] * 4
     before = {path: path.stat().st_mtime_ns for path in study.root.rglob("*.json")}
     measure(study)
@@ -101,6 +101,8 @@ def test_a_failed_architecture_is_a_label_and_can_be_tried_again(study: Study) -
         ("killed", "was ended by SIGKILL, as the system does where memory runs out"),
         ("exit", "ended with exit code 3"),
         ("memory", "OutOfMemoryError: CUDA out of memory"),
+        ("cpu memory", "can't allocate memory"),
+        ("device", "an illegal memory access"),
     ],
 )
 def test_what_kills_a_process_is_tried_again_in_a_fresh_one_and_recorded(
@@ -126,7 +128,7 @@ def test_an_architecture_that_always_kills_its_process_fails_after_as_many_attem
     assert sorted(statuses(study).values()) == ["failed", "ok", "ok", "ok"]
 
 
-@pytest.mark.parametrize("what", ["hang", "stuck"])
+@pytest.mark.parametrize("what", ["hang", "stuck", "babble"])
 def test_a_hung_model_is_ended_at_its_limit_and_recorded(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,15 +157,65 @@ def test_what_concerns_all_labels_stops_the_worker_and_gives_its_claim_back(
     assert {path.stat().st_mtime_ns for path in kept} == set(stamps)
 
 
-def test_a_start_that_always_dies_stops_the_worker(study: Study) -> None:
+def test_a_machine_on_which_nothing_starts_fails_no_architecture(study: Study) -> None:
     plan(study, start="killed")
-    with pytest.raises(WorkError, match="could not do its work"):
+    for _ in range(4):
+        with pytest.raises(WorkError, match=r"could not prepare or finish.*run again"):
+            measure(study)
+    assert {x.state for x in attempts_at(study, "teacher")} == {"released"}
+    plan(study)
+    measure(study)
+    assert statuses(study) == dict.fromkeys(KEYS, "ok")
+
+
+def test_a_machine_that_loses_one_architecture_after_another_stops(study: Study) -> None:
+    plan(study, **dict.fromkeys(("teacher", "bk_base", "bk_small", "bk_tiny"), "device"))
+    with pytest.raises(WorkError, match=r"3 architectures in a row .* seems to be the machine"):
         measure(study)
+    assert [len(attempts_at(study, name)) for name in MEMBERS] == [1, 1, 1, 0]
+    assert statuses(study) == {}
+
+
+def test_what_was_lost_here_is_tried_again_after_the_others(study: Study) -> None:
+    plan(study, teacher=["killed"])
+    measure(study)
+    ends = {name: attempts_at(study, name)[-1].began for name in MEMBERS}
+    assert ends["teacher"] == max(ends.values())
+    assert [x.state for x in attempts_at(study, "teacher")] == ["lost", "done"]
+
+
+def test_a_study_that_was_changed_meanwhile_stops_the_worker(study: Study) -> None:
+    plan(study, bk_base="other protocol")
+    with pytest.raises(InputError, match=r"study.toml must stay as it is .* run again"):
+        measure(study)
+    assert statuses(study) == {KEYS[0]: "ok"}
+
+
+def test_what_comes_after_the_last_label_is_made_up_for(study: Study) -> None:
+    plan(study, finish=["killed"])
+    with pytest.raises(WorkError, match="could not prepare or finish"):
+        measure(study)
+    assert statuses(study) == dict.fromkeys(KEYS, "ok")
+    assert not (study.root / "finished").exists()
+    measure(study)
+    assert (study.root / "finished").exists()
+
+
+def test_imported_labels_ask_for_nothing_after_them(study: Study) -> None:
+    measure(study)
+    for file in (
+        *study.claims_dir.rglob("*.json"),
+        study.root / "finished",
+        study.root / "started",
+    ):
+        file.unlink()
+    measure(study)
+    assert not (study.root / "started").exists()
 
 
 def test_a_worker_takes_over_what_a_silent_one_elsewhere_held(study: Study) -> None:
     folder = open_claims(study, 0).folder
-    assert Claims(folder, 0.4, ELSEWHERE).take(KEYS[2])
+    assert Claims(folder, 2, ELSEWHERE).take(KEYS[2])
     status = read_status(study)
     assert [(x.arch_key, x.worker, x.gone) for x in status.running] == [
         (KEYS[2], "node-7:7", False)
@@ -176,7 +228,7 @@ def test_a_worker_takes_over_what_a_silent_one_elsewhere_held(study: Study) -> N
 
 
 def test_what_another_worker_holds_is_waited_for(study: Study) -> None:
-    claim = Claims(open_claims(study, 0).folder, 0.4, ELSEWHERE).take(KEYS[1])
+    claim = Claims(open_claims(study, 0).folder, 2, ELSEWHERE).take(KEYS[1])
     assert claim is not None
     job = LabelJob(study, 0, tuple(KEYS))
     worker = threading.Thread(target=label_architectures, args=(job, "local"))
@@ -198,8 +250,8 @@ def test_a_worker_whose_lease_ran_out_drops_the_work_and_the_label_is_written_on
     worker = threading.Thread(target=label_architectures, args=(ours, "local"))
     worker.start()
     folder = open_claims(study, 0).folder
-    wait_until(lambda: bool(read_attempts(folder / KEYS[0])))
-    hasty = Claims(folder, 0.4, ELSEWHERE, clock=itertools.count().__next__)
+    wait_until(lambda: '"ok"' in (study.root / "plan.json").read_text())  # it hangs now
+    hasty = Claims(folder, 2, ELSEWHERE, clock=itertools.count(0, 0.9).__next__)
     wait_until(lambda: hasty.take(KEYS[0]) is not None)  # and falls silent in its turn
     worker.join(timeout=30)
     assert not worker.is_alive()
@@ -223,7 +275,8 @@ def test_sigterm_gives_the_claim_back(study: Study) -> None:
     )
     wait_until(lambda: bool(attempts_at(study, "teacher")))
     time.sleep(0.5)
-    process.send_signal(signal.SIGTERM)
+    for _ in range(3):  # as a scheduler may do it, to all processes of a job
+        process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=20) != 0
     (attempt,) = attempts_at(study, "teacher")
     assert attempt.state == "released"
@@ -245,7 +298,7 @@ def test_preparing_starts_no_label(study: Study) -> None:
     prepare(study)
     assert read_labels(study) == []
     assert not study.claims_dir.exists()
-    assert (study.root / "prepare done").exists()
+    assert (study.root / "started").exists()
 
 
 def test_an_executor_that_is_not_installed_is_said(

@@ -31,7 +31,7 @@ class TensorCache:
         from safetensors import SafetensorError
         from safetensors.torch import load, save
 
-        path = self.folder / content_key(self.content) / f"{name}.safetensors"
+        path = self._path(name)
         if path.is_file():
             try:
                 return _aligned(load(path.read_bytes()))
@@ -41,6 +41,13 @@ class TensorCache:
         write_atomic(path, save(tensors))
         # Read back, so that a first run computes with the very same memory layout as a later one.
         return _aligned(load(path.read_bytes()))
+
+    def holds(self, name: str) -> bool:
+        """Whether the tensors called `name` are on disk."""
+        return self._path(name).is_file()
+
+    def _path(self, name: str) -> Path:
+        return self.folder / content_key(self.content) / f"{name}.safetensors"
 
 
 def _aligned(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

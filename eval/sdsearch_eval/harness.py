@@ -55,11 +55,12 @@ def evaluate(
     Rows are kept block by block in `folder` and recovered weights in `weights`, so that a killed
     run goes on. The blocks are dealt to the processes of `world`. Whatever goes wrong with this
     architecture, in any process, becomes a failed label with its reason; wrong input (`InputError`)
-    concerns all architectures and is raised.
+    and a file system in trouble (`OSError`) concern all architectures and are raised in every
+    process.
     """
     watch = Stopwatch()
     shards = Shards(folder, len(bench.blocks))
-    trouble, missing = None, shards.missing()  # listed by all before anybody writes
+    trouble, missing = None, world.share(shards.missing())
     if missing:
         if world.is_first and not has_recovered(arch, weights, bench):
             trouble = _attempt(lambda: write_recovered(arch, bench, weights, watch))
@@ -70,20 +71,18 @@ def evaluate(
                     lambda: _work_off(world.mine(missing), arch, bench, shards, weights, watch)
                 )
             )
+    if isinstance(trouble, Exception):
+        raise trouble
     if not world.is_first:
         return None
     if trouble is None:
-        try:
-            if not has_recovered(
-                arch, weights, bench
-            ):  # rows are whole, but the label was not written
-                write_recovered(arch, bench, weights, watch)
-            return _measured(arch, bench, shards, weights, watch)
-        except InputError:
-            raise
-        except _ITS_OWN_FAULTS as error:
-            trouble = f"{type(error).__name__}: {error}"
-    return fail_label(arch, bench, str(trouble), watch.seconds)
+        label: list[Label] = []
+        trouble = _attempt(lambda: label.append(_measured(arch, bench, shards, weights, watch)))
+        if isinstance(trouble, Exception):
+            raise trouble
+        if trouble is None:
+            return label[0]
+    return fail_label(arch, bench, trouble, watch.seconds)
 
 
 def write_recovered(arch: Architecture, bench: Bench, weights: Path, watch: Stopwatch) -> None:
@@ -159,6 +158,8 @@ def _measured(
 ) -> Label:
     with watch.phase("metrics"):
         values = summarize_rows(shards.read(), bench)
+    if not has_recovered(arch, weights, bench):  # rows were whole, but no label was written
+        write_recovered(arch, bench, weights, watch)
     with watch.phase("latency"):
         latency = measure_latency(load_recovered(arch, bench, weights), bench.inputs)
     backbone = bench.teacher.backbone
@@ -181,12 +182,15 @@ def _measured(
     )
 
 
-def _attempt(work: Callable[[], None]) -> str | None:
-    """Do some work on an architecture; what went wrong with it, if anything did."""
+def _attempt(work: Callable[[], None]) -> str | Exception | None:
+    """Do some work on an architecture; what went wrong with it, or the error that concerns all.
+
+    Either is handed to all processes, so that they go on, or end, together.
+    """
     try:
         work()
-    except InputError:
-        raise
+    except (InputError, OSError) as error:
+        return error
     except _ITS_OWN_FAULTS as error:
         return f"{type(error).__name__}: {error}"
     return None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from sdsearch.study import Study
-    from sdsearch_eval.world import World
+    from sdsearch_eval.world import Trouble, World
 
 
 def open_bench(study: Study, console: Console, seed: int, world: World) -> Bench:
@@ -56,7 +56,7 @@ def only_run(study: Study, world: World) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     lock = FileLock(study.root / ".lock")
-    trouble = None
+    trouble: Trouble = None
     if world.is_first:
         try:
             lock.acquire(timeout=0)

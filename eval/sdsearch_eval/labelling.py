@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import queue
+import signal
 import sys
 import threading
 import time
+import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from sdsearch.errors import InputError, WorkError
 from sdsearch.files import write_atomic
@@ -49,7 +51,7 @@ class JobLabeller:
     console: Console
 
     def label(self, arch_key: str, is_abandoned: Callable[[], bool] = lambda: False) -> Label:
-        """Measure; what no design needs of it is removed once all have seen it."""
+        """Measure; nobody but the worker that published the label removes what served it."""
         self.world.share(("label", arch_key))
         label = self._evaluate(arch_key)
         assert label is not None
@@ -71,8 +73,9 @@ class JobLabeller:
 
     def prepare(self) -> None:
         """Make every lesson of the recovery; the rest is there since the bench was opened."""
-        for step in range(self.bench.protocol.recovery.steps):
-            self.bench.lessons[step]
+        if self.world.is_first:
+            self.bench.lessons.fill(self.bench.protocol.recovery.steps)
+        self.world.agree()
 
     def dismiss(self) -> None:
         """Let the others go."""
@@ -94,10 +97,7 @@ class JobLabeller:
         keeps = arch_key in self.kept and bench.seed == study.config.seed
         rows = study.rows_path(arch_key, bench.seed) / bench.content
         weights = study.recovered_path(arch_key) if keeps else rows / "weights.safetensors"
-        label = evaluate(self.listed[arch_key], bench, rows, weights, self.world)
-        if label is not None and not keeps:
-            weights.unlink(missing_ok=True)
-        return label
+        return evaluate(self.listed[arch_key], bench, rows, weights, self.world)
 
     def _finish(self) -> None:
         self._repeat_outliers()
@@ -109,25 +109,24 @@ class JobLabeller:
 
     def _repeat_outliers(self) -> None:
         """Measure labels far from all others again; the second value is kept beside the first."""
-        study, bench = self.study, self.bench
-        column = bench.protocol.column("fd")
+        study, bench, column = self.study, self.bench, self.bench.protocol.column("fd")
         labels = [x for x in read_labels(study, bench.protocol.key) if x.seed == bench.seed]
-        for label in find_outliers(labels, column):
+        for label in self.world.share(find_outliers(labels, column)):
             first = label_path(study, label.arch_key, bench.protocol.key, bench.seed)
             second = first.parent / "again" / first.name
-            if second.exists():
+            if self.world.share(second.exists()):
                 continue
             rows = second.with_suffix("")
-            again = evaluate(
-                label.architecture, bench, rows, rows / "weights.safetensors", self.world
-            )
-            if again is not None:
-                write_atomic(second, again.model_dump_json() + "\n")
-                first_value, value = label.values.get(column), again.values.get(column)
-                same = first_value == value
-                found = "the same again" if same else f"{first_value}, then {value}"
-                self.console.print(f"{label.arch_key} is far from all others in {column}: {found}")
-            self.world.agree()
+            weights = rows / "weights.safetensors"
+            again = evaluate(label.architecture, bench, rows, weights, self.world)
+            if again is None:
+                continue
+            write_atomic(second, again.model_dump_json() + "\n")
+            weights.unlink(missing_ok=True)
+            first_value, value = label.values.get(column), again.values.get(column)
+            same = first_value == value
+            found = "the same again" if same else f"{first_value}, then {value}"
+            self.console.print(f"{label.arch_key} is far from all others in {column}: {found}")
 
 
 def label_study(
@@ -163,7 +162,7 @@ def label_study(
     with following_labels(len(keys), len(keys) - len(todo)) as tell:
         claims = open_claims(study, seed)
         work_off(study, seed, keys, labeller, claims, tell)
-        finish_labels(labeller, claims)
+        finish_labels(keys, labeller, claims)
     labeller.dismiss()
 
 
@@ -174,33 +173,42 @@ def serve_labels(
 
     It ends with whoever made the requests: at the end of its input, whatever it is doing.
     """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever made the requests ends this
+    answers = _keep_answers_apart()
+    _end_with_parent()
     world = open_world(processes)
     try:
         study = load_study(folder).at_rung(rung)
         seed = study.config.seed if seed is None else seed
         requests = _listen() if world.is_first else None
         labeller = open_labeller(study, seed, world, open_console(world))
+        labeller.prepare()
         if requests is None:
             labeller.follow()
             return 0
-        _answer({"ready": True})
+        _answer(answers, {"ready": True})
         while True:
-            request = requests.get()
-            if request["do"] in ("prepare", "finish"):
-                (labeller.prepare if request["do"] == "prepare" else labeller.finish)()
-                _answer({"done": True})
-                continue
-            key = request["key"]
-            failed = request["do"] == "fail"
-            label = labeller.fail(key, request["reason"]) if failed else labeller.label(key)
-            _answer({"label": json.loads(label.to_json())})
-    except (InputError, WorkError, OSError) as error:
+            _answer(answers, _do(labeller, requests.get()))
+    except Exception as error:
         if not world.is_first:
             raise
         code = 2 if isinstance(error, InputError) else 1
+        if not isinstance(error, (InputError, WorkError, OSError)):
+            traceback.print_exc()
+        named = str(error) if code == 2 else f"{type(error).__name__}: {error}"
         kept = "; what was finished is kept, run again to go on" if code == 1 else ""
-        _answer({"stop": f"{error}{kept}", "code": code})
+        _answer(answers, {"stop": f"{named}{kept}", "code": code})
         return code
+
+
+def _do(labeller: JobLabeller, request: dict[str, str]) -> dict[str, object]:
+    """Do what is asked for; the answer."""
+    if request["do"] == "finish":
+        labeller.finish()
+        return {"done": True}
+    failed, key = request["do"] == "fail", request["key"]
+    label = labeller.fail(key, request["reason"]) if failed else labeller.label(key)
+    return {"label": json.loads(label.to_json())}
 
 
 def open_labeller(study: Study, seed: int, world: World, console: Console) -> JobLabeller:
@@ -230,6 +238,26 @@ def _listen() -> queue.Queue[dict[str, Any]]:
     return requests
 
 
-def _answer(answer: dict[str, object]) -> None:
-    sys.stdout.write(ANSWER + json.dumps(answer) + "\n")
+def _keep_answers_apart() -> TextIO:
+    """A stream for answers alone: what libraries print from now on goes to standard error."""
     sys.stdout.flush()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
+
+
+def _answer(answers: TextIO, answer: dict[str, object]) -> None:
+    answers.write(ANSWER + json.dumps(answer) + "\n")
+    answers.flush()
+
+
+def _end_with_parent() -> None:
+    """End when the process that started this one, a worker or torchrun, is no more."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

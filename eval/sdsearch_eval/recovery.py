@@ -67,8 +67,16 @@ class Lessons:
 
     def __getitem__(self, step: int) -> Lesson:
         """The lesson of a step, counted from 0."""
-        tensors = self._cache.get(f"lesson-s{self._seed}-{step:05d}", lambda: self._make(step))
-        return Lesson(**tensors)
+        return Lesson(**self._cache.get(self._name(step), lambda: self._make(step)))
+
+    def fill(self, steps: int) -> None:
+        """Make those of the first `steps` lessons that nobody has made yet."""
+        for step in range(steps):
+            if not self._cache.holds(self._name(step)):
+                self[step]
+
+    def _name(self, step: int) -> str:
+        return f"lesson-s{self._seed}-{step:05d}"
 
     def make(self, step: int) -> Lesson:
         """The lesson of a step, made anew: for runs so long that a cache would fill the disk."""

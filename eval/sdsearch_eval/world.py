@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import torch
 
 from sdsearch.errors import InputError
+
+Trouble = str | Exception | None
+_PATIENCE = timedelta(hours=3)
+"""How long a process waits for the others: the first makes all lessons of a recovery alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,7 @@ class World:
         """The share of this process: every `size`-th block."""
         return blocks[self.rank :: self.size]
 
-    def agree(self, trouble: str | None = None) -> str | None:
+    def agree(self, trouble: Trouble = None) -> Trouble:
         """Wait for all processes; what troubled the first of them that had trouble, if any had."""
         if self.size == 1:
             return trouble
@@ -54,7 +59,7 @@ def open_world(expected: int | None = None) -> World:
     from accelerate import PartialState
 
     # Without this, accelerate sees one process where torchrun started several on a CPU.
-    state = PartialState(cpu=not torch.accelerator.is_available())
+    state = PartialState(cpu=not torch.accelerator.is_available(), timeout=_PATIENCE)
     if expected is not None and state.num_processes != expected:
         raise InputError(
             f"{expected} processes were asked for, but {state.num_processes} run; start them with "
