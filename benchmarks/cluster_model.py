@@ -3,7 +3,8 @@
 What it knows: how long each label takes, what a start costs (its own work and what it reads from a
 shared file system of bounded bandwidth), how often a GPU is taken away and when another comes, and
 that a lost label is free again once somebody without work has seen its lease run out. What it does
-not know: the network, a scheduler's own queue, anything that makes one GPU slower than another.
+not know: the network, a scheduler's own queue, that a label may be lost too often, anything that
+makes one GPU slower than another.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _PART = 256e6
 """Bytes that are read at once before another reader has its turn."""
+_STEP = 0.5
+"""Seconds of work between two looks at who else is at work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Cluster:
         lease: how long a silent worker keeps its label, once somebody watches.
         preempted_every: mean seconds between two losses of a worker (exponential); None: never.
         replaced_after: seconds until another worker comes in its place.
-        beside: factor on a label's seconds while another worker shares the machine.
+        beside: factor on a label's seconds while another worker of the same machine measures.
         kills: (second, worker) of losses that are known; nobody comes in place of those.
     """
 
@@ -160,6 +163,14 @@ class _Simulation:
                 self.lost += self.env.now - began
                 self.orphans.append(label)
 
+    def _measure(self, seconds: float) -> Steps:
+        """A label's time: in small steps where another worker may slow it down."""
+        step = seconds if self.cluster.beside == 1 else _STEP
+        while seconds > 0:
+            slow = self.cluster.beside if self.working > 1 else 1.0
+            yield self.env.timeout(min(step, seconds) * slow)
+            seconds -= step
+
     def _take(self) -> Generator[simpy.Event, Any, int | None]:
         """A free label; where there is none, one whose lease runs out under one's eyes."""
         while self.left:
@@ -184,7 +195,8 @@ class _Simulation:
         for _ in range(parts):
             with self.readers.request() as stream:
                 yield stream
-                yield self.env.timeout(size / parts / self.cluster.client_rate)
+                rate = min(self.cluster.client_rate, self.cluster.total_rate)
+                yield self.env.timeout(size / parts / rate)
 
     def _end(self, label: int) -> None:
         self.left -= 1

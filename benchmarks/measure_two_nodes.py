@@ -135,7 +135,7 @@ def run_on_two_nodes(study: Study, keys: Sequence[str]) -> dict[str, float]:
             time.sleep(0.05)
         times["last label"] = time.perf_counter()
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
         measure(study, executor="ray")

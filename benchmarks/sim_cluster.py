@@ -71,6 +71,8 @@ def reproduces_measured_run() -> bool:
 
 def predict_measured_run() -> tuple[dict[str, Any], float]:
     """What was measured, and the model's length of that run as a share of the true one."""
+    if not MEASURED.is_file():
+        raise SystemExit(f"{MEASURED} is missing; make it: python -m benchmarks.measure_two_nodes")
     told = json.loads(MEASURED.read_text(encoding="utf-8"))
     cluster = Cluster(
         workers=2,

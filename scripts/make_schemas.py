@@ -27,7 +27,7 @@ def schemas() -> dict[str, str]:
         "score": Scores,
         "build": list[Design],
         "bench": ReplaySummary,
-        "label-status": LabelStatus,
+        "label-status": list[LabelStatus],
     }
     return {
         f"{name}.schema.json": json.dumps(

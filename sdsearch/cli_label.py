@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from sdsearch.cli_tools import Folder, Json, print_json
+
+if TYPE_CHECKING:
+    from sdsearch.study import Study
 
 _STUDY = Path("study")
 
@@ -19,23 +23,31 @@ def label(
         typer.Option("--import", help='Only import a label table: "tiny" or a JSONL file.'),
     ] = None,
     processes: Annotated[
-        int, typer.Option(min=1, help="Of one label, one per GPU; torchrun starts them.")
+        int, typer.Option(min=1, help="How many GPUs work together on one label.")
     ] = 1,
     executor: Annotated[
         Literal["local", "ray"] | None,
-        typer.Option(help="Default: the study's. local: here, beside workers elsewhere."),
+        typer.Option(
+            help="local: this machine; ray: a Ray cluster. Default: [label] executor in study.toml."
+        ),
     ] = None,
     halving: Annotated[
-        bool, typer.Option("--halving", help="All cheaply, only the best as the study says.")
+        bool,
+        typer.Option(
+            "--halving",
+            help="All by a cheap protocol, only the best in full: [label] rungs.",
+        ),
     ] = False,
     prepare: Annotated[
-        bool, typer.Option("--prepare", help="Only what all labels share, before many workers.")
+        bool,
+        typer.Option("--prepare", help="Only compute what all labels share, before many workers."),
     ] = False,
     status: Annotated[
-        bool, typer.Option("--status", help="Only say what is done, running, failed and left.")
+        bool,
+        typer.Option("--status", help="Only say what is done, running, failed and left."),
     ] = False,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Remove failed labels first.")
+        bool, typer.Option("--retry-failed", help="Remove failed labels and measure them again.")
     ] = False,
     recompute_metrics: Annotated[
         bool,
@@ -45,13 +57,22 @@ def label(
 ) -> None:
     """Measure every sampled and built architecture that has no label yet.
 
-    Start it on as many machines as you like with the study on a shared file system: each takes
-    what is free, and what a dead one held is taken over.
+    Start it on as many GPUs and machines as you like, with the study on a shared file system: each
+    takes what is free, and takes over what a dead one held. A model that hangs is ended after
+    [label] time_limit seconds. Failures are labels with a reason. More: docs/scaling.md
     """
     from sdsearch import labelling
     from sdsearch.journey import import_table, recompute
     from sdsearch.study import load_study
 
+    asked = {
+        "--import": table is not None,
+        "--status": status,
+        "--recompute-metrics": recompute_metrics,
+        "--prepare": prepare,
+        "--retry-failed": retry_failed,
+    }
+    _check_together([name for name, given in asked.items() if given], as_json=as_json)
     loaded = load_study(study)
     if table is not None:
         report = import_table(loaded, None if table == "tiny" else Path(table))
@@ -61,20 +82,41 @@ def label(
             f"another teacher; from {report.origin}"
         )
     elif status:
-        state = labelling.read_status(loaded)
+        states = labelling.read_statuses(loaded)
         if as_json:
-            print_json(state.model_dump(mode="json"))
-        else:
-            print("\n".join(state.describe()))
+            print_json([state.model_dump(mode="json") for state in states])
+        for line in [] if as_json else [line for state in states for line in state.describe()]:
+            print(line)
     elif recompute_metrics:
         recompute(loaded)
     elif prepare:
-        labelling.prepare(loaded, processes)
+        labelling.prepare(loaded, processes, rungs=halving)
     else:
         if retry_failed:
             print(f"removed {labelling.forget_failed(loaded)} failed labels")
-        if halving:
-            for rung in labelling.measure_by_halving(loaded, processes, executor):
-                print(f"  {rung.describe()}")
-        else:
-            labelling.measure(loaded, processes, executor)
+        try:
+            _measure(loaded, processes, executor, halving=halving)
+        except KeyboardInterrupt:
+            print("stopped; finished labels are kept, run again to go on", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
+def _measure(
+    study: Study, processes: int, executor: Literal["local", "ray"] | None, *, halving: bool
+) -> None:
+    from sdsearch import labelling
+
+    if not halving:
+        labelling.measure(study, processes, executor)
+        return
+    for rung in labelling.measure_by_halving(study, processes, executor):
+        print(f"  {rung.describe()}")
+
+
+def _check_together(asked: list[str], *, as_json: bool) -> None:
+    from sdsearch.errors import InputError
+
+    if len(asked) > 1:
+        raise InputError(f"each of {' and '.join(asked)} is a command of its own; give one of them")
+    if as_json and asked != ["--status"]:
+        raise InputError("--json goes with --status only; a label is a JSON file in labels/ itself")

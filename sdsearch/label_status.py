@@ -46,7 +46,7 @@ class Running(BaseModel):
 
 
 class LabelStatus(BaseModel):
-    """The state of a study's labels under one protocol and seed; `retried` counts lost attempts."""
+    """The state of labels under one protocol and seed; `lost` counts attempts that died."""
 
     model_config = ConfigDict(frozen=True, serialize_by_alias=True)
 
@@ -58,7 +58,7 @@ class LabelStatus(BaseModel):
     failed: tuple[Failed, ...]
     running: tuple[Running, ...]
     waiting: int
-    retried: int
+    lost: int
     seconds_per_label: float | None
     eta_seconds: float | None
 
@@ -67,7 +67,7 @@ class LabelStatus(BaseModel):
         lines = [
             f"{self.ok} of {self.wanted} labels are there (protocol {self.protocol_key}, seed "
             f"{self.seed}), {len(self.failed)} failed, {len(self.running)} running, "
-            f"{self.waiting} waiting, {self.retried} attempts lost"
+            f"{self.waiting} waiting, {self.lost} attempts lost"
         ]
         lines += [
             f"  {x.arch_key} at {x.worker} since {x.began}, attempt {x.attempt}, "
@@ -90,16 +90,18 @@ def read_label_status(
     now = time.time() if now is None else now
     protocol, claims = study.config.protocol.key, open_claims(study, seed)
     keys = list(dict.fromkeys(keys))
-    failed, running, seconds, retried, ok = [], [], [], 0, 0
+    failed, running, seconds, lost, ok = [], [], [], 0, 0
     for key in keys:
         attempts = read_attempts(claims.folder / key)
-        seconds += [x.seconds for x in attempts if x.state == "done" and x.seconds]
         path = label_path(study, key, protocol, seed)
         last = attempts[-1] if attempts else None
-        retried += sum(x.state in ("lost", "running") for x in attempts[:-1])
+        lost += sum(x.state == "lost" for x in attempts)
+        lost += sum(x.state == "running" for x in attempts[:-1])
         if path.exists():
             label = read_label(path)
             ok += label.status == "ok"
+            if last and last.state == "done" and last.seconds and label.status == "ok":
+                seconds.append(last.seconds)
             failed += [Failed(arch_key=key, reason=str(label.reason))] * (label.status != "ok")
         elif last and last.state == "running":
             silent = now - _last_change(claims.folder / key, len(attempts), now)
@@ -123,7 +125,7 @@ def read_label_status(
         failed=tuple(failed),
         running=tuple(running),
         waiting=left - len(running),
-        retried=retried,
+        lost=lost,
         seconds_per_label=each,
         eta_seconds=None if each is None or not left else each * left / max(1, len(running)),
     )

@@ -13,6 +13,7 @@ from sdsearch.outcome import read_origins
 from sdsearch.search import read_designs
 from sdsearch.stages import say
 from sdsearch.teacher import resolve_teacher
+from sdsearch.worker import open_claims
 
 if TYPE_CHECKING:
     from sdsearch.executors import ExecutorName
@@ -53,23 +54,38 @@ def measure_by_halving(
     return label_by_halving(study, job.seed, job.keys, label)
 
 
-def prepare(study: Study, processes: int = 1) -> None:
-    """Compute what all labels share, so that many workers find it instead of making it each."""
-    prepare_labels(_job(study, processes))
+def prepare(study: Study, processes: int = 1, *, rungs: bool = False) -> None:
+    """Compute what all labels share, so that many workers find it instead of making it each.
+
+    With `rungs` also what those of the cheaper protocols share.
+    """
+    job = _job(study, processes)
+    for rung in (*(range(len(study.config.label.rungs)) if rungs else ()), None):
+        prepare_labels(replace(job, rung=rung))
 
 
-def read_status(study: Study) -> LabelStatus:
-    """What is done, failed, running and left."""
-    return read_label_status(study, study.config.seed, _wanted(study))
+def read_statuses(study: Study) -> list[LabelStatus]:
+    """What is done, failed, running and left: of the rungs that were begun, then of the study."""
+    seed, wanted, found = study.config.seed, _wanted(study), []
+    for rung in range(len(study.config.label.rungs)):
+        at = study.at_rung(rung)
+        begun = open_claims(at, seed).folder
+        if begun.is_dir():
+            keys = [key for key in wanted if (begun / key).is_dir()]
+            found.append(read_label_status(at, seed, keys))
+    return [*found, read_label_status(study, seed, wanted)]
 
 
 def forget_failed(study: Study) -> int:
-    """Remove the failed labels under the study's protocol and seed, to measure them again."""
-    protocol, seed = study.config.protocol.key, study.config.seed
-    failed = [x for x in read_labels(study, protocol) if x.status == "failed" and x.seed == seed]
-    for label in failed:
-        label_path(study, label.arch_key, protocol, seed).unlink(missing_ok=True)
-    return len(failed)
+    """Remove the failed labels of the study's protocol and of its rungs, to measure them again."""
+    count, seed = 0, study.config.seed
+    for rung in (*range(len(study.config.label.rungs)), None):
+        protocol = study.at_rung(rung).config.protocol.key
+        for label in read_labels(study, protocol):
+            if label.status == "failed" and label.seed == seed:
+                label_path(study, label.arch_key, protocol, seed).unlink(missing_ok=True)
+                count += 1
+    return count
 
 
 def _job(study: Study, processes: int) -> LabelJob:

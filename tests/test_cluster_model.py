@@ -60,9 +60,14 @@ def test_preempted_workers_lose_time_and_no_label() -> None:
 
 
 def test_workers_on_one_machine_slow_one_another_down_only_while_both_work() -> None:
-    cluster = Cluster(2, beside=1.5, kills=((1, 1),), lease=0)
-    run = simulate_run(cluster, [100.0, 10.0])
-    assert run.makespan == pytest.approx(110, abs=0.1)
+    run = simulate_run(Cluster(2, beside=1.5), [100.0, 10.0])
+    assert run.makespan == pytest.approx(100 + 0.5 * 10, abs=1)
+    both = simulate_run(Cluster(2, beside=1.5), [100.0, 100.0])
+    assert both.makespan == pytest.approx(150, abs=1)
+
+
+def test_one_reader_gets_no_more_than_all_together() -> None:
+    assert simulate_run(Cluster(1, read=100, client_rate=10, total_rate=5), [1.0]).makespan == 21
 
 
 def test_what_every_label_reads_slows_many_workers_and_not_few() -> None:

@@ -21,7 +21,7 @@ from sdsearch.claims import Claims, Worker, read_attempts
 from sdsearch.errors import InputError, WorkError
 from sdsearch.executors import LabelJob, label_architectures
 from sdsearch.harness_process import HarnessProcess
-from sdsearch.labelling import forget_failed, measure, prepare, read_status
+from sdsearch.labelling import forget_failed, measure, prepare, read_statuses
 from sdsearch.labels import label_path, read_labels
 from sdsearch.worker import open_claims
 from tests.fakes import make_study, tiny_member
@@ -29,6 +29,7 @@ from tests.fakes import make_study, tiny_member
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sdsearch.label_status import LabelStatus
     from sdsearch.study import Study
 
 MEMBERS = ("teacher", "bk-base", "bk-small", "bk-tiny")
@@ -69,6 +70,11 @@ def attempts_at(study: Study, name: str) -> list[Any]:
     return read_attempts(open_claims(study, 0).folder / tiny_member(name).key)
 
 
+def status_of(study: Study) -> LabelStatus:
+    (status,) = read_statuses(study)
+    return status
+
+
 def statuses(study: Study) -> dict[str, str]:
     return {label.arch_key: label.status for label in read_labels(study)}
 
@@ -89,7 +95,7 @@ def test_a_failed_architecture_is_a_label_and_can_be_tried_again(study: Study) -
     plan(study, bk_tiny=["fail"])
     measure(study)
     assert statuses(study)[tiny_member("bk-tiny").key] == "failed"
-    assert [x.reason for x in read_status(study).failed] == ["WorkError: no luck"]
+    assert [x.reason for x in status_of(study).failed] == ["WorkError: no luck"]
     assert forget_failed(study) == 1
     measure(study)
     assert statuses(study) == dict.fromkeys(KEYS, "ok")
@@ -114,7 +120,7 @@ def test_what_kills_a_process_is_tried_again_in_a_fresh_one_and_recorded(
     attempts = attempts_at(study, "bk-small")
     assert [x.state for x in attempts] == ["lost", "lost", "done"]
     assert said in attempts[0].reason
-    assert read_status(study).retried == 2
+    assert status_of(study).lost == 2
 
 
 def test_an_architecture_that_always_kills_its_process_fails_after_as_many_attempts(
@@ -122,7 +128,7 @@ def test_an_architecture_that_always_kills_its_process_fails_after_as_many_attem
 ) -> None:
     plan(study, bk_small="killed")
     measure(study)
-    (failed,) = read_status(study).failed
+    (failed,) = status_of(study).failed
     assert "all 3 attempts were lost" in failed.reason
     assert failed.reason.count("SIGKILL") == 3
     assert sorted(statuses(study).values()) == ["failed", "ok", "ok", "ok"]
@@ -135,7 +141,7 @@ def test_a_hung_model_is_ended_at_its_limit_and_recorded(
     study = listed_study(tmp_path, "[label]\ntime_limit = 2\n", monkeypatch)
     plan(study, bk_base=what)
     measure(study)
-    (failed,) = read_status(study).failed
+    (failed,) = status_of(study).failed
     assert failed.reason == "it took longer than the time limit of 2 s"
     assert sorted(statuses(study).values()) == ["failed", "ok", "ok", "ok"]
     assert not [x for x in psutil.Process().children(recursive=True) if FAKE in x.cmdline()]
@@ -216,7 +222,7 @@ def test_imported_labels_ask_for_nothing_after_them(study: Study) -> None:
 def test_a_worker_takes_over_what_a_silent_one_elsewhere_held(study: Study) -> None:
     folder = open_claims(study, 0).folder
     assert Claims(folder, 2, ELSEWHERE).take(KEYS[2])
-    status = read_status(study)
+    status = status_of(study)
     assert [(x.arch_key, x.worker, x.gone) for x in status.running] == [
         (KEYS[2], "node-7:7", False)
     ]
@@ -286,7 +292,7 @@ def test_the_status_counts_what_is_left_and_how_long_it_takes(study: Study) -> N
     plan(study, bk_small=["input"])
     with pytest.raises(InputError):
         measure(study)
-    status = read_status(study)
+    status = status_of(study)
     assert (status.ok, status.waiting, len(status.running), status.wanted) == (2, 2, 0, 4)
     assert status.seconds_per_label is not None
     assert status.eta_seconds == pytest.approx(2 * status.seconds_per_label)

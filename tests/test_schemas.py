@@ -52,4 +52,5 @@ def test_the_status_of_labels_is_valid_by_its_schema(study: Path) -> None:
     assert done.exit_code == 0, done.output
     printed: Any = json.loads(done.stdout)
     jsonschema.Draft202012Validator(schema).validate(printed)
-    assert (printed["ok"], printed["waiting"], printed["running"]) == (16, 0, [])
+    (status,) = printed
+    assert (status["ok"], status["waiting"], status["running"]) == (16, 0, [])

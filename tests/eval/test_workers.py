@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from sdsearch.claims import read_attempts
-from sdsearch.labelling import measure, read_status
+from sdsearch.labelling import measure, prepare, read_statuses
 from sdsearch.labels import read_labels
 from sdsearch.worker import open_claims
 from tests.fakes import make_study
@@ -26,6 +26,7 @@ from tests.unets import random_members
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from sdsearch.label_status import LabelStatus
     from sdsearch.study import Study
 
 pytestmark = pytest.mark.slow
@@ -39,6 +40,7 @@ feature_size = 32
 recovery = { steps = 2, batch_size = 2 }
 [label]
 lease = 4
+attempts = 20
 time_limit = %s
 """
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
@@ -63,6 +65,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Study:
     measure(study)
     assert len(read_labels(study)) == 20
     return study
+
+
+def status_of(study: Study) -> LabelStatus:
+    (status,) = read_statuses(study)
+    return status
 
 
 def values_of(study: Study) -> dict[str, dict[str, Any]]:
@@ -121,7 +128,7 @@ def test_three_workers_under_random_kills_label_all_and_none_twice(
     assert kills == 6
     assert watch.times_written() == [1] * 20
     assert values_of(study) == values_of(whole)
-    status = read_status(study)
+    status = status_of(study)
     assert (status.ok, status.failed, status.running) == (20, (), ())
     attempts = [read_attempts(open_claims(study, 0).folder / key) for key in values_of(study)]
     assert max(map(len, attempts)) > 1, "no lease was reclaimed: the kills hit nobody at work"
@@ -182,7 +189,7 @@ def test_a_model_that_hangs_is_ended_at_its_limit_and_recorded(tmp_path: Path) -
     (hung,) = psutil.Process(worker.pid).children(recursive=True)
     hung.suspend()
     assert worker.wait(timeout=120) == 0
-    status = read_status(study)
+    status = status_of(study)
     assert status.ok == 2
     assert [x.reason for x in status.failed] == ["it took longer than the time limit of 25 s"]
     assert not hung.is_running()
@@ -225,6 +232,31 @@ def test_two_processes_at_one_label_are_ended_as_one(whole: Study, tmp_path: Pat
     assert not orphans(study)
 
 
+def test_a_process_of_two_that_is_killed_or_finds_the_disk_full_leaves_no_other_behind(
+    whole: Study, tmp_path: Path
+) -> None:
+    study = listed_study(tmp_path / "study", 2)
+    line = f"ulimit -f 1024; exec {sys.executable} -m sdsearch.cli label {study.root} --processes 2"
+    prepare(study)  # files of the cache are larger than what may be written next
+    full = subprocess.run(
+        ["bash", "-c", line], env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert full.returncode == 1
+    assert "File too large" in full.stderr
+    assert not orphans(study)
+    assert read_labels(study) == []
+    job = subprocess.Popen(
+        [sys.executable, "-m", "sdsearch.cli", "label", str(study.root), "--processes", "2"],
+        env=ENVIRONMENT,
+    )
+    wait_until(lambda: bool(list(study.root.rglob("block-*.safetensors"))))
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    assert not orphans(study)
+    measure(study)
+    assert values_of(study) == {key: values_of(whole)[key] for key in values_of(study)}
+
+
 def test_the_slurm_script_is_a_worker_that_gives_its_claim_back_on_sigterm(
     whole: Study, tmp_path: Path
 ) -> None:
@@ -240,7 +272,8 @@ def test_the_slurm_script_is_a_worker_that_gives_its_claim_back_on_sigterm(
     job = subprocess.Popen(script, env=environment)
     claims = open_claims(study, 0).folder
     wait_until(lambda: any(read_attempts(folder) for folder in claims.glob("*")))
-    job.send_signal(signal.SIGTERM)
+    for process in [*psutil.Process(job.pid).children(recursive=True), job]:
+        process.send_signal(signal.SIGTERM)  # a scheduler signals all processes of a job
     assert job.wait(timeout=60) != 0
     states = [attempt.state for folder in claims.iterdir() for attempt in read_attempts(folder)]
     assert "released" in states
