@@ -152,7 +152,7 @@ class _Simulation:
                     yield from self._start()
                 yield from self._read(self.cluster.read_per_label)
                 seconds = self.labels[label]
-                yield self.env.timeout(seconds * (self.cluster.beside if self.working > 1 else 1.0))
+                yield from self._measure(seconds)
                 self.working -= 1
                 self.useful += seconds
                 self._end(label)
