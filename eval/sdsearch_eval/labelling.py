@@ -149,9 +149,8 @@ def label_study(
     seed = study.config.seed if seed is None else seed
     keys = list(choose_listed(read_listed(study), only, study))
     protocol_key = study.config.protocol.key
-    todo = [key for key in keys if not label_path(study, key, protocol_key, seed).exists()]
-    console = open_console(world)
-    world.agree()  # the list is made before anybody writes
+    missing = [key for key in keys if not label_path(study, key, protocol_key, seed).exists()]
+    console, todo = open_console(world), world.share(missing)
     if not todo:
         console.print(f"all {len(keys)} labels of protocol {protocol_key} seed {seed} are there")
         return
