@@ -2,11 +2,11 @@
 
     python -m benchmarks.multi_fidelity [--no-timing]      # 4 minutes on 2 quiet cores
 
-Reads the table (assets/tiny-labels.jsonl) and the same architectures under two cheaper protocols
-(benchmarks/tiny-rungs.jsonl, made by scripts/make_tiny_rungs.py). Printed: seconds a label of each
-rung, measured in this run on the same architectures; the rank agreement between rungs; what halving
-costs and finds against measuring all of 128 in full, over resamplings of the 228 that were drawn
-uniformly and stratified; and whether a predictor learns as much from cheap labels.
+Reads the table (assets/tiny-labels.jsonl) and those of its architectures that were drawn uniformly
+or stratified under two cheaper protocols (benchmarks/tiny-rungs.jsonl, which
+scripts/make_tiny_rungs.py makes). Printed: seconds a label of each rung, measured in this run on
+the same architectures; the rank agreement between rungs; what halving costs and finds against
+measuring all of 128 in full, over resamplings; whether a predictor learns as much from cheap labels.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from scripts.tiny_groups import group_keys
 from sdsearch.assets import asset_path
 from sdsearch.baselines import fit_ridge
 from sdsearch.content import canonical_json
@@ -33,7 +32,6 @@ from sdsearch.harness_process import HarnessProcess
 from sdsearch.labels import read_table
 from sdsearch.protocol import Protocol, Rung
 from sdsearch.replay import slots_kept
-from sdsearch.space import search_space
 from sdsearch.stats import spearman, spearman_interval
 from sdsearch.study import load_study
 
@@ -46,15 +44,13 @@ PROTOCOLS = (*(rung.cheapen(Protocol()) for rung in RUNGS), Protocol())
 FULL = len(PROTOCOLS) - 1
 TABLES = (asset_path("tiny-labels.jsonl"), Path(__file__).with_name("tiny-rungs.jsonl"))
 COLUMN, TOP = "fd_efflite0", 4
-CANDIDATES, RESAMPLINGS, LEARNT = 128, 200, 68
+CANDIDATES, RESAMPLINGS, LEARNT, JUDGED = 128, 200, 68, 40
 TIMED, ROUNDS = 3, 2
 LADDERS: dict[str, tuple[tuple[int, float], ...]] = {
     "all in full": (),
     "rung 0, best half": ((0, 0.5),),
     "rung 0, best quarter": ((0, 0.25),),
     "rung 0, best eighth": ((0, 0.125),),
-    "rung 1, best quarter": ((1, 0.25),),
-    "rung 0, half; rung 1, quarter": ((0, 0.5), (1, 0.25)),
     "rung 0, quarter; rung 1, half": ((0, 0.25), (1, 0.5)),
 }
 """Name -> (rung, share of its architectures that go on), the last are measured in full."""
@@ -62,11 +58,13 @@ LADDERS: dict[str, tuple[tuple[int, float], ...]] = {
 
 @dataclass(frozen=True)
 class Measured:
-    """(P) architectures and their values (rungs + 1, P), lower is better; the last row is full."""
+    """(P) architectures and their values (rungs + 1, P), lower is better; the last row is full.
+
+    Rung 0 and full are there for all; rung 1, NaN elsewhere, for the best by rung 0.
+    """
 
     architectures: tuple[Architecture, ...]
     values: Floats
-    drawn: npt.NDArray[np.bool_]
 
 
 def main() -> None:
@@ -77,7 +75,7 @@ def main() -> None:
     parser.add_argument("--no-timing", action="store_true", help="costs by counted steps instead")
     counted = parser.parse_args().no_timing
     measured = read_measured()
-    print(f"{len(measured.architectures)} architectures, {int(measured.drawn.sum())} of them drawn")
+    print(f"{len(measured.architectures)} architectures, drawn uniformly and stratified")
     costs = count_costs() if counted else time_labels(measured)
     print_costs(costs, "counted steps and samples" if counted else "measured in this run")
     print_agreement(measured)
@@ -86,7 +84,7 @@ def main() -> None:
 
 
 def read_measured() -> Measured:
-    """The architectures that have a value under every protocol."""
+    """The architectures that have a value by rung 0 and in full."""
     found: dict[str, dict[str, float]] = {}
     architectures = {}
     for label in (label for table in TABLES for label in read_table(table)):
@@ -94,13 +92,11 @@ def read_measured() -> Measured:
             found.setdefault(label.arch_key, {})[label.protocol_key] = label.scalar(COLUMN)
             architectures[label.arch_key] = label.architecture
     wanted = [protocol.key for protocol in PROTOCOLS]
-    keys = sorted(key for key, values in found.items() if set(wanted) <= set(values))
-    groups = group_keys(search_space("tiny"))
-    drawn = groups["uniform"] | groups["stratified"]
+    needed = {wanted[0], wanted[FULL]}
+    keys = sorted(key for key, values in found.items() if needed <= set(values))
     return Measured(
         tuple(architectures[key] for key in keys),
-        np.array([[found[key][protocol] for key in keys] for protocol in wanted]),
-        np.array([key in drawn for key in keys]),
+        np.array([[found[key].get(protocol, np.nan) for key in keys] for protocol in wanted]),
     )
 
 
@@ -114,14 +110,16 @@ def count_costs() -> Floats:
 def time_labels(measured: Measured) -> Floats:
     """(rungs + 1,) seconds a label: the same architectures under each protocol, in turns."""
     rng = np.random.default_rng(0)
-    chosen = [measured.architectures[i] for i in rng.permutation(len(measured.drawn))[:TIMED]]
+    chosen = [
+        measured.architectures[i] for i in rng.permutation(len(measured.architectures))[:TIMED]
+    ]
     seconds = np.zeros((len(PROTOCOLS), ROUNDS))
     with TemporaryDirectory() as place:
         for turn in range(ROUNDS):
             for number, protocol in enumerate(PROTOCOLS):
                 folder = Path(place) / f"{turn}-{number}"
                 seconds[number, turn] = time_protocol(folder, protocol, chosen)
-    return seconds.min(1)
+    return np.asarray(seconds.min(1), np.float64)
 
 
 def time_protocol(folder: Path, protocol: Protocol, chosen: list[Architecture]) -> float:
@@ -157,15 +155,17 @@ def print_costs(costs: Floats, how: str) -> None:
 
 def print_agreement(measured: Measured) -> None:
     """Spearman between rungs: over all, and over the best quarter by the full label."""
-    best = measured.values[FULL] <= np.quantile(measured.values[FULL], 0.25)
-    print("\nSRCC between rungs [95 % interval], all; best quarter by the full label:")
+    values = measured.values
+    best = values[FULL] <= np.quantile(values[FULL], 0.25)
+    print("\nSRCC between rungs [95 % interval], of all; of the best quarter by the full label:")
     for a in range(FULL):
         for b in range(a + 1, FULL + 1):
             said = []
             for chosen in (np.ones_like(best), best):
-                x, y = measured.values[a, chosen], measured.values[b, chosen]
+                both = chosen & np.isfinite(values[a]) & np.isfinite(values[b])
+                x, y = values[a, both], values[b, both]
                 low, high = spearman_interval(x, y, np.random.default_rng(0))
-                said.append(f"{spearman(x, y):.3f} [{low:.2f}, {high:.2f}]")
+                said.append(f"{spearman(x, y):.3f} [{low:.2f}, {high:.2f}] of {both.sum()}")
             print(f"  {_name(a)} and {_name(b)}: {said[0]}; {said[1]}")
 
 
@@ -175,6 +175,8 @@ def climb(
     """The full values of those that reach the top, best first, and what all of it cost."""
     left, cost = list(range(values.shape[1])), 0.0
     for rung, share in ladder:
+        if not np.isfinite(values[rung, left]).all():
+            raise SystemExit(f"{TABLES[1]} lacks labels of rung {rung}; run make_tiny_rungs.py")
         cost += costs[rung] * len(left)
         kept = keep_best({f"{i:05d}": -float(values[rung, i]) for i in left}, share)
         left = [int(key) for key in kept]
@@ -183,8 +185,7 @@ def climb(
 
 def print_halving(measured: Measured, costs: Floats) -> None:
     """Every ladder against measuring all in full, on the same candidates."""
-    values = measured.values[:, measured.drawn]
-    rng = np.random.default_rng(1)
+    values, rng = measured.values, np.random.default_rng(1)
     draws = [rng.permutation(values.shape[1])[:CANDIDATES] for _ in range(RESAMPLINGS)]
     print(
         f"\nsuccessive halving of {CANDIDATES} candidates, {RESAMPLINGS} resamplings; how much "
@@ -208,26 +209,21 @@ def print_halving(measured: Measured, costs: Floats) -> None:
 
 def print_learning(measured: Measured, costs: Floats) -> None:
     """Ridge on full labels against ridge on as many, and on as costly, cheap ones."""
-    kept = slots_kept(measured.architectures)
-    logs = -np.log(measured.values)
-    rng = np.random.default_rng(2)
-    most = int(measured.drawn.sum()) - 40
+    kept, logs = slots_kept(measured.architectures), -np.log(measured.values)
+    rng, most = np.random.default_rng(2), len(measured.architectures) - JUDGED
     ways: dict[str, tuple[int, int]] = {f"{LEARNT} full labels": (FULL, LEARNT)}
-    for rung in range(FULL):
-        equal = min(most, ceil(LEARNT * costs[FULL] / costs[rung]))
-        ways[f"{LEARNT} labels of {_name(rung)}"] = (rung, LEARNT)
-        ways[f"{equal} labels of {_name(rung)}"] = (rung, equal)
+    equal = min(most, ceil(LEARNT * costs[FULL] / costs[0]))
+    ways |= {f"{count} labels of rung 0": (0, count) for count in (LEARNT, equal)}
     found: dict[str, list[float]] = {name: [] for name in ways}
-    pool = np.flatnonzero(measured.drawn)
     for _ in range(RESAMPLINGS):
-        order = rng.permutation(pool)
+        order = rng.permutation(len(measured.architectures))
         judged = order[most:]
         for name, (rung, count) in ways.items():
             learnt = order[:count]
             predicted = fit_ridge(kept[learnt], logs[rung, learnt]).predict(kept[judged])
             found[name].append(spearman(predicted, logs[FULL, judged]))
     print(
-        f"\nridge on labels of a rung, SRCC with full labels of {len(pool) - most} others, "
+        f"\nridge on labels of a rung, SRCC with full labels of {JUDGED} others, "
         f"{RESAMPLINGS} resamplings [95 % of them]; cost in shares of {LEARNT} full labels:"
     )
     for name, values in found.items():
