@@ -6,7 +6,7 @@ Reads the table (assets/tiny-labels.jsonl) and those of its architectures that w
 or stratified under two cheaper protocols (benchmarks/tiny-rungs.jsonl, which
 scripts/make_tiny_rungs.py makes). Printed: seconds a label of each rung, measured in this run on
 the same architectures; the rank agreement between rungs; what halving costs and finds against
-measuring all of 128 in full, over resamplings; whether a predictor learns as much from cheap labels.
+measuring all of 128 in full, over resamplings; what a predictor learns from cheap labels.
 """
 
 from __future__ import annotations

@@ -180,6 +180,12 @@ def read_attempts(folder: Path) -> list[Attempt]:
     return found
 
 
+def last_done(folder: Path) -> int:
+    """The number of the last attempt that is done; 0 where none is."""
+    attempts = read_attempts(folder)
+    return max((i for i, x in enumerate(attempts, start=1) if x.state == "done"), default=0)
+
+
 def this_process() -> Worker:
     """The worker that this process is."""
     return Worker(host=socket.gethostname(), place=_place(), pid=os.getpid())

@@ -4,55 +4,62 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from sdsearch.cli_tools import Folder, Json, print_json
 
-if TYPE_CHECKING:
-    from sdsearch.study import Study
-
 _STUDY = Path("study")
+
+
+Table = Annotated[
+    str | None, typer.Option("--import", help='Only import a table: "tiny" or a JSONL file.')
+]
+Processes = Annotated[int, typer.Option(min=1, help="How many GPUs work together on one label.")]
+Executor = Annotated[
+    Literal["local", "ray"] | None,
+    typer.Option(
+        help="local: this machine; ray: a Ray cluster. Default: [label] executor in study.toml."
+    ),
+]
+Seed = Annotated[int | None, typer.Option(min=0, help="Label seed (default: the study's).")]
+Keys = Annotated[
+    list[str] | None, typer.Option("--arch", help="Only this architecture key; repeatable.")
+]
+Halving = Annotated[
+    bool,
+    typer.Option(
+        "--halving", help="All by a cheap protocol, only the best in full: [label] rungs."
+    ),
+]
+Prepare = Annotated[
+    bool, typer.Option("--prepare", help="Only compute what all labels share, before many workers.")
+]
+Status = Annotated[
+    bool, typer.Option("--status", help="Only say what is done, running, failed and left.")
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Remove failed labels, then measure them again.")
+]
+Recompute = Annotated[
+    bool,
+    typer.Option("--recompute-metrics", help="Values again from kept rows, without sampling."),
+]
 
 
 def label(
     study: Folder = _STUDY,
-    table: Annotated[
-        str | None,
-        typer.Option("--import", help='Only import a label table: "tiny" or a JSONL file.'),
-    ] = None,
-    processes: Annotated[
-        int, typer.Option(min=1, help="How many GPUs work together on one label.")
-    ] = 1,
-    executor: Annotated[
-        Literal["local", "ray"] | None,
-        typer.Option(
-            help="local: this machine; ray: a Ray cluster. Default: [label] executor in study.toml."
-        ),
-    ] = None,
-    halving: Annotated[
-        bool,
-        typer.Option(
-            "--halving",
-            help="All by a cheap protocol, only the best in full: [label] rungs.",
-        ),
-    ] = False,
-    prepare: Annotated[
-        bool,
-        typer.Option("--prepare", help="Only compute what all labels share, before many workers."),
-    ] = False,
-    status: Annotated[
-        bool,
-        typer.Option("--status", help="Only say what is done, running, failed and left."),
-    ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Remove failed labels and measure them again.")
-    ] = False,
-    recompute_metrics: Annotated[
-        bool,
-        typer.Option("--recompute-metrics", help="Values again from kept rows, without sampling."),
-    ] = False,
+    table: Table = None,
+    processes: Processes = 1,
+    executor: Executor = None,
+    seed: Seed = None,
+    arch: Keys = None,
+    halving: Halving = False,
+    prepare: Prepare = False,
+    status: Status = False,
+    retry_failed: RetryFailed = False,
+    recompute_metrics: Recompute = False,
     as_json: Json = False,
 ) -> None:
     """Measure every sampled and built architecture that has no label yet.
@@ -71,6 +78,7 @@ def label(
         "--recompute-metrics": recompute_metrics,
         "--prepare": prepare,
         "--retry-failed": retry_failed,
+        "--seed or --arch": seed is not None or bool(arch),
     }
     _check_together([name for name, given in asked.items() if given], as_json=as_json)
     loaded = load_study(study)
@@ -95,28 +103,20 @@ def label(
         if retry_failed:
             print(f"removed {labelling.forget_failed(loaded)} failed labels")
         try:
-            _measure(loaded, processes, executor, halving=halving)
+            if halving:
+                for rung in labelling.measure_by_halving(loaded, processes, executor):
+                    print(f"  {rung.describe()}")
+            else:
+                labelling.measure(loaded, processes, executor, seed=seed, only=arch or ())
         except KeyboardInterrupt:
             print("stopped; finished labels are kept, run again to go on", file=sys.stderr)
             raise typer.Exit(130) from None
-
-
-def _measure(
-    study: Study, processes: int, executor: Literal["local", "ray"] | None, *, halving: bool
-) -> None:
-    from sdsearch import labelling
-
-    if not halving:
-        labelling.measure(study, processes, executor)
-        return
-    for rung in labelling.measure_by_halving(study, processes, executor):
-        print(f"  {rung.describe()}")
 
 
 def _check_together(asked: list[str], *, as_json: bool) -> None:
     from sdsearch.errors import InputError
 
     if len(asked) > 1:
-        raise InputError(f"each of {' and '.join(asked)} is a command of its own; give one of them")
+        raise InputError(f"{' and '.join(asked)} do not go together; give one of them")
     if as_json and asked != ["--status"]:
         raise InputError("--json goes with --status only; a label is a JSON file in labels/ itself")

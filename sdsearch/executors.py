@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from sdsearch.harness_process import HarnessProcess
 from sdsearch.labels import label_path
 from sdsearch.stages import following_labels, say
 from sdsearch.study import load_study
-from sdsearch.worker import finish_labels, needs_finish, open_claims, work_off
+from sdsearch.worker import PATIENCE, finish_labels, needs_finish, open_claims, work_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -121,35 +122,43 @@ def _label_on_ray(job: LabelJob, tell: Callable[[int, str], None]) -> None:
 def _run_tasks(ray: Any, job: LabelJob, tell: Callable[[int, str], None]) -> None:
     """Prepare on one node, label on all, finish on one.
 
-    An error of a task leaves the others at work until there are as many as a label has attempts:
-    it may be of one node. Whatever ends this, tasks at work give their claims back.
+    What went wrong on a node is started again, likely on another; a node on which one architecture
+    after another goes wrong ends the run. Whatever ends it, tasks at work give their claims back.
     """
     start = _task_starter(ray, job)
-    pending = [start("prepare", ())]
-    errors: list[Exception] = []
+    pending: dict[Any, str] = {start("prepare", ()): ""}
+    suspect: dict[str, list[str]] = {}  # what went wrong in a row, by node
     try:
-        ray.get(pending)
-        pending = [start("label", (key,)) for key in job.todo()]
-        while pending and len(errors) < job.study.config.label.attempts:
-            (ended,), pending = ray.wait(pending, num_returns=1)
-            try:
-                tell(len(job.keys) - len(job.todo()), ray.get(ended))
-            except ray.exceptions.RayError as error:
-                errors.append(error)
-        if not errors and job.rung is None:
-            pending = [start("finish", job.keys)]
-            ray.get(pending)
+        _raise_trouble(ray.get(next(iter(pending))))
+        pending = {start("label", (key,)): key for key in job.todo()}
+        while pending:
+            (ended,), _ = ray.wait(list(pending), num_returns=1)
+            key, report = pending.pop(ended), ray.get(ended)
+            todo = job.todo()
+            tell(len(job.keys) - len(todo), report.news)
+            row = [*suspect.get(report.node, []), report.news] if report.trouble else []
+            suspect[report.node] = row
+            if len(row) >= PATIENCE:
+                raise WorkError(f"node {report.node} seems to be out of order: {'; '.join(row)}")
+            if key in todo:
+                pending[start("label", (key,))] = key
+        if job.rung is None:
+            pending = {start("finish", job.keys): ""}
+            _raise_trouble(ray.get(next(iter(pending))))
     except ray.exceptions.RayError as error:
-        errors.append(error)
+        cause = getattr(error, "cause", None) or error
+        wrong = InputError if isinstance(cause, InputError) else WorkError
+        raise wrong(f"on the Ray cluster: {cause}") from None
     finally:
         for task in pending:
             ray.cancel(task)
         if pending:
-            ray.wait(pending, num_returns=len(pending), timeout=_CANCEL_SECONDS)
-    if errors:
-        cause = getattr(errors[0], "cause", None) or errors[0]
-        wrong = InputError if isinstance(cause, InputError) else WorkError
-        raise wrong(f"on the Ray cluster: {cause}")
+            ray.wait(list(pending), num_returns=len(pending), timeout=_CANCEL_SECONDS)
+
+
+def _raise_trouble(report: TaskReport) -> None:
+    if report.trouble:
+        raise WorkError(f"on node {report.node}: {report.news}")
 
 
 def _task_starter(ray: Any, job: LabelJob) -> Callable[[Task, tuple[str, ...]], Any]:
@@ -162,6 +171,8 @@ def _task_starter(ray: Any, job: LabelJob) -> Callable[[Task, tuple[str, ...]], 
             f"a label needs a node of {cpus} CPUs and {gpus} GPUs, and none of {len(nodes)} has "
             "them: waiting for one; [protocol] threads and --processes say what a label needs"
         )
+    if not gpus:
+        say("the cluster has no GPUs: labels run on CPUs")
     run = ray.remote(run_task).options(
         num_cpus=cpus,
         num_gpus=gpus,
@@ -172,28 +183,44 @@ def _task_starter(ray: Any, job: LabelJob) -> Callable[[Task, tuple[str, ...]], 
     return lambda task, keys: run.remote(task, root, keys, job.seed, job.processes, job.rung)
 
 
+@dataclass(frozen=True, slots=True)
+class TaskReport:
+    """What came of a task of a Ray cluster, and on which node."""
+
+    node: str
+    news: str
+    trouble: bool = False
+
+
 def run_task(
     task: Task, root: str, keys: tuple[str, ...], seed: int, processes: int, rung: int | None
-) -> str:
-    """One task of a Ray cluster, on whichever node it runs; the news, for people."""
+) -> TaskReport:
+    """One task of a Ray cluster, on whichever node it runs; it ends with the first trouble."""
+    node = socket.gethostname()
     try:
         study = load_study(root)
     except InputError as error:
         raise InputError(
-            f"every node must see the study at {root}, as on a shared file system, but: {error}"
+            f"every node must see the study at {root}, as on a shared file system, but on {node}: "
+            f"{error}"
         ) from None
     job = LabelJob(study, seed, keys, processes, rung)
     claims, news = job.open_claims(), [" ".join(keys)]
-    with job.open_labeller() as labeller:
-        if task == "prepare":
-            labeller.prepare()
-        elif task == "label":
-            work_off(
-                job.rung_study, seed, keys, labeller, claims, lambda _, said: news.append(said)
-            )
-        else:
-            finish_labels(keys, labeller, claims)
-    return news[-1]
+    try:
+        with job.open_labeller() as labeller:
+            if task == "prepare":
+                labeller.prepare()
+            elif task == "label":
+
+                def tell(_: int, said: str) -> None:
+                    news.append(said)
+
+                work_off(job.rung_study, seed, keys, labeller, claims, tell, patience=1)
+            else:
+                finish_labels(keys, labeller, claims)
+    except WorkError as error:
+        return TaskReport(node, news[-1] if len(news) > 1 else str(error), trouble=True)
+    return TaskReport(node, news[-1])
 
 
 @contextmanager
@@ -211,7 +238,8 @@ def _interrupted_by_signals() -> Iterator[None]:
             signal.signal(name, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {name: signal.signal(name, interrupt) for name in _ENDING}
+    heard = [name for name in _ENDING if signal.getsignal(name) is not signal.SIG_IGN]  # nohup
+    before = {name: signal.signal(name, interrupt) for name in heard}
     try:
         yield
     finally:

@@ -66,7 +66,7 @@ def label_by_halving(
     for number in (*range(len(rungs)), None):
         at = study.at_rung(number)
         label(number, left)
-        values = _read_values(at, seed, left, target)
+        values = read_values(at, seed, left, target)
         share = 1.0 if number is None else rungs[number].keep
         kept = keep_best(values, share)
         both = [key for key in values if key in before]
@@ -99,7 +99,7 @@ def keep_best(values: Mapping[str, float], share: float) -> list[str]:
     return ordered[: ceil(share * len(values))]
 
 
-def _read_values(study: Study, seed: int, keys: Sequence[str], target: Target) -> dict[str, float]:
+def read_values(study: Study, seed: int, keys: Sequence[str], target: Target) -> dict[str, float]:
     """The target of every label that is no failure."""
     protocol = study.config.protocol.key
     labels = [read_label(label_path(study, key, protocol, seed)) for key in keys]

@@ -23,7 +23,7 @@ import psutil
 from sdsearch.errors import InputError, WorkError
 from sdsearch.labels import Label
 from sdsearch.processes import harness_line
-from sdsearch.worker import AbandonedError, AttemptLostError
+from sdsearch.worker import AbandonedError, AttemptLostError, TimeLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,9 +39,12 @@ _FINISH_LIMITS = 20
 
 
 _PASSING = re.compile(
-    r"OutOfMemory|MemoryError|can't allocate memory|ALLOC_FAILED|AcceleratorError|CUDA error|NCCL"
+    r"OutOfMemory|MemoryError|out of memory|not enough memory|can't allocate memory|ALLOC_FAILED"
+    r"|AcceleratorError|(CUDA|CUDA driver|HIP|cuDNN|NCCL) error|valid cuDNN algorithm"
+    r"|unable to find an engine|label again",
+    re.IGNORECASE,
 )
-"""Failures of a machine or a process, not of an architecture."""
+"""Failures of a machine, a process or a damaged file, not of an architecture."""
 
 
 class _TooLongError(WorkError):
@@ -65,12 +68,11 @@ class HarnessProcess:
     _family: list[psutil.Process] = field(default_factory=list)
 
     def label(self, arch_key: str, is_abandoned: Callable[[], bool]) -> Label:
-        """Measure; a process that hangs is ended at the study's time limit, which fails the label.
-
-        After a failed label the process is ended, so that no other pays for what is left of it.
+        """Measure. After a failed label the process is ended: no other pays for what it left.
 
         Raises:
             AttemptLostError: the process died, ran out of memory, or the claim was lost.
+            TimeLimitError: it took longer than the study's time limit and was ended.
             InputError, WorkError: what the process says, or its start, concerns all labels.
         """
         limit = self.study.config.label.time_limit
@@ -79,7 +81,7 @@ class HarnessProcess:
             answer = self._ask({"do": "label", "key": arch_key}, limit, is_abandoned)
         except _TooLongError:
             self.end()
-            return self.fail(arch_key, f"it took longer than the time limit of {limit:g} s")
+            raise TimeLimitError(f"it took longer than the time limit of {limit:g} s") from None
         label = self._read_label(answer, arch_key)
         if label.status == "failed":
             self.end()
@@ -151,6 +153,8 @@ class HarnessProcess:
 
     def _ready(self, is_abandoned: Callable[[], bool] = lambda: False) -> subprocess.Popen[str]:
         """The process, started and prepared; what goes wrong with that concerns all labels."""
+        if self._process is not None and self._process.poll() is not None:
+            self.end()  # it died while it had nothing to do
         if self._process is None:
             options = ["--seed", str(self.seed)]
             options += [] if self.rung is None else ["--rung", str(self.rung)]
@@ -188,6 +192,9 @@ class HarnessProcess:
                 if "stop" in answer:
                     self.end()
                     raise (InputError if answer["code"] == 2 else WorkError)(answer["stop"])
+                if "lost" in answer:
+                    self.end()
+                    raise AttemptLostError(answer["lost"])
                 return answer
             if is_abandoned():
                 self.end()

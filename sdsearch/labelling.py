@@ -5,32 +5,51 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sdsearch.errors import InputError, nearest
 from sdsearch.executors import LabelJob, label_architectures, prepare_labels
-from sdsearch.halving import label_by_halving
+from sdsearch.halving import keep_best, label_by_halving, read_values
 from sdsearch.label_status import read_label_status
 from sdsearch.labels import label_path, read_labels
 from sdsearch.outcome import read_origins
 from sdsearch.search import read_designs
 from sdsearch.stages import say
+from sdsearch.target import Target
 from sdsearch.teacher import resolve_teacher
 from sdsearch.worker import open_claims
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sdsearch.executors import ExecutorName
     from sdsearch.halving import RungReport
     from sdsearch.label_status import LabelStatus
     from sdsearch.study import Study
 
 
-def measure(study: Study, processes: int = 1, executor: ExecutorName | None = None) -> None:
+def measure(
+    study: Study,
+    processes: int = 1,
+    executor: ExecutorName | None = None,
+    *,
+    seed: int | None = None,
+    only: Sequence[str] = (),
+) -> None:
     """Label every sampled and built architecture that has no label yet.
 
     Args:
         study: whose architectures.
         processes: how many work on one label, one per GPU; torchrun starts them.
         executor: default: that of `[label]`.
+        seed: the label seed; default: the study's.
+        only: keys of sampled or built architectures; default: all.
     """
     job = _job(study, processes)
+    if unknown := set(only) - set(job.keys):
+        raise InputError(
+            f"--arch must be a sampled or built architecture, but {sorted(unknown)[0]!r} is none; "
+            f"did you mean {nearest(sorted(unknown)[0], job.keys)!r}?"
+        )
+    job = replace(job, seed=job.seed if seed is None else seed, keys=tuple(only) or job.keys)
     todo = len(job.todo())
     say(f"labels: {len(job.keys) - todo} of {len(job.keys)} are there, {todo} to measure")
     label_architectures(job, executor or study.config.label.executor)
@@ -65,15 +84,29 @@ def prepare(study: Study, processes: int = 1, *, rungs: bool = False) -> None:
 
 
 def read_statuses(study: Study) -> list[LabelStatus]:
-    """What is done, failed, running and left: of the rungs that were begun, then of the study."""
-    seed, wanted, found = study.config.seed, _wanted(study), []
-    for rung in range(len(study.config.label.rungs)):
-        at = study.at_rung(rung)
-        begun = open_claims(at, seed).folder
-        if begun.is_dir():
-            keys = [key for key in wanted if (begun / key).is_dir()]
-            found.append(read_label_status(at, seed, keys))
-    return [*found, read_label_status(study, seed, wanted)]
+    """What is done, failed, running and left: of the rungs that were begun, then of the study.
+
+    Once rungs were begun, the study itself wants what they have left and what it has taken up.
+    """
+    seed, wanted = study.config.seed, _wanted(study)
+    target, left = Target(study.config.ranker.target), list(wanted)
+    found: list[LabelStatus] = []
+    for number, rung in enumerate(study.config.label.rungs):
+        at = study.at_rung(number)
+        if not open_claims(at, seed).folder.is_dir():
+            break
+        found.append(read_label_status(at, seed, left))
+        if found[-1].waiting or found[-1].running:
+            left = []
+            break
+        left = keep_best(read_values(at, seed, left, target), rung.keep)
+    own, protocol = open_claims(study, seed).folder, study.config.protocol.key
+    taken_up = [
+        key
+        for key in wanted
+        if (own / key).is_dir() or label_path(study, key, protocol, seed).exists()
+    ]
+    return [*found, read_label_status(study, seed, [*left, *taken_up])]
 
 
 def forget_failed(study: Study) -> int:

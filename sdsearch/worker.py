@@ -8,15 +8,15 @@ from __future__ import annotations
 import random
 import zlib
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from sdsearch.claims import Claim, Claims, attempt_path, read_attempts
+from sdsearch.claims import Claim, Claims, last_done, read_attempts
+from sdsearch.content import content_key
 from sdsearch.errors import WorkError
 from sdsearch.labels import label_path, publish_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
-    from pathlib import Path
 
     from sdsearch.labels import Label
     from sdsearch.study import Study
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _LONGEST_PAUSE = 5.0
 _GLANCE = 32
 _FINISH = "finish"
+PATIENCE = 3
+"""Architectures in a row that may go wrong on a machine before its worker stops."""
 
 
 class AttemptLostError(RuntimeError):
@@ -34,11 +36,15 @@ class AbandonedError(AttemptLostError):
     """Another worker has the item now: the fault lies with nobody's process."""
 
 
+class TimeLimitError(RuntimeError):
+    """A label took longer than it may: the architecture's fault, unless the machine hangs."""
+
+
 class Labeller(Protocol):
     """What turns an architecture key into a label: a process of the harness, or this one."""
 
     def label(self, arch_key: str, is_abandoned: Callable[[], bool]) -> Label:
-        """Measure; raises `AttemptLostError` where another attempt may go better."""
+        """Measure; raises `AttemptLostError`, `TimeLimitError`, or what concerns all labels."""
 
     def fail(self, arch_key: str, reason: str) -> Label:
         """The failed label of an architecture that could not be measured."""
@@ -63,6 +69,7 @@ def work_off(
     labeller: Labeller,
     claims: Claims,
     tell: Callable[[int, str], None],
+    patience: int = PATIENCE,
 ) -> None:
     """Label `keys` together with whoever else is at them; returns when each has a label.
 
@@ -73,60 +80,84 @@ def work_off(
         labeller: what measures.
         claims: as `open_claims` gives them.
         tell: told after every label how many of `keys` have one, and about this one in words.
+        patience: how many architectures in a row may be lost, or hang, here.
 
     Raises:
-        WorkError: as many architectures in a row were lost here as one may be.
+        WorkError: `patience` is over: it seems to be this machine.
         Exception: whatever concerns all labels, such as wrong input or a full disk; the
             architecture at hand is given back and all labels before it are kept.
     """
     protocol = study.config.protocol.key
     paths = {key: label_path(study, key, protocol, seed) for key in keys}
-    lost_here: dict[str, str] = {}  # in a row: a label between them empties it
-    rng = random.Random(claims.me.name)
-    while todo := [key for key in keys if not paths[key].exists()]:
+    suspect: list[str] = []  # what happened in a row to different architectures
+    lost_here: set[str] = set()
+    rng, todo = random.Random(claims.me.name), list(keys)
+    while todo := [key for key in todo if not paths[key].exists()]:
         taken = _take_any(claims, todo, lost_here, rng)
         if taken is None:
-            labeller.pause(min(claims.lease / 4, _LONGEST_PAUSE) * rng.uniform(0.5, 1.5))
+            labeller.pause(_pause(claims, rng))
             continue
         key, claim = taken
         if paths[key].exists():  # published between the listing and the claim
+            _tidy(study, key, seed)
             claim.end("released", "it has a label")
             continue
-        trouble, said = _label_one(study, key, claim, labeller)
-        lost_here = {**lost_here, key: said} if trouble else {}
-        tell(sum(path.exists() for path in paths.values()), said)
-        if len(lost_here) >= study.config.label.attempts:
+        outcome, said = _label_one(study, key, claim, labeller)
+        tell(len(paths) - len(todo) + paths[key].exists(), said)
+        if outcome == "trouble":
+            suspect += [] if key in lost_here else [said]
+            lost_here.add(key)
+        elif outcome == "label":
+            suspect, lost_here = [], set()
+        if len(suspect) >= patience:
             raise WorkError(
-                f"{len(lost_here)} architectures in a row were lost on this machine, so that it "
-                f"seems to be the machine: {'; '.join(lost_here.values())}; look at its memory and "
-                "devices, then run again to go on"
+                f"{len(suspect)} architectures in a row went wrong on {claims.me.host}, so that it "
+                f"seems to be the machine: {'; '.join(suspect)}; look at its memory and devices, "
+                "then run again to go on"
             )
 
 
 def finish_labels(keys: Sequence[str], labeller: Labeller, claims: Claims) -> None:
     """Do what comes after the last label, once, by one worker; the others wait for it."""
-    while needs_finish(claims, keys):
+    rng, wanted = random.Random(claims.me.name), _measured(claims, keys)
+    while _finished(claims) != wanted:
         claim = claims.take(_FINISH)
         if claim is None:
-            labeller.pause(min(claims.lease / 4, _LONGEST_PAUSE))
+            labeller.pause(_pause(claims, rng))
+            continue
+        if _finished(claims) == wanted:
+            claim.end("released", "it is done")
             continue
         with _given_back_on_trouble(claim), claim.renewing():
             labeller.finish()
-        claim.end("done")
+        claim.end("done", wanted)
 
 
 def needs_finish(claims: Claims, keys: Sequence[str]) -> bool:
-    """Whether a label was measured here after what comes after the last label was done."""
-    measured = [_done_at(claims.folder / key) for key in keys]
-    return max(measured, default=0.0) > _done_at(claims.folder / _FINISH)
+    """Whether labels were measured here since what comes after the last label was done."""
+    return _finished(claims) != _measured(claims, keys)
 
 
-def _done_at(folder: Path) -> float:
-    """When an item was done, by the clock of its file system; 0 if it was not."""
-    attempts = read_attempts(folder)
-    if not attempts or attempts[-1].state != "done":
-        return 0.0
-    return attempt_path(folder, len(attempts)).stat().st_mtime
+def _measured(claims: Claims, keys: Sequence[str]) -> str | None:
+    """A name for what was measured here: by which attempt at which key; None for nothing."""
+    done = {key: number for key in keys if (number := last_done(claims.folder / key))}
+    return content_key(done) if done else None
+
+
+def _finished(claims: Claims) -> str | None:
+    """After what, by its name, the last label's followers were done last."""
+    number = last_done(claims.folder / _FINISH)
+    return read_attempts(claims.folder / _FINISH)[number - 1].reason if number else None
+
+
+def _pause(claims: Claims, rng: random.Random) -> float:
+    return min(claims.lease / 4, _LONGEST_PAUSE) * rng.uniform(0.5, 1.5)
+
+
+def _tidy(study: Study, key: str, seed: int) -> None:
+    """Remove recovered weights that only the label was made from."""
+    for weights in study.rows_path(key, seed).glob("*/weights.safetensors"):
+        weights.unlink(missing_ok=True)
 
 
 def _take_any(
@@ -147,26 +178,32 @@ def _take_any(
     return None
 
 
-def _label_one(study: Study, key: str, claim: Claim, labeller: Labeller) -> tuple[bool, str]:
-    """Whether the attempt was lost through this machine, and what came of it in words."""
-    most = study.config.label.attempts
+def _label_one(
+    study: Study, key: str, claim: Claim, labeller: Labeller
+) -> tuple[Literal["label", "trouble", "abandoned"], str]:
+    """What became of an attempt, also in words; trouble may be the machine's."""
+    most, outcome = study.config.label.attempts, "label"
     try:
         with _given_back_on_trouble(claim), claim.renewing():
             if len(claim.troubles) >= most:
                 troubles = "; ".join(claim.troubles[-most:])
                 label = labeller.fail(key, f"all {most} attempts were lost: {troubles}")
             else:
-                label = labeller.label(key, claim.is_superseded)
+                try:
+                    label = labeller.label(key, claim.is_superseded)
+                except TimeLimitError as error:
+                    label, outcome = labeller.fail(key, str(error)), "trouble"
             publish_label(study, label)
     except AttemptLostError as error:
         claim.end("lost", str(error))
-        ours = not isinstance(error, AbandonedError)
-        return ours, f"{key} attempt {claim.number} lost: {error}"
+        abandoned = isinstance(error, AbandonedError)
+        said = f"{key} attempt {claim.number} lost: {error}"
+        return ("abandoned" if abandoned else "trouble"), said
     if not claim.is_superseded():  # or its new owner may be about to load them
-        for weights in study.rows_path(key, label.seed).glob("*/weights.safetensors"):
-            weights.unlink(missing_ok=True)
+        _tidy(study, key, label.seed)
     claim.end("done")
-    return False, f"{key} failed: {label.reason}" if label.status == "failed" else f"{key} ok"
+    said = f"{key} failed: {label.reason}" if label.status == "failed" else f"{key} ok"
+    return ("trouble" if outcome == "trouble" else "label"), said
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """A stand-in for `python -m sdsearch_eval serve`: labels at once, or goes wrong as it is told.
 
-    python fake_harness.py PLAN STUDY
+    python fake_harness.py PLAN STUDY SEED
 
 PLAN is a JSON file: architecture key -> what becomes of it, one of "ok", "fail", those of PASSING,
 "hang", "stuck" (it cannot be asked to end), "babble" (it hangs and prints), "killed", "exit",
@@ -87,7 +87,7 @@ def _label(
                 "schema": 1,
                 "arch_key": key,
                 "protocol_key": protocol or study.config.protocol.key,
-                "seed": 0,
+                "seed": int(sys.argv[3]),
                 "status": status,
                 "reason": reason,
                 "architecture": arch.model_dump(mode="json"),

@@ -22,9 +22,9 @@ from sdsearch.errors import InputError, WorkError
 from sdsearch.executors import LabelJob, label_architectures
 from sdsearch.harness_process import HarnessProcess
 from sdsearch.labelling import forget_failed, measure, prepare, read_statuses
-from sdsearch.labels import label_path, read_labels
+from sdsearch.labels import label_path, read_labels, write_label
 from sdsearch.worker import open_claims
-from tests.fakes import make_study, tiny_member
+from tests.fakes import make_label, make_study, tiny_member
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ def listed_study(folder: Path, toml: str, monkeypatch: pytest.MonkeyPatch) -> St
     made.architectures_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     plan(made)
     line = [sys.executable, FAKE, str(made.root / "plan.json"), str(made.root)]
-    monkeypatch.setattr(harness_process, "harness_line", lambda *_, **__: line)
+    monkeypatch.setattr(harness_process, "harness_line", lambda *options, **_: [*line, options[3]])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
     return made
 
@@ -207,6 +207,48 @@ def test_what_comes_after_the_last_label_is_made_up_for(study: Study) -> None:
     assert (study.root / "finished").exists()
 
 
+def test_what_comes_after_the_last_label_depends_on_no_clock(study: Study) -> None:
+    measure(study)
+    (study.root / "finished").unlink()
+    folder = open_claims(study, 0).folder
+    for file in folder.rglob("attempt-*.json"):
+        os.utime(file, (2e9, 2e9))  # as a copy, or another machine's clock, may have it
+    measure(study)
+    assert not (study.root / "finished").exists()
+    late = Claims(folder, 2, ELSEWHERE).take(KEYS[0])  # it found the label there
+    assert late is not None
+    late.end("released", "it has a label")
+    measure(study)
+    assert not (study.root / "finished").exists()
+    label_path(study, KEYS[0], study.config.protocol.key, 0).unlink()
+    measure(study)
+    assert (study.root / "finished").exists()
+
+
+def test_some_architectures_under_another_seed_are_labelled_alone(study: Study) -> None:
+    measure(study, seed=3, only=KEYS[:1])
+    assert [(x.arch_key, x.seed) for x in read_labels(study)] == [(KEYS[0], 3)]
+    with pytest.raises(InputError, match=f"did you mean '{KEYS[0]}'"):
+        measure(study, only=[KEYS[0][:-1]])
+
+
+def test_the_status_of_halving_counts_what_a_rung_has_left(study: Study) -> None:
+    first = study.at_rung(0)
+    for arch in map(tiny_member, MEMBERS[:3]):
+        claim = open_claims(first, 0).take(arch.key)
+        assert claim is not None
+        write_label(first, make_label(arch, protocol_key=first.config.protocol.key, fd_efflite0=2))
+        claim.end("done")
+    rung, own = read_statuses(study)
+    assert (rung.wanted, rung.ok, rung.waiting) == (4, 3, 1)
+    assert (own.wanted, own.waiting) == (0, 0)
+    last = tiny_member(MEMBERS[3])
+    write_label(first, make_label(last, protocol_key=first.config.protocol.key, fd_efflite0=1))
+    rung, own = read_statuses(study)
+    assert (rung.ok, rung.waiting) == (4, 0)
+    assert (own.wanted, own.waiting) == (1, 1)  # a quarter goes on
+
+
 def test_imported_labels_ask_for_nothing_after_them(study: Study) -> None:
     measure(study)
     for file in (
@@ -271,7 +313,7 @@ def test_sigterm_gives_the_claim_back(study: Study) -> None:
     plan(study, teacher="hang")
     code = (
         "import sys; from sdsearch import harness_process\n"
-        f"line = {[sys.executable, FAKE, str(study.root / 'plan.json'), str(study.root)]!r}\n"
+        f"line = {[sys.executable, FAKE, str(study.root / 'plan.json'), str(study.root), '0']!r}\n"
         "harness_process.harness_line = lambda *_, **__: line\n"
         "from sdsearch.labelling import measure; from sdsearch.study import load_study\n"
         "measure(load_study(sys.argv[1]))\n"

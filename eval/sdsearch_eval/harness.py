@@ -55,8 +55,7 @@ def evaluate(
     Rows are kept block by block in `folder` and recovered weights in `weights`, so that a killed
     run goes on. The blocks are dealt to the processes of `world`. Whatever goes wrong with this
     architecture, in any process, becomes a failed label with its reason; wrong input (`InputError`)
-    and a file system in trouble (`OSError`) concern all architectures and are raised in every
-    process.
+    and a file system in trouble (`OSError`) concern all architectures and are raised.
     """
     watch = Stopwatch()
     shards = Shards(folder, len(bench.blocks))

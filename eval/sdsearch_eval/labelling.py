@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from sdsearch_eval.bench import Bench
 
 
+_UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
 @dataclass(frozen=True, slots=True)
 class JobLabeller:
     """A `Labeller` of this job: the first process says what to do, and the others do it too."""
@@ -188,25 +191,29 @@ def serve_labels(
         _answer(answers, {"ready": True})
         while True:
             _answer(answers, _do(labeller, requests.get()))
-    except Exception as error:
+    except (InputError, WorkError, OSError) as error:
         if not world.is_first:
             raise
         code = 2 if isinstance(error, InputError) else 1
-        if not isinstance(error, (InputError, WorkError, OSError)):
-            traceback.print_exc()
-        named = str(error) if code == 2 else f"{type(error).__name__}: {error}"
         kept = "; what was finished is kept, run again to go on" if code == 1 else ""
-        _answer(answers, {"stop": f"{named}{kept}", "code": code})
+        _answer(answers, {"stop": f"{error}{kept}", "code": code})
         return code
 
 
 def _do(labeller: JobLabeller, request: dict[str, str]) -> dict[str, object]:
-    """Do what is asked for; the answer."""
+    """Do what is asked for; the answer. What nobody foresaw is a lost attempt at a label."""
     if request["do"] == "finish":
         labeller.finish()
         return {"done": True}
-    failed, key = request["do"] == "fail", request["key"]
-    label = labeller.fail(key, request["reason"]) if failed else labeller.label(key)
+    key = request["key"]
+    try:
+        failed = request["do"] == "fail"
+        label = labeller.fail(key, request["reason"]) if failed else labeller.label(key)
+    except (InputError, WorkError, OSError):
+        raise
+    except _UNFORESEEN as error:
+        traceback.print_exc()
+        return {"lost": f"{type(error).__name__}: {error}"}
     return {"label": json.loads(label.to_json())}
 
 

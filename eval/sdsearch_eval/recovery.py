@@ -74,6 +74,7 @@ class Lessons:
         for step in range(steps):
             if not self._cache.holds(self._name(step)):
                 self[step]
+        self._unpruned = None  # students need the memory
 
     def _name(self, step: int) -> str:
         return f"lesson-s{self._seed}-{step:05d}"
