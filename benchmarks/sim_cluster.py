@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.cluster_model import Cluster, Run, simulate_run
-from sdsearch.cost import count_macs
+from sdsearch.cost import count_macs, count_params
 from sdsearch.space import search_space
 
 MEASURED = Path(__file__).with_name("two_nodes.json")
@@ -29,19 +29,22 @@ CALLS = 256 * 20 * 2
 """UNet calls of a label's sampling: 256 samples, 20 steps, with guidance."""
 TAUGHT = 300 * 8
 """Images of its recovery: 300 steps of 8; forwards and backwards cost three forwards."""
-MACS_A_SECOND = 50e12
-"""Assumed: a GPU that sustains 100 T floating-point operations a second in half precision."""
+HALF_MACS, FLOAT_MACS = 50e12, 10e12
+"""Assumed multiply-accumulates a second: sampling in half precision (100 T operations a second) and
+recovery in float32 (20 T)."""
 FIXED = 25.0
-"""Assumed seconds of a label beside the UNet: autoencoder, features, loading its weights."""
+"""Assumed seconds of a label beside the UNet: autoencoder, features, building the student."""
 START = 20.0
 """Assumed seconds of a start beside reading: imports, moving the teacher to the GPU."""
-TEACHER_BYTES = 2.1e9
-"""UNet, autoencoder and text encoder in half precision."""
+TEACHER_BYTES = 4.3e9
+"""UNet, autoencoder and text encoder in float32; their hash reads them once more from memory."""
 SHARED_BYTES = 256 * (2 * 65_536 + 16_384 + 2 * 236_544 + 230_000)
 """Of 256 samples: noise, masked latents, masks, text embeddings with and without prompt, features
 (0.23 MB a sample, as measured in the tiny study: their size does not depend on the resolution)."""
 LESSON_BYTES = TAUGHT * (147_456 + 2 * 65_536 + 236_544)
 """UNet input, text, teacher's answer and target of every image of the recovery, in float32."""
+WEIGHTS_MOVED = 3
+"""A label's recovered weights (float32) are written, read to sample, and read to be timed."""
 CLIENT_RATE, TOTAL_RATE = 1e9, 10e9
 """Assumed bytes a second from the shared file system: to one reader, and to all together."""
 
@@ -86,13 +89,28 @@ def predict_measured_run() -> tuple[dict[str, Any], float]:
     return told, run.makespan / told["makespan"]
 
 
-def sd14_labels(count: int, seed: int = 0) -> list[float]:
-    """Seconds a label of uniformly drawn members of `sd14`, by their MACs."""
-    space = search_space("sd14")
-    calls = CALLS + 3 * TAUGHT
-    drawn = space.sample(count, np.random.default_rng(seed))
-    macs = [count_macs(arch, space.backbone).total for arch in drawn]
-    return [FIXED + calls * each / MACS_A_SECOND for each in macs]
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label of a member: seconds of sampling, which GPUs share, of all else; bytes moved."""
+
+    sampling: float
+    rest: float
+    moved: float
+
+    def seconds(self, gpus: int = 1) -> float:
+        """How long it takes; the first GPU recovers alone."""
+        return self.sampling / gpus + self.rest
+
+
+def sd14_labels(count: int, seed: int = 0) -> list[Label]:
+    """Labels of uniformly drawn members of `sd14`, by their MACs and parameters."""
+    space, found = search_space("sd14"), []
+    for arch in space.sample(count, np.random.default_rng(seed)):
+        macs = count_macs(arch, space.backbone).total
+        moved = LESSON_BYTES + WEIGHTS_MOVED * 4 * count_params(arch, space.backbone)
+        recovery = 3 * TAUGHT * macs / FLOAT_MACS
+        found.append(Label(CALLS * macs / HALF_MACS, FIXED + recovery, moved))
+    return found
 
 
 def print_scaling(count: int) -> None:
@@ -100,13 +118,14 @@ def print_scaling(count: int) -> None:
     labels = sd14_labels(count)
     space = search_space("sd14")
     teacher = count_macs(space.members["teacher"], space.backbone).total
-    prepare = START + (CALLS + TAUGHT) * teacher / MACS_A_SECOND
+    prepare = START + CALLS * teacher / HALF_MACS + TAUGHT * teacher / FLOAT_MACS
+    times = [label.seconds() for label in labels]
     print(
-        f"{count} labels of sd14, {np.median(labels):.0f} s each (median; "
-        f"{min(labels):.0f} to {max(labels):.0f}), {sum(labels) / 3600:.1f} GPU hours; preparing "
-        f"what they share once: {prepare:.0f} s"
+        f"{count} labels of sd14, {np.median(times):.0f} s each (median; {min(times):.0f} to "
+        f"{max(times):.0f}), {sum(times) / 3600:.1f} GPU hours; preparing what they share once: "
+        f"{prepare:.0f} s"
     )
-    print(f"  {'GPUs':>5}  {'workers':24}{'losses':20}{'minutes':>8}{'used':>7}{'in vain':>9}")
+    print(f"  {'GPUs':>5}  {'workers':27}{'losses':20}{'minutes':>8}{'used':>7}{'in vain':>9}")
     for gpus in (8, 64, 1000):
         ways = ((1, True), (1, False), (8, True)) if gpus > count else ((1, True), (1, False))
         for per_label, warm in ways:
@@ -118,21 +137,21 @@ def print_scaling(count: int) -> None:
 
 
 def sd14_cluster(
-    gpus: int, labels: list[float], per_label: int, warm: bool, every: float | None
+    gpus: int, labels: list[Label], per_label: int, warm: bool, every: float | None
 ) -> tuple[Cluster, list[float]]:
-    """Workers of `per_label` GPUs; the UNet's share of a label is divided among them."""
+    """Workers of `per_label` GPUs, whose processes each read the teacher and the weights."""
     cluster = Cluster(
         workers=gpus // per_label,
         start=START,
         start_per_label=not warm,
         read=per_label * (TEACHER_BYTES + SHARED_BYTES),
-        read_per_label=LESSON_BYTES,
+        read_per_label=float(np.mean([label.moved for label in labels])),
         client_rate=CLIENT_RATE,
         total_rate=TOTAL_RATE,
         # Any of a worker's GPUs that is lost ends its label.
         preempted_every=None if every is None else every / per_label,
     )
-    return cluster, [FIXED + (each - FIXED) / per_label for each in labels]
+    return cluster, [label.seconds(per_label) for label in labels]
 
 
 def _row(
@@ -143,7 +162,7 @@ def _row(
     minutes = np.mean([run.makespan + prepare for run in runs]) / 60
     used = np.mean([run.utilisation for run in runs])
     vain = np.mean([run.lost / (run.lost + run.useful) for run in runs])
-    return f"  {gpus:>5}  {kind:24}{losses:20}{minutes:>8.1f}{used:>7.0%}{vain:>9.1%}"
+    return f"  {gpus:>5}  {kind:27}{losses:20}{minutes:>8.1f}{used:>7.0%}{vain:>9.1%}"
 
 
 def print_bottlenecks() -> None:
@@ -153,15 +172,16 @@ def print_bottlenecks() -> None:
     for total in (1e9, 3e9, 10e9, 30e9, 100e9):
         cluster, times = sd14_cluster(1000, labels, 1, True, None)
         run = simulate_run(replace(cluster, total_rate=total), times)
-        local = simulate_run(replace(cluster, total_rate=total, read_per_label=0.0), times)
+        local = simulate_run(replace(cluster, total_rate=total, read_per_label=0), times)
         print(
             f"  {total / 1e9:>5.0f} GB/s: {run.makespan / 60:6.1f} min, used "
-            f"{run.utilisation:.0%}; lessons on local disks: {local.makespan / 60:6.1f} min, used "
-            f"{local.utilisation:.0%}; last worker ready after {run.longest_start:.0f} s"
+            f"{run.utilisation:.0%}; lessons and weights on local disks: "
+            f"{local.makespan / 60:6.1f} min, used {local.utilisation:.0%}; last worker ready after "
+            f"{run.longest_start:.0f} s"
         )
     print(
-        f"  a start reads {(TEACHER_BYTES + SHARED_BYTES) / 1e9:.1f} GB, a label's lessons are "
-        f"{LESSON_BYTES / 1e9:.1f} GB"
+        f"  a start reads {(TEACHER_BYTES + SHARED_BYTES) / 1e9:.1f} GB, a label moves "
+        f"{cluster.read_per_label / 1e9:.1f} GB, {LESSON_BYTES / 1e9:.1f} GB of it lessons"
     )
 
 
