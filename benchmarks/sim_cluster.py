@@ -176,8 +176,8 @@ def print_bottlenecks() -> None:
         print(
             f"  {total / 1e9:>5.0f} GB/s: {run.makespan / 60:6.1f} min, used "
             f"{run.utilisation:.0%}; lessons and weights on local disks: "
-            f"{local.makespan / 60:6.1f} min, used {local.utilisation:.0%}; last worker ready after "
-            f"{run.longest_start:.0f} s"
+            f"{local.makespan / 60:6.1f} min, used {local.utilisation:.0%}; last worker ready "
+            f"after {run.longest_start:.0f} s"
         )
     print(
         f"  a start reads {(TEACHER_BYTES + SHARED_BYTES) / 1e9:.1f} GB, a label moves "
