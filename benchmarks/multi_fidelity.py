@@ -6,7 +6,7 @@ Reads the table (assets/tiny-labels.jsonl) and those of its architectures that w
 or stratified under the default rung of `sdsearch label --halving`, a quarter of the samples and a
 fifth of the recovery steps (benchmarks/tiny-rung.jsonl, which scripts/make_tiny_rung.py makes).
 Printed: seconds a label on both rungs, measured in this run on the same architectures; their rank
-agreement; what halving costs and finds against measuring all of 128 in full, over resamplings; what
+agreement; what halving costs and finds against measuring all of 96 in full, over resamplings; what
 a predictor learns from cheap labels.
 """
 
@@ -44,7 +44,7 @@ PROTOCOLS = (Rung().cheapen(Protocol()), Protocol())
 CHEAP, FULL = 0, 1
 TABLES = (asset_path("tiny-labels.jsonl"), Path(__file__).with_name("tiny-rung.jsonl"))
 COLUMN, TOP = "fd_efflite0", 4
-CANDIDATES, RESAMPLINGS, LEARNT, JUDGED = 128, 200, 68, 40
+CANDIDATES, RESAMPLINGS, LEARNT, JUDGED = 96, 200, 68, 40
 TIMED, ROUNDS = 3, 2
 KEPT = (0.5, 0.25, 0.125)
 """Shares of the cheaply measured that are measured in full."""
