@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.cluster_model import Cluster, simulate_run
+from benchmarks.sim_cluster import predict_measured_run
 
 LABELS = [100.0, 50.0, 75.0, 25.0, 80.0, 60.0]
 
@@ -75,3 +76,10 @@ def test_what_every_label_reads_slows_many_workers_and_not_few() -> None:
     assert simulate_run(few, [100.0] * 8).makespan == pytest.approx(4 * 110)
     many = simulate_run(replace(few, workers=8), [100.0] * 8)
     assert many.makespan == pytest.approx(100 + 40)
+
+
+def test_the_run_on_two_nodes_that_was_measured_is_reproduced_within_fifteen_percent() -> None:
+    told, share = predict_measured_run()
+    assert len(told["label_seconds"]) == 12
+    assert 0 < told["lost_at"] < told["makespan"]
+    assert share == pytest.approx(1, abs=0.15)
