@@ -79,11 +79,11 @@ class Attempt(BaseModel):
 
 @dataclass(slots=True)
 class Claim:
-    """An item that is ours: attempt `number` at it, after `lost` attempts in a row came to nothing.
+    """An item that is ours, as attempt `number` at it.
 
     Attributes:
         path: the attempt's file.
-        troubles: why each of the lost attempts ended, oldest first.
+        troubles: why each of the attempts lost since the item was last done ended, oldest first.
     """
 
     path: Path

@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 import typer
 
 from sdsearch.cli_tools import Folder, Json, print_json
+from sdsearch.errors import InputError
 
 _STUDY = Path("study")
-
+_TOGETHER = (["--prepare", "--halving"], ["--retry-failed", "--halving"])
 
 Table = Annotated[
     str | None, typer.Option("--import", help='Only import a table: "tiny" or a JSONL file.')
@@ -72,15 +73,19 @@ def label(
     from sdsearch.journey import import_table, recompute
     from sdsearch.study import load_study
 
-    asked = {
-        "--import": table is not None,
-        "--status": status,
-        "--recompute-metrics": recompute_metrics,
-        "--prepare": prepare,
-        "--retry-failed": retry_failed,
-        "--seed or --arch": seed is not None or bool(arch),
-    }
-    _check_together([name for name, given in asked.items() if given], as_json=as_json)
+    _check_together(
+        {
+            "--import": table is not None,
+            "--status": status,
+            "--recompute-metrics": recompute_metrics,
+            "--prepare": prepare,
+            "--retry-failed": retry_failed,
+            "--halving": halving,
+            "--seed or --arch": seed is not None or bool(arch),
+        }
+    )
+    if as_json and not status:
+        raise InputError("--json goes with --status only: a label is a JSON file in labels/ itself")
     loaded = load_study(study)
     if table is not None:
         report = import_table(loaded, None if table == "tiny" else Path(table))
@@ -113,10 +118,8 @@ def label(
             raise typer.Exit(130) from None
 
 
-def _check_together(asked: list[str], *, as_json: bool) -> None:
-    from sdsearch.errors import InputError
-
-    if len(asked) > 1:
-        raise InputError(f"{' and '.join(asked)} do not go together; give one of them")
-    if as_json and asked != ["--status"]:
-        raise InputError("--json goes with --status only; a label is a JSON file in labels/ itself")
+def _check_together(given: dict[str, bool]) -> None:
+    """Raise `InputError` where more than one of these is given, but for what goes together."""
+    names = [name for name, is_given in given.items() if is_given]
+    if len(names) > 1 and names not in _TOGETHER:
+        raise InputError(f"{' and '.join(names)} do not go together; give one of them")

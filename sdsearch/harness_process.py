@@ -34,17 +34,18 @@ if TYPE_CHECKING:
 ANSWER = "@sdsearch "
 """What an answer's line begins with."""
 _GLANCE = 0.5
+"""Seconds between two looks at whether the process lives, and the claim is still ours."""
 _LAST_BREATH = 20.0
+"""Seconds that a killed process may take to be gone."""
 _FINISH_LIMITS = 20
-
-
+"""A start and the finish may take as long as so many labels."""
 _PASSING = re.compile(
     r"OutOfMemory|MemoryError|out of memory|not enough memory|can't allocate memory|ALLOC_FAILED"
     r"|AcceleratorError|(CUDA|CUDA driver|HIP|cuDNN|NCCL) error|valid cuDNN algorithm"
-    r"|unable to find an engine|label again",
+    r"|unable to find an engine",
     re.IGNORECASE,
 )
-"""Failures of a machine, a process or a damaged file, not of an architecture."""
+"""Failures of a machine or a process, not of an architecture."""
 
 
 class _TooLongError(WorkError):

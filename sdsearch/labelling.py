@@ -99,7 +99,8 @@ def read_statuses(study: Study) -> list[LabelStatus]:
         if found[-1].waiting or found[-1].running:
             left = []
             break
-        left = keep_best(read_values(at, seed, left, target), rung.keep)
+        values = read_values(at, seed, left, target)
+        left = keep_best(values, rung.keep) if values else []
     own, protocol = open_claims(study, seed).folder, study.config.protocol.key
     taken_up = [
         key

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from rich.console import Console
+    from rich.progress import Progress
+
     from sdsearch.study import Study
 
 PACKAGES = ("sdsearch", "torch", "diffusers", "transformers", "numpy", "scikit-learn")
@@ -88,19 +91,33 @@ def working(what: str) -> Iterator[None]:
     say(f"{what}: {time.monotonic() - start:.1f} s")
 
 
-@contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar of how many of `total` are done (on a terminal); yields what tells it the number."""
-    from rich.console import Console
+def progress_bar(console: Console) -> Progress:
+    """A bar with counts, elapsed and remaining time."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
         TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
     )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar of how many of `total` are done (on a terminal); yields what tells it the number."""
+    from rich.console import Console
+
+    with progress_bar(Console(stderr=True)) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
 
@@ -112,24 +129,13 @@ def following_labels(total: int, done: int) -> Iterator[Callable[[int, str], Non
     What went wrong is printed, and all news where no bar can be drawn.
     """
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
     console = Console(stderr=True, highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console
-    ) as progress:
-        task = progress.add_task("labels", total=total, completed=done)
+    with progress_bar(console) as bar:
+        task = bar.add_task("labels", total=total, completed=done)
 
         def tell(count: int, news: str) -> None:
-            progress.update(task, completed=count)
+            bar.update(task, completed=count)
             if not news.endswith(" ok") or not console.is_terminal:
                 console.print(f"label {count} of {total}: {news}", markup=False, soft_wrap=True)
 

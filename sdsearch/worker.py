@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 _LONGEST_PAUSE = 5.0
 _GLANCE = 32
+"""Architectures that a worker always looks at, and as many others, when it wants one."""
 _FINISH = "finish"
+"""The item that is no architecture: what comes after the last label."""
 PATIENCE = 3
 """Architectures in a row that may go wrong on a machine before its worker stops."""
 
@@ -182,7 +184,7 @@ def _label_one(
     study: Study, key: str, claim: Claim, labeller: Labeller
 ) -> tuple[Literal["label", "trouble", "abandoned"], str]:
     """What became of an attempt, also in words; trouble may be the machine's."""
-    most, outcome = study.config.label.attempts, "label"
+    most, hung = study.config.label.attempts, False
     try:
         with _given_back_on_trouble(claim), claim.renewing():
             if len(claim.troubles) >= most:
@@ -192,7 +194,7 @@ def _label_one(
                 try:
                     label = labeller.label(key, claim.is_superseded)
                 except TimeLimitError as error:
-                    label, outcome = labeller.fail(key, str(error)), "trouble"
+                    label, hung = labeller.fail(key, str(error)), True
             publish_label(study, label)
     except AttemptLostError as error:
         claim.end("lost", str(error))
@@ -203,7 +205,7 @@ def _label_one(
         _tidy(study, key, label.seed)
     claim.end("done")
     said = f"{key} failed: {label.reason}" if label.status == "failed" else f"{key} ok"
-    return ("trouble" if outcome == "trouble" else "label"), said
+    return ("trouble" if hung else "label"), said
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from sdsearch.space import search_space
 from sdsearch.study import Study, load_study
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from sdsearch.architecture import Architecture
@@ -91,6 +92,15 @@ def make_study(folder: Path, toml: str = "") -> Study:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "study.toml").write_text(toml)
     return load_study(folder)
+
+
+def list_members(study: Study, archs: Iterable[Architecture]) -> None:
+    """Write architectures.jsonl as `sample` does."""
+    rows = [
+        {"arch_key": arch.key, "architecture": arch.model_dump(mode="json"), "origin": "uniform"}
+        for arch in archs
+    ]
+    write_atomic(study.architectures_file, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def write_designs(study: Study, designs: list[Design]) -> None:

@@ -45,3 +45,12 @@ def test_the_python_example_runs_as_it_stands(
     said = capsys.readouterr().out
     assert "autobuild-1" in said
     assert "evaluated uniform" in said
+
+
+def test_every_figure_of_the_readmes_table_stands_in_the_live_table() -> None:
+    page = (ROOT / "docs" / "tiny-table.md").read_text(encoding="utf-8")
+    rows = [line for line in README.splitlines() if line.startswith("|") and " ± " in line]
+    figures = [figure for row in rows for figure in re.findall(r"[\d.]+ ± [\d.]+", row)]
+    assert len(rows) == 9
+    assert len(figures) > 40
+    assert [figure for figure in figures if figure not in page] == []

@@ -1,4 +1,4 @@
-"""What every job on a study needs: the shared bench, the lock, the console and its progress bar."""
+"""What every job on a study needs: the shared bench, the lock and the console."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import Console
-    from rich.progress import Progress
 
     from sdsearch.study import Study
     from sdsearch_eval.world import Trouble, World
@@ -79,24 +78,3 @@ def open_console(world: World) -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, quiet=not world.is_first)
-
-
-def progress_bar(console: Console) -> Progress:
-    """A bar with counts, elapsed and remaining time."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )

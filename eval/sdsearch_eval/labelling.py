@@ -19,7 +19,7 @@ from sdsearch.harness_process import ANSWER
 from sdsearch.labels import check_comparable, label_path, read_labels
 from sdsearch.stages import following_labels
 from sdsearch.study import load_study
-from sdsearch.worker import finish_labels, open_claims, work_off
+from sdsearch.worker import finish_labels, needs_finish, open_claims, work_off
 from sdsearch_eval.floors import write_floors
 from sdsearch_eval.harness import evaluate, fail_label
 from sdsearch_eval.job import open_bench, open_console
@@ -153,8 +153,9 @@ def label_study(
     keys = list(choose_listed(read_listed(study), only, study))
     protocol_key = study.config.protocol.key
     missing = [key for key in keys if not label_path(study, key, protocol_key, seed).exists()]
-    console, todo = open_console(world), world.share(missing)
-    if not todo:
+    console, claims = open_console(world), open_claims(study, seed)
+    todo, unfinished = world.share((missing, needs_finish(claims, keys)))
+    if not todo and not unfinished:
         console.print(f"all {len(keys)} labels of protocol {protocol_key} seed {seed} are there")
         return
     labeller = open_labeller(study, seed, world, console)
@@ -162,7 +163,6 @@ def label_study(
         labeller.follow()
         return
     with following_labels(len(keys), len(keys) - len(todo)) as tell:
-        claims = open_claims(study, seed)
         work_off(study, seed, keys, labeller, claims, tell)
         finish_labels(keys, labeller, claims)
     labeller.dismiss()

@@ -27,8 +27,11 @@ class Shards:
     count: int
 
     def missing(self) -> list[int]:
-        """The numbers of the blocks that nobody has finished, in order."""
-        return [number for number in range(self.count) if not self._path(number).is_file()]
+        """The numbers of the blocks that nobody has finished, in order.
+
+        A damaged file is removed, so that its block is worked on again.
+        """
+        return [number for number in range(self.count) if not self._is_whole(number)]
 
     def write(self, number: int, rows: Rows) -> None:
         """Keep the rows of a block."""
@@ -45,6 +48,19 @@ class Shards:
             WorkError: a block is missing or its file is damaged; a damaged one is removed.
         """
         return merge_rows([self._read(number) for number in range(self.count)])
+
+    def _is_whole(self, number: int) -> bool:
+        from safetensors import SafetensorError, safe_open
+
+        path = self._path(number)
+        if not path.is_file():
+            return False
+        try:
+            with safe_open(path, "np"):
+                return True
+        except SafetensorError:
+            path.unlink(missing_ok=True)
+            return False
 
     def _read(self, number: int) -> Rows:
         from safetensors import SafetensorError

@@ -9,6 +9,7 @@ from sdsearch.cost import count_params
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.labels import read_labels, write_label
+from sdsearch.stages import progress_bar
 from sdsearch.study import Study, load_study
 from sdsearch_eval.comparison import (
     choose_rows,
@@ -24,7 +25,7 @@ from sdsearch_eval.harness import (
     load_recovered,
     write_recovered,
 )
-from sdsearch_eval.job import only_run, open_bench, open_console, progress_bar
+from sdsearch_eval.job import only_run, open_bench, open_console
 from sdsearch_eval.latency_survey import fill_survey
 from sdsearch_eval.listing import choose_listed, parse_columns, read_listed
 from sdsearch_eval.rows import summarize_rows

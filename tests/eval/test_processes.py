@@ -22,7 +22,7 @@ from sdsearch_eval.harness import evaluate
 from sdsearch_eval.rows import IMAGE_HASH
 from sdsearch_eval.shards import Shards
 from sdsearch_eval.world import World, open_world
-from tests.fakes import make_study, tiny_member
+from tests.fakes import list_members, make_study, tiny_member
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,9 +45,7 @@ KEY = tiny_member("bk-tiny").key
 
 
 def write_list(study: Study) -> None:
-    arch = tiny_member("bk-tiny")
-    row = {"arch_key": arch.key, "architecture": arch.model_dump(mode="json"), "origin": "uniform"}
-    study.architectures_file.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    list_members(study, [tiny_member("bk-tiny")])
 
 
 @pytest.fixture
@@ -127,18 +125,21 @@ def test_blocks_that_are_there_are_not_worked_on_again(bench, tmp_path, monkeypa
     assert again.values["fd_efflite0"] == whole.values["fd_efflite0"]
 
 
-def test_a_damaged_block_is_removed_and_said(bench, tmp_path: Path) -> None:
+def test_a_damaged_block_is_removed_and_made_again(bench, tmp_path: Path) -> None:
     weights, arch = tmp_path / "w.safetensors", tiny_member("bk-tiny")
     evaluate(arch, bench, tmp_path / "rows", weights)
     file = tmp_path / "rows" / "block-00000.safetensors"
-    file.write_bytes(file.read_bytes()[:-9])
+    whole = file.read_bytes()
     shards = Shards(tmp_path / "rows", len(bench.blocks))
+    file.write_bytes(whole[:-9])
     with pytest.raises(WorkError, match="damaged"):
         shards.read()
     assert shards.missing() == [0]
+    file.write_bytes(whole[:-9])
     label = evaluate(arch, bench, tmp_path / "rows", weights)
     assert label is not None
-    assert label.status == "ok"
+    assert label.status == "ok", label.reason
+    assert file.read_bytes() == whole
 
 
 def test_too_few_processes_are_an_error() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -20,11 +19,12 @@ from sdsearch.claims import read_attempts
 from sdsearch.labelling import measure, prepare, read_statuses
 from sdsearch.labels import read_labels
 from sdsearch.worker import open_claims
-from tests.fakes import make_study
+from tests.fakes import list_members, make_study
+from tests.stand_in import wait_until
 from tests.unets import random_members
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from sdsearch.label_status import LabelStatus
     from sdsearch.study import Study
@@ -50,11 +50,7 @@ SCRIPTS = Path(__file__).parents[2] / "scripts"
 def listed_study(folder: Path, count: int, time_limit: float = 120) -> Study:
     """A study of `count` random members."""
     made = make_study(folder, TOML % time_limit)
-    rows = [
-        {"arch_key": arch.key, "architecture": arch.model_dump(mode="json"), "origin": "uniform"}
-        for arch in random_members(20, seed=8, space="tiny")[:count]
-    ]
-    made.architectures_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    list_members(made, random_members(20, seed=8, space="tiny")[:count])
     return made
 
 
@@ -167,7 +163,7 @@ def test_a_node_of_a_ray_cluster_is_lost_half_way_and_all_labels_come(
 
 def kill_half_way(study: Study, cluster: Any, node: Any) -> None:
     """Take a node away once half of the labels are there and the node is at work on another."""
-    wait_until(lambda: len(read_labels(study)) >= 6)
+    wait_until(lambda: len(read_labels(study)) >= 6, 240)
     inside = psutil.Process(node.all_processes["raylet"][0].process.pid)
 
     def at_work() -> bool:
@@ -178,14 +174,14 @@ def kill_half_way(study: Study, cluster: Any, node: Any) -> None:
             for attempt in read_attempts(folder)[-1:]
         )
 
-    wait_until(at_work)
+    wait_until(at_work, 240)
     cluster.remove_node(node, allow_graceful=False)
 
 
 def test_a_model_that_hangs_is_ended_at_its_limit_and_recorded(tmp_path: Path) -> None:
     study = listed_study(tmp_path / "study", 3, time_limit=25)
     worker = start_worker(study)
-    wait_until(lambda: len(read_labels(study)) == 1)
+    wait_until(lambda: len(read_labels(study)) == 1, 240)
     (hung,) = psutil.Process(worker.pid).children(recursive=True)
     hung.suspend()
     assert worker.wait(timeout=120) == 0
@@ -249,7 +245,7 @@ def test_a_process_of_two_that_is_killed_or_finds_the_disk_full_leaves_no_other_
         [sys.executable, "-m", "sdsearch.cli", "label", str(study.root), "--processes", "2"],
         env=ENVIRONMENT,
     )
-    wait_until(lambda: bool(list(study.root.rglob("block-*.safetensors"))))
+    wait_until(lambda: bool(list(study.root.rglob("block-*.safetensors"))), 240)
     job.send_signal(signal.SIGKILL)
     job.wait()
     assert not orphans(study)
@@ -271,7 +267,7 @@ def test_the_slurm_script_is_a_worker_that_gives_its_claim_back_on_sigterm(
     subprocess.run([*script, "--prepare"], env=environment, check=True)
     job = subprocess.Popen(script, env=environment)
     claims = open_claims(study, 0).folder
-    wait_until(lambda: any(read_attempts(folder) for folder in claims.glob("*")))
+    wait_until(lambda: any(read_attempts(folder) for folder in claims.glob("*")), 240)
     for process in [*psutil.Process(job.pid).children(recursive=True), job]:
         process.send_signal(signal.SIGTERM)  # a scheduler signals all processes of a job
     assert job.wait(timeout=60) != 0
@@ -297,10 +293,3 @@ def _at_work_on(study: Study) -> Iterator[psutil.Process]:
         line = process.info["cmdline"] or []
         if str(study.root) in line and "sdsearch_eval" in line:
             yield process
-
-
-def wait_until(holds: Callable[[], bool], seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
