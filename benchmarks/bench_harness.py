@@ -24,13 +24,14 @@ from diffusers import StableDiffusionInpaintPipeline
 from PIL import Image
 
 from sdsearch.assets import asset_path
-from sdsearch.protocol import Protocol, RecoveryRecipe
-from sdsearch_eval.bench import Bench, prepare_bench
-from sdsearch_eval.features import extract_features
-from sdsearch_eval.generation import generate
-from sdsearch_eval.rows import measure_rows
-from sdsearch_eval.sampling import paste_back, prepare_inputs
-from sdsearch_eval.teacher import Teacher, load_teacher
+from sdsearch.labels.protocol import Protocol, RecoveryRecipe
+from sdsearch.unet.architecture import UNPRUNED
+from sdsearch_eval.bench.bench import Bench, prepare_bench
+from sdsearch_eval.bench.rows import measure_rows
+from sdsearch_eval.models.teacher import Teacher, load_teacher
+from sdsearch_eval.nets.features import extract_features
+from sdsearch_eval.sampling.generation import generate
+from sdsearch_eval.sampling.sampling import paste_back, prepare_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +65,7 @@ def plain_loop(bench: Bench, batch: int) -> float:
 
 def sample(bench: Bench, batch: int) -> float:
     """Seconds of our sampling of one architecture, all shared work done before."""
-    unet = bench.teacher.student(bench.teacher.unpruned())
+    unet = bench.teacher.student(UNPRUNED)
     protocol = bench.protocol.model_copy(update={"block_size": batch})
     start = time.perf_counter()
     generate(unet, bench.teacher, bench.inputs, bench.samples, protocol)
@@ -107,7 +108,7 @@ class ForwardClock:
 
 def overhead(bench: Bench, teacher: Teacher) -> float:
     """The share of a label's sampling and measuring that is outside of all networks."""
-    unet = teacher.student(teacher.unpruned())
+    unet = teacher.student(UNPRUNED)
     clock = ForwardClock(unet, teacher.vae.decoder, teacher.text_encoder, bench.extractor.net)
     start = time.perf_counter()
     with clock.running():

@@ -24,11 +24,12 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from sdsearch.backbone import SD14
-from sdsearch.provenance import provenance
-from sdsearch.space import search_space
-from sdsearch.unet_config import unet_config
-from sdsearch.weights import inherit, make_unet
+from sdsearch.space.space import search_space
+from sdsearch.unet.architecture import UNPRUNED
+from sdsearch.unet.backbone import SD14
+from sdsearch.unet.config import unet_config
+from sdsearch.weights.inherit import inherit, make_unet
+from sdsearch.weights.provenance import provenance
 
 GIB = 1 << 30
 MOST_TIME, MOST_MEMORY = 1.2, 1.1
@@ -72,7 +73,7 @@ def write_teacher(path: Path, dtype: torch.dtype) -> int:
 def unpruned_shapes() -> dict[str, torch.Size]:
     """The shapes of the unpruned UNet's tensors, by name."""
     with torch.device("meta"):
-        config = unet_config(search_space("sd14").members["teacher"], SD14)
+        config = unet_config(UNPRUNED, SD14)
         unet = UNet2DConditionModel.from_config(config)
     return {name: tensor.shape for name, tensor in unet.state_dict().items()}
 

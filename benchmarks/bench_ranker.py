@@ -19,21 +19,21 @@ import numpy as np
 import torch
 
 from benchmarks.pyg_ranker import PygRanker, batch_of
-from sdsearch.budget import Budget
-from sdsearch.builder import build_designs
-from sdsearch.encoding import FeatureLayout
+from sdsearch.design.builder import build_designs
 from sdsearch.files import write_atomic
-from sdsearch.losses import average_rank, soft_spearman
-from sdsearch.paper import fit_paper, score_options
-from sdsearch.scoring import score_space, score_units
-from sdsearch.space import search_space
+from sdsearch.ranker.features import FeatureLayout
+from sdsearch.ranker.fit import RankerConfig, fit_ranker
+from sdsearch.ranker.losses import average_rank, soft_spearman
+from sdsearch.ranker.published import fit_paper, score_options
+from sdsearch.ranker.scoring import score_space, score_units
+from sdsearch.space.budget import Budget
+from sdsearch.space.space import search_space
 from sdsearch.stats import mean_and_se, spearman
-from sdsearch.training import RankerConfig, fit_ranker
 from tests.planted import PlantedTruth
 
 if TYPE_CHECKING:
-    from sdsearch.losses import CorrelationMode
-    from sdsearch.scores import Rule
+    from sdsearch.design.scores import Rule
+    from sdsearch.ranker.losses import CorrelationMode
 
 SPACE = search_space("tiny")
 LABELS, POOL, SPEED_MEMBERS = 68, 20_000, 20
@@ -205,7 +205,7 @@ Spearman correlation of a level's 40 option scores with their true marginal effe
 levels. `gap`: mean true value of the built top 4 minus the best known member; lower is better. The
 published loss is in effect Pearson's correlation, the published rule is `last`; `y'` is the top 4
 of all 704,000 predictions. The last row is AutoBuild as published, on the chain of kept operators
-(`sdsearch.paper`, method `autobuild-paper`).
+(`sdsearch.ranker.published`, method `autobuild-paper`).
 
 {rules}
 

@@ -26,15 +26,16 @@ from diffusers import (
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from sdsearch.assets import asset_path
-from sdsearch.backbone import SD14, SD14_INPAINT
-from sdsearch.cost import unet_cost
-from sdsearch.protocol import Protocol, RecoveryRecipe
-from sdsearch.space import search_space
-from sdsearch.weights import make_unet
-from sdsearch_eval.dataset import load_samples
-from sdsearch_eval.generation import generate
-from sdsearch_eval.sampling import cast_unet, prepare_inputs
-from sdsearch_eval.teacher import load_teacher
+from sdsearch.labels.protocol import Protocol, RecoveryRecipe
+from sdsearch.space.space import search_space
+from sdsearch.unet.architecture import UNPRUNED
+from sdsearch.unet.backbone import SD14, SD14_INPAINT
+from sdsearch.unet.cost import unet_cost
+from sdsearch.weights.inherit import make_unet
+from sdsearch_eval.data.samples import load_samples
+from sdsearch_eval.models.teacher import load_teacher
+from sdsearch_eval.sampling.generation import generate
+from sdsearch_eval.sampling.sampling import cast_unet, prepare_inputs
 
 GIB = 1 << 30
 MOST_MEMORY = 20.0
@@ -52,7 +53,7 @@ def randomize(module: torch.nn.Module, scale: float) -> torch.nn.Module:
 def write_pipeline(folder: Path, channels: int) -> None:
     """Save a pipeline with the geometry of SD v1.4 and random weights."""
     backbone = SD14_INPAINT if channels == 9 else SD14
-    unet = randomize(make_unet(search_space("sd14").members["teacher"], backbone), 0.02)
+    unet = randomize(make_unet(UNPRUNED, backbone), 0.02)
     vae = AutoencoderKL(
         block_out_channels=(128, 256, 512, 512),
         down_block_types=("DownEncoderBlock2D",) * 4,

@@ -25,18 +25,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdsearch.content import canonical_json
 from sdsearch.files import write_atomic
-from sdsearch.harness_process import HarnessProcess
-from sdsearch.labelling import measure
-from sdsearch.labels import read_labels
-from sdsearch.space import search_space
-from sdsearch.study import load_study
+from sdsearch.keys import canonical_json
+from sdsearch.labels.store import read_labels
+from sdsearch.space.space import search_space
+from sdsearch.stages.label import measure
+from sdsearch.study.folder import read_study
+from sdsearch.workers.process import HarnessProcess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sdsearch.study import Study
+    from sdsearch.study.folder import StudyFolder
 
 OUT = Path(__file__).with_name("two_nodes.json")
 TOML = """\
@@ -83,7 +83,7 @@ def main() -> None:
     sys.stdout.write(OUT.read_text())
 
 
-def make_study(folder: Path, archs: Sequence[Any]) -> Study:
+def make_study(folder: Path, archs: Sequence[Any]) -> StudyFolder:
     """A study that lists `archs`."""
     folder.mkdir()
     (folder / "study.toml").write_text(TOML)
@@ -91,12 +91,12 @@ def make_study(folder: Path, archs: Sequence[Any]) -> Study:
         {"arch_key": arch.key, "architecture": arch.model_dump(mode="json"), "origin": "uniform"}
         for arch in archs
     ]
-    study = load_study(folder)
+    study = read_study(folder)
     write_atomic(study.architectures_file, "".join(canonical_json(row) + "\n" for row in rows))
     return study
 
 
-def time_labels(study: Study, keys: Sequence[str]) -> tuple[float, dict[str, float]]:
+def time_labels(study: StudyFolder, keys: Sequence[str]) -> tuple[float, dict[str, float]]:
     """Seconds of a start with a warm cache, and of every label after it."""
     with HarnessProcess(study, 0) as labeller:
         begin = time.perf_counter()
@@ -111,7 +111,7 @@ def time_labels(study: Study, keys: Sequence[str]) -> tuple[float, dict[str, flo
     return start, seconds
 
 
-def run_on_two_nodes(study: Study, keys: Sequence[str]) -> dict[str, float]:
+def run_on_two_nodes(study: StudyFolder, keys: Sequence[str]) -> dict[str, float]:
     """Seconds from the first claim to the last label, and when the second node was lost."""
     import ray
     from ray.cluster_utils import Cluster

@@ -25,19 +25,19 @@ import numpy as np
 import numpy.typing as npt
 
 from sdsearch.assets import asset_path
-from sdsearch.baselines import fit_ridge
-from sdsearch.content import canonical_json
 from sdsearch.files import write_atomic
-from sdsearch.halving import keep_best
-from sdsearch.harness_process import HarnessProcess
-from sdsearch.labels import read_table
-from sdsearch.protocol import Protocol, Rung
-from sdsearch.replay import slots_kept
+from sdsearch.keys import canonical_json
+from sdsearch.labels.protocol import Protocol, Rung
+from sdsearch.labels.store import read_table
+from sdsearch.ranker.baselines import fit_ridge
+from sdsearch.replay.replay import slots_kept
 from sdsearch.stats import spearman, spearman_interval
-from sdsearch.study import load_study
+from sdsearch.study.folder import read_study
+from sdsearch.workers.halving import keep_best
+from sdsearch.workers.process import HarnessProcess
 
 if TYPE_CHECKING:
-    from sdsearch.architecture import Architecture
+    from sdsearch.unet.architecture import Architecture
 
 Floats = npt.NDArray[np.float64]
 PROTOCOLS = (Rung().cheapen(Protocol()), Protocol())
@@ -119,7 +119,7 @@ def time_protocol(folder: Path, protocol: Protocol, chosen: list[Architecture]) 
         f"[protocol]\nsamples = {protocol.samples}\n"
         f"recovery = {{ steps = {protocol.recovery.steps} }}\n"
     )
-    study = load_study(folder)
+    study = read_study(folder)
     rows = [
         {"arch_key": arch.key, "architecture": arch.model_dump(mode="json"), "origin": "uniform"}
         for arch in chosen

@@ -10,15 +10,15 @@ from torch.nn import functional
 from torch_geometric.data import Batch
 from torch_geometric.nn import GATv2Conv, global_mean_pool
 
-from sdsearch.encoding import CATEGORICAL, CONTINUOUS, FeatureLayout, to_data
-from sdsearch.graph import build_graph
+from sdsearch.ranker.features import CATEGORICAL, CONTINUOUS, FeatureLayout, to_data
+from sdsearch.unet.graph import build_graph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sdsearch.architecture import Architecture
-    from sdsearch.backbone import Backbone
-    from sdsearch.ranker import Ranker
+    from sdsearch.ranker.net import Ranker
+    from sdsearch.unet.architecture import Architecture
+    from sdsearch.unet.backbone import Backbone
 
 
 class PygRanker(nn.Module):

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cluster_model import Cluster, Run, simulate_run
-from sdsearch.cost import count_macs, count_params
-from sdsearch.space import search_space
+from sdsearch.space.space import search_space
+from sdsearch.unet.architecture import UNPRUNED
+from sdsearch.unet.cost import count_macs, count_params
 
 MEASURED = Path(__file__).with_name("two_nodes.json")
 WITHIN = 0.15
@@ -117,7 +118,7 @@ def print_scaling(count: int) -> None:
     """A table of one number of labels: GPUs, executors, preemption."""
     labels = sd14_labels(count)
     space = search_space("sd14")
-    teacher = count_macs(space.members["teacher"], space.backbone).total
+    teacher = count_macs(UNPRUNED, space.backbone).total
     prepare = START + CALLS * teacher / HALF_MACS + TAUGHT * teacher / FLOAT_MACS
     times = [label.seconds() for label in labels]
     print(

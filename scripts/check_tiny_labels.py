@@ -17,11 +17,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from make_tiny_labels import TABLE, list_architectures
 
-from sdsearch.labels import read_labels, read_table
-from sdsearch.outcome import noise_floor
-from sdsearch.study import init_study
-from sdsearch.target import Target
-from sdsearch_eval.labelling import label_study
+from sdsearch.labels.store import read_labels, read_table
+from sdsearch.labels.target import Target
+from sdsearch.report.outcome import noise_floor
+from sdsearch.study.folder import init_study
+from sdsearch_eval.jobs.label import label_study
 
 COUNT, DEVIATIONS = 5, 3.0
 

@@ -16,16 +16,17 @@ from make_tiny_labels import TABLE
 from tiny_groups import group_keys
 
 from sdsearch.files import write_atomic
-from sdsearch.labels import read_table
-from sdsearch.outcome import noise_floor
-from sdsearch.protocol import Protocol
-from sdsearch.space import search_space
+from sdsearch.labels.protocol import Protocol
+from sdsearch.labels.store import read_table
+from sdsearch.labels.target import Target
+from sdsearch.report.outcome import noise_floor
+from sdsearch.space.space import search_space
 from sdsearch.stats import spearman
-from sdsearch.target import Target
+from sdsearch.unet.architecture import UNPRUNED
 
 if TYPE_CHECKING:
-    from sdsearch.labels import Label
-    from sdsearch.space import SearchSpace
+    from sdsearch.labels.label import Label
+    from sdsearch.space.space import SearchSpace
 
 COLUMN, TARGET = "fd_efflite0", Target("-log(fd_efflite0)")
 OTHERS = ("kid_efflite0", "lpips_like_efflite0", "psnr_hole", "ssim_hole", "params", "macs")
@@ -60,7 +61,7 @@ def facts(labels: list[Label]) -> dict[str, str]:
     for label in labels:
         seeds.setdefault(label.arch_key, set()).add(label.seed)
     seconds = [sum(label.provenance["seconds"].values()) for label in measured]
-    teacher = next(x for x in measured if x.arch_key == space.members["teacher"].key)
+    teacher = next(x for x in measured if x.arch_key == UNPRUNED.key)
     known = {key for keys in groups.values() for key in keys}
     rows = [
         f"| {name} | {len(found)} | {quantiles(found)} |"
@@ -103,7 +104,7 @@ def facts(labels: list[Label]) -> dict[str, str]:
 
 def within(labels: list[Label], space: SearchSpace, share: float) -> int:
     """How many have at most `share` of the unpruned parameters."""
-    whole = next(x for x in labels if x.arch_key == space.members["teacher"].key).scalar("params")
+    whole = next(x for x in labels if x.arch_key == UNPRUNED.key).scalar("params")
     return sum(label.scalar("params") <= share * whole for label in labels)
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from sdsearch.designs import Design
+from sdsearch.design.designs import Design
+from sdsearch.design.scores import Scores
 from sdsearch.files import write_atomic
-from sdsearch.label_status import LabelStatus
-from sdsearch.replay_runs import ReplaySummary
-from sdsearch.scores import Scores
-from sdsearch.training import FitReport
+from sdsearch.ranker.fit import FitReport
+from sdsearch.replay.runs import ReplaySummary
+from sdsearch.workers.status import LabelStatus
 
-FOLDER = Path(__file__).parents[1] / "sdsearch" / "schemas"
+FOLDER = Path(__file__).parents[1] / "sdsearch" / "cli" / "schemas"
 
 
 def schemas() -> dict[str, str]:

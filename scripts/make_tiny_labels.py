@@ -26,27 +26,28 @@ from filelock import FileLock
 from tiny_groups import draw_stratified
 
 from sdsearch.assets import asset_path
-from sdsearch.content import canonical_json
-from sdsearch.cost import count_params
 from sdsearch.files import write_atomic
-from sdsearch.journey import sample
-from sdsearch.labels import read_labels, read_table, write_table
-from sdsearch.outcome import noise_floor
-from sdsearch.protocol import Protocol
-from sdsearch.study import init_study
-from sdsearch.target import Target
-from sdsearch_eval.dataset import load_samples
-from sdsearch_eval.labelling import label_study
-from sdsearch_eval.latency import measure_latency
-from sdsearch_eval.sampling import prepare_inputs
-from sdsearch_eval.teacher import load_teacher
+from sdsearch.keys import canonical_json
+from sdsearch.labels.protocol import Protocol
+from sdsearch.labels.store import read_labels, read_table, write_table
+from sdsearch.labels.target import Target
+from sdsearch.report.outcome import noise_floor
+from sdsearch.stages.sample import sample
+from sdsearch.study.folder import init_study, load_space
+from sdsearch.unet.architecture import UNPRUNED
+from sdsearch.unet.cost import count_params
+from sdsearch_eval.data.samples import load_samples
+from sdsearch_eval.jobs.label import label_study
+from sdsearch_eval.models.teacher import load_teacher
+from sdsearch_eval.sampling.latency import measure_latency
+from sdsearch_eval.sampling.sampling import prepare_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sdsearch.architecture import Architecture
-    from sdsearch.labels import Label
-    from sdsearch.study import Study
+    from sdsearch.labels.label import Label
+    from sdsearch.study.folder import StudyFolder
+    from sdsearch.unet.architecture import Architecture
 
 PARTS = ("sampled", "repeated", "stratified", "neighbours", "latency")
 REPEATED, SEEDS = 20, (1, 2)
@@ -72,7 +73,7 @@ def main() -> None:
         print(f"{part}: {summarize(options.out, study)}", flush=True)
 
 
-def measure_part(part: str, work: Path, table: Path) -> Study:
+def measure_part(part: str, work: Path, table: Path) -> StudyFolder:
     """Measure what the part still lacks; the study that holds its labels."""
     study = init_study(work / ("sampled" if part == "repeated" else part))
     if part in ("sampled", "repeated"):
@@ -85,18 +86,18 @@ def measure_part(part: str, work: Path, table: Path) -> Study:
             label_study(study.root, seed, [*named, *sampled[:REPEATED]])
         return study
     if part == "stratified":
-        list_architectures(study, draw_stratified(study.space), part)
+        list_architectures(study, draw_stratified(load_space(study)), part)
     elif not study.architectures_file.is_file():  # the best change as the table grows
         list_architectures(study, neighbours_of_best(study, table), part)
     label_study(study.root)
     return study
 
 
-def neighbours_of_best(study: Study, table: Path) -> list[Architecture]:
+def neighbours_of_best(study: StudyFolder, table: Path) -> list[Architecture]:
     """Unmeasured architectures that differ from one of the best in the option of one unit."""
     target, key = Target(study.config.ranker.target), study.config.protocol.key
-    space, rng = study.space, np.random.default_rng(2)
-    limit = SMALL * count_params(space.members["teacher"], space.backbone)
+    space, rng = load_space(study), np.random.default_rng(2)
+    limit = SMALL * count_params(UNPRUNED, space.backbone)
     found = [x for x in read_table(table) if (x.protocol_key, x.seed, x.status) == (key, 0, "ok")]
     best = sorted(found, key=target.evaluate, reverse=True)
     small = [label for label in best if label.scalar("params") <= limit]
@@ -113,7 +114,7 @@ def neighbours_of_best(study: Study, table: Path) -> list[Architecture]:
     return chosen
 
 
-def list_architectures(study: Study, archs: Iterable[Architecture], origin: str) -> None:
+def list_architectures(study: StudyFolder, archs: Iterable[Architecture], origin: str) -> None:
     """Write what a study has to measure."""
     rows = [
         {"arch_key": arch.key, "architecture": arch.model_dump(mode="json"), "origin": origin}
@@ -157,7 +158,7 @@ def remeasure_latency(table: Path) -> None:
     print(f"latency: {len(found)} architectures in {table}", flush=True)
 
 
-def summarize(table: Path, study: Study) -> str:
+def summarize(table: Path, study: StudyFolder) -> str:
     """How many labels the table holds and what their noise floor is."""
     labels = read_table(table)
     evaluated = [label for label in labels if label.seed == 0]

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 from make_tiny_labels import TABLE, list_architectures
 from tiny_groups import group_keys
 
-from sdsearch.labels import read_labels, read_table, write_table
-from sdsearch.protocol import Protocol, Rung
-from sdsearch.space import search_space
-from sdsearch.study import init_study
-from sdsearch_eval.labelling import label_study
+from sdsearch.labels.protocol import Protocol, Rung
+from sdsearch.labels.store import read_labels, read_table, write_table
+from sdsearch.space.space import search_space
+from sdsearch.study.folder import init_study
+from sdsearch_eval.jobs.label import label_study
 
 if TYPE_CHECKING:
-    from sdsearch.labels import Label
-    from sdsearch.study import Study
+    from sdsearch.labels.label import Label
+    from sdsearch.study.folder import StudyFolder
 
 OUT = Path("benchmarks/tiny-rung.jsonl")
 COLUMN = "fd_efflite0"
@@ -52,7 +52,7 @@ def main() -> None:
     print(f"{len(labels)} labels in {OUT}")
 
 
-def open_rung(folder: Path) -> Study:
+def open_rung(folder: Path) -> StudyFolder:
     """A study under the rung's protocol."""
     protocol = Rung().cheapen(Protocol())
     folder.mkdir(parents=True, exist_ok=True)

@@ -34,9 +34,9 @@ from tiny_sd_trainer import Trainer
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from sdsearch.backbone import TINY
-from sdsearch.space import search_space
-from sdsearch.unet_config import unet_config
+from sdsearch.unet.architecture import UNPRUNED
+from sdsearch.unet.backbone import TINY
+from sdsearch.unet.config import unet_config
 
 VAE_BATCH, UNET_BATCH = 64, 128
 CAPTION_DROPOUT = 0.1
@@ -185,7 +185,7 @@ def train_unet(
     wrong guess of it until the end; a quarter are pure noise, where that guess is made; half of the
     scenes are tinted, in colours that no caption tells; and the hole's edge weighs more.
     """
-    config = unet_config(search_space("tiny").members["teacher"], TINY)
+    config = unet_config(UNPRUNED, TINY)
     unet = seeded(UNet2DConditionModel.from_config, run.seed + 1, config).to(run.device)
     text_encoder = seeded(CLIPTextModel, run.seed + 2, text_config(tokenizer)).to(run.device)
     modules = torch.nn.ModuleDict({"unet": unet, "text": text_encoder}).train()

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from make_tiny_labels import TABLE, add_to_table
 
 from sdsearch.files import write_atomic
-from sdsearch.labels import read_labels
-from sdsearch.outcome import outcome, with_error
-from sdsearch.search import read_designs
+from sdsearch.labels.store import read_labels
+from sdsearch.report.outcome import outcome, with_error
+from sdsearch.stages.search import read_designs
 from sdsearch.stats import mean_and_se, spearman
-from sdsearch.study import load_study
+from sdsearch.study.folder import read_study
 
 if TYPE_CHECKING:
-    from sdsearch.outcome import Outcome
-    from sdsearch.study import Study
+    from sdsearch.report.outcome import Outcome
+    from sdsearch.study.folder import StudyFolder
 
 BUDGETS = {
     "none": "No budget",
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/tiny-table.md"))
     options = parser.parse_args()
-    studies = {budget: load_study(options.work / budget) for budget in BUDGETS}
+    studies = {budget: read_study(options.work / budget) for budget in BUDGETS}
     for study in studies.values():
         add_to_table(TABLE, read_labels(study, study.config.protocol.key))
     results = {budget: outcome(study) for budget, study in studies.items()}
@@ -80,7 +80,7 @@ def describe(result: Outcome) -> str:
     return head + "\n".join(rows) + "\n"
 
 
-def describe_long(study: Study, column: str) -> str:
+def describe_long(study: StudyFolder, column: str) -> str:
     """What a long recovery makes of the designs that have had one."""
     key = study.config.protocol.key
     short = {x.arch_key: x for x in read_labels(study, key) if x.seed == study.config.seed}

@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 
 from sdsearch.errors import WorkError
-from sdsearch.study import Study, load_study
-from sdsearch_eval.listing import read_listed
+from sdsearch.study.folder import StudyFolder, read_study
+from sdsearch_eval.jobs.listing import read_listed
 
 PASSING = {
     "memory": "OutOfMemoryError: CUDA out of memory",
@@ -29,7 +29,7 @@ PASSING = {
 
 
 def main() -> None:
-    plan, study = Path(sys.argv[1]), load_study(sys.argv[2])
+    plan, study = Path(sys.argv[1]), read_study(sys.argv[2])
     sys.stdout.write("a library says hello\n")
     (study.root / "started").touch()
     if _next(plan, "start") == "killed":
@@ -48,7 +48,7 @@ def main() -> None:
             _behave(study, request["key"], _next(plan, request["key"]))
 
 
-def _behave(study: Study, key: str, what: str) -> None:
+def _behave(study: StudyFolder, key: str, what: str) -> None:
     if what == "fail":
         _label(study, key, "failed", "WorkError: no luck")
     elif what in PASSING:
@@ -78,7 +78,7 @@ def _behave(study: Study, key: str, what: str) -> None:
 
 
 def _label(
-    study: Study, key: str, status: str, reason: str | None, protocol: str | None = None
+    study: StudyFolder, key: str, status: str, reason: str | None, protocol: str | None = None
 ) -> None:
     arch = read_listed(study)[key]
     _answer(

@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdsearch.backbone import TINY
-from sdsearch.budget import Budget
-from sdsearch.cost import count_macs, count_params, unet_cost
-from sdsearch.designs import Design, DesignFile, Prediction
+from sdsearch.design.designs import Design, DesignFile, Prediction
 from sdsearch.files import write_atomic
-from sdsearch.labels import Label, write_label
-from sdsearch.protocol import Protocol
-from sdsearch.space import search_space
-from sdsearch.study import Study, load_study
+from sdsearch.labels.label import Label
+from sdsearch.labels.protocol import Protocol
+from sdsearch.labels.store import write_label
+from sdsearch.space.budget import Budget
+from sdsearch.space.space import search_space
+from sdsearch.study.folder import StudyFolder, read_study
+from sdsearch.unet.backbone import TINY
+from sdsearch.unet.cost import count_macs, count_params, unet_cost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from sdsearch.architecture import Architecture
+    from sdsearch.unet.architecture import Architecture
 
 
 def tiny_member(name: str = "teacher") -> Architecture:
@@ -87,14 +88,14 @@ def make_design(arch: Architecture, method: str, rank: int, reason: str = "level
     )
 
 
-def make_study(folder: Path, toml: str = "") -> Study:
+def make_study(folder: Path, toml: str = "") -> StudyFolder:
     """A study with the given study.toml."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "study.toml").write_text(toml)
-    return load_study(folder)
+    return read_study(folder)
 
 
-def list_members(study: Study, archs: Iterable[Architecture]) -> None:
+def list_members(study: StudyFolder, archs: Iterable[Architecture]) -> None:
     """Write architectures.jsonl as `sample` does."""
     rows = [
         {"arch_key": arch.key, "architecture": arch.model_dump(mode="json"), "origin": "uniform"}
@@ -103,7 +104,7 @@ def list_members(study: Study, archs: Iterable[Architecture]) -> None:
     write_atomic(study.architectures_file, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def write_designs(study: Study, designs: list[Design]) -> None:
+def write_designs(study: StudyFolder, designs: list[Design]) -> None:
     """Write designs.json as `build` does."""
     file = DesignFile(
         protocol_key=study.config.protocol.key,
@@ -114,7 +115,7 @@ def write_designs(study: Study, designs: list[Design]) -> None:
     write_atomic(study.designs_file, file.model_dump_json())
 
 
-def label_by_params(study: Study) -> None:
+def label_by_params(study: StudyFolder) -> None:
     """Label everything in architectures.jsonl by a formula: more parameters, lower distance."""
     space = search_space("tiny")
     rng = np.random.default_rng(0)
@@ -130,7 +131,7 @@ def fake_teacher(folder: Path) -> Path:
     from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionInpaintPipeline
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-    from sdsearch.weights import make_unet
+    from sdsearch.weights.inherit import make_unet
 
     letters = string.ascii_lowercase
     words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdsearch.slots import SLOTS
-from sdsearch.space import SearchSpace, search_space
-from sdsearch.training import FittedRanker, RankerConfig, fit_ranker
+from sdsearch.ranker.fit import FittedRanker, RankerConfig, fit_ranker
+from sdsearch.space.space import SearchSpace, search_space
+from sdsearch.unet.slots import SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sdsearch.architecture import Architecture
+    from sdsearch.unet.architecture import Architecture
 
 SMALL = RankerConfig(width=8, steps=60, learning_rate=1e-2, folds=3, repeats=1)
 

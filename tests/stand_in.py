@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdsearch import harness_process
-from sdsearch.claims import Worker, read_attempts
-from sdsearch.labelling import read_statuses
-from sdsearch.labels import read_labels
-from sdsearch.worker import open_claims
+from sdsearch.labels.store import read_labels
+from sdsearch.stages.label import read_statuses
+from sdsearch.workers import process as harness_process
+from sdsearch.workers.claims import Worker, read_attempts
+from sdsearch.workers.worker import open_claims
 from tests.fakes import list_members, make_study, tiny_member
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from sdsearch.label_status import LabelStatus
-    from sdsearch.study import Study
+    from sdsearch.study.folder import StudyFolder
+    from sdsearch.workers.status import LabelStatus
 
 MEMBERS = ("teacher", "bk-base", "bk-small", "bk-tiny")
 KEYS = [tiny_member(name).key for name in MEMBERS]
@@ -31,7 +31,7 @@ ELSEWHERE = Worker(host="node-7", place="another boot", pid=7)
 FAKE = str(Path(__file__).with_name("fake_harness.py"))
 
 
-def listed_study(folder: Path, toml: str, monkeypatch: pytest.MonkeyPatch) -> Study:
+def listed_study(folder: Path, toml: str, monkeypatch: pytest.MonkeyPatch) -> StudyFolder:
     """A study of four members whose harness is the stand-in."""
     made = make_study(folder / "study", toml)
     list_members(made, map(tiny_member, MEMBERS))
@@ -42,23 +42,23 @@ def listed_study(folder: Path, toml: str, monkeypatch: pytest.MonkeyPatch) -> St
     return made
 
 
-def plan(study: Study, **behaviours: Any) -> None:
+def plan(study: StudyFolder, **behaviours: Any) -> None:
     """What becomes of members ("bk_tiny") and of the start."""
     keys = {name.replace("-", "_"): tiny_member(name).key for name in MEMBERS}
     named = {keys.get(name, name): what for name, what in behaviours.items()}
     (study.root / "plan.json").write_text(json.dumps(named))
 
 
-def attempts_at(study: Study, name: str) -> list[Any]:
+def attempts_at(study: StudyFolder, name: str) -> list[Any]:
     return read_attempts(open_claims(study, 0).folder / tiny_member(name).key)
 
 
-def status_of(study: Study) -> LabelStatus:
+def status_of(study: StudyFolder) -> LabelStatus:
     (status,) = read_statuses(study)
     return status
 
 
-def statuses(study: Study) -> dict[str, str]:
+def statuses(study: StudyFolder) -> dict[str, str]:
     return {label.arch_key: label.status for label in read_labels(study)}
 
 

@@ -1,21 +1,25 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import pytest
 from diffusers import UNet2DConditionModel
 
 from scripts.tiny_groups import group_keys
 from sdsearch.assets import asset_path
-from sdsearch.backbone import TINY, Backbone
-from sdsearch.cost import count_params
 from sdsearch.errors import InputError
-from sdsearch.labels import Label, read_table
-from sdsearch.outcome import noise_floor
-from sdsearch.protocol import Protocol
-from sdsearch.space import search_space
-from sdsearch.target import Target
-from sdsearch.teacher import teacher_sha256
+from sdsearch.labels.protocol import Protocol
+from sdsearch.labels.store import read_table
+from sdsearch.labels.target import Target
+from sdsearch.report.outcome import noise_floor
+from sdsearch.space.space import search_space
+from sdsearch.unet.backbone import TINY, Backbone
+from sdsearch.unet.cost import count_params
+from sdsearch.unet.teacher import teacher_sha256
+
+if TYPE_CHECKING:
+    from sdsearch.labels.label import Label
 
 
 @pytest.fixture(scope="module")

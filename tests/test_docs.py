@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sdsearch.study import load_study
+from sdsearch.study.folder import read_study
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -24,5 +24,5 @@ def test_the_guides_study_is_a_valid_one(tmp_path: Path) -> None:
     page = (DOCS / "guide-sd14.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     (tmp_path / "study.toml").write_text(example)
-    config = load_study(tmp_path).config
+    config = read_study(tmp_path).config
     assert (config.space.name, config.protocol.recovery.steps) == ("sd14", 300)

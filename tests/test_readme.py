@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sdsearch.cli import app
+from sdsearch.cli.main import app
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from sdsearch.search import read_designs
-from sdsearch.study import load_study
 from tests.test_journey import STOCK, sample_with_harness
+
+from sdsearch.stages.search import read_designs
+from sdsearch.study.folder import read_study
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -57,7 +57,7 @@ def test_the_installed_wheel_runs_the_journey_on_the_tiny_pipeline_that_it_holds
     # From here on the environment has diffusers, transformers and torch, and no sdsearch.
     call(python, "-m", "pip", "uninstall", "--quiet", "--yes", "sdsearch")
     call(python, "-c", "from importlib.util import find_spec; assert find_spec('sdsearch') is None")
-    made = load_study(study)
+    made = read_study(study)
     (design,) = read_designs(made)
     ours = sample_with_harness(made, design.arch_key, tmp_path / "inputs.safetensors")
     folder = made.pipelines_dir / design.name

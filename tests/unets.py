@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sdsearch.architecture import Architecture
-from sdsearch.backbone import TINY
-from sdsearch.space import search_space
-from sdsearch.weights import make_unet
+from sdsearch.space.space import search_space
+from sdsearch.unet.architecture import UNPRUNED, Architecture
+from sdsearch.unet.backbone import TINY
+from sdsearch.weights.inherit import make_unet
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
-    from sdsearch.backbone import Backbone
+    from sdsearch.unet.backbone import Backbone
 
-TEACHER = search_space("sd14").members["teacher"]
+TEACHER = UNPRUNED
 
 
 def random_members(n: int, seed: int, space: str = "sd14") -> list[Architecture]:

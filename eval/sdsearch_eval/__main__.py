@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from sdsearch.errors import InputError, WorkError
-from sdsearch_eval.request import add_request, read_request
+from sdsearch_eval.pictures.request import add_request, read_request
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,8 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ.setdefault(name, "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     options = _parser().parse_args(arguments)
-    from sdsearch_eval import work
-    from sdsearch_eval.labelling import label_study, serve_labels
+    from sdsearch_eval.jobs import work
+    from sdsearch_eval.jobs.label import label_study, serve_labels
     from sdsearch_eval.world import leave_world
 
     try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdsearch.content import content_key
 from sdsearch.files import write_atomic
+from sdsearch.keys import content_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from sdsearch.journey import sample
-from sdsearch.labels import read_labels, write_label
-from sdsearch.search import score
-from sdsearch_eval.scenes import render_scene, split_seed
+from sdsearch.labels.store import read_labels, write_label
+from sdsearch.stages.sample import sample
+from sdsearch.stages.search import score
+from sdsearch_eval.data.scenes import render_scene, split_seed
 from tests.fakes import label_by_params, make_study
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from sdsearch.journey import sample
-from sdsearch.labels import write_label
-from sdsearch.outcome import outcome
-from sdsearch.report import write_report
-from sdsearch.search import build
-from sdsearch_eval.comparison import collect_gallery
-from sdsearch_eval.dataset import Sample
+from sdsearch.labels.store import write_label
+from sdsearch.report.outcome import outcome
+from sdsearch.report.page import write_report
+from sdsearch.stages.sample import sample
+from sdsearch.stages.search import build
+from sdsearch_eval.data.samples import Sample
+from sdsearch_eval.pictures.comparison import collect_gallery
 from tests.fakes import label_by_params, make_study, measured
 
 if TYPE_CHECKING:

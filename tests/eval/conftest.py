@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from sdsearch.assets import asset_path
-from sdsearch.protocol import Protocol, RecoveryRecipe
-from sdsearch_eval.teacher import load_teacher
+from sdsearch.labels.protocol import Protocol, RecoveryRecipe
+from sdsearch_eval.models.teacher import load_teacher
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,158 @@
+"""What the app does when a button is pressed, without its pages: paint, design, export."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from sdsearch.errors import InputError
+from sdsearch.export.pipeline import export_pipeline
+from sdsearch.space.budget import Budget
+from sdsearch.stages.search import design_within
+from sdsearch_eval.bench.evaluate import Stopwatch, has_recovered, write_recovered
+from sdsearch_eval.data.masks import check_mask
+from sdsearch_eval.data.photos import square_image
+from sdsearch_eval.data.samples import Sample
+from sdsearch_eval.jobs.workspace import only_run, open_bench, open_console
+from sdsearch_eval.pictures.pipelines import Pipeline, load_pipeline
+from sdsearch_eval.pictures.thumbnails import draw_thumbnails
+from sdsearch_eval.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from sdsearch.design.designs import Design
+    from sdsearch.study.folder import StudyFolder
+
+TEACHER = "teacher"
+LARGEST_UPLOAD = 40_000_000
+"""Pixels of an image that is accepted: more would only be scaled down."""
+
+
+@dataclass(slots=True)
+class Studio:
+    """A study at work: its pipelines, loaded when they are first asked for."""
+
+    study: StudyFolder
+    loaded: dict[str, Pipeline] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        """The teacher, then every exported design."""
+        folder = self.study.pipelines_dir
+        found = sorted(folder.glob("*/model_index.json")) if folder.is_dir() else []
+        return [TEACHER, *(file.parent.name for file in found)]
+
+    def pipeline(self, name: str) -> Pipeline:
+        """The pipeline of a listed name; any other name, a path say, is refused."""
+        if name not in self.names:
+            raise InputError(f"a pipeline must be one of {', '.join(self.names)}, but is {name!r}")
+        if name not in self.loaded:
+            where = self.study.config.teacher.pipeline
+            if name != TEACHER:
+                where = str(self.study.pipelines_dir / name)
+            self.loaded[name] = load_pipeline(where, World().device)
+        return self.loaded[name]
+
+    def paint(
+        self,
+        names: Sequence[str],
+        image: Image.Image | None,
+        hole: NDArray[np.uint8] | None,
+        prompt: str,
+        *,
+        steps: int,
+        guidance: float,
+        seed: int,
+    ) -> list[tuple[Image.Image, str]]:
+        """One image a pipeline with its name, size and time; all see the same noise.
+
+        Raises:
+            InputError: something is missing or unfit, in words for the person at the page.
+        """
+        if not names:
+            raise InputError("choose at least one pipeline")
+        painted = []
+        for name in names:
+            pipeline = self.pipeline(name)
+            task = read_upload(image, hole, prompt, pipeline.size)
+            wanted = {"resolution": pipeline.size, "steps": steps, "guidance": guidance}
+            protocol = self.study.config.protocol.model_copy(update=wanted)
+            start = time.perf_counter()
+            made, latency = pipeline.paint([task], protocol, seed)
+            seconds = time.perf_counter() - start
+            said = (
+                f"{name}: {pipeline.params / 1e6:.2f} M parameters, {latency.median:.0f} ms a UNet "
+                f"call, {seconds:.1f} s in all"
+            )
+            painted.append((Image.fromarray(made.composited[0]), said))
+        return painted
+
+    def design(self, params_share: float, latency_ms: float | None) -> Design:
+        """The best design under the sliders' budget."""
+        asked: dict[str, Any] = {"params": {"share": params_share}}
+        if latency_ms is not None:
+            asked["latency_ms"] = latency_ms
+        return design_within(self.study, Budget.model_validate(asked))
+
+    def export(self, design: Design) -> Path:
+        """Recover and export a design, and pack it: STUDY/app/<name>.zip.
+
+        Raises:
+            InputError: another run is at work on the study.
+            WorkError: the export failed a check.
+        """
+        study, world = self.study, World()
+        weights = study.recovered_path(design.arch_key)
+        with only_run(study, world):
+            bench = open_bench(study, open_console(world), study.config.seed, world)
+            if not has_recovered(design.architecture, weights, bench):
+                write_recovered(design.architecture, bench, weights, Stopwatch())
+        folder = export_pipeline(design, study)
+        if not (folder / "thumbnails").is_dir():
+            draw_thumbnails(study, [folder.name], world.device)
+        place = study.root / "app"
+        place.mkdir(exist_ok=True)
+        packed = shutil.make_archive(str(place / folder.name), "zip", folder.parent, folder.name)
+        return place / packed
+
+
+def read_upload(
+    image: Image.Image | None, hole: NDArray[np.uint8] | None, prompt: str, size: int
+) -> Sample:
+    """An image and a brushed mask as a task at `size`; `hole` is (H, W), above 0 where brushed.
+
+    Raises:
+        InputError: there is no image or no brush stroke, the image is too large, or nearly all of
+            it is covered.
+    """
+    if image is None:
+        raise InputError("upload an image, or choose one of the examples")
+    if image.width * image.height > LARGEST_UPLOAD:
+        raise InputError(
+            f"an image may have {LARGEST_UPLOAD // 1_000_000} million pixels, but this one is "
+            f"{image.width} x {image.height}; scale it down"
+        )
+    if hole is None or not (hole > 0).any():
+        raise InputError("brush over what shall be painted anew: there is no brush stroke yet")
+    if hole.shape != (image.height, image.width):
+        raise InputError(
+            f"the brushed mask must be as large as the image, {image.width} x {image.height}, but "
+            f"is {hole.shape[1]} x {hole.shape[0]}; load the image again"
+        )
+    mask = Image.fromarray(((hole > 0) * 255).astype(np.uint8))
+    small = np.where(np.asarray(square_image(mask, size).convert("L")) >= 64, 255, 0)
+    return Sample(
+        name="upload",
+        image=np.asarray(square_image(image, size)),
+        caption=prompt,
+        mask=check_mask(small.astype(np.uint8), size, "brushed"),
+    )

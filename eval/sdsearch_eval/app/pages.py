@@ -1,0 +1,207 @@
+"""The app's pages: inpaint side by side; look at scores, design under a budget, take it home."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sdsearch.errors import InputError, WorkError
+from sdsearch.labels.store import read_labels
+from sdsearch.report.findings import draw_scores
+from sdsearch.study.folder import load_latency_table
+from sdsearch_eval.app.actions import TEACHER, Studio
+from sdsearch_eval.data.samples import load_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import gradio
+    import pandas as pd
+
+    from sdsearch.design.designs import Design
+    from sdsearch.study.folder import StudyFolder
+
+EXAMPLES = 6
+
+
+def serve_app(study: StudyFolder, host: str, port: int | None) -> None:
+    """Serve the app until it is stopped.
+
+    Uploads and results go to STUDY/app; no other file of this machine can be asked for.
+
+    Raises:
+        InputError: the extra `app` is not installed, or the study cannot be opened.
+    """
+    place = study.root / "app"
+    place.mkdir(exist_ok=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(place / "uploads")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        page = build_app(study)
+    except ImportError as error:
+        raise InputError(f"the app needs {error.name}: pip install 'sdsearch[app]'") from None
+    page.queue(default_concurrency_limit=1, max_size=16)
+    page.launch(
+        server_name=host,
+        server_port=port,
+        share=False,
+        show_error=True,
+        max_file_size="30mb",
+        allowed_paths=[str(place)],
+        footer_links=[],
+    )
+
+
+def build_app(study: StudyFolder) -> gradio.Blocks:
+    """The two pages of a study."""
+    import gradio as gr
+
+    studio = Studio(study)
+    page = gr.Blocks(title="sdsearch", analytics_enabled=False)
+    with page:
+        gr.Markdown("# sdsearch: smaller inpainting UNets, side by side")
+        with gr.Tab("Inpaint"):
+            choice = _inpaint_page(studio)
+        with gr.Tab("Scores and designs"):
+            _design_page(studio, choice)
+    return page
+
+
+def _inpaint_page(studio: Studio) -> Any:
+    import gradio as gr
+
+    study = studio.study
+    samples = load_samples(study.config.protocol)[:EXAMPLES]
+    with gr.Row():
+        with gr.Column():
+            editor = gr.ImageEditor(
+                label="Image: upload it or take an example, then brush over what to repaint",
+                type="pil",
+                image_mode="RGBA",
+                brush=gr.Brush(default_size=24, colors=["#7f7f7f"], color_mode="fixed"),
+                transforms=(),
+                layers=False,
+                elem_id="editor",
+            )
+            example = gr.Dropdown(
+                [(f"{sample.name}: {sample.caption}", i) for i, sample in enumerate(samples)],
+                label="Example",
+                value=None,
+                elem_id="example",
+            )
+            prompt = gr.Textbox(label="Prompt: what the whole image shows", elem_id="prompt")
+        with gr.Column():
+            choice = gr.CheckboxGroup(
+                studio.names, value=studio.names[:2], label="Pipelines", elem_id="pipelines"
+            )
+            with gr.Row():
+                steps = gr.Slider(1, 50, value=study.config.protocol.steps, step=1, label="Steps")
+                guidance = gr.Slider(
+                    1, 15, value=max(1.0, study.config.protocol.guidance), label="Guidance"
+                )
+                seed = gr.Number(0, precision=0, minimum=0, maximum=2**32 - 1, label="Seed")
+            button = gr.Button("Inpaint", variant="primary", elem_id="inpaint")
+            results = gr.Gallery(label="Results", columns=2, elem_id="results")
+            costs = gr.Markdown(elem_id="costs")
+
+    def show(index: int | None) -> tuple[Any, str]:
+        if index is None:
+            return None, ""
+        sample = samples[index]
+        return {"background": sample.image, "layers": [], "composite": None}, sample.caption
+
+    def paint(value: Any, text: str, names: list[str], n: int, scale: float, number: int) -> Any:
+        value = value or {}
+        layers = [np.asarray(layer)[..., 3] for layer in value.get("layers", []) if layer]
+        hole = np.max(layers, axis=0) if layers else None
+        with _told():
+            painted = studio.paint(
+                names,
+                value.get("background"),
+                hole,
+                text,
+                steps=int(n),
+                guidance=scale,
+                seed=int(number or 0),
+            )
+        return painted, "\n".join(f"- {said}" for _, said in painted)
+
+    example.change(show, example, [editor, prompt])
+    button.click(paint, [editor, prompt, choice, steps, guidance, seed], [results, costs])
+    return choice
+
+
+def _design_page(studio: Studio, choice: Any) -> None:
+    import gradio as gr
+
+    study = studio.study
+    net = draw_scores(study)
+    gr.HTML(net or "<p>No scores yet: run <code>sdsearch score</code> first.</p>", elem_id="net")
+    frame = _measured(study)
+    gr.ScatterPlot(
+        frame, x="M parameters", y=frame.columns[1], title="Measured, lower is better", height=320
+    )
+    table = load_latency_table(study)
+    with gr.Row():
+        share = gr.Slider(
+            0.2,
+            1.0,
+            value=0.6,
+            step=0.01,
+            label="Parameters, share of the teacher's",
+            elem_id="share",
+        )
+        slowest = gr.Number(
+            label="Most milliseconds a UNet call (needs a latency table)", interactive=bool(table)
+        )
+    make = gr.Button("Design under this budget", variant="primary", elem_id="design")
+    said = gr.Markdown(elem_id="designed")
+    kept = gr.State(None)
+    take = gr.Button("Recover it and export as a zip", elem_id="export")
+    download = gr.File(label="Pipeline", elem_id="download")
+
+    bar = gr.Progress()
+
+    def design(most: float, ms: float | None) -> tuple[str, Design]:
+        with _told():
+            found = studio.design(most, ms or None)
+        reasons = "\n".join(f"- {reason}" for reason in found.reasons)
+        return f"**{found.name}**, {found.params:,} parameters\n\n{reasons}", found
+
+    def export(found: Design | None, progress: Any = bar) -> tuple[str, Any]:
+        with _told():
+            if found is None:
+                raise InputError("design something first")
+            progress(0.2, desc="recovering and exporting")
+            file = studio.export(found)
+        names = studio.names
+        return str(file), gr.CheckboxGroup(names, value=[TEACHER, found.name])
+
+    make.click(design, [share, slowest], [said, kept])
+    take.click(export, kept, [download, choice])
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors of ours, shown to the person at the page in their own words."""
+    import gradio as gr
+
+    try:
+        yield
+    except (InputError, WorkError) as error:
+        raise gr.Error(str(error), print_exception=False) from None
+
+
+def _measured(study: StudyFolder) -> pd.DataFrame:
+    import pandas as pd
+
+    column = study.config.protocol.column("fd")
+    rows = [
+        (label.scalar("params") / 1e6, label.scalar(column))
+        for label in read_labels(study, study.config.protocol.key)
+        if label.status == "ok" and label.seed == study.config.seed
+    ]
+    return pd.DataFrame(rows, columns=["M parameters", column])

@@ -1,0 +1,158 @@
+"""The bench: what all architectures of one protocol and seed share, computed once per study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sdsearch.keys import content_key
+from sdsearch.unet.architecture import UNPRUNED
+from sdsearch_eval.bench.record import describe_environment, describe_sampling, hole_fractions
+from sdsearch_eval.cache import TensorCache
+from sdsearch_eval.data.samples import (
+    load_recovery_samples,
+    load_samples,
+    manifest_sha256,
+    skipped_images,
+)
+from sdsearch_eval.nets.extractors import load_extractor
+from sdsearch_eval.nets.features import Features, extract_features
+from sdsearch_eval.nets.lpips import load_lpips
+from sdsearch_eval.recovery.short import Lessons, pool_size
+from sdsearch_eval.sampling.generation import generate
+from sdsearch_eval.sampling.sampling import UNetInputs, cast_unet, prepare_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from sdsearch.labels.protocol import Protocol
+    from sdsearch_eval.data.samples import Sample
+    from sdsearch_eval.models.teacher import Teacher
+    from sdsearch_eval.nets.features import Extractor
+    from sdsearch_eval.nets.lpips import Lpips
+
+PACKAGES = ("torch", "diffusers", "transformers", "numpy", "torchmetrics", "sdsearch")
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Everything that labels of one protocol and seed share: samples, inputs, references."""
+
+    protocol: Protocol
+    seed: int
+    teacher: Teacher
+    samples: Sequence[Sample]
+    inputs: UNetInputs
+    extractor: Extractor
+    lpips: Lpips | None
+    lessons: Lessons
+    reference: Features
+    teacher_latents: Tensor
+    teacher_pooled: Tensor
+    provenance: dict[str, object]
+
+    @property
+    def content(self) -> str:
+        """A key of teacher, extractor and samples: what rows and weights are made from."""
+        names = ("teacher_sha256", "extractor_sha256", "manifest_sha256")
+        return content_key({name: self.provenance[name] for name in names})
+
+    @property
+    def blocks(self) -> list[slice]:
+        """The samples in blocks of the protocol's size: the unit of work, and of a batch."""
+        size, n = self.protocol.block_size, len(self.samples)
+        return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir: Path) -> Bench:
+    """Compute, or read from the cache in `features_dir`, what all architectures share."""
+    samples = load_samples(protocol)
+    extractor = load_extractor(protocol.extractor)
+    extractor.net.to(teacher.device)
+    provenance: dict[str, object] = {
+        "teacher_sha256": teacher.sha256,
+        "extractor_sha256": extractor.sha256,
+        "manifest_sha256": manifest_sha256([*samples, *_recovery_photos(protocol)]),
+        "versions": {package: version(package) for package in PACKAGES},
+        "environment": describe_environment(teacher.device),
+        "sampling": describe_sampling(teacher, protocol),
+        "hole_fractions": hole_fractions(samples),
+        "reference": "paired",
+    }
+    if skipped := skipped_images(protocol):
+        provenance["skipped_images"] = list(skipped)
+    content = {
+        "protocol": protocol.model_dump(mode="json"),
+        **{
+            name: provenance[name]
+            for name in ("teacher_sha256", "extractor_sha256", "manifest_sha256")
+        },
+    }
+    cache = TensorCache(features_dir, content)
+    inputs = UNetInputs(
+        **cache.get(f"inputs-s{seed}", lambda: _named(prepare_inputs(teacher, samples, seed)))
+    )
+
+    def make_reference() -> dict[str, Tensor]:
+        images = to_uint8_tensor(np.stack([sample.image for sample in samples]))
+        features = extract_features(extractor, images, protocol.feature_size)
+        maps = {f"map{i}": level.half() for i, level in enumerate(features.maps)}
+        return {"pooled": features.pooled, **maps}
+
+    def make_teacher_outputs() -> dict[str, Tensor]:
+        unet = cast_unet(teacher.student(UNPRUNED), protocol.dtype)
+        generated = generate(unet, teacher, inputs, samples, protocol)
+        images = to_uint8_tensor(generated.composited)
+        return {
+            "latents": generated.latents,
+            "pooled": extract_features(extractor, images, protocol.feature_size).pooled,
+        }
+
+    reference = cache.get("reference", make_reference)
+    outputs = cache.get(f"teacher-s{seed}", make_teacher_outputs)
+    return Bench(
+        protocol=protocol,
+        seed=seed,
+        teacher=teacher,
+        samples=samples,
+        inputs=inputs,
+        extractor=extractor,
+        lpips=load_lpips() if protocol.lpips == "alex" else None,
+        lessons=Lessons(teacher, protocol, seed, cache),
+        reference=Features(
+            reference["pooled"], [reference[f"map{i}"] for i in range(len(reference) - 1)]
+        ),
+        teacher_latents=outputs["latents"],
+        teacher_pooled=outputs["pooled"],
+        provenance=provenance,
+    )
+
+
+def _recovery_photos(protocol: Protocol) -> list[Sample]:
+    """Photos that recovery learns from change labels too; scenes are known by the renderer."""
+    if protocol.dataset == "scenes" or not protocol.recovery.steps:
+        return []
+    return load_recovery_samples(protocol, pool_size(protocol))
+
+
+def _named(inputs: UNetInputs) -> dict[str, Tensor]:
+    return {
+        "noise": inputs.noise,
+        "masks": inputs.masks,
+        "masked_latents": inputs.masked_latents,
+        "text": inputs.text,
+        "empty_text": inputs.empty_text,
+    }
+
+
+def to_uint8_tensor(images: NDArray[np.uint8]) -> Tensor:
+    """(n, H, W, 3) uint8 -> (n, 3, H, W)."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2)

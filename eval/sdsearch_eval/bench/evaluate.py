@@ -1,0 +1,212 @@
+"""The harness: an architecture and a protocol in, a label out; failures become labels too."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sdsearch.errors import InputError, WorkError
+from sdsearch.files import write_atomic
+from sdsearch.labels.label import Label
+from sdsearch.unet.architecture import UNPRUNED
+from sdsearch.unet.cost import count_macs, count_params
+from sdsearch_eval.bench.rows import measure_rows, summarize_rows
+from sdsearch_eval.bench.shards import Shards
+from sdsearch_eval.recovery.short import recover_student
+from sdsearch_eval.sampling.generation import generate
+from sdsearch_eval.sampling.latency import measure_latency
+from sdsearch_eval.sampling.sampling import cast_unet
+from sdsearch_eval.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from diffusers import UNet2DConditionModel
+
+    from sdsearch.unet.architecture import Architecture
+    from sdsearch_eval.bench.bench import Bench
+
+ALONE = World()
+_ITS_OWN_FAULTS = (WorkError, RuntimeError, MemoryError, FloatingPointError, ValueError)
+"""What an architecture can do wrong; anything else concerns all of them and is raised."""
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Seconds per phase, by a monotonic clock."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to `name`."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+
+
+def evaluate(
+    arch: Architecture, bench: Bench, folder: Path, weights: Path, world: World = ALONE
+) -> Label | None:
+    """Label `arch`: inherit, recover, sample, measure; only the first process gets the label.
+
+    Rows are kept block by block in `folder` and recovered weights in `weights`, so that a killed
+    run goes on. The blocks are dealt to the processes of `world`. Whatever goes wrong with this
+    architecture, in any process, becomes a failed label with its reason; wrong input (`InputError`)
+    and a file system in trouble (`OSError`) concern all architectures and are raised.
+    """
+    watch = Stopwatch()
+    shards = Shards(folder, len(bench.blocks))
+    trouble, missing = None, world.share(shards.missing())
+    if missing:
+        if world.is_first and not has_recovered(arch, weights, bench):
+            trouble = _attempt(lambda: write_recovered(arch, bench, weights, watch))
+        trouble = world.agree(trouble)
+        if trouble is None:
+            trouble = world.agree(
+                _attempt(
+                    lambda: _work_off(world.mine(missing), arch, bench, shards, weights, watch)
+                )
+            )
+    if isinstance(trouble, Exception):
+        raise trouble
+    if not world.is_first:
+        return None
+    if trouble is None:
+        label: list[Label] = []
+        trouble = _attempt(lambda: label.append(_measured(arch, bench, shards, weights, watch)))
+        if isinstance(trouble, Exception):
+            raise trouble
+        if trouble is None:
+            return label[0]
+    return fail_label(arch, bench, trouble, watch.seconds)
+
+
+def write_recovered(arch: Architecture, bench: Bench, weights: Path, watch: Stopwatch) -> None:
+    """Recover the student of `arch` and write its weights; an unpruned one needs no recovery."""
+    with watch.phase("inheritance"):
+        unet = bench.teacher.student(arch)
+    if arch != UNPRUNED:
+        with watch.phase("recovery"):
+            recover_student(unet, arch, bench.lessons, bench.protocol.recovery)
+    save_recovered(unet, arch, bench, weights)
+
+
+def save_recovered(
+    unet: UNet2DConditionModel, arch: Architecture, bench: Bench, weights: Path
+) -> None:
+    """Write a student's weights with a note on where they come from."""
+    from safetensors.torch import save
+
+    state = {name: tensor.contiguous() for name, tensor in unet.state_dict().items()}
+    write_atomic(weights, save(state, metadata={"of": _origin(arch, bench)}))
+
+
+def has_recovered(arch: Architecture, weights: Path, bench: Bench) -> bool:
+    """Whether `weights` hold `arch` recovered from this bench's teacher and samples."""
+    from safetensors import SafetensorError, safe_open
+
+    if not weights.is_file():
+        return False
+    try:
+        with safe_open(weights, "pt") as file:
+            return bool((file.metadata() or {}).get("of") == _origin(arch, bench))
+    except SafetensorError:
+        return False
+
+
+def _origin(arch: Architecture, bench: Bench) -> str:
+    """Where weights come from: one entry of metadata, since the order of several is not fixed."""
+    return f"{arch.key} of {bench.content}"
+
+
+def load_recovered(arch: Architecture, bench: Bench, weights: Path) -> UNet2DConditionModel:
+    """The recovered student in a freshly built UNet, in the protocol's precision."""
+    from safetensors.torch import load_file
+
+    unet = bench.teacher.empty_student(arch)
+    unet.load_state_dict(load_file(weights), strict=True)
+    return cast_unet(unet, bench.protocol.dtype)
+
+
+def _work_off(
+    numbers: list[int],
+    arch: Architecture,
+    bench: Bench,
+    shards: Shards,
+    weights: Path,
+    watch: Stopwatch,
+) -> None:
+    """Sample and measure some blocks."""
+    if not numbers:
+        return
+    unet = load_recovered(arch, bench, weights)
+    for number in numbers:
+        block = bench.blocks[number]
+        inputs, samples = bench.inputs.select(block), bench.samples[block]
+        with watch.phase("sampling"):
+            generated = generate(unet, bench.teacher, inputs, samples, bench.protocol)
+        with watch.phase("metrics"):
+            shards.write(number, measure_rows(generated, block, bench))
+
+
+def _measured(
+    arch: Architecture, bench: Bench, shards: Shards, weights: Path, watch: Stopwatch
+) -> Label:
+    with watch.phase("metrics"):
+        values = summarize_rows(shards.read(), bench)
+    if not has_recovered(arch, weights, bench):  # rows were whole, but no label was written
+        write_recovered(arch, bench, weights, watch)
+    with watch.phase("latency"):
+        latency = measure_latency(load_recovered(arch, bench, weights), bench.inputs)
+    backbone = bench.teacher.backbone
+    size, tokens = tuple(bench.inputs.noise.shape[-2:]), bench.inputs.text.shape[1]
+    macs = count_macs(arch, backbone, (size[0], size[1]), tokens)
+    return Label(
+        arch_key=arch.key,
+        protocol_key=bench.protocol.key,
+        seed=bench.seed,
+        status="ok",
+        architecture=arch,
+        values={
+            **values,
+            "params": count_params(arch, backbone),
+            "macs": macs.total,
+            "macs_conv_linear": macs.conv_linear,
+            "latency_ms": latency,
+        },
+        provenance={**bench.provenance, "seconds": watch.seconds},
+    )
+
+
+def _attempt(work: Callable[[], None]) -> str | Exception | None:
+    """Do some work on an architecture; what went wrong with it, or the error that concerns all.
+
+    Either is handed to all processes, so that they go on, or end, together.
+    """
+    try:
+        work()
+    except (InputError, OSError) as error:
+        return error
+    except _ITS_OWN_FAULTS as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def fail_label(
+    arch: Architecture, bench: Bench, reason: str, seconds: dict[str, float] | None = None
+) -> Label:
+    """The label of an architecture that could not be measured."""
+    return Label(
+        arch_key=arch.key,
+        protocol_key=bench.protocol.key,
+        seed=bench.seed,
+        status="failed",
+        reason=reason,
+        architecture=arch,
+        values={"params": count_params(arch, bench.teacher.backbone)},
+        provenance={**bench.provenance, "seconds": seconds or {}},
+    )

@@ -1,0 +1,62 @@
+"""What no student can beat, and what nobody should read as a difference: two rows beside labels.
+
+`autoencoder` decodes the encoded originals: what the latent space itself costs. `teacher reseeded`
+is the teacher under other noise, measured against the teacher: differences below it are noise.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sdsearch.files import write_atomic
+from sdsearch.keys import canonical_json
+from sdsearch.unet.architecture import UNPRUNED
+from sdsearch_eval.bench.rows import measure_images, measure_unet
+from sdsearch_eval.sampling.sampling import (
+    cast_unet,
+    draw_noise,
+    images_to_tensor,
+    paste_back,
+    tensor_to_images,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sdsearch.labels.label import Measurement
+    from sdsearch_eval.bench.bench import Bench
+
+
+def write_floors(bench: Bench, path: Path) -> None:
+    """Measure both rows into a JSON file, unless it holds them for this bench already."""
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["of"] == bench.content:
+        return
+    rows = {"autoencoder": measure_autoencoder(bench), "teacher reseeded": measure_reseeded(bench)}
+    values = {
+        name: {column: measured.model_dump(mode="json") for column, measured in row.items()}
+        for name, row in rows.items()
+    }
+    write_atomic(path, canonical_json({"of": bench.content, "rows": values}) + "\n")
+
+
+def measure_autoencoder(bench: Bench) -> dict[str, Measurement]:
+    """The originals through the teacher's autoencoder, known pixels pasted back."""
+    originals = images_to_tensor(np.stack([sample.image for sample in bench.samples]))
+    decoded = [
+        bench.teacher.decode_latents(bench.teacher.encode_images(originals[block]))
+        for block in bench.blocks
+    ]
+    return measure_images(paste_back(tensor_to_images(torch.cat(decoded)), bench.samples), bench)
+
+
+def measure_reseeded(bench: Bench) -> dict[str, Measurement]:
+    """The teacher under the noise of the next label seed; `_vs_teacher` is its noise floor."""
+    noise = draw_noise(bench.inputs.noise, bench.samples, bench.seed + 1)
+    inputs = replace(bench.inputs, noise=noise)
+    unet = cast_unet(bench.teacher.student(UNPRUNED), bench.protocol.dtype)
+    return measure_unet(unet, inputs, bench)

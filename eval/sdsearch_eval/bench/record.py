@@ -1,0 +1,57 @@
+"""What a label says of how and where it was measured, beyond its protocol."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sdsearch_eval.seeds import DERIVATION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sdsearch.labels.protocol import Protocol
+    from sdsearch_eval.data.samples import Sample
+    from sdsearch_eval.models.teacher import Teacher
+
+
+def describe_environment(device: torch.device) -> dict[str, object]:
+    """The device and the switches of torch that may move a value by rounding."""
+    on_gpu = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if on_gpu else platform.machine(),
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+        "tf32_matmul": torch.backends.cuda.matmul.allow_tf32,
+        "tf32_cudnn": torch.backends.cudnn.allow_tf32,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def describe_sampling(teacher: Teacher, protocol: Protocol) -> dict[str, object]:
+    """The scheduler as it was built, and the harness's own rules by name."""
+    scheduler = teacher.scheduler(protocol.steps, protocol.scheduler)
+    return {
+        "scheduler": type(scheduler).__name__,
+        "scheduler_config": {
+            name: value
+            for name, value in sorted(scheduler.config.items())
+            if not name.startswith("_") and isinstance(value, bool | int | float | str)
+        },
+        "vae": "mode of the posterior",
+        "prefill": "grey",
+        "latent_mask": "max-pooled",
+        "composite": "hard, by the pixel mask, after rounding",
+        "noise": f"float32 on the CPU, seeds by {DERIVATION}",
+        "safety_checker": False,
+    }
+
+
+def hole_fractions(samples: Sequence[Sample]) -> list[float]:
+    """Least, quartiles and largest of the holes' shares of their images."""
+    shares = [float((sample.mask == 255).mean()) for sample in samples]
+    return [round(float(x), 4) for x in np.quantile(shares, (0, 0.25, 0.5, 0.75, 1))]

@@ -1,0 +1,156 @@
+"""What is known of every single sample, and the values of a label that follow from it.
+
+Rows are kept, so that a label can be computed again without sampling again. A name that ends in
+`_raw` is of the decoded image itself, others of the image with its known pixels pasted back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sdsearch.errors import WorkError
+from sdsearch.labels.label import Measurement
+from sdsearch_eval.bench.bench import to_uint8_tensor
+from sdsearch_eval.metrics import (
+    FEWEST_TO_EXTRAPOLATE,
+    frechet_at_infinity,
+    frechet_distance,
+    jackknife,
+    kernel_distance,
+    l1_in,
+    mean_of,
+    psnr_in,
+    ssim_in,
+)
+from sdsearch_eval.nets.features import extract_features, lpips_like
+from sdsearch_eval.nets.lpips import lpips_of
+from sdsearch_eval.sampling.generation import generate
+from sdsearch_eval.torchmetrics_distances import torchmetrics_frechet, torchmetrics_kernel
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+    from numpy.typing import NDArray
+
+    from sdsearch_eval.bench.bench import Bench
+    from sdsearch_eval.sampling.generation import Generated
+    from sdsearch_eval.sampling.sampling import UNetInputs
+
+Rows = dict[str, "NDArray[Any]"]
+"""By name: (n,) values of samples in float64; `pooled`, their (n, d) float32 features; and
+`image_hash`, 64 bits of each image's SHA-256, by which runs are compared bit for bit."""
+
+DISTANCES = {
+    "own": (frechet_distance, kernel_distance),
+    "torchmetrics": (torchmetrics_frechet, torchmetrics_kernel),
+}
+POOLED, IMAGE_HASH = "pooled", "image_hash"
+
+
+def measure_rows(generated: Generated, block: slice, bench: Bench) -> Rows:
+    """All per-sample values of what was generated for the bench's samples in `block`."""
+    error = (generated.latents - bench.teacher_latents[block]).square().mean(1, keepdim=True)
+    cells = bench.inputs.masks[block]
+    latent_mse = (error * cells).sum((1, 2, 3)) / cells.sum((1, 2, 3))
+    retried = {"fp32_retry": generated.retried.astype(np.float64)}
+    return {
+        **(retried if bench.protocol.dtype != "float32" else {}),
+        "nfe": np.full(len(generated.raw), generated.nfe),
+        IMAGE_HASH: np.array([_hash(image) for image in generated.composited]),
+        **image_rows(generated.composited, block, bench),
+        **_pixel_rows(generated.raw, block, bench, region="keep", suffix="_keep_raw"),
+        "latent_mse_vs_teacher": latent_mse.double().cpu().numpy(),
+    }
+
+
+def image_rows(images: NDArray[np.uint8], block: slice, bench: Bench) -> Rows:
+    """Per-sample values of (n, H, W, 3) images that fill the holes of the samples in `block`."""
+    protocol = bench.protocol
+    features = extract_features(bench.extractor, to_uint8_tensor(images), protocol.feature_size)
+    reference = [level[block] for level in bench.reference.maps]
+    return {
+        POOLED: features.pooled.cpu().numpy(),
+        protocol.column("lpips_like"): lpips_like(features.maps, reference).double().cpu().numpy(),
+        **_lpips_rows(images, block, bench),
+        **_pixel_rows(images, block, bench, region="hole", suffix="_hole"),
+        **_pixel_rows(images, block, bench, region="full", suffix="_full"),
+    }
+
+
+def summarize_rows(rows: Rows, bench: Bench) -> dict[str, Measurement]:
+    """The values of a label: means of rows, and distances of their distribution.
+
+    Raises:
+        WorkError: all images have the same features, as black or constant ones do.
+    """
+    pooled = rows[POOLED].astype(np.float64)
+    if (pooled == pooled[:1]).all():
+        raise WorkError("generated images must differ from each other, but all are the same")
+    column = bench.protocol.column
+    reference, teacher = (
+        tensor.double().cpu().numpy() for tensor in (bench.reference.pooled, bench.teacher_pooled)
+    )
+    frechet, kernel = DISTANCES[bench.protocol.distances]
+    extrapolated = {}
+    if len(pooled) >= FEWEST_TO_EXTRAPOLATE:
+        rng = np.random.default_rng(bench.seed)
+        line = frechet_at_infinity(pooled, reference, rng)
+        extrapolated[column("fd_inf")] = Measurement(value=line.value, se=line.se, n=len(pooled))
+    return {
+        **extrapolated,
+        column("fd"): jackknife(frechet, pooled, reference),
+        column("kid"): jackknife(kernel, pooled, reference),
+        **{name: mean_of(row) for name, row in rows.items() if name not in (POOLED, IMAGE_HASH)},
+        "fd_vs_teacher": jackknife(frechet, pooled, teacher),
+    }
+
+
+def measure_images(images: NDArray[np.uint8], bench: Bench) -> dict[str, Measurement]:
+    """Quality values of (n, H, W, 3) images that fill the holes of all the bench's samples."""
+    parts = [image_rows(images[block], block, bench) for block in bench.blocks]
+    return summarize_rows(merge_rows(parts), bench)
+
+
+def measure_unet(
+    unet: UNet2DConditionModel, inputs: UNetInputs, bench: Bench
+) -> dict[str, Measurement]:
+    """All values of a UNet on the bench's samples under the given inputs, block by block."""
+    parts = []
+    for block in bench.blocks:
+        samples = bench.samples[block]
+        made = generate(unet, bench.teacher, inputs.select(block), samples, bench.protocol)
+        parts.append(measure_rows(made, block, bench))
+    return summarize_rows(merge_rows(parts), bench)
+
+
+def merge_rows(parts: list[Rows]) -> Rows:
+    """Rows of consecutive blocks as one."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _hash(image: NDArray[np.uint8]) -> int:
+    digest = hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def _lpips_rows(images: NDArray[np.uint8], block: slice, bench: Bench) -> Rows:
+    if bench.lpips is None:
+        return {}
+    originals = np.stack([sample.image for sample in bench.samples[block]])
+    return {"lpips_alex": lpips_of(bench.lpips, images, originals).numpy()}
+
+
+def _pixel_rows(
+    images: NDArray[np.uint8], block: slice, bench: Bench, *, region: str, suffix: str
+) -> Rows:
+    samples = bench.samples[block]
+    originals = np.stack([sample.image for sample in samples])
+    holes = np.stack([sample.mask for sample in samples]) == 255
+    where = {"hole": holes, "keep": ~holes, "full": np.ones_like(holes)}[region]
+    return {
+        f"psnr{suffix}": psnr_in(where, images, originals),
+        f"ssim{suffix}": ssim_in(where, images, originals),
+        f"l1{suffix}": l1_in(where, images, originals),
+    }

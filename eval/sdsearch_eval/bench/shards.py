@@ -1,0 +1,81 @@
+"""Shards: the rows of one architecture, a file for every block, whole or absent.
+
+Whoever works on a block writes its file; who finds it does not work on it again. So the rows of an
+architecture do not depend on how many processes there were, in which order, or how often they died.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from sdsearch.errors import WorkError
+from sdsearch.files import write_atomic
+from sdsearch_eval.bench.rows import Rows, merge_rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """The files of one architecture under one protocol and seed, for `count` blocks."""
+
+    folder: Path
+    count: int
+
+    def missing(self) -> list[int]:
+        """The numbers of the blocks that nobody has finished, in order.
+
+        A damaged file is removed, so that its block is worked on again.
+        """
+        return [number for number in range(self.count) if not self._is_whole(number)]
+
+    def write(self, number: int, rows: Rows) -> None:
+        """Keep the rows of a block."""
+        from safetensors.torch import save
+
+        write_atomic(
+            self._path(number), save({name: torch.from_numpy(row) for name, row in rows.items()})
+        )
+
+    def read(self) -> Rows:
+        """The rows of all blocks, in the order of the samples.
+
+        Raises:
+            WorkError: a block is missing or its file is damaged; a damaged one is removed.
+        """
+        return merge_rows([self._read(number) for number in range(self.count)])
+
+    def _is_whole(self, number: int) -> bool:
+        from safetensors import SafetensorError, safe_open
+
+        path = self._path(number)
+        if not path.is_file():
+            return False
+        try:
+            with safe_open(path, "np"):
+                return True
+        except SafetensorError:
+            path.unlink(missing_ok=True)
+            return False
+
+    def _read(self, number: int) -> Rows:
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        path = self._path(number)
+        try:
+            return {name: tensor.numpy() for name, tensor in load(path.read_bytes()).items()}
+        except FileNotFoundError:
+            raise WorkError(f"block {number} of {self.folder} is missing; label again") from None
+        except SafetensorError:
+            path.unlink()
+            raise WorkError(
+                f"{path} was damaged and has been removed; label again to make it anew"
+            ) from None
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"block-{number:05d}.safetensors"

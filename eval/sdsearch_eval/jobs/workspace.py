@@ -1,0 +1,80 @@
+"""What every job on a study needs: the shared bench, the lock and the console."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from sdsearch.errors import InputError, WorkError
+from sdsearch.unet.teacher import resolve_teacher
+from sdsearch_eval.bench.bench import Bench, prepare_bench
+from sdsearch_eval.models.teacher import load_teacher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+
+    from sdsearch.study.folder import StudyFolder
+    from sdsearch_eval.world import Trouble, World
+
+
+def open_bench(study: StudyFolder, console: Console, seed: int, world: World) -> Bench:
+    """Load what all labels share; the first process computes it, the others read it after."""
+    torch.set_num_threads(study.config.protocol.threads)
+    folder = resolve_teacher(study.config.teacher.pipeline)
+    if isinstance(folder, str):
+        raise InputError(
+            f"teacher.pipeline must be a local folder for labelling, but is the hub id {folder!r}; "
+            f"download it first: hf download {folder} --local-dir {folder.split('/')[-1]}"
+        )
+    console.print(
+        f"world size {world.size}, device {world.device}, threads {torch.get_num_threads()}; "
+        "preparing shared inputs"
+    )
+    with console.status("teacher, samples, references"):
+        teacher = load_teacher(folder, world.device)
+        protocol, cache = study.config.protocol, study.features_dir
+        if world.is_first:
+            try:
+                bench = prepare_bench(protocol, seed, teacher, cache)
+            except (InputError, WorkError) as error:
+                world.agree(str(error))
+                raise
+        trouble = world.agree()
+        if trouble is not None:
+            raise WorkError(f"the first process could not prepare the samples: {trouble}")
+        return bench if world.is_first else prepare_bench(protocol, seed, teacher, cache)
+
+
+@contextmanager
+def only_run(study: StudyFolder, world: World) -> Iterator[None]:
+    """Hold the study's lock; the system frees it when the process ends, however it does."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(study.root / ".lock")
+    trouble: Trouble = None
+    if world.is_first:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            trouble = (
+                f"one run at a time may do this in {study.root}, but another is at work; wait for "
+                "it to end"
+            )
+    trouble = world.agree(trouble)
+    if trouble is not None:
+        raise InputError(trouble)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def open_console(world: World) -> Console:
+    """Where progress goes: one process of a job tells it."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, quiet=not world.is_first)

@@ -1,0 +1,120 @@
+"""The parts of a pipeline that surround its UNet: autoencoder, text encoder, tokenizer, sampler."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sdsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from diffusers import AutoencoderKL, SchedulerMixin
+    from torch import Tensor
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    from sdsearch.labels.protocol import Scheduler
+
+SCHEDULERS: dict[Scheduler, str] = {
+    "ddim": "DDIMScheduler",
+    "pndm": "PNDMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "dpmsolver++": "DPMSolverMultistepScheduler",
+    "unipc": "UniPCMultistepScheduler",
+    "deis": "DEISMultistepScheduler",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """Everything but the UNet, frozen; images are (N, 3, H, W) in [-1, 1]."""
+
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    scheduler_config: Mapping[str, Any]
+    device: torch.device
+
+    def scheduler(self, steps: int | None = None, name: Scheduler = "ddim") -> SchedulerMixin:
+        """A fresh scheduler on the teacher's noise schedule, its timesteps set where given."""
+        import diffusers
+
+        kind = getattr(diffusers, SCHEDULERS[name])
+        # The stock pipelines skip PNDM's Runge-Kutta warm-up too.
+        fixed = {"skip_prk_steps": True} if name == "pndm" else {}
+        scheduler: SchedulerMixin = kind.from_config(dict(self.scheduler_config), **fixed)
+        if steps is not None:
+            scheduler.set_timesteps(steps, device=self.device)
+        return scheduler
+
+    @property
+    def latent_factor(self) -> int:
+        """Image pixels per latent pixel along one side."""
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+    @torch.no_grad()
+    def encode_text(self, captions: Sequence[str]) -> Tensor:
+        """(N, tokens, width) embeddings of captions, padded or cut to the tokenizer's length."""
+        tokens = self.tokenizer(
+            list(captions), padding="max_length", truncation=True, return_tensors="pt"
+        ).input_ids
+        embeddings: Tensor = self.text_encoder(tokens.to(self.device))[0]
+        return embeddings
+
+    @torch.no_grad()
+    def encode_images(self, images: Tensor) -> Tensor:
+        """(N, 4, h, w) scaled latents: the mode of the posterior, never a sample."""
+        posterior = self.vae.encode(images.to(self.device)).latent_dist
+        latents: Tensor = posterior.mode() * self.vae.config.scaling_factor
+        return latents
+
+    @torch.no_grad()
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """(N, 3, H, W) images of scaled latents."""
+        images: Tensor = self.vae.decode(
+            latents / self.vae.config.scaling_factor, return_dict=False
+        )[0]
+        return images
+
+
+def load_components(folder: Path, device: torch.device) -> Components:
+    """Load them from a local diffusers folder in float32, whatever precision they are stored in.
+
+    Raises:
+        InputError: the folder lacks one of them.
+    """
+    from diffusers import AutoencoderKL
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    try:
+        scheduler = json.loads(
+            (folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")
+        )
+        vae = AutoencoderKL.from_pretrained(folder / "vae", dtype=torch.float32)
+        text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"a pipeline folder must hold vae, text_encoder, tokenizer and scheduler, but of "
+            f"{folder} one cannot be read: {error}"
+        ) from None
+    return Components(
+        vae=own_weights(vae).to(device, memory_format=torch.channels_last),
+        text_encoder=own_weights(text_encoder).to(device),
+        tokenizer=tokenizer,
+        scheduler_config=scheduler,
+        device=device,
+    )
+
+
+def own_weights(module: Any) -> Any:
+    """Copy memory-mapped weights into fresh memory: their alignment would move values by 1e-6."""
+    module.load_state_dict(
+        {name: tensor.clone() for name, tensor in module.state_dict().items()}, assign=True
+    )
+    return module.eval().requires_grad_(False)

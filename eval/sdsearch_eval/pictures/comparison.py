@@ -1,0 +1,128 @@
+"""The comparison picture: original, masked, then one labelled column per architecture."""
+
+from __future__ import annotations
+
+import base64
+import json
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from sdsearch_eval.metrics import psnr_in
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from sdsearch_eval.data.samples import Sample
+
+CELL, GAP, HEADER, CAPTION = 160, 8, 44, 34
+LARGEST_FIRST_POOL = 4
+INK, PAPER, GREY = (30, 30, 34), (255, 255, 255), (110, 110, 116)
+
+
+def choose_rows(samples: Sequence[Sample], rows: int) -> list[int]:
+    """The numbers of the samples with the largest holes among the first `rows` times four."""
+    pool = range(min(len(samples), rows * LARGEST_FIRST_POOL))
+    largest = sorted(pool, key=lambda i: -float((samples[i].mask == 255).mean()))[:rows]
+    return sorted(largest)
+
+
+def draw_comparison(
+    samples: Sequence[Sample],
+    columns: Mapping[str, NDArray[np.uint8]],
+    notes: Mapping[str, str],
+    unmeasured: Collection[str] = (),
+) -> Image.Image:
+    """Draw a grid: a row per sample with its caption below, a column per name with its note.
+
+    `columns` holds (n, H, W, 3) uint8 composited images per name; those of `unmeasured` are no
+    inpaintings. The hole is grey in `masked`.
+    """
+    originals = np.stack([sample.image for sample in samples])
+    holes = np.stack([sample.mask for sample in samples]) == 255
+    masked = np.where(holes[..., None], np.uint8(127), originals)
+    shown = {"original": originals, "masked": masked, **columns}
+    width = GAP + len(shown) * (CELL + GAP)
+    height = HEADER + len(samples) * (CELL + CAPTION + GAP)
+    canvas = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    bold, small = ImageFont.load_default(15), ImageFont.load_default(12)
+    for column, (name, images) in enumerate(shown.items()):
+        left = GAP + column * (CELL + GAP)
+        draw.text((left, 6), _fit(draw, name, bold, CELL), fill=INK, font=bold)
+        draw.text((left, 25), _fit(draw, notes.get(name, ""), small, CELL), fill=GREY, font=small)
+        for row, image in enumerate(images):
+            top = HEADER + row * (CELL + CAPTION + GAP)
+            enlarged = Image.fromarray(image).resize((CELL, CELL), Image.Resampling.BICUBIC)
+            canvas.paste(enlarged, (left, top))
+            if name not in ("original", "masked", *unmeasured):
+                psnr = psnr_in(holes[row : row + 1], image[None], originals[row : row + 1])[0]
+                draw.text((left, top + CELL + 16), f"hole {psnr:.1f} dB", fill=GREY, font=small)
+    for row, sample in enumerate(samples):
+        top = HEADER + row * (CELL + CAPTION + GAP) + CELL + 2
+        draw.text(
+            (GAP, top), _fit(draw, sample.caption, small, width - 2 * GAP), fill=INK, font=small
+        )
+    return canvas
+
+
+def describe_comparison(
+    samples: Sequence[Sample], columns: Mapping[str, NDArray[np.uint8]], keys: Mapping[str, str]
+) -> str:
+    """JSON beside the picture: which sample is in which row, which architecture in which column."""
+    originals = np.stack([sample.image for sample in samples])
+    holes = np.stack([sample.mask for sample in samples]) == 255
+    description = {
+        "schema": 1,
+        "rows": [{"name": sample.name, "caption": sample.caption} for sample in samples],
+        "columns": [
+            {
+                "name": name,
+                "arch_key": keys[name],
+                "psnr_hole": [
+                    round(float(value), 3) for value in psnr_in(holes, images, originals)
+                ],
+            }
+            for name, images in columns.items()
+        ],
+    }
+    return json.dumps(description, indent=1)
+
+
+def collect_gallery(samples: Sequence[Sample], columns: Mapping[str, NDArray[np.uint8]]) -> str:
+    """JSON of the picture's cells as WebP data URIs, for pages that show them one by one."""
+    originals = np.stack([sample.image for sample in samples])
+    holes = np.stack([sample.mask for sample in samples]) == 255
+    masked = np.where(holes[..., None], np.uint8(127), originals)
+    shown = {"original": originals, "masked": masked, **columns}
+    rows = [
+        {
+            "caption": sample.caption,
+            "images": {name: _data_uri(images[row]) for name, images in shown.items()},
+        }
+        for row, sample in enumerate(samples)
+    ]
+    return json.dumps({"schema": 1, "rows": rows})
+
+
+def _data_uri(image: NDArray[np.uint8]) -> str:
+    file = BytesIO()
+    Image.fromarray(image).save(file, "WEBP", quality=90)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _fit(
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    width: int,
+) -> str:
+    if draw.textlength(text, font=font) <= width:
+        return text
+    while text and draw.textlength(f"{text}...", font=font) > width:
+        text = text[:-1]
+    return f"{text}..."

@@ -1,0 +1,106 @@
+"""Whole pipelines side by side: any SD v1.4-family folder, pruned or not, at its own resolution."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from sdsearch.errors import InputError
+from sdsearch.unet.teacher import resolve_teacher
+from sdsearch_eval.models.components import Components, load_components, own_weights
+from sdsearch_eval.sampling.generation import Generated, generate
+from sdsearch_eval.sampling.latency import measure_latency
+from sdsearch_eval.sampling.sampling import prepare_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from diffusers import UNet2DConditionModel
+
+    from sdsearch.labels.label import Latency
+    from sdsearch.labels.protocol import Protocol
+    from sdsearch_eval.data.samples import Sample
+
+LEAST_WIDTH_OF_A_REAL_MODEL = 768
+"""Cross-attention width of SD v1.x: anything narrower is a tiny model, which needs no guidance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A UNet with what surrounds it; `size` is the side of its images in pixels."""
+
+    name: str
+    components: Components
+    unet: UNet2DConditionModel
+    size: int
+
+    @property
+    def params(self) -> int:
+        """Parameters of the UNet."""
+        return sum(parameter.numel() for parameter in self.unet.parameters())
+
+    @property
+    def guidance(self) -> float:
+        """The usual guidance scale of such a model."""
+        width = int(self.unet.config.cross_attention_dim)
+        return 7.5 if width >= LEAST_WIDTH_OF_A_REAL_MODEL else 1.0
+
+    def paint(
+        self, samples: Sequence[Sample], protocol: Protocol, seed: int
+    ) -> tuple[Generated, Latency]:
+        """Inpaint at this pipeline's size, and how long one UNet call takes."""
+        inputs = prepare_inputs(self.components, samples, seed)
+        found = generate(self.unet, self.components, inputs, samples, protocol)
+        return found, measure_latency(self.unet, inputs)
+
+
+def load_pipeline(where: str, device: torch.device) -> Pipeline:
+    """Load "tiny", a local diffusers folder or a hub id.
+
+    Raises:
+        InputError: it is no such pipeline, or its UNet has neither 4 nor 9 input channels.
+    """
+    from diffusers import UNet2DConditionModel
+
+    folder = resolve_teacher(where)
+    if isinstance(folder, str):
+        folder = _download(folder)
+    try:
+        unet = UNet2DConditionModel.from_pretrained(
+            folder / "unet", dtype=torch.float32, local_files_only=True
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"the UNet of {where} cannot be loaded: {error}") from None
+    if unet.config.in_channels not in (4, 9):
+        raise InputError(
+            f"a UNet must have 4 input channels (blending) or 9 (inpainting), but that of {where} "
+            f"has {unet.config.in_channels}"
+        )
+    components = load_components(folder, device)
+    side = int(unet.config.sample_size) * components.latent_factor
+    unet = own_weights(unet).to(device, memory_format=torch.channels_last)
+    return Pipeline(_name(where, folder), components, unet, side)
+
+
+def _name(where: str, folder: Path) -> str:
+    """The design's name where the folder is an export, else its own, or the hub id's last part."""
+    if where == "tiny":
+        return "tiny teacher"
+    try:
+        said = json.loads((folder / "design.json").read_text(encoding="utf-8"))["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return Path(where).resolve().name if Path(where).exists() else where.split("/")[-1]
+    return str(said)
+
+
+def _download(repository: str) -> Path:
+    from diffusers import DiffusionPipeline
+
+    try:
+        return Path(DiffusionPipeline.download(repository))
+    except (OSError, ValueError) as error:
+        raise InputError(f"the pipeline {repository!r} cannot be fetched: {error}") from None

@@ -1,0 +1,185 @@
+"""The same tasks and the same noise through several pipelines, in one labelled picture."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from sdsearch.errors import InputError
+from sdsearch.files import write_atomic
+from sdsearch.labels.protocol import Protocol
+from sdsearch.unet.teacher import resolve_teacher
+from sdsearch_eval.data.samples import Sample
+from sdsearch_eval.data.tasks import read_tasks
+from sdsearch_eval.metrics import l1_in, psnr_in, ssim_in
+from sdsearch_eval.pictures.comparison import draw_comparison
+from sdsearch_eval.pictures.pipelines import Pipeline, load_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from numpy.typing import NDArray
+    from rich.console import Console
+
+    from sdsearch.labels.label import Latency
+    from sdsearch_eval.pictures.request import Request
+
+FORMATS = {".png": "PNG", ".webp": "WEBP"}
+DIFFERENCE_GAIN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What one pipeline painted: (rows, H, W, 3) uint8 raw and composited, and what it costs."""
+
+    name: str
+    size: int
+    params: int
+    guidance: float
+    samples: tuple[Sample, ...]
+    raw: NDArray[np.uint8]
+    composited: NDArray[np.uint8]
+    latency: Latency
+
+
+def paint_side_by_side(request: Request, device: torch.device, console: Console) -> list[Column]:
+    """Paint all tasks under all seeds with every pipeline, then write the picture and its JSON.
+
+    A row is a task under a seed. Pipelines of one resolution see the same noise; boxes are in
+    pixels of the first one.
+
+    Raises:
+        InputError: a file or an option is unfit; nothing is written then.
+    """
+    if request.out.suffix.lower() not in FORMATS:
+        raise InputError(f"--out must end in .png or .webp, but is {request.out}")
+    for where in request.pipelines:
+        resolve_teacher(where)  # a folder that is not there shows before the first is painted with
+    columns: list[Column] = []
+    guidance, unit = request.guidance, None
+    for where in request.pipelines:  # one in memory at a time
+        with console.status(f"{where}: inpainting"):
+            pipeline = load_pipeline(where, device)
+            guidance = pipeline.guidance if guidance is None else guidance
+            unit = unit or pipeline.size
+            columns.append(_paint(pipeline, request, guidance, unit))
+    names = distinct_names([column.name for column in columns])
+    picture = BytesIO()
+    draw_columns(columns, names, differences=request.differences).save(
+        picture, FORMATS[request.out.suffix.lower()]
+    )
+    write_atomic(request.out, picture.getvalue())
+    write_atomic(request.out.with_suffix(".json"), describe(columns, names, request))
+    return columns
+
+
+def _paint(pipeline: Pipeline, request: Request, guidance: float, unit: int) -> Column:
+    samples = read_tasks(
+        request.images, request.masks, request.prompts, pipeline.size, request.convention, unit
+    )
+    protocol = Protocol(
+        resolution=pipeline.size,
+        samples=max(2, len(samples)),
+        steps=request.steps,
+        guidance=guidance,
+        scheduler=request.scheduler,
+    )
+    found = [pipeline.paint(samples, protocol, seed) for seed in request.seeds]
+    shown = [
+        Sample(f"{sample.name}, seed {seed}", sample.image, sample.caption, sample.mask)
+        for seed in request.seeds
+        for sample in samples
+    ]
+    return Column(
+        pipeline.name,
+        pipeline.size,
+        pipeline.params,
+        guidance,
+        tuple(shown),
+        np.concatenate([made.raw for made, _ in found]),
+        np.concatenate([made.composited for made, _ in found]),
+        found[0][1],
+    )
+
+
+def draw_columns(
+    columns: Sequence[Column], names: Sequence[str], *, differences: bool
+) -> Image.Image:
+    """The grid: original, masked, then every pipeline with its size and speed, and differences.
+
+    A difference is that to the first pipeline, absolute and `DIFFERENCE_GAIN` times as bright.
+    """
+    first = max(columns, key=lambda column: column.size)
+    shown: dict[str, NDArray[np.uint8]] = {}
+    notes: dict[str, str] = {}
+    for name, column in zip(names, columns, strict=True):
+        shown[name] = _resized(column.composited, first.size)
+        notes[name] = f"{column.params / 1e6:.2f} M, {column.latency.median:.0f} ms a UNet call"
+        if differences and len(shown) > 1:
+            gap = np.abs(shown[name].astype(np.int16) - shown[names[0]].astype(np.int16))
+            shown[f"{name} - {names[0]}"] = (gap * DIFFERENCE_GAIN).clip(0, 255).astype(np.uint8)
+            notes[f"{name} - {names[0]}"] = f"difference x {DIFFERENCE_GAIN}"
+    rows = [
+        Sample(sample.name, sample.image, f"{sample.caption} ({sample.name})", sample.mask)
+        for sample in first.samples
+    ]
+    unmeasured = {name for name in shown if name not in names}
+    return draw_comparison(rows, shown, notes, unmeasured)
+
+
+def _resized(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    if images.shape[1] == size:
+        return images
+    return np.stack([np.asarray(Image.fromarray(image).resize((size, size))) for image in images])
+
+
+def describe(columns: Sequence[Column], names: Sequence[str], request: Request) -> str:
+    """JSON beside the picture: settings, rows, and per column size, speed and values by row."""
+    described = [
+        {
+            "name": name,
+            "pipeline": where,
+            "resolution": column.size,
+            "params": column.params,
+            "latency_ms": column.latency.model_dump(mode="json"),
+            "values": measure_rows(column),
+        }
+        for name, where, column in zip(names, request.pipelines, columns, strict=True)
+    ]
+    return json.dumps(
+        {
+            "schema": 1,
+            "steps": request.steps,
+            "guidance": columns[0].guidance,
+            "scheduler": request.scheduler,
+            "rows": [{"name": s.name, "caption": s.caption} for s in columns[0].samples],
+            "columns": described,
+        },
+        indent=1,
+    )
+
+
+def measure_rows(column: Column) -> dict[str, list[float]]:
+    """Per row: PSNR, SSIM and mean absolute error in the hole, of the composited images."""
+    originals = np.stack([sample.image for sample in column.samples])
+    holes = np.stack([sample.mask for sample in column.samples]) == 255
+    measures = {
+        "psnr_hole": psnr_in(holes, column.composited, originals),
+        "ssim_hole": ssim_in(holes, column.composited, originals),
+        "l1_hole": l1_in(holes, column.composited, originals),
+    }
+    return {name: [round(float(v), 4) for v in values] for name, values in measures.items()}
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """The names, numbered where two are the same."""
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})"
+        for i, name in enumerate(names)
+    ]

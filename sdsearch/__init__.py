@@ -1,0 +1,1 @@
+"""sdsearch: specialize Stable Diffusion v1.4-family UNets."""

@@ -1,0 +1,254 @@
+"""Pre-flight of a stock UNet: what it is, what it costs, what is wrong with it, what it works with.
+
+diffusers loads many broken folders without a word: a wrong number of heads or norm groups changes
+the output and no shape, and a deleted mid block comes back untrained. Each such case is a `Problem`
+here, with what was found, what was wanted and the next step.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from sdsearch.check.compatibility import (
+    Requirement,
+    Verdict,
+    judge_compatibility,
+    minimum_diffusers,
+)
+from sdsearch.check.config import check_config
+from sdsearch.check.pipeline import check_pipeline
+from sdsearch.check.problems import Problem
+from sdsearch.check.weights import check_weights
+from sdsearch.errors import InputError
+from sdsearch.space.space import SPACES, search_space
+from sdsearch.unet.backbone import PRESETS, Backbone, plain_config
+from sdsearch.unet.config import read_architecture
+from sdsearch.unet.cost import unet_cost
+from sdsearch.unet.teacher import find_backbone
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from sdsearch.unet.architecture import Architecture
+
+_FILE = ConfigDict(frozen=True, extra="forbid")
+
+
+class Costs(BaseModel):
+    """What a UNet costs at its native size: one call at batch 1, memory also with guidance."""
+
+    model_config = _FILE
+
+    params: int
+    weight_bytes_fp32: int
+    weight_bytes_fp16: int
+    macs_conv_linear: int | None = None
+    macs_attention: int | None = None
+    activation_bytes_fp32: int | None = None
+    activation_bytes_fp32_guided: int | None = None
+
+
+class CheckReport(BaseModel):
+    """All that a pre-flight found; `problems` empty means that nothing stands against the UNet."""
+
+    model_config = _FILE
+
+    path: str
+    backbone: str | None
+    spaces: tuple[str, ...]
+    member: str | None
+    arch_key: str | None
+    architecture: str | None
+    why_no_member: str | None
+    costs: Costs | None
+    minimum_diffusers: Requirement
+    problems: tuple[Problem, ...]
+    compatibility: dict[str, Verdict]
+
+
+def check_unet(path: Path, against: str | None = None) -> CheckReport:
+    """Check a UNet's `config.json`, its folder, or a whole pipeline folder.
+
+    `against` is the teacher it was made from: a preset's name, a folder or a hub id. Without it,
+    facts that no tensor shows (heads, norm groups) are compared with the preset of its widths.
+
+    Raises:
+        InputError: there is no readable UNet config, or the teacher cannot be read.
+    """
+    unet, pipeline = _locate(path)
+    config = _read_config(unet / "config.json" if unet.is_dir() else unet)
+    name, backbone = _reference(config, against)
+    problems = check_config(config, backbone, named=against is not None)
+    if pipeline is not None:
+        problems += check_pipeline(pipeline, config)
+    params = None
+    if unet.is_dir():
+        weights, params = check_weights(unet, config, required=pipeline is not None)
+        problems += weights
+    else:
+        weights, params = check_weights(unet.parent, config, required=False, read=False)
+        problems += [] if problems else weights
+    arch, why = _member(config, backbone)
+    index = _read_json(pipeline / "model_index.json") if pipeline else {}
+    return CheckReport(
+        path=str(path),
+        backbone=name,
+        spaces=_spaces(arch, backbone),
+        member=_name(arch, backbone),
+        arch_key=arch.key if arch else None,
+        architecture=str(arch) if arch else None,
+        why_no_member=why,
+        costs=_costs(arch, backbone, params),
+        minimum_diffusers=minimum_diffusers(config, index.get("_class_name")),
+        problems=tuple(problems),
+        compatibility=judge_compatibility(config, arch) if params is not None else {},
+    )
+
+
+def _locate(path: Path) -> tuple[Path, Path | None]:
+    """The UNet's folder, or its config file given alone, and the pipeline's folder, if any."""
+    if path.is_file():
+        return path, None
+    if (path / "model_index.json").is_file():
+        return path / "unet", path
+    if (path / "config.json").is_file():
+        return path, None
+    raise InputError(
+        f"{path} must be a UNet's config.json, a folder with one, or a pipeline folder with "
+        "model_index.json, but is none of them"
+    )
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    config = plain_config(_read_json(file))
+    widths = config.get("block_out_channels", [320, 640, 1280, 1280])
+    if not isinstance(widths, list) or not all(isinstance(w, int) and w > 0 for w in widths):
+        raise InputError(
+            f"block_out_channels in {file} must be a list of channels, but it is {widths!r}: is it "
+            "the config of a UNet2DConditionModel?"
+        )
+    return config
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} must be readable JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{file} must hold a JSON object, as save_pretrained writes it")
+    return found
+
+
+def _reference(
+    config: Mapping[str, Any], against: str | None
+) -> tuple[str | None, Backbone | None]:
+    """The backbone that the UNet is compared with: the given teacher's, else the nearest preset."""
+    channels = config.get("in_channels", 4)
+    if against is not None:
+        teacher = find_backbone(against)
+        # A 9-channel student of a 4-channel teacher is an extension by zeros.
+        return against, teacher.model_copy(update={"in_channels": channels})
+    widths = config.get("block_out_channels", [320, 640, 1280, 1280])
+    context = config.get("cross_attention_dim", 1280)
+    for same_widths in (True, False):
+        for name, preset in PRESETS.items():
+            full = list(preset.block_out_channels[: len(widths)])
+            near = widths == full if same_widths else _narrower(widths, full)
+            if near and (context, channels) == (preset.cross_attention_dim, preset.in_channels):
+                return name, preset
+    try:
+        return "its own", Backbone.from_config(config)
+    except InputError:
+        return None, None
+
+
+def _narrower(widths: list[int], full: list[int]) -> bool:
+    return len(widths) == len(full) and all(w <= f for w, f in zip(widths, full, strict=True))
+
+
+def _member(
+    config: Mapping[str, Any], backbone: Backbone | None
+) -> tuple[Architecture | None, str | None]:
+    if backbone is None:
+        return None, "no known backbone has its widths, text width and input channels"
+    try:
+        return read_architecture(config, backbone), None
+    except InputError as error:
+        return None, str(error)
+
+
+def _spaces(arch: Architecture | None, backbone: Backbone | None) -> tuple[str, ...]:
+    if arch is None or backbone is None:
+        return ()
+    named = [name for name in SPACES if name != "tiny" or backbone == PRESETS["tiny"]]
+    return tuple(name for name in named if search_space(name, backbone).why_not(arch) is None)
+
+
+def _name(arch: Architecture | None, backbone: Backbone | None) -> str | None:
+    members = search_space("sd14", backbone).members
+    return next((name for name, member in members.items() if member == arch), None)
+
+
+def _costs(
+    arch: Architecture | None, backbone: Backbone | None, params: int | None
+) -> Costs | None:
+    if arch is not None and backbone is not None:
+        one, guided = (unet_cost(arch, backbone, cfg=cfg) for cfg in (False, True))
+        return Costs(
+            params=one.params,
+            weight_bytes_fp32=4 * one.params,
+            weight_bytes_fp16=2 * one.params,
+            macs_conv_linear=one.macs.conv_linear,
+            macs_attention=one.macs.attention,
+            activation_bytes_fp32=one.activation_bytes,
+            activation_bytes_fp32_guided=guided.activation_bytes,
+        )
+    if params is None:
+        return None
+    return Costs(params=params, weight_bytes_fp32=4 * params, weight_bytes_fp16=2 * params)
+
+
+def report_text(report: CheckReport) -> str:
+    """The report in words, for a terminal."""
+    lines = [f"{report.path}"]
+    if report.architecture is None:
+        lines += [f"  no member of a search space: {report.why_no_member}"]
+    else:
+        name = f"{report.member}, " if report.member else ""
+        lines += [
+            f"  member of {', '.join(report.spaces) or 'no space'} on {report.backbone}: "
+            f"{name}{report.arch_key}",
+            f"  {report.architecture}",
+        ]
+    if report.costs is not None:
+        lines += _cost_lines(report.costs)
+    need = report.minimum_diffusers
+    lines += [f"  diffusers >= {need.version}: {need.feature}"]
+    lines += ["works with it?"] if report.compatibility else []
+    for what, verdict in report.compatibility.items():
+        lines += [f"  {verdict.status:9}{what}: {verdict.why}"]
+    count = len(report.problems)
+    lines += [f"{count} problem{'s' if count > 1 else ''}:" if count else "no problems"]
+    return "\n".join([*lines, *(f"  {problem}" for problem in report.problems)])
+
+
+def _cost_lines(costs: Costs) -> list[str]:
+    mib = 1 << 20
+    lines = [
+        f"  {costs.params:,} parameters: {costs.weight_bytes_fp32 / mib:,.1f} MiB in float32, "
+        f"{costs.weight_bytes_fp16 / mib:,.1f} MiB in half precision"
+    ]
+    if costs.macs_conv_linear is None or costs.macs_attention is None:
+        return lines
+    plain, total = costs.macs_conv_linear, costs.macs_conv_linear + costs.macs_attention
+    peak, guided = costs.activation_bytes_fp32 or 0, costs.activation_bytes_fp32_guided or 0
+    return [
+        *lines,
+        f"  {plain / 1e9:.2f} G MACs a call (conv and linear), {total / 1e9:.2f} G with attention",
+        f"  activations peak at {peak / mib:,.1f} MiB in float32, {guided / mib:,.1f} MiB guided",
+    ]

@@ -1,0 +1,108 @@
+"""`sdsearch compare`: inpaintings of a study's best designs, or of any pipelines, side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+from typer.core import TyperCommand
+
+from sdsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+_STUDY, _OUT = Path("study"), Path("compare.png")
+_LISTS = ("--pipelines", "--image", "--mask", "--prompt", "--seeds")
+
+
+class ManyValues(TyperCommand):
+    """A command whose list options take several values at once: `--seeds 0 1 2`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat the option before each of its values, as the parser wants it."""
+        return super().parse_args(ctx, repeat_options(args, _LISTS))
+
+
+def repeat_options(args: list[str], names: tuple[str, ...]) -> list[str]:
+    """Write `--option a b` as `--option a --option b` for the options called `names`.
+
+    >>> repeat_options(["study", "--seeds", "0", "1", "--out", "x.png"], ("--seeds",))
+    ['study', '--seeds', '0', '--seeds', '1', '--out', 'x.png']
+    """
+    found: list[str] = []
+    option, fresh = None, False
+    for arg in args:
+        if arg.startswith("--"):
+            option, fresh = (arg if arg in names else None), True
+            found.append(arg)
+        else:
+            found += [option, arg] if option and not fresh else [arg]
+            fresh = False
+    return found
+
+
+def compare(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study folder.")] = _STUDY,
+    pipelines: Annotated[
+        list[str] | None,
+        typer.Option(help="Any pipelines instead of a study's: tiny, folders, hub ids."),
+    ] = None,
+    image: Annotated[list[Path] | None, typer.Option(help="Image files or folders.")] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(help="FILE (white is repainted), FOLDER, box:x,y,w,h or auto:KIND."),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="One for all images, or one for each.")
+    ] = None,
+    seeds: Annotated[list[int] | None, typer.Option(help="A row for each (default: 0).")] = None,
+    steps: Annotated[int, typer.Option(min=1)] = 20,
+    guidance: Annotated[
+        float | None, typer.Option(min=0, help="Default: 7.5, for tiny models 1.")
+    ] = None,
+    scheduler: Annotated[str, typer.Option(help="As in [protocol].")] = "ddim",
+    mask_convention: Annotated[str, typer.Option(help="As in [protocol].")] = "diffusers",
+    differences: Annotated[
+        bool,
+        typer.Option("--differences", help="To the first pipeline, brightened."),
+    ] = False,
+    out: Annotated[Path, typer.Option(help="The picture, .png or .webp; JSON beside it.")] = _OUT,
+) -> None:
+    """Inpaint the same holes side by side: a study's best designs, or any pipelines and images.
+
+    sdsearch compare --pipelines A B --image x.png --mask box:16,16,32,32 --prompt "a red house"
+    """
+    from sdsearch.labels.protocol import MaskConvention, Scheduler
+    from sdsearch.stages.compare import compare as compare_designs
+    from sdsearch.stages.compare import compare_pipelines
+    from sdsearch.study.folder import read_study
+
+    if not pipelines:
+        if image or mask or prompt:
+            raise InputError("--image, --mask and --prompt need --pipelines, but there are none")
+        print(compare_designs(read_study(study)))
+        return
+    if not image or not mask:
+        raise InputError("--pipelines needs --image and --mask, but one of them is missing")
+    _check_choice("--scheduler", scheduler, get_args(Scheduler))
+    _check_choice("--mask-convention", mask_convention, get_args(MaskConvention))
+    options = _said("--pipelines", pipelines) + _said("--image", image) + _said("--mask", mask)
+    options += _said("--prompt", prompt or ()) + _said("--seeds", seeds or ())
+    options += _said("--steps", [steps]) + _said("--scheduler", [scheduler])
+    options += _said("--mask-convention", [mask_convention])
+    options += _said("--guidance", [] if guidance is None else [guidance])
+    print(compare_pipelines([*options, *(["--differences"] if differences else [])], out))
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f"{name} must be one of {', '.join(known)}, but is {value!r}")
+
+
+def _said(name: str, values: Iterable[object]) -> list[str]:
+    """An option with its values, or nothing where there are none."""
+    said = [str(value) for value in values]
+    return [name, *said] if said else []

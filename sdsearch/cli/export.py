@@ -1,0 +1,51 @@
+"""`sdsearch export`: designs as stock diffusers pipelines, with what users put beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sdsearch.errors import InputError
+
+_STUDY = Path("study")
+
+
+def export(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study folder.")] = _STUDY,
+    names: Annotated[
+        list[str] | None, typer.Option("--design", help="A design's name; repeat for several.")
+    ] = None,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Also ONNX, checked in onnxruntime (extra `onnx`).")
+    ] = False,
+    lora: Annotated[
+        Path | None, typer.Option(help="A LoRA of the teacher: what fits of it goes beside.")
+    ] = None,
+    push: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Say what a push would upload.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Really push.")] = False,
+) -> None:
+    """Export designs (by default those of autobuild) as stock diffusers pipelines."""
+    from sdsearch.stages.export import add_lora, add_onnx, push_export
+    from sdsearch.stages.export import export as export_designs
+    from sdsearch.study.folder import read_study
+
+    loaded = read_study(study)
+    if lora is not None and not lora.is_file():
+        raise InputError(f"--lora must be a safetensors file, but {lora} is no file")
+    if push is not None and len(names or ()) != 1:
+        raise InputError(
+            f"--push takes one design, but {len(names or ())} are named; name it with --design"
+        )
+    folders = export_designs(loaded, names)
+    for folder in folders:
+        if onnx:
+            add_onnx(folder)
+        if lora is not None:
+            add_lora(folder, lora, loaded)
+        if push is not None:
+            push_export(folder, push, confirmed=yes)
+        print(folder)

@@ -1,0 +1,125 @@
+"""`sdsearch label`: measure architectures here, on many machines, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from sdsearch.cli.tools import Folder, Json, print_json
+from sdsearch.errors import InputError
+
+_STUDY = Path("study")
+_TOGETHER = (["--prepare", "--halving"], ["--retry-failed", "--halving"])
+
+Table = Annotated[
+    str | None, typer.Option("--import", help='Only import a table: "tiny" or a JSONL file.')
+]
+Processes = Annotated[int, typer.Option(min=1, help="How many GPUs work together on one label.")]
+Executor = Annotated[
+    Literal["local", "ray"] | None,
+    typer.Option(
+        help="local: this machine; ray: a Ray cluster. Default: [label] executor in study.toml."
+    ),
+]
+Seed = Annotated[int | None, typer.Option(min=0, help="Label seed (default: the study's).")]
+Keys = Annotated[
+    list[str] | None, typer.Option("--arch", help="Only this architecture key; repeatable.")
+]
+Halving = Annotated[
+    bool,
+    typer.Option(
+        "--halving", help="All by a cheap protocol, only the best in full: [label] rungs."
+    ),
+]
+Prepare = Annotated[
+    bool, typer.Option("--prepare", help="Only compute what all labels share, before many workers.")
+]
+Status = Annotated[
+    bool, typer.Option("--status", help="Only say what is done, running, failed and left.")
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Remove failed labels, then measure them again.")
+]
+Recompute = Annotated[
+    bool,
+    typer.Option("--recompute-metrics", help="Values again from kept rows, without sampling."),
+]
+
+
+def label(
+    study: Folder = _STUDY,
+    table: Table = None,
+    processes: Processes = 1,
+    executor: Executor = None,
+    seed: Seed = None,
+    arch: Keys = None,
+    halving: Halving = False,
+    prepare: Prepare = False,
+    status: Status = False,
+    retry_failed: RetryFailed = False,
+    recompute_metrics: Recompute = False,
+    as_json: Json = False,
+) -> None:
+    """Measure every sampled and built architecture that has no label yet.
+
+    Start it on as many GPUs and machines as you like, with the study on a shared file system: each
+    takes what is free, and takes over what a dead one held. A model that hangs is ended after
+    [label] time_limit seconds. Failures are labels with a reason. More: docs/scaling.md
+    """
+    from sdsearch.stages import label as labelling
+    from sdsearch.stages.label import import_table, recompute
+    from sdsearch.study.folder import read_study
+
+    _check_together(
+        {
+            "--import": table is not None,
+            "--status": status,
+            "--recompute-metrics": recompute_metrics,
+            "--prepare": prepare,
+            "--retry-failed": retry_failed,
+            "--halving": halving,
+            "--seed or --arch": seed is not None or bool(arch),
+        }
+    )
+    if as_json and not status:
+        raise InputError("--json goes with --status only: a label is a JSON file in labels/ itself")
+    loaded = read_study(study)
+    if table is not None:
+        report = import_table(loaded, None if table == "tiny" else Path(table))
+        print(
+            f"imported {report.imported} labels, {report.skipped_existing} were there already, "
+            f"refused: {report.other_protocol} of another protocol, {report.other_teacher} of "
+            f"another teacher; from {report.origin}"
+        )
+    elif status:
+        states = labelling.read_statuses(loaded)
+        if as_json:
+            print_json([state.model_dump(mode="json") for state in states])
+        for line in [] if as_json else [line for state in states for line in state.describe()]:
+            print(line)
+    elif recompute_metrics:
+        recompute(loaded)
+    elif prepare:
+        labelling.prepare(loaded, processes, rungs=halving)
+    else:
+        if retry_failed:
+            print(f"removed {labelling.forget_failed(loaded)} failed labels")
+        try:
+            if halving:
+                for rung in labelling.measure_by_halving(loaded, processes, executor):
+                    print(f"  {rung.describe()}")
+            else:
+                labelling.measure(loaded, processes, executor, seed=seed, only=arch or ())
+        except KeyboardInterrupt:
+            print("stopped; finished labels are kept, run again to go on", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
+def _check_together(given: dict[str, bool]) -> None:
+    """Raise `InputError` where more than one of these is given, but for what goes together."""
+    names = [name for name, is_given in given.items() if is_given]
+    if len(names) > 1 and names not in _TOGETHER:
+        raise InputError(f"{' and '.join(names)} do not go together; give one of them")

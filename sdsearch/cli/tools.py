@@ -1,0 +1,143 @@
+"""Commands that also work without a study: look at a space, check a UNet, tabulate latency."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Folder = Annotated[Path, typer.Argument(metavar="STUDY", help="The study folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
+Teacher = Annotated[
+    str | None, typer.Option(help="tiny, sd14, sd2, ..., a pipeline folder or a hub id.")
+]
+_STUDY = Path("study")
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON on standard output."""
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+def space(
+    study: Folder = _STUDY,
+    name: Annotated[
+        str | None,
+        typer.Option("--space", help="sd14, sd14-blocks, sd14-wide or tiny, without a study."),
+    ] = None,
+    teacher: Teacher = None,
+    draw: Annotated[
+        str | None,
+        typer.Option(metavar="ARCH", help="Draw a member: its name, number or config.json."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the SVG goes (default: KEY.svg here).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show a search space: its size, units and named members; or draw one member."""
+    from sdsearch.space.lookup import find_member
+    from sdsearch.space.space import search_space
+    from sdsearch.stages.show import describe_space, draw_member
+    from sdsearch.study.folder import load_space, read_study
+    from sdsearch.unet.teacher import find_backbone
+
+    own = None
+    if name or teacher:
+        found = search_space(name or "sd14", find_backbone(teacher) if teacher else None)
+    else:
+        own = read_study(study)
+        found = load_space(own)
+    if draw is not None:
+        print(draw_member(find_member(draw, found), found, out, own))
+        return
+    facts = describe_space(found)
+    if as_json:
+        print_json(facts)
+        return
+    print(f"{facts['name']}: {facts['size']:,} architectures")
+    for unit in facts["units"]:
+        print(f"  {unit['name']}: {unit['options']} options")
+    for member, costs in facts["members"].items():
+        giga = costs["macs"] / 1e9
+        print(f"  {member}: {costs['params']:,} parameters, {giga:.3f} G MACs a call")
+
+
+def latency(
+    table: Annotated[Path, typer.Argument(help="The table's JSON file, made or read.")],
+    teacher: Teacher = None,
+    name: Annotated[str, typer.Option("--space", help="The space its members are from.")] = "sd14",
+    members: Annotated[int, typer.Option(help="How many members to measure.")] = 48,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
+    batch: Annotated[int, typer.Option(min=1)] = 1,
+    cfg: Annotated[bool, typer.Option("--cfg", help="Guided: twice the batch.")] = False,
+    size: Annotated[int | None, typer.Option(help="Latent side (default: the teacher's).")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    predict: Annotated[
+        str | None, typer.Option(help="Only predict this member from an existing table.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a latency table (resumable), or predict a member's latency from one."""
+    import numpy as np
+
+    from sdsearch.space.latency import LatencyConditions, design_survey, read_table
+    from sdsearch.space.lookup import find_member
+    from sdsearch.space.space import search_space
+    from sdsearch.stages.latency import tabulate_latency
+    from sdsearch.unet.teacher import find_backbone
+
+    if predict is None:
+        backbone = find_backbone(teacher or "tiny")
+        side = size or backbone.sample_size
+        conditions = LatencyConditions.model_validate(
+            {
+                "device": device,
+                "dtype": dtype,
+                "batch": batch,
+                "cfg": cfg,
+                "latent": (side, side),
+                "threads": threads,
+            }
+        )
+        space = search_space(name, backbone)
+        wanted = design_survey(space, members, conditions, np.random.default_rng(0))
+        made = tabulate_latency(table, wanted)
+        found = {"table": str(table), **made.error.model_dump(), "hardware": made.survey.hardware}
+    else:
+        made = read_table(table)
+        space = search_space(made.survey.space, made.survey.backbone)
+        ms = made.predict(find_member(predict, space))
+        found = {"member": predict, "milliseconds": ms, **made.error.model_dump()}
+    if as_json:
+        print_json(found)
+        return
+    error = made.error
+    if predict is not None:
+        print(f"{predict}: {found['milliseconds']:.2f} ms a UNet call")
+    print(
+        f"on {made.survey.hardware}: error {error.mape:.1f} % +- {error.se:.1f} (cross-validated "
+        f"over {error.n} members, {error.worst:.1f} % at worst)"
+    )
+
+
+def check(
+    path: Annotated[
+        Path, typer.Argument(help="A UNet's config.json, its folder, or a pipeline folder.")
+    ],
+    against: Teacher = None,
+    as_json: Json = False,
+) -> None:
+    """Check a stock UNet before you use it: what it is, costs, hides, and works with."""
+    from sdsearch.check.report import check_unet, report_text
+
+    found = check_unet(path, against)
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        print(report_text(found))
+    if found.problems:
+        raise typer.Exit(2)

@@ -1,0 +1,141 @@
+"""Designs: architectures that a method proposes, with their costs, predictions and reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, Field
+
+from sdsearch.design.scores import FILE, Scores, SpaceScores
+from sdsearch.space.budget import Budget, member_resources, say_amount
+from sdsearch.unet.architecture import UNPRUNED, Architecture
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sdsearch.space.budget import Resource
+    from sdsearch.space.latency import LatencyTable
+    from sdsearch.space.space import SearchSpace
+
+Method = Literal[
+    "autobuild",
+    "autobuild-paper",
+    "exhaustive",
+    "random",
+    "ridge",
+    "evolution",
+    "evolution-reduced",
+    "pareto",
+]
+
+
+class Prediction(BaseModel):
+    """Predicted target and the deviation over the ensemble."""
+
+    model_config = FILE
+
+    target: float
+    se: float
+
+
+class Design(BaseModel):
+    """An architecture proposed by one method, with what was known when it was chosen."""
+
+    model_config = FILE
+
+    name: str
+    method: Method
+    rank: int
+    arch_key: str
+    architecture: Architecture
+    params: int
+    macs: int
+    memory_bytes: int
+    latency_ms: float | None = None
+    predicted: Prediction
+    score: float
+    reasons: tuple[str, ...]
+
+
+class DesignFile(BaseModel):
+    """`designs.json`."""
+
+    model_config = FILE
+
+    schema_version: Literal[1] = Field(1, alias="schema")
+    protocol_key: str
+    target: str
+    budget: Budget
+    designs: tuple[Design, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DesignWriter:
+    """Turns chosen indices into designs with reasons.
+
+    `sums` and `allowed` are (len(space),): the members' summed unit scores, and which of them fit
+    the budget's additive limits.
+    """
+
+    space: SearchSpace
+    scores: Scores
+    scored: SpaceScores
+    sums: NDArray[np.float64]
+    allowed: NDArray[np.bool_]
+    limits: Mapping[Resource, float]
+    table: LatencyTable | None = None
+
+    def write(self, method: Method, rank: int, index: int) -> Design:
+        """The design of a member."""
+        architecture = self.space.arch(index)
+        costs = member_resources(architecture, self.space, self.table)
+        return Design(
+            name=f"{method}-{rank}",
+            method=method,
+            rank=rank,
+            arch_key=architecture.key,
+            architecture=architecture,
+            params=int(costs["params"]),
+            macs=int(costs["macs"]),
+            memory_bytes=int(costs["memory_bytes"]),
+            latency_ms=costs.get("latency_ms"),
+            predicted=Prediction(
+                target=float(self.scored.predicted[index]), se=float(self.scored.spread[index])
+            ),
+            score=float(self.sums[index]),
+            reasons=(*self._of_units(architecture), self._of_place(index), *self._of_costs(costs)),
+        )
+
+    def _of_units(self, architecture: Architecture) -> list[str]:
+        digits = self.space.option_indices(architecture)
+        said = []
+        for unit, digit in zip(self.scores.units, digits, strict=True):
+            option = unit.options[digit]
+            place = 1 + sum(other.score > option.score for other in unit.options)
+            said.append(
+                f"{unit.unit}: {option.words}; {place} of {len(unit.options)} by score,"
+                f" effect {option.effect:+.3g} ± {option.spread:.2g} on the predicted target"
+            )
+        return said
+
+    def _of_place(self, index: int) -> str:
+        value = self.scored.predicted[index]
+        ahead = int((self.scored.predicted[self.allowed] > value).sum())
+        return (
+            f"predicted target {value:.4g} ± {self.scored.spread[index]:.2g}: place {ahead + 1:,}"
+            f" of the {int(self.allowed.sum()):,} members within the budget"
+        )
+
+    def _of_costs(self, costs: Mapping[Resource, float]) -> list[str]:
+        teacher = member_resources(UNPRUNED, self.space, self.table)
+        said = []
+        for name, cost in costs.items():
+            limit = f", limit {say_amount(self.limits[name])}" if name in self.limits else ""
+            said.append(
+                f"{name} {say_amount(cost)}: {cost / teacher[name]:.1%} of the teacher{limit}"
+            )
+        return said

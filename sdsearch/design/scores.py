@@ -1,0 +1,232 @@
+"""Scores at three depths: what a feature value, a block and an option of a level are worth.
+
+Sign convention: higher is better, everywhere. A block's scores say what changes when it is
+removed, so a negative effect means that the block is needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from sdsearch.errors import InputError, nearest
+from sdsearch.unet.architecture import Bottom, Level
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ReadRule = Literal["graph", "module", "last"]
+Rule = ReadRule | Literal["partial-dependence"]
+READ_RULES: tuple[ReadRule, ...] = ("graph", "module", "last")
+
+# What is written to a file: frozen, strict, `schema` by alias (it is a method name of BaseModel).
+FILE = ConfigDict(
+    frozen=True,
+    extra="forbid",
+    allow_inf_nan=False,
+    validate_by_name=True,
+    validate_by_alias=True,
+    serialize_by_alias=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceScores:
+    """Predictions for every member of a space, in the order of `space.index`.
+
+    `marginals` holds, per unit, each option's mean prediction over all members that use it, by
+    each ensemble member: (options, ensemble members).
+    """
+
+    predicted: npt.NDArray[np.float32]  # (len(space),) mean over the ensemble, unit of the target
+    spread: npt.NDArray[np.float32]  # (len(space),) standard deviation over the ensemble
+    marginals: tuple[npt.NDArray[np.float64], ...]
+
+    def top(self, k: int, allowed: npt.NDArray[np.bool_] | None = None) -> list[int]:
+        """Indices of the k best predicted members, best first, among the allowed ones."""
+        at = np.arange(len(self.predicted)) if allowed is None else np.flatnonzero(allowed)
+        return best_of(self.predicted[at], k, at)
+
+
+def best_of(values: npt.NDArray[np.floating], k: int, names: npt.NDArray[np.integer]) -> list[int]:
+    """The names of the k largest values, largest first, ties by position."""
+    k = min(k, len(values))
+    if k == 0:
+        return []
+    threshold = np.partition(values, len(values) - k)[len(values) - k]
+    at = np.flatnonzero(values >= threshold)
+    return [int(i) for i in names[at[np.argsort(-values[at], kind="stable")][:k]]]
+
+
+class FeatureScore(BaseModel):
+    """The embedding of one feature value before any message passing (>= 0)."""
+
+    model_config = FILE
+
+    category: str
+    value: str
+    score: float
+    spread: float
+
+
+class BlockScore(BaseModel):
+    """What removing one block changes, averaged over all options that keep it.
+
+    Attributes:
+        effect: change of the predicted target.
+        graph: change of the unit's graph score, in standard deviations.
+        spread: deviation of `effect` over the ensemble.
+        together_with: blocks that the shapes force to go with it.
+    """
+
+    model_config = FILE
+
+    name: str
+    unit: str
+    effect: float
+    graph: float
+    spread: float
+    together_with: tuple[str, ...]
+
+
+class OptionScore(BaseModel):
+    """The worth of one option of a unit.
+
+    Attributes:
+        option: its index in the unit.
+        words: the option in words.
+        score: what the builder adds up, in units of the target: see `scoring.score_units`.
+        graph, module, last: z-scores within the unit by the rules of these names, averaged over
+            the ensemble (0 for baselines without a graph); see `rules.rule_scores`.
+        effect: partial dependence, mean predicted target minus the unit's mean.
+        spread: deviation of `effect` over the ensemble.
+    """
+
+    model_config = FILE
+
+    option: int
+    words: str
+    score: float
+    graph: float
+    module: float
+    last: float
+    effect: float
+    spread: float
+
+
+class UnitScores(BaseModel):
+    """All options of one unit, in the order of the unit.
+
+    `stability` is how alike the ensemble's members order them: the mean SRCC of pairs of members.
+    """
+
+    model_config = FILE
+
+    unit: str
+    stability: float
+    options: tuple[OptionScore, ...]
+
+    @property
+    def range(self) -> float:
+        """Best minus worst effect: how much the unit matters."""
+        effects = [option.effect for option in self.options]
+        return max(effects) - min(effects)
+
+
+class Scores(BaseModel):
+    """`scores.json`: what a fitted ranker thinks of features, blocks and units.
+
+    `contributions` says what every slot of the unpruned net adds to its graph norm, a mean of hops
+    0..M by `hop_weights` and over the ensemble; a baseline has none.
+    """
+
+    model_config = FILE
+
+    schema_version: Literal[1] = Field(1, alias="schema")
+    space: str
+    kind: Literal["gnn", "ridge", "ridge-pairs", "forest"]
+    rule: Rule
+    hop_weights: tuple[float, ...]
+    mean: float  # of the predicted target over the space
+    features: tuple[FeatureScore, ...]
+    blocks: tuple[BlockScore, ...]
+    units: tuple[UnitScores, ...]
+    contributions: dict[str, float] = {}
+
+    @property
+    def graph_score(self) -> float:
+        """The unpruned net's graph norm, hops weighted: exactly the sum of the contributions."""
+        return sum(self.contributions.values())
+
+    @property
+    def block_worth(self) -> dict[str, float]:
+        """What keeping each block is worth, in units of the target, by slot name."""
+        return {block.name: -block.effect for block in self.blocks}
+
+    def unit(self, name: str) -> UnitScores:
+        """The scores of one unit."""
+        for unit in self.units:
+            if unit.unit == name:
+                return unit
+        close = nearest(name, [unit.unit for unit in self.units])
+        raise InputError(f"there is no unit {name!r}; did you mean {close!r}?")
+
+    def top_k(self, unit: str, k: int) -> tuple[OptionScore, ...]:
+        """The k best options of a unit, best first."""
+        return tuple(sorted(self.unit(unit).options, key=lambda option: -option.score)[:k])
+
+    def values(self) -> list[npt.NDArray[np.float64]]:
+        """Per unit the scores of its options, in order."""
+        return [np.array([option.score for option in unit.options]) for unit in self.units]
+
+    def insights(self, limit: int = 3) -> list[str]:
+        """The findings in words: which level matters, which blocks to keep, which can go."""
+        ranked = sorted(self.units, key=lambda unit: -unit.range)
+        said = [
+            f"{ranked[0].unit} matters most: its options span {ranked[0].range:.3g} in the target,"
+            f" those of {ranked[-1].unit} only {ranked[-1].range:.3g}."
+        ]
+        for unit in self.units:
+            best = self.top_k(unit.unit, 1)[0]
+            worth = f"{best.effect:+.3g} ± {best.spread:.2g}"
+            said.append(f"Best option of {unit.unit}: {best.words} ({worth}).")
+        blocks = sorted(self.blocks, key=lambda block: block.effect)
+        needed = [block for block in blocks if block.effect < -block.spread]
+        spare = [block for block in blocks[::-1] if block.effect > -block.spread]
+        said += [f"Keep {b.name}: removing {_removal(b)}." for b in _once(needed)[:limit]]
+        said += [f"{b.name} can go: removing {_removal(b)}." for b in _once(spare)[:limit]]
+        return said
+
+
+def describe_option(option: Level | Bottom, width: int | None = None) -> str:
+    """An option in words: depth, which attentions it keeps, first block first, and its width."""
+    wide = "" if width is None else f", width {width}"
+    if isinstance(option, Level):
+        bits = ["".join("01"[on] for on in part) for part in (option.down_attn, option.up_attn)]
+        return f"depth {option.depth}, attention down {bits[0]} up {bits[1]}{wide}"
+    level = "no level 3" if option.depth is None else f"level 3 of depth {option.depth}"
+    return f"{level}, mid {option.mid or 'none'}{wide}"
+
+
+def read_scores(file: Path) -> Scores | None:
+    """The scores of a study, or None where none were made yet."""
+    return Scores.model_validate_json(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def _once(blocks: list[BlockScore]) -> list[BlockScore]:
+    """Without blocks that go together with an earlier one."""
+    found: list[BlockScore] = []
+    for block in blocks:
+        if not any(block.name in other.together_with for other in found):
+            found.append(block)
+    return found
+
+
+def _removal(block: BlockScore) -> str:
+    others = f" (with {', '.join(block.together_with)})" if block.together_with else ""
+    verb = "costs" if block.effect < 0 else "gains"
+    return f"it{others} {verb} {abs(block.effect):.3g} ± {block.spread:.2g} of the target"

@@ -1,0 +1,152 @@
+"""Protocol: everything that may change the value of a label, and the key that names it."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from sdsearch.keys import content_key
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+Scheduler = Literal["ddim", "pndm", "euler", "dpmsolver++", "unipc", "deis"]
+"""Deterministic samplers of diffusers: nothing is drawn after the first noise."""
+MaskConvention = Literal["canonical", "diffusers", "lama", "mat", "repaint"]
+"""How a file of a mask marks the hole: 255 and nothing between (canonical); 128 and more; anything
+above 0; 0, the known pixels being 255 (MAT and RePaint)."""
+
+
+class RecoveryLosses(BaseModel):
+    """Weights of the losses: output distillation, noise (task) loss, feature distillation.
+
+    Each loss is relative to the mean square of its target, so that weights compare.
+    """
+
+    model_config = _FROZEN
+
+    output: float = Field(1.0, ge=0)
+    task: float = Field(0.0, ge=0)
+    feature: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> Self:
+        if not (self.output or self.task or self.feature):
+            raise ValueError("one of the losses must have a weight above 0, but all are 0")
+        return self
+
+
+class RecoveryRecipe(BaseModel):
+    """The short seeded fine-tune that an inherited student gets before it is measured."""
+
+    model_config = _FROZEN
+
+    steps: int = Field(30, ge=0)
+    learning_rate: float = Field(5e-4, gt=0)
+    batch_size: int = Field(16, ge=1)
+    losses: RecoveryLosses = RecoveryLosses()
+
+
+class LongRecovery(RecoveryRecipe):
+    """The recovery of a design that will be exported; `accumulate` micro-batches make one step."""
+
+    steps: int = Field(1000, ge=1)
+    learning_rate: float = Field(2e-4, gt=0)
+    ema: float = Field(0.999, ge=0, lt=1)
+    accumulate: int = Field(1, ge=1)
+    gradient_checkpointing: bool = False
+    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    checkpoint_every: int = Field(200, ge=1)
+    picture_every: int = Field(250, ge=1)
+    tensorboard: bool = False
+
+
+class Protocol(BaseModel):
+    """How a label is measured; two labels are comparable only where their protocol keys agree.
+
+    The label seed is not part of it: a label is unique by (architecture, protocol, seed).
+    Defaults are those of the tiny benchmark. `extractor` is `efflite0`, `fid` (the official
+    Inception weights), `inception:FILE` or `clip:FOLDER`. `mask_convention` says what a folder of
+    masks means by its values; `lpips` adds the official LPIPS; `distances` says who computes
+    the distances of distributions. These three are named by the key only where they are not
+    the default. `revision` is the harness's own: it is raised whenever
+    a renderer, mask, sampling rule or metric changes a value.
+    """
+
+    model_config = _FROZEN
+
+    revision: Literal[2] = 2
+    dataset: str = "scenes"
+    unreadable: Literal["refuse", "skip"] = "refuse"
+    masks: str = "mixed"
+    resolution: int = Field(64, ge=8, multiple_of=8)
+    samples: int = Field(192, ge=2)
+    block_size: int = Field(32, ge=1)
+    scheduler: Scheduler = "ddim"
+    steps: int = Field(8, ge=1)
+    guidance: float = Field(1.0, ge=0)
+    strength: float = Field(1.0, ge=1, le=1)
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    extractor: str = "efflite0"
+    feature_size: int = Field(128, ge=32)
+    threads: int = Field(2, ge=1)
+    recovery: RecoveryRecipe = RecoveryRecipe()
+    mask_convention: MaskConvention = "canonical"
+    lpips: Literal["none", "alex"] = "none"
+    distances: Literal["own", "torchmetrics"] = "own"
+
+    @model_serializer(mode="wrap")
+    def _leave_out_defaults_of_later_fields(
+        self, dump: SerializerFunctionWrapHandler
+    ) -> dict[str, Any]:
+        data: dict[str, Any] = dump(self)
+        for name in ("mask_convention", "lpips", "distances"):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                del data[name]
+        return data
+
+    def column(self, metric: str) -> str:
+        """The label column of a metric that needs the extractor: `fd_efflite0`, `kid_clip`.
+
+        Only under the official Inception weights are `fd` and `kid` called `fid` and `kid`.
+        """
+        name = self.extractor.partition(":")[0]
+        if name == "fid":
+            return {"fd": "fid", "kid": "kid"}.get(metric, f"{metric}_inception")
+        return f"{metric}_{name}"
+
+    @property
+    def key(self) -> str:
+        """Content key (12 hex digits) of all fields."""
+        return content_key(self.model_dump(mode="json"))
+
+
+class Rung(BaseModel):
+    """A cheaper measurement: shares of the samples and recovery steps of a protocol.
+
+    `keep` is the share of architectures, the best by it, that are measured on the next rung.
+    """
+
+    model_config = _FROZEN
+
+    samples: float = Field(0.25, gt=0, le=1)
+    recovery: float = Field(0.2, gt=0, le=1)
+    keep: float = Field(0.25, gt=0, lt=1)
+
+    def cheapen(self, protocol: Protocol) -> Protocol:
+        """The protocol of this rung; its labels are never mixed with those of another."""
+        recipe = protocol.recovery
+        steps = ceil(recipe.steps * self.recovery)
+        return protocol.model_copy(
+            update={
+                "samples": max(2, ceil(protocol.samples * self.samples)),
+                "recovery": recipe.model_copy(update={"steps": steps}),
+            }
+        )

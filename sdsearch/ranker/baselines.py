@@ -1,0 +1,109 @@
+"""What the ranker has to beat: ridge and a random forest on which slots are kept, and cost alone.
+
+Fitted baselines are plain arrays, so that they are saved beside the ranker without pickle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sdsearch.ranker.features import CATEGORICAL, REMOVED, FeatureLayout, SlotFeatures
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_TREES = 100
+_PENALTIES = np.logspace(-2, 3, 11)
+
+
+def kept_slots(features: SlotFeatures, layout: FeatureLayout) -> Floats:
+    """Which slots are kept, as 0 and 1: (..., 46)."""
+    state = features.categorical[..., CATEGORICAL.index("state")]
+    kept: Floats = (state != layout.vocabularies["state"].index(REMOVED)).astype(np.float64)
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A fitted ridge regression; `pairs` holds the effects of products of two columns."""
+
+    coefficients: Floats  # (columns,)
+    intercept: Floats  # ()
+    pairs: Floats  # (columns, columns), zeros where the model is additive
+
+    def predict(self, x: Floats) -> Floats:
+        """(n, columns) -> (n,)."""
+        additive: Floats = x @ self.coefficients + self.intercept
+        return additive + ((x @ self.pairs) * x).sum(1) if self.pairs.any() else additive
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """A fitted random forest over 0/1 columns; a leaf is its own child."""
+
+    column: Ints  # (trees, nodes)
+    child: Ints  # (trees, nodes, 2): where to go on 0 and on 1
+    value: Floats  # (trees, nodes)
+
+    def predict(self, x: Floats) -> Floats:
+        """(n, columns) -> (n,)."""
+        bits = x.astype(np.int64)
+        total = np.zeros(len(x))
+        rows = np.arange(len(x))
+        for column, child, value in zip(self.column, self.child, self.value, strict=True):
+            at = np.zeros(len(x), dtype=np.int64)
+            while True:
+                following = child[at, bits[rows, column[at]]]
+                if (following == at).all():
+                    break
+                at = following
+            total += value[at]
+        return total / len(self.value)
+
+
+def fit_ridge(
+    x: Floats, y: Floats, weight: Floats | None = None, *, with_pairs: bool = False
+) -> Linear:
+    """Ridge regression, its penalty chosen by leave-one-out error; the mean for under 3 rows.
+
+    `with_pairs` adds the products of all two columns that vary; `weight` (n,) says how much each
+    row counts.
+    """
+    from sklearn.linear_model import RidgeCV
+
+    columns = x.shape[1]
+    nothing = np.zeros((columns, columns))
+    if len(y) < 3 or np.ptp(y) == 0:
+        return Linear(np.zeros(columns), np.asarray(np.average(y, weights=weight)), nothing)
+    varying = np.flatnonzero(np.ptp(x, axis=0) > 0)
+    first, second = (varying[index] for index in np.triu_indices(len(varying), 1))
+    wide = np.concatenate([x, x[:, first] * x[:, second]], axis=1) if with_pairs else x
+    model = RidgeCV(alphas=_PENALTIES).fit(wide, y, sample_weight=weight)
+    found = np.asarray(model.coef_, dtype=np.float64)
+    pairs = nothing.copy()
+    if with_pairs:
+        pairs[first, second] = found[columns:]
+    return Linear(found[:columns], np.asarray(model.intercept_), pairs)
+
+
+def fit_forest(x: Floats, y: Floats, seed: int, weight: Floats | None = None) -> Forest:
+    """A random forest of 100 trees; `x` holds only 0 and 1."""
+    from sklearn.ensemble import RandomForestRegressor
+
+    model = RandomForestRegressor(
+        _TREES, min_samples_leaf=2, max_features=1 / 3, random_state=seed
+    ).fit(x, y, sample_weight=weight)
+    trees = [tree.tree_ for tree in model.estimators_]
+    nodes = max(tree.node_count for tree in trees)
+    column = np.zeros((_TREES, nodes), dtype=np.int64)
+    child = np.tile(np.arange(nodes)[None, :, None], (_TREES, 1, 2))
+    value = np.zeros((_TREES, nodes))
+    for number, tree in enumerate(trees):
+        size, inner = tree.node_count, tree.children_left >= 0
+        column[number, :size] = np.where(inner, tree.feature, 0)
+        child[number, :size][inner] = np.stack([tree.children_left, tree.children_right], 1)[inner]
+        value[number, :size] = tree.value[:, 0, 0]
+    return Forest(column, child, value)

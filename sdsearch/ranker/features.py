@@ -1,0 +1,160 @@
+"""Architectures as numbers: named slot features, a PyG graph, and plans of distinct computations.
+
+The topology is that of the unpruned net for every member, and each feature of a slot depends only
+on the option of the slot's own unit. Two graphs therefore share the hop-h embedding of a slot
+whenever they agree on everything within h hops upstream. `HopPlan` lists every distinct such
+computation once; it makes training fast and scoring of the whole space exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from sdsearch.unet.architecture import UNPRUNED
+from sdsearch.unet.graph import EDGES, ArchGraph, build_graph
+from sdsearch.unet.slots import SLOTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch_geometric.data import Data
+
+    from sdsearch.space.space import SearchSpace
+    from sdsearch.unet.architecture import Architecture
+    from sdsearch.unet.backbone import Backbone
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+CATEGORICAL = ("level", "half", "slot", "state", "joint")
+CONTINUOUS = ("resolution", "in_channels", "out_channels", "params_share", "macs_share")
+EDGE_KINDS = ("main", "skip", "self")
+REMOVED = "removed"
+
+# A share of 1/1000 of the teacher is where the logarithm of a cost share starts to matter.
+_SHARE_UNIT = 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class SlotFeatures:
+    """Features of the slots of one graph or, with a leading axis, of many."""
+
+    categorical: Ints  # (..., 46, 5) ids into the vocabularies
+    continuous: Floats  # (..., 46, 5) about [0, 1]
+
+
+class FeatureLayout(BaseModel):
+    """Names every feature column and value; holds the teacher's totals that scale the costs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    vocabularies: dict[str, tuple[str, ...]]
+    teacher_params: int
+    teacher_macs: int
+    teacher_channels: int
+    teacher_resolution: int
+
+    @classmethod
+    def of(cls, teacher: ArchGraph) -> FeatureLayout:
+        """The layout of all members pruned from this unpruned graph."""
+        positions = sorted({slot.position for slot in SLOTS})
+        kinds = tuple(dict.fromkeys(slot.kind for slot in SLOTS))
+        return cls(
+            vocabularies={
+                "level": tuple(str(i) for i in sorted({slot.level for slot in SLOTS})),
+                "half": tuple(dict.fromkeys(slot.half for slot in SLOTS)),
+                "slot": tuple(str(i) for i in positions),
+                "state": (REMOVED, *kinds),
+                "joint": tuple(
+                    f"{slot.name}={state}" for slot in SLOTS for state in (REMOVED, slot.kind)
+                ),
+            },
+            teacher_params=sum(teacher.params),
+            teacher_macs=sum(teacher.macs),
+            teacher_channels=max(teacher.out_channels),
+            teacher_resolution=max(teacher.resolutions),
+        )
+
+    @classmethod
+    def for_space(cls, space: SearchSpace) -> FeatureLayout:
+        """The layout of a search space, from its unpruned member."""
+        return cls.of(build_graph(UNPRUNED, space.backbone))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of `to_data(...).x`, in order."""
+        return CATEGORICAL + CONTINUOUS
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Vocabulary size of each categorical column."""
+        return tuple(len(self.vocabularies[name]) for name in CATEGORICAL)
+
+
+def encode(graph: ArchGraph, layout: FeatureLayout) -> SlotFeatures:
+    """Features of one graph: (46, 5) ids and (46, 5) floats."""
+    states = [
+        REMOVED if state == "removed" else slot.kind
+        for slot, state in zip(SLOTS, graph.states, strict=True)
+    ]
+    words = [
+        (str(slot.level), slot.half, str(slot.position), state, f"{slot.name}={state}")
+        for slot, state in zip(SLOTS, states, strict=True)
+    ]
+    ids = [layout.vocabularies[name].index for name in CATEGORICAL]
+    categorical = [[find(word) for find, word in zip(ids, row, strict=True)] for row in words]
+    resolution = np.log2(np.maximum(graph.resolutions, 1)) / np.log2(layout.teacher_resolution)
+    continuous = (
+        resolution,
+        np.asarray(graph.in_channels) / layout.teacher_channels,
+        np.asarray(graph.out_channels) / layout.teacher_channels,
+        _log_share(graph.params, layout.teacher_params),
+        _log_share(graph.macs, layout.teacher_macs),
+    )
+    return SlotFeatures(
+        np.asarray(categorical, dtype=np.int64),
+        np.stack(continuous, axis=1).astype(np.float32),
+    )
+
+
+def encode_all(
+    architectures: Sequence[Architecture], backbone: Backbone, layout: FeatureLayout
+) -> SlotFeatures:
+    """Features of many architectures, stacked: (graphs, 46, 5) each."""
+    rows = [encode(build_graph(arch, backbone), layout) for arch in architectures]
+    return SlotFeatures(
+        np.stack([row.categorical for row in rows]), np.stack([row.continuous for row in rows])
+    )
+
+
+def to_data(graph: ArchGraph, layout: FeatureLayout) -> Data:
+    """The graph as PyG sees it: `x` (46, 10) with `columns` naming it, typed edges, self loops.
+
+    `edge_attr` is one-hot over main, skip, self. Categorical columns hold their ids as floats.
+    """
+    import torch
+    from torch_geometric.data import Data
+
+    features = encode(graph, layout)
+    ends = [(edge.source, edge.target, EDGE_KINDS.index(edge.kind)) for edge in EDGES]
+    ends += [(slot, slot, EDGE_KINDS.index("self")) for slot in range(len(SLOTS))]
+    source, target, kind = torch.tensor(ends).T
+    x = np.concatenate([features.categorical.astype(np.float32), features.continuous], axis=1)
+    data = Data(
+        x=torch.from_numpy(x),
+        edge_index=torch.stack([source, target]),
+        edge_attr=torch.nn.functional.one_hot(kind, len(EDGE_KINDS)).float(),
+    )
+    data.columns = layout.columns
+    return data
+
+
+def _log_share(cost: Sequence[int], total: int) -> Floats:
+    share = np.asarray(cost, dtype=np.float64) / total
+    scaled: Floats = np.log1p(share * _SHARE_UNIT) / np.log1p(_SHARE_UNIT)
+    return scaled

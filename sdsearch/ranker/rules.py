@@ -1,0 +1,106 @@
+"""Rules that read an option's worth off the ranker's embeddings, in place, over all backgrounds.
+
+All rules are z-scored within a unit, so that they order the options of one unit and say nothing
+about how much the unit matters.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import stats as scipy_stats
+
+from sdsearch.ranker.net import PlanTensors
+from sdsearch.ranker.plan import plan_space
+from sdsearch.unet.slots import SLOTS, Half
+
+if TYPE_CHECKING:
+    from sdsearch.design.scores import Rule
+    from sdsearch.ranker.fit import FittedRanker
+    from sdsearch.space.space import SearchSpace
+
+Floats = npt.NDArray[np.float64]
+
+LAST_HOPS: dict[Half, int] = {"enc": 2, "mid": 0, "dec": 3}
+"""At which hop the output of each half is read by the rule `last`."""
+
+
+def slot_norms(fitted: FittedRanker, space: SearchSpace) -> list[Floats]:
+    """Per unit (hops + 1, slots, options, members): L1 norms, their mean over all backgrounds."""
+    hops, members = fitted.config.hops, len(fitted.centre)
+    found = [np.zeros((hops + 1, len(SLOTS), len(u.options), members)) for u in space.units]
+    for digits, part in space.width_parts:
+        with torch.inference_mode():
+            plan = plan_space(part, fitted.layout, hops)
+            embedded = fitted.ranker.embed(PlanTensors.of(plan, batch=False))
+        for hop, x in enumerate(embedded):
+            norms = x.sum(-1).double().numpy()  # (items, members)
+            for slot, items in enumerate(plan.items[hop]):
+                table = norms[items]
+                for axis, (total, numbers) in enumerate(zip(found, digits, strict=True)):
+                    others = tuple(i for i in range(len(found)) if i != axis)
+                    backgrounds = len(part) / len(numbers)
+                    total[hop, slot, numbers] += table.mean(axis=others) * backgrounds
+    for total in found:
+        total /= len(space) / total.shape[2]
+    return found
+
+
+def rule_scores(
+    rule: Rule, norms: Floats, unit: str, effect: Floats, hop_weights: Floats
+) -> Floats:
+    """(options, members) scores of a unit's options by one rule.
+
+    `graph`: norms of the whole graph at hops 1..M. `module`: those of the unit's own slots at hops
+    0..M. `last`: those of the unit's output slots alone, as published. `partial-dependence`: the
+    mean prediction. `hop_weights` are of hops 0..M.
+    """
+    if rule == "partial-dependence":
+        return _standardised(effect)
+    if rule == "graph":
+        weights = hop_weights[1:]
+        return _weighted(norms[1:].sum(1), weights / weights.sum())
+    if rule == "module":
+        own = [number for number, slot in enumerate(SLOTS) if slot.unit == unit]
+        return _weighted(norms[:, own].sum(1), hop_weights)
+    top = len(norms) - 1
+    read = np.stack([norms[min(hop, top), slot] for slot, hop in output_slots(unit)])
+    return _weighted(read, np.full(len(read), 1.0 / len(read)))
+
+
+def output_slots(unit: str) -> list[tuple[int, int]]:
+    """The last slot of each half of a unit, and the hop at which it is read."""
+    level = 3 if unit == "bottom" else int(unit.removeprefix("level"))
+    found = {}
+    for number, slot in enumerate(SLOTS):
+        if slot.half in LAST_HOPS and slot.level == level and slot.unit in (unit, None):
+            found[slot.half] = number
+    return [(number, LAST_HOPS[half]) for half, number in found.items()]
+
+
+def stability(scores: Floats) -> float:
+    """How alike ensemble members order options: mean SRCC of pairs; 1 for a single member."""
+    members = scores.shape[1]
+    if members < 2:
+        return 1.0
+    ranks = scipy_stats.rankdata(scores, axis=0)
+    if (np.ptp(ranks, axis=0) == 0).any():
+        return 0.0
+    pairs = np.corrcoef(ranks.T)[np.triu_indices(members, 1)]
+    return float(pairs.mean())
+
+
+def _weighted(norms: Floats, weights: Floats) -> Floats:
+    """(k, options, members) -> (options, members): weighted sum of z-scores within the unit."""
+    total: Floats = np.tensordot(weights, np.stack([_standardised(x) for x in norms]), axes=1)
+    return total
+
+
+def _standardised(x: Floats) -> Floats:
+    """(options, members) with mean 0 and deviation 1 over options; constants become 0."""
+    deviation = x.std(0)
+    found: Floats = (x - x.mean(0)) / np.where(deviation > 1e-12, deviation, 1.0)
+    return found

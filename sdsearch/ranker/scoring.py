@@ -1,0 +1,344 @@
+"""Scoring every member of a space exactly, and reading scores off the fitted ranker.
+
+An embedding after h hops depends only on what lies within h hops upstream, so a few thousand
+distinct slot computations cover all 704,000 members: `HopPlan` lists them. What is averaged over
+backgrounds elsewhere is averaged here over all members of the space, with no sampling.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from sdsearch.design.scores import (
+    READ_RULES,
+    BlockScore,
+    FeatureScore,
+    OptionScore,
+    Scores,
+    SpaceScores,
+    UnitScores,
+    describe_option,
+)
+from sdsearch.errors import InputError
+from sdsearch.ranker.baselines import Forest, Linear, kept_slots
+from sdsearch.ranker.features import CATEGORICAL, CONTINUOUS, FeatureLayout, encode_all
+from sdsearch.ranker.net import PlanTensors, gather
+from sdsearch.ranker.plan import plan_batch, plan_space
+from sdsearch.ranker.rules import rule_scores, slot_norms, stability
+from sdsearch.unet.architecture import UNPRUNED
+from sdsearch.unet.graph import build_graph
+from sdsearch.unet.slots import SLOTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sdsearch.design.scores import ReadRule, Rule
+    from sdsearch.ranker.fit import FittedRanker
+    from sdsearch.ranker.plan import HopPlan
+    from sdsearch.ranker.validation import Kind
+    from sdsearch.space.space import SearchSpace
+    from sdsearch.space.units import Unit
+
+Floats = npt.NDArray[np.float64]
+
+
+def score_space(fitted: FittedRanker, space: SearchSpace, kind: Kind | None = None) -> SpaceScores:
+    """Predicted target of all members, in the order of `space.index`, mean over the ensemble.
+
+    A space with widths to choose is scored part by part (see `SearchSpace.width_parts`). `kind`
+    asks for another predictor than the one that the fit chose.
+    """
+    _check_space(fitted, space)
+    kind = kind or fitted.kind
+    shape = space.radices
+    predicted, spread = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    models = len(fitted.centre) if kind == "gnn" else 1
+    sums = [np.zeros((size, models)) for size in shape]
+    for digits, part in space.width_parts:
+        if kind == "gnn":
+            found = _score_part(fitted, part)
+        else:
+            found = _score_with(fitted.baselines[kind], fitted, part)
+        where = np.ix_(*digits)
+        predicted[where] = found.predicted.reshape(part.radices)
+        spread[where] = found.spread.reshape(part.radices)
+        for total, numbers, marginal in zip(sums, digits, found.marginals, strict=True):
+            total[numbers] += marginal * (len(part) / len(numbers))
+    marginals = tuple(total / (len(space) / len(total)) for total in sums)
+    return SpaceScores(predicted.reshape(-1), spread.reshape(-1), marginals)
+
+
+def _score_part(fitted: FittedRanker, space: SearchSpace) -> SpaceScores:
+    """`score_space` of the GNN where every unit has one width."""
+    shape = space.radices
+    with torch.inference_mode():
+        plan = plan_space(space, fitted.layout, fitted.config.hops)
+        last = fitted.ranker.embed(PlanTensors.of(plan, batch=False))[-1]
+        tables = [
+            fitted.ranker.head.project(table.flatten(0, 3) / len(SLOTS)).reshape(table.shape)
+            for table in _tables(plan, last)
+        ]
+        predicted, spread = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        sums = [np.zeros((size, len(fitted.centre))) for size in shape]
+        for first in range(shape[0]):
+            total = torch.zeros(*shape[1:], *last.shape[1:])
+            for table in tables:
+                total += table[min(first, len(table) - 1)]
+            y = fitted.ranker.head.finish(total) * fitted.spread + fitted.centre
+            predicted[first] = y.mean(-1).numpy()
+            spread[first] = y.std(-1, correction=0).numpy()
+            exact = y.double().numpy()
+            sums[0][first] = exact.sum((0, 1, 2))
+            for axis, dims in ((1, (1, 2)), (2, (0, 2)), (3, (0, 1))):
+                sums[axis] += exact.sum(dims)
+    marginals = tuple(total / (len(space) / len(total)) for total in sums)
+    return SpaceScores(predicted.reshape(-1), spread.reshape(-1), marginals)
+
+
+def score_norms(fitted: FittedRanker, space: SearchSpace) -> npt.NDArray[np.float32]:
+    """(hops + 1, len(space)) graph norms of all members at every hop, mean over the ensemble.
+
+    A graph's norm is the mean of its slots' norms (see `ranker`), so that tables of slots add up.
+    """
+    _check_space(fitted, space)
+    found = np.zeros((fitted.config.hops + 1, *space.radices), np.float32)
+    for digits, part in space.width_parts:
+        with torch.inference_mode():
+            plan = plan_space(part, fitted.layout, fitted.config.hops)
+            embedded = fitted.ranker.embed(PlanTensors.of(plan, batch=False))
+        for hop, x in enumerate(embedded):
+            norms = x.sum(-1).mean(1).numpy() / len(SLOTS)
+            total = np.zeros(part.radices, np.float32)
+            for items in plan.items[hop]:
+                total += norms[items]
+            found[hop][np.ix_(*digits)] = total
+    return found.reshape(len(found), -1)
+
+
+def score_units(
+    fitted: FittedRanker, space: SearchSpace, scored: SpaceScores, rule: Rule = "graph"
+) -> Scores:
+    """Scores of features, blocks and unit options; `scored` is `score_space(fitted, space)`.
+
+    Each rule (see `rules.rule_scores`) is averaged over the ensemble, hops weighted by their
+    out-of-fold SRCC. `effect` is partial dependence. `score` orders options by `rule` and gives
+    each unit the weight of its effects: it is the rule's score, standardised, times the deviation
+    of `effect` over the unit's options. A baseline has no embeddings: its rule is its effect.
+    """
+    _check_space(fitted, space)
+    weights = hop_weights(fitted)
+    norms = slot_norms(fitted, space) if fitted.kind == "gnn" else None
+    rule = rule if norms is not None else "partial-dependence"
+    units, blocks = [], []
+    for axis, unit in enumerate(space.units):
+        effect = scored.marginals[axis] - scored.marginals[axis].mean(0)
+        by_rule = {
+            name: effect * 0.0
+            if norms is None
+            else rule_scores(name, norms[axis], unit.name, effect, weights)
+            for name in READ_RULES
+        }
+        units.append(_unit_scores(unit, effect, by_rule, rule))
+        blocks.extend(_block_scores(space, axis, effect, by_rule["graph"]))
+    return Scores(
+        space=space.name,
+        kind=fitted.kind,
+        rule=rule,
+        hop_weights=tuple(weights),
+        mean=float(scored.predicted.mean(dtype=np.float64)),
+        features=_feature_scores(fitted, space) if norms is not None else (),
+        blocks=tuple(blocks),
+        units=tuple(units),
+        contributions=_contributions(fitted, space, weights) if norms is not None else {},
+    )
+
+
+def _contributions(fitted: FittedRanker, space: SearchSpace, weights: Floats) -> dict[str, float]:
+    """What each slot adds to the graph score of the unpruned net: weighted norms of hops 0..M."""
+    teacher = encode_all([UNPRUNED], space.backbone, fitted.layout)
+    plan = plan_batch(teacher, fitted.config.hops)
+    with torch.inference_mode():
+        embedded = fitted.ranker.embed(PlanTensors.of(plan))
+    norms = [x.sum(-1).mean(1).double().numpy() / len(SLOTS) for x in embedded]
+    return {
+        slot.name: float(
+            sum(
+                weight * norm[items[number][0]]
+                for weight, norm, items in zip(weights, norms, plan.items, strict=True)
+            )
+        )
+        for number, slot in enumerate(SLOTS)
+    }
+
+
+def hop_weights(fitted: FittedRanker) -> Floats:
+    """Out-of-fold SRCC of hops 0..M, negatives as 0, summing to 1; equal if hops 1..M have none."""
+    srcc = np.array([max(hop.srcc, 0.0) for hop in fitted.report.hops])
+    return srcc / srcc.sum() if srcc[1:].sum() > 0 else np.full(len(srcc), 1.0 / len(srcc))
+
+
+def _check_space(fitted: FittedRanker, space: SearchSpace) -> None:
+    if fitted.layout != FeatureLayout.for_space(space):
+        raise InputError(
+            f"the ranker must be fitted on the backbone of space {space.name!r}, but its layout"
+            " differs; refit: sdsearch fit STUDY"
+        )
+
+
+def _tables(plan: HopPlan, last: Tensor) -> list[Tensor]:
+    """Sum of the slots' embeddings, as few tables that broadcast to (units..., members, width)."""
+    tables: dict[tuple[int, ...], Tensor] = {}
+    for items in plan.items[-1]:
+        table = gather(last, torch.from_numpy(items))
+        tables[items.shape] = tables[items.shape] + table if items.shape in tables else table
+    found: dict[tuple[int, ...], Tensor] = {}
+    for shape, table in sorted(tables.items(), key=lambda pair: -int(np.prod(pair[0]))):
+        # Fold a table into one that already spans its axes.
+        host = next((s for s in found if np.broadcast_shapes(s, shape) == s), None)
+        if host is None:
+            found[shape] = table
+        else:
+            found[host] = found[host] + table
+    return list(found.values())
+
+
+def _unit_scores(
+    unit: Unit, effect: Floats, by_rule: Mapping[ReadRule, Floats], rule: Rule
+) -> UnitScores:
+    means = effect.mean(1)
+    chosen = effect if rule == "partial-dependence" else by_rule[rule]
+    order = chosen.mean(1)
+    scale = means.std() / order.std() if order.std() > 1e-12 else 0.0
+    score = means if rule == "partial-dependence" else order * scale
+    many = len({one.width for one in unit.options} - {None}) > 1
+    return UnitScores(
+        unit=unit.name,
+        stability=stability(chosen),
+        options=tuple(
+            OptionScore(
+                option=i,
+                words=describe_option(option.blocks, option.width if many else None),
+                score=float(score[i]),
+                graph=float(by_rule["graph"][i].mean()),
+                module=float(by_rule["module"][i].mean()),
+                last=float(by_rule["last"][i].mean()),
+                effect=float(means[i]),
+                spread=float(effect[i].std()),
+            )
+            for i, option in enumerate(unit.options)
+        ),
+    )
+
+
+def _block_scores(space: SearchSpace, axis: int, effect: Floats, graph: Floats) -> list[BlockScore]:
+    """For each removable slot of a unit: mean change from every option that keeps it."""
+    unit = space.units[axis]
+    kept = _kept_by_option(space, axis)
+    found = []
+    for slot in [s.name for s in SLOTS if any(s.name in k for k in kept)]:
+        pairs = [
+            (i, j)
+            for i, names in enumerate(kept)
+            if (j := _without(slot, names, kept, _alike(unit, i))) is not None
+        ]
+        if not pairs:
+            continue
+        before, after = np.array(pairs).T
+        change = (effect[after] - effect[before]).mean(0)
+        always = frozenset.intersection(*(kept[i] - kept[j] for i, j in pairs)) - {slot}
+        found.append(
+            BlockScore(
+                name=slot,
+                unit=unit.name,
+                effect=float(change.mean()),
+                graph=float((graph[after] - graph[before]).mean()),
+                spread=float(change.std()),
+                together_with=tuple(s.name for s in SLOTS if s.name in always),
+            )
+        )
+    return found
+
+
+def _kept_by_option(space: SearchSpace, axis: int) -> list[frozenset[str]]:
+    """The unit's own slots that each of its options keeps."""
+    unit = space.units[axis]
+    digits = np.zeros((len(unit.options), len(space.units)), dtype=np.int64)
+    digits[:, axis] = np.arange(len(unit.options))
+    graphs = [build_graph(space.arch(int(i)), space.backbone) for i in space.indices(digits)]
+    return [
+        frozenset(
+            slot.name
+            for slot, state in zip(SLOTS, graph.states, strict=True)
+            if state == "kept" and slot.unit == unit.name
+        )
+        for graph in graphs
+    ]
+
+
+def _alike(unit: Unit, number: int) -> list[int]:
+    """The options that differ from one in blocks alone: of its width, or of no own width."""
+    width = unit.options[number].width
+    return [
+        other
+        for other, option in enumerate(unit.options)
+        if option.width == width or width is None or option.width is None
+    ]
+
+
+def _without(
+    slot: str, names: frozenset[str], kept: list[frozenset[str]], among: list[int]
+) -> int | None:
+    """The option among some that keeps most of `names` but not `slot`, and nothing else."""
+    if slot not in names:
+        return None
+    fits = [j for j in among if slot not in kept[j] and kept[j] < names]
+    return max(fits, key=lambda j: len(kept[j]), default=None)
+
+
+def _feature_scores(fitted: FittedRanker, space: SearchSpace) -> tuple[FeatureScore, ...]:
+    """Hop-0 scalars of every value that occurs; continuous features at their extremes."""
+    found = [plan_space(part, fitted.layout, 0).features for _, part in space.width_parts]
+    categorical = np.concatenate([features.categorical for features in found])
+    continuous = np.concatenate([features.continuous for features in found])
+    table, rows = fitted.ranker.features, []
+    with torch.inference_mode():
+        for column, name in enumerate(CATEGORICAL):
+            words = fitted.layout.vocabularies[name]
+            rows += [
+                (name, words[value], table.tables[column][int(value)].abs())
+                for value in np.unique(categorical[:, column])
+            ]
+        for column, name in enumerate(CONTINUOUS):
+            values = continuous[:, column]
+            for value in sorted({float(values.min()), float(values.max())}):
+                scalar = (table.weight[column] * value + table.bias[column]).abs()
+                rows.append((name, f"{value:.3g}", scalar))
+    return tuple(
+        FeatureScore(
+            category=name,
+            value=value,
+            score=float(scalar.mean()),
+            spread=float(scalar.std(correction=0)),
+        )
+        for name, value, scalar in rows
+    )
+
+
+def _score_with(model: Linear | Forest, fitted: FittedRanker, space: SearchSpace) -> SpaceScores:
+    plan = plan_space(space, fitted.layout, 0)
+    kept = kept_slots(plan.features, fitted.layout)
+    columns = [kept[items] for items in plan.items[0]]  # per slot, broadcasts to the space
+    shape = tuple(len(unit.options) for unit in space.units)
+    cube = np.empty(shape)
+    for first in range(shape[0]):
+        rows = [np.broadcast_to(c[min(first, len(c) - 1)], shape[1:]).reshape(-1) for c in columns]
+        cube[first] = model.predict(np.stack(rows, axis=1)).reshape(shape[1:])
+    axes = range(len(shape))
+    marginals = tuple(cube.mean(axis=tuple(set(axes) - {axis}))[:, None] for axis in axes)
+    flat = cube.reshape(-1).astype(np.float32)
+    return SpaceScores(flat, np.zeros_like(flat), marginals)

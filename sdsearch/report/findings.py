@@ -1,0 +1,158 @@
+"""What a study found, as the report tells it: the answer first, then the evidence for it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from sdsearch.design.scores import Scores, read_scores
+from sdsearch.labels.label import Label, Latency, Measurement
+from sdsearch.report.drawing import draw_unet
+from sdsearch.stages.search import read_designs
+from sdsearch.study.folder import load_space
+from sdsearch.unet.architecture import UNPRUNED
+from sdsearch.unet.slots import SLOTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from sdsearch.report.outcome import Outcome
+    from sdsearch.study.folder import StudyFolder
+
+_TOP_OPTIONS = 3
+
+
+def find_answer(
+    study: StudyFolder, outcome: Outcome, labels: Mapping[str, Label]
+) -> dict[str, Any] | None:
+    """The best measured design beside the teacher: quality, size, work, speed; None before.
+
+    `labels` are those of the study's seed by architecture. Random designs do not count: they are
+    what a search has to beat.
+    """
+    teacher = labels.get(UNPRUNED.key)
+    measured = [
+        design
+        for design in read_designs(study)
+        if design.method != "random"
+        and design.arch_key in labels
+        and labels[design.arch_key].status == "ok"
+    ]
+    if teacher is None or teacher.status != "ok" or not measured:
+        return None
+    design = min(measured, key=lambda one: labels[one.arch_key].scalar(outcome.column))
+    label = labels[design.arch_key]
+    return {
+        "name": design.name,
+        "arch_key": design.arch_key,
+        "value": tell(label, outcome.column),
+        "teacher": tell(teacher, outcome.column),
+        "params": label.scalar("params") / teacher.scalar("params"),
+        "macs": label.scalar("macs") / teacher.scalar("macs"),
+        "speed": _speed(label, teacher),
+        "methods": sorted({one.method for one in measured if one.arch_key == design.arch_key}),
+    }
+
+
+def _speed(label: Label, teacher: Label) -> dict[str, Any] | None:
+    """Latencies of both where they were taken in the same way, else None."""
+    own, other = (one.values.get("latency_ms") for one in (label, teacher))
+    if not isinstance(own, Latency) or not isinstance(other, Latency):
+        return None
+    same = ("device", "dtype", "batch", "resolution", "threads")
+    if any(getattr(own, name) != getattr(other, name) for name in same):
+        return None
+    return {
+        "own": f"{own.median:.1f} (IQR {own.iqr:.1f})",
+        "teacher": f"{other.median:.1f} (IQR {other.iqr:.1f})",
+        "where": f"{own.device}, {own.threads} threads" if own.threads else own.device,
+    }
+
+
+def tell(label: Label, name: str) -> str:
+    """One value of a label in words, a dash where it has none."""
+    value = label.values.get(name)
+    if value is None:
+        return "-"
+    if isinstance(value, Measurement):
+        return f"{value.value:.4g}" if value.se is None else f"{value.value:.4g} ± {value.se:.2g}"
+    if isinstance(value, Latency):
+        return f"{value.median:.4g} (IQR {value.iqr:.2g}, {value.device})"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def draw_scores(study: StudyFolder) -> str | None:
+    """The unpruned net as SVG, boxes coloured by what they are worth, their numbers in words."""
+    scores = read_scores(study.scores_file)
+    if scores is None:
+        return None
+    whole = UNPRUNED
+    said = {slot.name: _say_block(scores, slot.name) for slot in SLOTS}
+    return draw_unet(
+        whole, load_space(study).backbone, scores.block_worth, "What each block is worth", said
+    )
+
+
+def _say_block(scores: Scores, name: str) -> str:
+    """What removing a block changes and what it adds to the graph score."""
+    block = next((block for block in scores.blocks if block.name == name), None)
+    parts = ["never removed"]
+    if block is not None:
+        others = f" with {', '.join(block.together_with)}" if block.together_with else ""
+        parts = [
+            f"removing it{others} changes the target by {block.effect:+.3f} ± {block.spread:.3f}"
+        ]
+    if name in scores.contributions:
+        parts.append(f"adds {scores.contributions[name]:.4f} to the graph score")
+    return "; ".join(parts)
+
+
+def list_options(study: StudyFolder) -> list[dict[str, Any]]:
+    """The best options of each level with their scores."""
+    scores = read_scores(study.scores_file)
+    if scores is None:
+        return []
+    return [
+        {"unit": unit.unit, "option": one.words, "score": one.score, "spread": one.spread}
+        for unit in scores.units
+        for one in scores.top_k(unit.unit, _TOP_OPTIONS)
+    ]
+
+
+def list_predictors(study: StudyFolder) -> list[dict[str, Any]]:
+    """Predictors, best first, with their out-of-fold rank correlation; then the GNN's hops."""
+    report = read_json(study.ranker_dir / "ranker.json").get("report", {})
+    rows = [
+        {
+            "name": name,
+            "used": name == report["kind"],
+            "srcc": quality["srcc"],
+            "interval": f"{quality['low']:.2f} to {quality['high']:.2f}",
+        }
+        for name, quality in report.get("predictors", {}).items()
+    ]
+    hops = [
+        {
+            "name": f"gnn, norm of hop {number}",
+            "used": False,
+            "srcc": quality["srcc"],
+            "interval": f"{quality['low']:.2f} to {quality['high']:.2f}",
+        }
+        for number, quality in enumerate(report.get("hops", ()))
+    ]
+    return sorted(rows, key=lambda row: -row["srcc"]) + hops
+
+
+def read_gallery(study: StudyFolder) -> list[dict[str, Any]]:
+    """The comparison's rows: a caption and an image as data URI for every column."""
+    rows: list[dict[str, Any]] = read_json(study.compare_dir / "gallery.json").get("rows", [])
+    return rows
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object, or an empty one where the stage has not been done."""
+    if not file.is_file():
+        return {}
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found

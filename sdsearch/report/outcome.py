@@ -1,0 +1,293 @@
+"""Outcome: the poster's table from labels and designs - who found the better architectures."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from statistics import fmean, stdev, variance
+from typing import TYPE_CHECKING
+
+from sdsearch.errors import InputError
+from sdsearch.labels.label import Label, Measurement
+from sdsearch.labels.store import read_labels
+from sdsearch.labels.target import Target
+from sdsearch.space.budget import member_resources, say_amount
+from sdsearch.study.folder import load_latency_table, load_space
+from sdsearch.unet.architecture import UNPRUNED
+from sdsearch.unet.cost import count_params
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from rich.console import Group
+
+    from sdsearch.space.budget import Resource
+    from sdsearch.space.latency import LatencyTable
+    from sdsearch.space.space import SearchSpace
+    from sdsearch.study.folder import StudyFolder
+
+ACTIVE = "active"
+"""Origin of architectures that were proposed for a further round of labels."""
+MEMBERS = ("teacher", "bk-base", "bk-small", "bk-tiny")
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRow:
+    """One line of the table: n measured architectures of one origin, lower values are better.
+
+    Attributes:
+        name: what found the architectures.
+        n: how many of them are measured.
+        failed: how many could not be measured.
+        mean: mean of the quality column.
+        mean_se: its standard error over architectures; of the measurement where n is 1.
+        best: lowest value.
+        best_se: standard error of that one measurement.
+        best_key: architecture key of the best.
+        params_share: mean parameter count as a share of the teacher's.
+    """
+
+    name: str
+    n: int
+    failed: int
+    mean: float
+    mean_se: float | None
+    best: float
+    best_se: float | None
+    best_key: str
+    params_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseFloor:
+    """Spread over seeds of one architecture, against the spread over architectures.
+
+    Attributes:
+        architectures: how many have at least two seeds.
+        value_sd: pooled standard deviation over seeds, in the quality column.
+        target_sd: the same in the target.
+        target_spread: standard deviation of the target over the evaluated architectures.
+    """
+
+    architectures: int
+    value_sd: float
+    target_sd: float
+    target_spread: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The table of one study with what is needed to read it."""
+
+    title: str
+    column: str
+    protocol_key: str
+    limits: dict[Resource, float]
+    rows: tuple[OutcomeRow, ...]
+    noise: NoiseFloor | None
+    floors: dict[str, dict[str, Measurement]]
+
+
+def read_origins(study: StudyFolder) -> dict[str, str]:
+    """Return architecture key -> origin ("uniform", "member:teacher", ...) of the sampled ones."""
+    file = study.architectures_file
+    if not file.is_file():
+        raise InputError(f"{file} is missing; run: sdsearch sample {study.root}")
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return {row["arch_key"]: row["origin"] for row in rows}
+
+
+def read_methods(study: StudyFolder) -> dict[str, list[str]]:
+    """Return method -> architecture keys of its designs, best first; empty before `build`."""
+    if not study.designs_file.is_file():
+        return {}
+    methods: dict[str, list[str]] = {}
+    for design in json.loads(study.designs_file.read_text(encoding="utf-8"))["designs"]:
+        methods.setdefault(design["method"], []).append(design["arch_key"])
+    return methods
+
+
+def read_floors(study: StudyFolder) -> dict[str, dict[str, Measurement]]:
+    """Return floor -> column -> value, as labelling has written them; empty before."""
+    file = study.floors_path(study.config.seed)
+    if not file.is_file():
+        return {}
+    rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    return {
+        name: {column: Measurement.model_validate(value) for column, value in row.items()}
+        for name, row in rows.items()
+    }
+
+
+def budget_limits(study: StudyFolder) -> dict[Resource, float]:
+    """Return the budget in absolute numbers, shares taken of the teacher's cost."""
+    space = load_space(study)
+    teacher = member_resources(UNPRUNED, space, load_latency_table(study))
+    return study.config.build.budget.limits(teacher)
+
+
+def outcome(study: StudyFolder) -> Outcome:
+    """Compare evaluated, built and named architectures by the labels of this protocol and seed."""
+    protocol = study.config.protocol
+    column = protocol.column("fd")
+    labels = read_labels(study, protocol.key)
+    by_key = {label.arch_key: label for label in labels if label.seed == study.config.seed}
+    origins, limits = read_origins(study), budget_limits(study)
+    members = {origin: key for key, origin in origins.items() if origin.startswith("member:")}
+    sampled = [key for key, origin in origins.items() if origin[:7] not in ("member:", ACTIVE)]
+    space = load_space(study)
+    total = count_params(UNPRUNED, space.backbone)
+    groups = {f"evaluated {study.config.space.strategy}": sampled}
+    if limits:
+        table = load_latency_table(study)
+        fitting = [
+            key for key in sampled if key in by_key and _within(by_key[key], space, limits, table)
+        ]
+        groups["evaluated, within budget"] = fitting
+    groups["evaluated active"] = [key for key, origin in origins.items() if origin == ACTIVE]
+    groups |= read_methods(study)
+    for name in MEMBERS:
+        if f"member:{name}" in members:
+            groups[name] = [members[f"member:{name}"]]
+    rows = [
+        row
+        for name, keys in groups.items()
+        if (row := _row(name, [by_key[key] for key in keys if key in by_key], column, total))
+    ]
+    evaluated = [by_key[key] for key in sampled if key in by_key]
+    return Outcome(
+        title=title(study),
+        column=column,
+        protocol_key=protocol.key,
+        limits=limits,
+        rows=tuple(rows),
+        noise=noise_floor(labels, evaluated, column, Target(study.config.ranker.target)),
+        floors=read_floors(study),
+    )
+
+
+def title(study: StudyFolder) -> str:
+    """Name the study's numbers; those of the tiny model always say so."""
+    world = "tiny Stable Diffusion" if study.config.teacher.pipeline == "tiny" else "inpainting"
+    return f"{world}, protocol {study.config.protocol.key}, label seed {study.config.seed}"
+
+
+def noise_floor(
+    labels: Iterable[Label], evaluated: Iterable[Label], column: str, target: Target
+) -> NoiseFloor | None:
+    """Pool the variance over seeds of every architecture with two or more; None without any."""
+    seeds: dict[str, list[Label]] = {}
+    for label in labels:
+        if label.status == "ok":
+            seeds.setdefault(label.arch_key, []).append(label)
+    repeated = [group for group in seeds.values() if len(group) >= 2]
+    if not repeated:
+        return None
+    targets = [target.evaluate(label) for label in evaluated if label.status == "ok"]
+    return NoiseFloor(
+        architectures=len(repeated),
+        value_sd=_pooled([[label.scalar(column) for label in group] for group in repeated]),
+        target_sd=_pooled([[target.evaluate(label) for label in group] for group in repeated]),
+        target_spread=stdev(targets) if len(targets) >= 2 else None,
+    )
+
+
+def outcome_table(result: Outcome) -> Group:
+    """Return title, table and notes for a terminal."""
+    from rich.console import Group
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("architectures")
+    for name in ("n", "mean", "best", "params"):
+        table.add_column(name, justify="right")
+    for row in result.rows:
+        table.add_row(
+            row.name + (f" ({row.failed} failed)" if row.failed else ""),
+            str(row.n),
+            with_error(row.mean, row.mean_se),
+            with_error(row.best, row.best_se),
+            f"{row.params_share:.1%}",
+        )
+    return Group(f"{result.column} (lower is better): {result.title}", table, *notes(result))
+
+
+def notes(result: Outcome) -> list[str]:
+    """Return what has to be known to read the table."""
+    lines = [
+        "mean: standard error over architectures, where n is 1 that of the measurement",
+        "params: share of the teacher's",
+    ]
+    if result.limits:
+        stated = ", ".join(
+            f"{name} <= {say_amount(limit)}" for name, limit in result.limits.items()
+        )
+        lines.append(f"budget of the built designs: {stated}")
+    noise = result.noise
+    if noise:
+        lines.append(
+            f"noise floor: {noise.value_sd:.2f} ({result.column}, standard deviation over seeds of "
+            f"{noise.architectures} architectures)"
+        )
+        if noise.target_spread is not None and noise.target_sd > 0:
+            lines.append(
+                f"target: spread {noise.target_spread:.3f} is "
+                f"{noise.target_spread / noise.target_sd:.1f} times its noise {noise.target_sd:.3f}"
+            )
+    for name, row in result.floors.items():
+        if found := row.get(result.column):
+            lines.append(f"floor, {name}: {with_error(found.value, found.se)} {result.column}")
+    if result.floors:
+        reseeded = result.floors["teacher reseeded"]["fd_vs_teacher"]
+        lines.append(
+            f"the teacher under other noise is {with_error(reseeded.value, reseeded.se)} from "
+            "itself (fd_vs_teacher): read no smaller one"
+        )
+    return lines
+
+
+def with_error(value: float, error: float | None) -> str:
+    """Format a value with its standard error where there is one."""
+    return f"{value:.2f}" if error is None else f"{value:.2f} ± {error:.2f}"
+
+
+def _row(name: str, labels: list[Label], column: str, teacher_params: int) -> OutcomeRow | None:
+    measured = [label for label in labels if label.status == "ok"]
+    if not measured:
+        return None
+    values = [label.scalar(column) for label in measured]
+    best = min(measured, key=lambda label: label.scalar(column))
+    n = len(values)
+    return OutcomeRow(
+        name=name,
+        n=n,
+        failed=len(labels) - n,
+        mean=fmean(values),
+        mean_se=stdev(values) / math.sqrt(n) if n > 1 else _error(best, column),
+        best=best.scalar(column),
+        best_se=_error(best, column),
+        best_key=best.arch_key,
+        params_share=fmean(label.scalar("params") for label in measured) / teacher_params,
+    )
+
+
+def _error(label: Label, column: str) -> float | None:
+    value = label.values[column]
+    return value.se if isinstance(value, Measurement) else None
+
+
+def _within(
+    label: Label,
+    space: SearchSpace,
+    limits: Mapping[Resource, float],
+    table: LatencyTable | None,
+) -> bool:
+    costs = member_resources(label.architecture, space, table)
+    return label.status == "ok" and all(costs[name] <= limit for name, limit in limits.items())
+
+
+def _pooled(groups: list[list[float]]) -> float:
+    """Return the pooled standard deviation of groups of two or more values."""
+    freedom = sum(len(group) - 1 for group in groups)
+    return math.sqrt(sum(variance(group) * (len(group) - 1) for group in groups) / freedom)

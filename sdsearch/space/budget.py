@@ -1,0 +1,129 @@
+"""Budgets: upper limits on what an architecture may cost, absolute or as a share of the teacher."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from sdsearch.design.scores import FILE
+from sdsearch.errors import InputError
+from sdsearch.space.latency import space_latencies
+from sdsearch.unet.cost import count_macs, count_params, unet_cost
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from sdsearch.space.latency import LatencyTable
+    from sdsearch.space.space import SearchSpace
+    from sdsearch.unet.architecture import Architecture
+
+Resource = Literal["params", "macs", "latency_ms", "memory_bytes"]
+RESOURCES: tuple[Resource, ...] = ("params", "macs", "latency_ms", "memory_bytes")
+
+
+class Share(BaseModel):
+    """A limit as a share of the teacher's cost."""
+
+    model_config = FILE
+
+    share: float = Field(gt=0, le=1)
+
+
+Absolute = Annotated[float, Field(gt=0)]
+Limit = Share | Absolute | None
+
+
+class Budget(BaseModel):
+    """Upper limits of one UNet call; a bare number is absolute.
+
+    `latency_ms` is what a latency table predicts; `memory_bytes` is the peak of activations in
+    float32, batch 1.
+    """
+
+    model_config = FILE
+
+    params: Limit = None
+    macs: Limit = None
+    latency_ms: Limit = None
+    memory_bytes: Limit = None
+
+    def limits(self, teacher: Mapping[Resource, float]) -> dict[Resource, float]:
+        """Absolute limits of the limited resources, given the teacher's costs.
+
+        Raises:
+            InputError: latency is limited, but no latency table says what it is.
+        """
+        asked: dict[Resource, Limit] = {name: getattr(self, name) for name in RESOURCES}
+        if self.latency_ms is not None and "latency_ms" not in teacher:
+            raise InputError(
+                "a budget of latency_ms needs [build] latency_table = FILE; make one: sdsearch "
+                "latency FILE --space NAME"
+            )
+        return {
+            name: limit.share * teacher[name] if isinstance(limit, Share) else float(limit)
+            for name, limit in asked.items()
+            if limit is not None
+        }
+
+
+def say_amount(cost: float) -> str:
+    """A cost in digits that can be read: whole above 1,000, four digits below."""
+    return f"{cost:,.0f}" if cost >= 1000 else f"{cost:.4g}"
+
+
+def member_resources(
+    arch: Architecture, space: SearchSpace, table: LatencyTable | None = None
+) -> dict[Resource, float]:
+    """What one call of a member's UNet costs; latency only where a table predicts it."""
+    cost = unet_cost(arch, space.backbone)
+    found: dict[Resource, float] = {
+        "params": cost.params,
+        "macs": cost.macs.total,
+        "memory_bytes": cost.activation_bytes,
+    }
+    return found if table is None else {**found, "latency_ms": table.predict(arch)}
+
+
+def space_resources(
+    space: SearchSpace, table: LatencyTable | None = None
+) -> dict[Resource, NDArray[np.float64]]:
+    """(len(space),) costs of every member, for the resources that add up over units.
+
+    Peak memory does not: it is looked up member by member.
+    """
+    params, macs = space_costs(space)
+    found: dict[Resource, NDArray[np.float64]] = {
+        "params": params.astype(np.float64),
+        "macs": macs.astype(np.float64),
+    }
+    return found if table is None else {**found, "latency_ms": space_latencies(table, space)}
+
+
+def space_costs(space: SearchSpace) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(len(space),) params and total MACs of every member, batch 1, at the native size.
+
+    Members of the same widths share the costs of their options, so that only those are counted.
+    """
+    params, macs = (np.zeros(space.radices, np.int64) for _ in range(2))
+    for chosen in product(*(unit.by_width for unit in space.units)):
+        first = [digits[0] for digits in chosen]
+        base = _costs(space, first)
+        block = base.reshape(2, 1, 1, 1, 1)
+        for axis, digits in enumerate(chosen):
+            rows = [_costs(space, [*first[:axis], d, *first[axis + 1 :]]) - base for d in digits]
+            shape = [2, 1, 1, 1, 1]
+            shape[axis + 1] = len(digits)
+            block = block + np.stack(rows, axis=1).reshape(shape)
+        params[np.ix_(*chosen)], macs[np.ix_(*chosen)] = block
+    return params.reshape(-1), macs.reshape(-1)
+
+
+def _costs(space: SearchSpace, digits: list[int]) -> NDArray[np.int64]:
+    arch = space.arch(int(space.indices(np.array([digits]))[0]))
+    macs = count_macs(arch, space.backbone).total
+    return np.array([count_params(arch, space.backbone), macs], np.int64)

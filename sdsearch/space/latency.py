@@ -1,0 +1,264 @@
+"""Latency of every member from a few measured ones: an additive model, a time for each block.
+
+A survey holds measured calls of whole UNets; a table is fitted to it by non-negative least squares
+on relative errors. Blocks that compute the same (kind, channels, feature size) share one time. The
+error is cross-validated over members, so that it says how well *other* members are predicted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sdsearch.errors import InputError
+from sdsearch.unet.architecture import Architecture, member_backbone
+from sdsearch.unet.backbone import Backbone
+from sdsearch.unet.cost import slot_costs
+from sdsearch.unet.slots import SLOTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from sdsearch.space.space import SearchSpace
+
+_FILE = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+_FOLDS, _REPEATS = 5, 4
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+class LatencyConditions(BaseModel):
+    """Where and how UNet calls were timed; times under other conditions are other times."""
+
+    model_config = _FILE
+
+    device: str = "cpu"
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    batch: int = Field(1, ge=1)
+    cfg: bool = False
+    """Classifier-free guidance: both halves in one call, twice the batch."""
+    latent: tuple[int, int]
+    threads: int = Field(1, ge=1)
+    rounds: int = Field(5, ge=1)
+    runs: int = Field(7, ge=1)
+    """Timed calls of a member in each round, after the warm-up."""
+
+
+class SurveyedMember(BaseModel):
+    """One member and its timed calls, in milliseconds, round by round."""
+
+    model_config = _FILE
+
+    architecture: Architecture
+    milliseconds: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def median(self) -> float:
+        """The median over all rounds."""
+        return float(np.median(np.concatenate(self.milliseconds)))
+
+    @property
+    def iqr(self) -> float:
+        """The interquartile range over all rounds."""
+        low, high = np.percentile(np.concatenate(self.milliseconds), [25, 75])
+        return float(high - low)
+
+
+class LatencySurvey(BaseModel):
+    """What is to be timed and what has been; the harness fills it in and can resume it."""
+
+    model_config = _FILE
+
+    space: str
+    backbone: Backbone
+    conditions: LatencyConditions
+    hardware: str = ""
+    versions: dict[str, str] = {}
+    members: tuple[SurveyedMember, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every member has all its rounds."""
+        return all(len(m.milliseconds) == self.conditions.rounds for m in self.members)
+
+
+class CrossValidation(BaseModel):
+    """Mean absolute percentage error over held-out members, and its standard error over them."""
+
+    model_config = _FILE
+
+    mape: float
+    se: float
+    worst: float
+    n: int
+    folds: int
+    repeats: int
+    seed: int
+
+
+class LatencyTable(BaseModel):
+    """Milliseconds of every block that was seen, and how well their sum predicts a UNet call."""
+
+    model_config = _FILE
+
+    schema_version: Literal[1] = 1
+    milliseconds: dict[str, float]
+    error: CrossValidation
+    survey: LatencySurvey
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.milliseconds)
+
+    def predict(self, arch: Architecture) -> float:
+        """Milliseconds of one UNet call of a member under the survey's conditions.
+
+        Raises:
+            InputError: the member has a block that no surveyed member had.
+        """
+        blocks = count_blocks(arch, self.survey.backbone, self.survey.conditions.latent)
+        unseen = blocks.keys() - self._known
+        if unseen:
+            raise InputError(
+                f"every block must have been surveyed, but no member had {min(unseen)!r}; survey "
+                "more members of the space that this one is in"
+            )
+        return sum(self.milliseconds[name] * count for name, count in blocks.items())
+
+
+def design_survey(
+    space: SearchSpace, members: int, conditions: LatencyConditions, rng: np.random.Generator
+) -> LatencySurvey:
+    """What to measure: the named members and a stratified sample, `members` in all.
+
+    Raises:
+        InputError: there are too few members to fit and cross-validate a table.
+    """
+    named = list(space.members.values())
+    if members < 4 * _FOLDS:
+        raise InputError(f"members must be at least {4 * _FOLDS} to be cross-validated: {members}")
+    drawn = [arch for arch in space.sample_stratified(members, rng) if arch not in named]
+    chosen = [*named, *drawn][:members]
+    return LatencySurvey(
+        space=space.name,
+        backbone=space.backbone,
+        conditions=conditions,
+        members=tuple(SurveyedMember(architecture=arch) for arch in chosen),
+    )
+
+
+def fit_latency_table(survey: LatencySurvey, seed: int = 0) -> LatencyTable:
+    """Fit a time for every block to a complete survey, and cross-validate it over members.
+
+    Raises:
+        InputError: the survey has members without measurements.
+    """
+    if not survey.is_complete:
+        raise InputError("every surveyed member must be measured; run the survey again to go on")
+    blocks = [
+        count_blocks(m.architecture, survey.backbone, survey.conditions.latent)
+        for m in survey.members
+    ]
+    names = sorted(set().union(*blocks))
+    counts = np.array([[row[name] for name in names] for row in blocks], np.float64)
+    medians = np.array([member.median for member in survey.members])
+    times = _solve(counts, medians)
+    return LatencyTable(
+        milliseconds=dict(zip(names, times.tolist(), strict=True)),
+        error=_cross_validate(counts, medians, seed),
+        survey=survey,
+    )
+
+
+def space_latencies(table: LatencyTable, space: SearchSpace) -> NDArray[np.float64]:
+    """(len(space),) predicted milliseconds of every member, by the additivity of units.
+
+    Raises:
+        InputError: the space has widths to choose, which change the blocks of two units at once.
+    """
+    if space.chooses_widths:
+        raise InputError(f"all members must have the same widths, but {space.name} has a choice")
+    base = table.predict(space.arch(0))
+    total = np.full(space.radices, base)
+    for axis, radix in enumerate(space.radices):
+        digits = np.zeros((radix, len(space.units)), np.int64)
+        digits[:, axis] = np.arange(radix)
+        members = [space.arch(int(index)) for index in space.indices(digits)]
+        shape = [1] * len(space.units)
+        shape[axis] = radix
+        total += np.array([table.predict(arch) - base for arch in members]).reshape(shape)
+    return total.reshape(-1)
+
+
+def count_blocks(arch: Architecture, backbone: Backbone, latent: tuple[int, int]) -> Counter[str]:
+    """How many blocks of each kind a member runs; blocks of one name cost the same.
+
+    Everything outside of blocks (time embedding, first and last convolution) is "fixed".
+    """
+    own = member_backbone(arch, backbone)
+    costs = slot_costs(arch, backbone, latent)
+    blocks: Counter[str] = Counter({"fixed": 1})
+    for slot, cost in zip(SLOTS, costs, strict=True):
+        kept, ghost = slot.name in arch.kept_slots, slot.name in arch.ghost_slots
+        if slot.kind in ("conv_in", "conv_out") or not (kept or ghost):
+            continue
+        kind = "ghost" if ghost else f"{slot.half} sample" if slot.kind == "sample" else slot.kind
+        height, width = cost.size
+        channels = f"{slot.in_channels(own)} to {slot.out_channels(own)}"
+        blocks[f"{kind} {channels} at {height}x{width}"] += 1
+    return blocks
+
+
+def read_survey(path: Path) -> LatencySurvey:
+    """Read a survey file; raises `InputError` where it is none."""
+    return _read(LatencySurvey, path)
+
+
+def read_table(path: Path) -> LatencyTable:
+    """Read a table file; raises `InputError` where it is none."""
+    return _read(LatencyTable, path)
+
+
+def _read(model: type[_Model], path: Path) -> _Model:
+    try:
+        return model.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} must be readable: {error.strerror}") from None
+    except ValidationError as error:
+        raise InputError(f"{path} must be a {model.__name__}: {error.errors()[0]['msg']}") from None
+
+
+def _solve(counts: NDArray[np.float64], medians: NDArray[np.float64]) -> NDArray[np.float64]:
+    from scipy.optimize import nnls
+
+    times, _ = nnls(counts / medians[:, None], np.ones(len(medians)))
+    found: NDArray[np.float64] = times
+    return found
+
+
+def _cross_validate(
+    counts: NDArray[np.float64], medians: NDArray[np.float64], seed: int
+) -> CrossValidation:
+    rng = np.random.default_rng(seed)
+    errors = np.zeros((_REPEATS, len(medians)))
+    for repeat in range(_REPEATS):
+        fold = rng.permutation(len(medians)) % _FOLDS
+        for held in range(_FOLDS):
+            out = fold == held
+            guess = counts[out] @ _solve(counts[~out], medians[~out])
+            errors[repeat, out] = np.abs(guess / medians[out] - 1)
+    member = 100 * errors.mean(0)
+    return CrossValidation(
+        mape=float(member.mean()),
+        se=float(member.std(ddof=1) / np.sqrt(len(member))),
+        worst=float(member.max()),
+        n=len(member),
+        folds=_FOLDS,
+        repeats=_REPEATS,
+        seed=seed,
+    )

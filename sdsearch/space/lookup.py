@@ -1,0 +1,43 @@
+"""How a command line names a member: by name, by number, or by a UNet config that says it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sdsearch.errors import InputError, nearest
+from sdsearch.unet.config import read_architecture
+
+if TYPE_CHECKING:
+    from sdsearch.space.space import SearchSpace
+    from sdsearch.unet.architecture import Architecture
+
+
+def find_member(text: str, space: SearchSpace) -> Architecture:
+    """The member called `text`: a name such as "bk-tiny", a number, or the path of a config.json.
+
+    Raises:
+        InputError: nothing is called so, or the config is no member; the reason is given.
+    """
+    if text in space.members:
+        return space.members[text]
+    if text.isdecimal():
+        return space.arch(int(text))
+    path = Path(text)
+    if path.suffix != ".json":
+        raise InputError(
+            f"a member must be one of {', '.join(space.members)}, a number below {len(space)} or "
+            f"the path of a config.json, but got {text!r}; "
+            f"did you mean {nearest(text, space.members)!r}?"
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{text} must be a readable UNet config: {error}") from None
+    if not isinstance(config, dict):
+        raise InputError(f"{text} must hold a JSON object, as save_pretrained writes it")
+    arch = read_architecture(config, space.backbone)
+    if (reason := space.why_not(arch)) is not None:
+        raise InputError(f"{text} is no member of {space.name}: {reason}")
+    return arch

@@ -1,0 +1,94 @@
+"""The exports of a study, and what may be put beside one: ONNX, a LoRA that fits, the hub."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from sdsearch.console import say, working
+from sdsearch.errors import HarnessError, InputError, nearest
+from sdsearch.harness import run_harness
+from sdsearch.stages.search import read_designs
+from sdsearch.study.folder import load_space
+from sdsearch.unet.architecture import Architecture
+from sdsearch.unet.teacher import resolve_teacher
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sdsearch.study.folder import StudyFolder
+
+
+def export(study: StudyFolder, names: Sequence[str] | None = None) -> list[Path]:
+    """Export the named designs, by default those of autobuild, as stock diffusers pipelines."""
+    from sdsearch.export.pipeline import export_pipeline
+
+    resolve_teacher(study.config.teacher.pipeline)
+    designs = {design.name: design for design in read_designs(study)}
+    if not designs:
+        raise InputError(f"there are no designs to export; run: sdsearch build {study.root}")
+    for name in names or ():
+        if name not in designs:
+            hint = nearest(name, designs)
+            raise InputError(f"there is no design {name!r}; did you mean {hint!r}?")
+    own = [name for name, design in designs.items() if design.method == "autobuild"]
+    folders = []
+    for name in names or own or list(designs):
+        with working(f"exporting {name}"):
+            folders.append(export_pipeline(designs[name], study))
+    add_thumbnails(study, folders)
+    return folders
+
+
+def add_thumbnails(study: StudyFolder, folders: Sequence[Path]) -> None:
+    """Put small pictures of what each export paints into its folder `thumbnails`.
+
+    Pictures are no reason to fail: where the study's images are gone, it is said and left.
+    """
+    lacking = [folder for folder in folders if not (folder / "thumbnails").is_dir()]
+    if not lacking:
+        return
+    names = [part for folder in lacking for part in ("--design", folder.name)]
+    try:
+        run_harness("thumbnails", study.root, *names)
+    except HarnessError as error:
+        say(f"the exports are whole, but have no thumbnails: {error}")
+
+
+def add_onnx(folder: Path) -> None:
+    """Put checked ONNX files beside an export; one that has them keeps them."""
+    from sdsearch.export.onnx import export_onnx
+
+    if (folder / "onnx" / "checked.json").is_file():
+        return
+    with working(f"ONNX of {folder.name}"):
+        found = export_onnx(folder)
+    differences = ", ".join(f"{name} {value:.1g}" for name, value in found.items())
+    say(f"{folder / 'onnx'}: largest differences to torch: {differences}")
+
+
+def add_lora(folder: Path, lora: Path, study: StudyFolder) -> Path:
+    """Put what fits of a teacher's LoRA beside an export, in its folder `lora`."""
+    from sdsearch.export.lora import write_lora
+
+    design = json.loads((folder / "design.json").read_text(encoding="utf-8"))
+    arch = Architecture.model_validate(design["architecture"])
+    file = write_lora(lora, arch, load_space(study).backbone, folder / "lora")
+    listing = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    say(f"{file}: {listing['kept']} tensors kept, {len(listing['dropped'])} dropped")
+    return file
+
+
+def push_export(folder: Path, repository: str, *, confirmed: bool) -> None:
+    """Say what a push would upload; upload it where that is confirmed."""
+    from sdsearch.export.hub import plan_push, push
+
+    plan = plan_push(folder, repository)
+    say(f"{folder} to {repository}, private: {len(plan.files)} files, {plan.size / 1e6:.1f} MB")
+    for name in plan.files:
+        say(f"  {name}")
+    if confirmed:
+        say(f"pushed: {push(plan)}")
+    else:
+        say("nothing was pushed; add --yes to do it")

@@ -1,0 +1,38 @@
+"""Latency: measure what a survey wants and fit a table to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sdsearch.errors import InputError
+from sdsearch.files import write_atomic
+from sdsearch.harness import run_harness
+from sdsearch.space.latency import LatencySurvey, LatencyTable, fit_latency_table, read_survey
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def tabulate_latency(path: Path, wanted: LatencySurvey) -> LatencyTable:
+    """Measure what a survey wants, beside `path`, and write the table fitted to it there.
+
+    A survey that was begun for the same members and conditions is gone on with.
+
+    Raises:
+        InputError: the survey beside `path` is of other members or conditions.
+    """
+    file = path.with_suffix(".survey.json")
+    if not file.exists():
+        write_atomic(file, wanted.model_dump_json())
+    begun = read_survey(file)
+    same = [m.architecture for m in begun.members] == [m.architecture for m in wanted.members]
+    if not same or begun.conditions != wanted.conditions or begun.backbone != wanted.backbone:
+        raise InputError(
+            f"{file} must be a survey of these members and conditions, but is another; remove it "
+            "to begin anew, or give another table's path"
+        )
+    if not begun.is_complete:
+        run_harness("latency", file)
+    table = fit_latency_table(read_survey(file))
+    write_atomic(path, table.model_dump_json(indent=1) + "\n")
+    return table

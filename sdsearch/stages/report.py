@@ -1,0 +1,23 @@
+"""Reporting: the table on the terminal, and report.html."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sdsearch.report.outcome import outcome, outcome_table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sdsearch.study.folder import StudyFolder
+
+
+def report(study: StudyFolder) -> Path:
+    """Print the outcome table and write report.html."""
+    from rich.console import Console
+
+    from sdsearch.report.page import write_report
+
+    result = outcome(study)
+    Console().print(outcome_table(result))
+    return write_report(study, result)

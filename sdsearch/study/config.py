@@ -1,0 +1,179 @@
+"""The contents of study.toml: sections, defaults, and words for what is wrong in one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sdsearch.design.designs import Method
+from sdsearch.design.scores import Rule
+from sdsearch.errors import InputError, nearest
+from sdsearch.labels.protocol import LongRecovery, Protocol, Rung
+from sdsearch.space.budget import Budget
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TeacherConfig(BaseModel):
+    """Which pipeline is specialized: "tiny", a local diffusers folder or a hub id."""
+
+    model_config = _FROZEN
+
+    pipeline: str = "tiny"
+
+
+class SpaceConfig(BaseModel):
+    """Which space is searched and how many of its members are labelled, picked how.
+
+    `resize_level_0` is for `sd14-wide` alone: level 0 gets a choice of widths too.
+    """
+
+    model_config = _FROZEN
+
+    name: str = "tiny"
+    resize_level_0: bool = False
+    labels: int = Field(68, ge=1)
+    strategy: Literal["uniform", "stratified"] = "uniform"
+    seed: int = Field(0, ge=0)
+
+
+class RankerSettings(BaseModel):
+    """Which predictor learns what target from the labels, and how options are scored."""
+
+    model_config = _FROZEN
+
+    kind: Literal["auto", "gnn", "ridge", "ridge-pairs", "forest"] = "auto"
+    target: str = "-log(fd_efflite0)"
+    rule: Rule = "graph"
+
+
+class BuildConfig(BaseModel):
+    """Which methods build how many designs under which budget.
+
+    Two designs of a method differ in at least `least_difference` kept blocks; `latency_table` is a
+    file in the study, or a path, that a budget of `latency_ms` needs.
+    """
+
+    model_config = _FROZEN
+
+    methods: tuple[Method, ...] = ("autobuild", "exhaustive", "random")
+    top: int = Field(4, ge=1)
+    budget: Budget = Budget()
+    least_difference: int = Field(1, ge=1)
+    latency_table: str | None = None
+
+
+class ExportConfig(BaseModel):
+    """How a design is recovered before it is exported, beyond the short recovery of labels."""
+
+    model_config = _FROZEN
+
+    recovery: LongRecovery = LongRecovery()
+
+
+class LabelConfig(BaseModel):
+    """Who labels, and what a label may cost; nothing here changes a value.
+
+    `time_limit` is in seconds for one label, `lease` in seconds that a silent worker keeps its
+    claim, `attempts` how many workers may die on an architecture before it counts as failed.
+    `rungs` are the cheaper measurements of `sdsearch label --halving`, cheapest first.
+    """
+
+    model_config = _FROZEN
+
+    executor: Literal["local", "ray"] = "local"
+    time_limit: float = Field(7200, gt=0)
+    lease: float = Field(60, gt=0)
+    attempts: int = Field(3, ge=1)
+    rungs: tuple[Rung, ...] = (Rung(),)
+
+
+class StudyConfig(BaseModel):
+    """The contents of study.toml; `seed` is the label seed, written as `protocol.seed` there."""
+
+    model_config = _FROZEN
+
+    teacher: TeacherConfig = TeacherConfig()
+    space: SpaceConfig = SpaceConfig()
+    protocol: Protocol = Protocol()
+    seed: int = Field(0, ge=0, lt=2**32)
+    label: LabelConfig = LabelConfig()
+    ranker: RankerSettings = RankerSettings()
+    build: BuildConfig = BuildConfig()
+    export: ExportConfig = ExportConfig()
+
+
+def parse_config(data: dict[str, Any], file: Path) -> StudyConfig:
+    """Validate what a study.toml holds; `InputError` names the section, the key and the nearest."""
+    protocol = data.get("protocol", {})
+    if "seed" in data:
+        raise InputError(f"{file}: the label seed is written as seed in [protocol]")
+    if isinstance(protocol, dict) and "seed" in protocol:
+        rest = {key: value for key, value in protocol.items() if key != "seed"}
+        data = {**data, "protocol": rest, "seed": protocol["seed"]}
+    try:
+        return StudyConfig.model_validate(data)
+    except ValidationError as error:
+        lines = [_explain(problem["loc"], problem) for problem in error.errors()]
+        raise InputError(f"{file}: " + "; ".join(dict.fromkeys(lines))) from None
+
+
+def _explain(where: Sequence[int | str], problem: Any) -> str:
+    """Turn one pydantic problem into a sentence with the section and, for a typo, a hint."""
+    names = [str(part) for part in where if part not in ("float", "Share", "[key]")]
+    section = ".".join(names[:-1])
+    place = f"in [{section}]" if section else "at the top"
+    if problem["type"] == "extra_forbidden":
+        hint = nearest(names[-1], _known(names[:-1]))
+        return f"unknown key {names[-1]!r} {place}; did you mean {hint!r}?"
+    if names == ["seed"]:
+        place = "in [protocol]"
+    return f"{names[-1]!r} {place} is {problem['input']!r}: {problem['msg']}"
+
+
+def _known(path: Sequence[str]) -> list[str]:
+    """Return the keys that the section at `path` may have."""
+    model: Any = StudyConfig
+    for name in path:
+        model = get_args(model)[0] if name.isdigit() else model.model_fields[name].annotation
+        if get_origin(model) is not tuple and not hasattr(model, "model_fields"):
+            return ["share"]  # a limit of the budget: a number or a share
+    known = set(model.model_fields) - ({"seed"} if model is StudyConfig else set())
+    return sorted(known | {"seed"} if model is Protocol else known)
+
+
+TEMPLATE = """\
+# One search. Everything has a default; unknown keys are errors. Every run re-reads this file.
+[teacher]
+pipeline = "tiny"            # "tiny" | a local diffusers folder | a hub id
+
+[space]
+name = "tiny"                # "tiny" | "sd14" | "sd14-blocks" | "sd14-wide"
+labels = 68                  # members to measure before learning
+strategy = "uniform"         # "uniform" | "stratified": every option of every level appears
+seed = 0
+
+[protocol]                   # all that may change a measured value; changing it starts new labels
+dataset = "scenes"
+masks = "mixed"              # "box" | "thin" | "medium" | "thick" | "object" | "mixed"
+seed = 0                     # of the labels: noise and recovery
+
+[label]                      # who measures; changes no value
+executor = "local"           # "local": here, and wherever else it is started | "ray"
+time_limit = 7200            # seconds that one label may take
+
+[ranker]
+kind = "auto"
+target = "-log(fd_efflite0)" # over label columns; higher is better
+
+[build]
+methods = ["autobuild", "exhaustive", "random"] # also "ridge", "evolution", "pareto"
+top = 4                      # designs of each method
+budget = BUDGET              # such as { params = { share = 0.60 } }; a bare number is absolute
+"""
+"""The study.toml that `init` writes; BUDGET is filled in."""

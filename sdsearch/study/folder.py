@@ -1,0 +1,140 @@
+"""A study folder: one search, and study.toml, the one file that configures it."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sdsearch.errors import InputError
+from sdsearch.files import write_atomic
+from sdsearch.keys import content_key
+from sdsearch.labels.target import Target
+from sdsearch.space.latency import LatencyTable, read_table
+from sdsearch.space.space import SearchSpace, search_space
+from sdsearch.study.config import TEMPLATE, StudyConfig, parse_config
+from sdsearch.unet.teacher import teacher_backbone
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFolder:
+    """A study folder and its validated configuration; every path below is inside `root`."""
+
+    root: Path
+    config: StudyConfig
+
+    @property
+    def labels_dir(self) -> Path:
+        """One folder per architecture key, one JSON file per label."""
+        return self.root / "labels"
+
+    @property
+    def claims_dir(self) -> Path:
+        """Who works, or has worked, on which label."""
+        return self.root / "claims"
+
+    @property
+    def features_dir(self) -> Path:
+        """What all architectures share, cached by content: references, noise, embeddings."""
+        return self.root / "features"
+
+    @property
+    def ranker_dir(self) -> Path:
+        """The fitted ensemble."""
+        return self.root / "ranker"
+
+    @property
+    def pipelines_dir(self) -> Path:
+        """Exported diffusers pipelines."""
+        return self.root / "pipelines"
+
+    @property
+    def compare_dir(self) -> Path:
+        """The comparison picture and its description."""
+        return self.root / "compare"
+
+    @property
+    def architectures_file(self) -> Path:
+        """Architectures to label, one JSON object a line."""
+        return self.root / "architectures.jsonl"
+
+    @property
+    def scores_file(self) -> Path:
+        """Block scores."""
+        return self.root / "scores.json"
+
+    @property
+    def designs_file(self) -> Path:
+        """Built architectures with their reasons."""
+        return self.root / "designs.json"
+
+    @property
+    def report_file(self) -> Path:
+        """The offline report."""
+        return self.root / "report.html"
+
+    def at_rung(self, rung: int | None) -> StudyFolder:
+        """This study under the cheaper protocol of a rung of [label]; None means its own."""
+        if rung is None:
+            return self
+        protocol = self.config.label.rungs[rung].cheapen(self.config.protocol)
+        return replace(self, config=self.config.model_copy(update={"protocol": protocol}))
+
+    def floors_path(self, seed: int) -> Path:
+        """What the autoencoder alone and the teacher under other noise measure."""
+        return self.root / "floors" / f"{self.config.protocol.key}-s{seed}.json"
+
+    def rows_path(self, arch_key: str, seed: int) -> Path:
+        """The folder of an architecture's per-sample rows under this protocol and a label seed."""
+        return self.root / "rows" / arch_key / f"{self.config.protocol.key}-s{seed}"
+
+    def finetuned_dir(self, arch_key: str) -> Path:
+        """Checkpoints, log, pictures, values and weights of an architecture's long recovery."""
+        recipe = content_key(self.config.export.recovery.model_dump(mode="json"))
+        return self.root / "recovered" / arch_key / f"{recipe}-s{self.config.seed}"
+
+    def recovered_path(self, arch_key: str) -> Path:
+        """Where the recovered weights of an architecture lie under this protocol and seed."""
+        name = f"{arch_key}-{self.config.protocol.key}-s{self.config.seed}.safetensors"
+        return self.root / "weights" / name
+
+
+def read_study(path: Path | str) -> StudyFolder:
+    """Read a study folder; `InputError` names the section, the key and the nearest known key."""
+    root = Path(path)
+    file = root / "study.toml"
+    if not file.is_file():
+        raise InputError(f"a study needs {file}, but it is missing; run: sdsearch init {root}")
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} must be valid TOML: {error}") from None
+    config = parse_config(data, file)
+    Target(config.ranker.target)
+    return StudyFolder(root, config)
+
+
+def load_space(study: StudyFolder) -> SearchSpace:
+    """The search space on the teacher's own backbone, whose config is read now."""
+    wanted, backbone = study.config.space, teacher_backbone(study.config.teacher.pipeline)
+    return search_space(wanted.name, backbone, resize_level_0=wanted.resize_level_0)
+
+
+def load_latency_table(study: StudyFolder) -> LatencyTable | None:
+    """The latency table that [build] names, read now; None where none is named."""
+    name = study.config.build.latency_table
+    return None if name is None else read_table(study.root / name)
+
+
+def init_study(path: Path | str, share: float | None = None) -> StudyFolder:
+    """Make a study folder with a commented study.toml of defaults; an existing one is kept.
+
+    Args:
+        path: the folder.
+        share: when given, a params budget as a share of the teacher.
+    """
+    file = Path(path) / "study.toml"
+    if not file.exists():
+        budget = f"{{ params = {{ share = {share} }} }}" if share else "{}"
+        write_atomic(file, TEMPLATE.replace("BUDGET", budget))
+    return read_study(path)

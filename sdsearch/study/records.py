@@ -1,0 +1,76 @@
+"""Stage records: what a stage was made from and what it made, so that a rerun can skip it.
+
+A stage is current when its record has the key of the present inputs and every output still has the
+recorded hash. Times of files mean nothing; the record is written last, so a killed stage is redone.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from sdsearch.files import write_atomic
+from sdsearch.keys import content_key, file_sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from sdsearch.study.folder import StudyFolder
+
+PACKAGES = ("sdsearch", "torch", "diffusers", "transformers", "numpy", "scikit-learn")
+
+
+def is_current(study: StudyFolder, stage: str, inputs: Mapping[str, Any]) -> bool:
+    """Say whether a stage has been done with these inputs and its outputs are untouched."""
+    try:
+        record = json.loads(_record(study, stage).read_text(encoding="utf-8"))
+        outputs = record["outputs"]
+        return record["inputs_key"] == _key(inputs) and all(
+            file_sha256(study.root / name) == digest for name, digest in outputs.items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def record_done(
+    study: StudyFolder, stage: str, inputs: Mapping[str, Any], outputs: Sequence[Path]
+) -> None:
+    """Record a finished stage with its resolved configuration, versions and output hashes."""
+    record = {
+        "schema": 1,
+        "stage": stage,
+        "inputs_key": _key(inputs),
+        "inputs": dict(inputs),
+        "outputs": {str(file.relative_to(study.root)): file_sha256(file) for file in outputs},
+        "config": study.config.model_dump(mode="json"),
+        "versions": versions(),
+    }
+    write_atomic(_record(study, stage), json.dumps(record, indent=2) + "\n")
+
+
+def outputs_of(study: StudyFolder, stage: str) -> dict[str, str]:
+    """Return the output hashes of a finished stage: the inputs of the next one."""
+    record = json.loads(_record(study, stage).read_text(encoding="utf-8"))
+    found: dict[str, str] = record["outputs"]
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Return the installed versions of what may change a result."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from a checkout that is not installed
+            found[name] = "not installed"
+    return found
+
+
+def _record(study: StudyFolder, stage: str) -> Path:
+    return study.root / "stages" / f"{stage}.json"
+
+
+def _key(inputs: Mapping[str, Any]) -> str:
+    return content_key({"inputs": inputs, "version": versions()["sdsearch"]})

@@ -1,0 +1,97 @@
+"""The teacher's folder: where it lies, which backbone it has, and the hash of its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from sdsearch.assets import asset_path
+from sdsearch.errors import InputError
+from sdsearch.keys import file_sha256
+from sdsearch.unet.backbone import PRESETS, TINY, Backbone
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+
+
+def resolve_teacher(pipeline: str) -> Path | str:
+    """Return the local folder of a teacher, or its hub id unchanged.
+
+    Raises `InputError` for a folder that does not exist or is no diffusers pipeline.
+    """
+    if pipeline == "tiny":
+        return asset_path("tiny-sd")
+    folder = Path(pipeline).expanduser()
+    if pipeline and folder.is_dir():
+        _check_index(folder)
+        return folder
+    if _HUB_ID.fullmatch(pipeline) and not pipeline.startswith("."):
+        return pipeline
+    raise InputError(
+        f"teacher.pipeline must be 'tiny', a local folder or a hub id, but {pipeline!r} is no "
+        "folder here; check the path, or write a hub id as owner/name"
+    )
+
+
+def teacher_backbone(pipeline: str) -> Backbone:
+    """Return the backbone of a teacher; of a hub id only the UNet's config is fetched or read.
+
+    Raises `InputError` where the config cannot be had, or is of another family.
+    """
+    if pipeline == "tiny":
+        return TINY
+    folder = resolve_teacher(pipeline)
+    file = _hub_config(folder) if isinstance(folder, str) else folder / "unet" / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"the teacher needs a readable {file}: {error}") from None
+    return Backbone.from_config(config)
+
+
+def find_backbone(text: str) -> Backbone:
+    """The backbone called `text`: a preset's name such as "sd14", a pipeline folder or a hub id."""
+    return PRESETS.get(text) or teacher_backbone(text)
+
+
+def _hub_config(repository: str) -> Path:
+    """The UNet's config in the hub's cache, downloaded if it is not there: about 1 kB."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(repository, "unet/config.json"))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"unet/config.json of teacher {repository!r} must be on the hub or in its cache, but: "
+            f"{reason}; check the id, your network and HF_TOKEN, or give a local folder"
+        ) from None
+
+
+def _check_index(folder: Path) -> None:
+    try:
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"teacher.pipeline must be a diffusers folder, but {folder} has no model_index.json"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}/model_index.json must be readable JSON: {error}") from None
+    if not isinstance(index, dict) or "_class_name" not in index:
+        raise InputError(
+            f"{folder}/model_index.json must name its pipeline's _class_name, but does not; save "
+            "the pipeline again with save_pretrained"
+        )
+
+
+def teacher_sha256(folder: Path) -> str:
+    """SHA-256 over the configs, vocabularies and weights of a pipeline folder, by relative name."""
+    digest = hashlib.sha256()
+    for component in COMPONENTS:
+        for path in sorted((folder / component).glob("*")):
+            if path.suffix in (".json", ".safetensors", ".txt"):
+                digest.update(f"{component}/{path.name} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,265 @@
+"""A harness job kept at hand: it labels one architecture after another and can be ended any time.
+
+Requests go to its standard input, a JSON object a line; answers come on its standard output behind
+a mark; the harness keeps what libraries print away from there. The first answer says that the
+samples are prepared. What ends while it owes an answer has died.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import re
+import signal
+import subprocess
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import psutil
+
+from sdsearch.errors import InputError, WorkError
+from sdsearch.harness import harness_line
+from sdsearch.labels.label import Label
+from sdsearch.workers.worker import AbandonedError, AttemptLostError, TimeLimitError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Self
+
+    from sdsearch.study.folder import StudyFolder
+
+ANSWER = "@sdsearch "
+"""What an answer's line begins with."""
+_GLANCE = 0.5
+"""Seconds between two looks at whether the process lives, and the claim is still ours."""
+_LAST_BREATH = 20.0
+"""Seconds that a killed process may take to be gone."""
+_FINISH_LIMITS = 20
+"""A start and the finish may take as long as so many labels."""
+_PASSING = re.compile(
+    r"OutOfMemory|MemoryError|out of memory|not enough memory|can't allocate memory|ALLOC_FAILED"
+    r"|AcceleratorError|(CUDA|CUDA driver|HIP|cuDNN|NCCL) error|valid cuDNN algorithm"
+    r"|unable to find an engine",
+    re.IGNORECASE,
+)
+"""Failures of a machine or a process, not of an architecture."""
+
+
+class _TooLongError(WorkError):
+    """The time limit has passed."""
+
+
+@dataclass(slots=True)
+class HarnessProcess:
+    """A `Labeller` that works in a process, or in several under torchrun, on this machine.
+
+    The process is started when it is first needed, and again after it died or was ended. Use it as
+    a context manager, which ends it.
+    """
+
+    study: StudyFolder
+    seed: int
+    processes: int = 1
+    rung: int | None = None
+    _process: subprocess.Popen[str] | None = None
+    _lines: queue.Queue[str | None] = field(default_factory=queue.Queue)
+    _family: list[psutil.Process] = field(default_factory=list)
+
+    def label(self, arch_key: str, is_abandoned: Callable[[], bool]) -> Label:
+        """Measure. After a failed label the process is ended: no other pays for what it left.
+
+        Raises:
+            AttemptLostError: the process died, ran out of memory, or the claim was lost.
+            TimeLimitError: it took longer than the study's time limit and was ended.
+            InputError, WorkError: what the process says, or its start, concerns all labels.
+        """
+        limit = self.study.config.label.time_limit
+        self._ready(is_abandoned)
+        try:
+            answer = self._ask({"do": "label", "key": arch_key}, limit, is_abandoned)
+        except _TooLongError:
+            self.end()
+            raise TimeLimitError(f"it took longer than the time limit of {limit:g} s") from None
+        label = self._read_label(answer, arch_key)
+        if label.status == "failed":
+            self.end()
+            if _PASSING.search(str(label.reason)):
+                raise AttemptLostError(str(label.reason))
+        return label
+
+    def fail(self, arch_key: str, reason: str) -> Label:
+        """The failed label, with the provenance that all labels have."""
+        with _no_more_attempts():
+            answer = self._ask({"do": "fail", "key": arch_key, "reason": reason})
+        return self._read_label(answer, arch_key)
+
+    def finish(self) -> None:
+        """Repeat outliers and measure the floors."""
+        with _no_more_attempts():
+            self._ask({"do": "finish"}, _FINISH_LIMITS * self.study.config.label.time_limit)
+
+    def prepare(self) -> None:
+        """Compute what all labels share, if it is not in the study yet."""
+        self._ready()
+
+    def pause(self, seconds: float) -> None:
+        """Wait, without a process: what it holds in memory may serve others."""
+        self.end()
+        time.sleep(seconds)
+
+    def end(self) -> None:
+        """End the process and all that it started."""
+        if self._process is None:
+            return
+        family = {*self._family, *_family_of(self._process)}
+        for member in family:  # torchrun gives each of its processes a session of its own
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
+        self._process.kill()
+        try:
+            self._process.wait(timeout=_LAST_BREATH)
+        except subprocess.TimeoutExpired:
+            raise WorkError(
+                f"process {self._process.pid} of the harness cannot be ended, which a hung driver "
+                "or file system may cause: this machine needs attention; run again elsewhere"
+            ) from None
+        if self._process.stdin:
+            with suppress(OSError):  # a request that nobody reads any more
+                self._process.stdin.close()
+        self._process, self._family = None, []
+
+    def __enter__(self) -> Self:
+        """Nothing starts before it is needed."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process."""
+        self.end()
+
+    def _ask(
+        self,
+        request: dict[str, str],
+        limit: float | None = None,
+        is_abandoned: Callable[[], bool] = lambda: False,
+    ) -> dict[str, Any]:
+        process = self._ready(is_abandoned)
+        assert process.stdin is not None
+        with suppress(OSError):  # it has died, which is seen while waiting for the answer
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+        return self._answer(limit or self.study.config.label.time_limit, is_abandoned)
+
+    def _ready(self, is_abandoned: Callable[[], bool] = lambda: False) -> subprocess.Popen[str]:
+        """The process, started and prepared; what goes wrong with that concerns all labels."""
+        if self._process is not None and self._process.poll() is not None:
+            self.end()  # it died while it had nothing to do
+        if self._process is None:
+            options = ["--seed", str(self.seed)]
+            options += [] if self.rung is None else ["--rung", str(self.rung)]
+            self._process = subprocess.Popen(
+                harness_line("serve", self.study.root, *options, processes=self.processes),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,  # Ctrl-C is for us: we give the claim back first
+            )
+            self._lines = queue.Queue()
+            threading.Thread(
+                target=_listen, args=(self._process, self._lines), name="answers", daemon=True
+            ).start()
+            with _no_more_attempts():
+                self._answer(_FINISH_LIMITS * self.study.config.label.time_limit, is_abandoned)
+            self._family = _family_of(self._process)
+        return self._process
+
+    def _answer(self, limit: float, is_abandoned: Callable[[], bool]) -> dict[str, Any]:
+        ends = time.monotonic() + limit
+        while True:
+            assert self._process is not None
+            ended = self._process.poll() is not None
+            try:
+                line = self._lines.get(timeout=_GLANCE)
+            except queue.Empty:
+                line = None if ended else ""
+            if line is None:
+                self._raise_death()
+            if line.startswith(ANSWER):
+                answer: dict[str, Any] = json.loads(line.removeprefix(ANSWER))
+                if "stop" in answer:
+                    self.end()
+                    raise (InputError if answer["code"] == 2 else WorkError)(answer["stop"])
+                if "lost" in answer:
+                    self.end()
+                    raise AttemptLostError(answer["lost"])
+                return answer
+            if is_abandoned():
+                self.end()
+                raise AbandonedError("another worker found the lease run out")
+            if time.monotonic() > ends:
+                raise _TooLongError(
+                    f"preparing or finishing took longer than {limit:g} s; raise time_limit in "
+                    "[label] of study.toml, then run again to go on"
+                )
+
+    def _raise_death(self) -> NoReturn:
+        assert self._process is not None
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=_LAST_BREATH)
+        code = self._process.returncode
+        self.end()
+        raise AttemptLostError(f"its process {_how_it_ended(code)}")
+
+    def _read_label(self, answer: dict[str, Any], arch_key: str) -> Label:
+        label = Label.model_validate(answer["label"])
+        wanted = arch_key, self.study.at_rung(self.rung).config.protocol.key, self.seed
+        if (label.arch_key, label.protocol_key, label.seed) != wanted:
+            raise InputError(
+                f"study.toml must stay as it is while a worker runs, but protocol {wanted[1]} has "
+                f"become {label.protocol_key}; run again to go on with the new one"
+            )
+        return label
+
+
+def _family_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """All that a process has started."""
+    try:
+        return list(psutil.Process(process.pid).children(recursive=True))
+    except psutil.NoSuchProcess:
+        return []
+
+
+@contextmanager
+def _no_more_attempts() -> Iterator[None]:
+    """Nothing counts the attempts at what is not a label: a death ends the worker."""
+    try:
+        yield
+    except AbandonedError:
+        raise
+    except AttemptLostError as error:
+        raise WorkError(
+            f"the harness could not prepare or finish: {error}; what it printed says more, and "
+            "what was finished is kept: run again to go on"
+        ) from None
+
+
+def _listen(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:
+    assert process.stdout is not None
+    with process.stdout as stream:
+        for line in stream:
+            lines.put(line)
+    lines.put(None)
+
+
+def _how_it_ended(code: int | None) -> str:
+    if code is None:
+        return "closed its output and went on"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    hint = ", as the system does where memory runs out" if code == -signal.SIGKILL else ""
+    known = {each.value: each.name for each in signal.Signals}
+    return f"was ended by {known.get(-code, f'signal {-code}')}{hint}"

@@ -1,0 +1,148 @@
+"""Labels on a Ray cluster: every architecture is a task; all nodes see study and teacher."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from sdsearch.console import say
+from sdsearch.errors import InputError, WorkError
+from sdsearch.study.folder import read_study
+from sdsearch.workers.job import LabelJob
+from sdsearch.workers.worker import PATIENCE, finish_labels, work_off
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+Task = Literal["prepare", "label", "finish"]
+
+
+_CANCEL_SECONDS = 20.0
+
+
+_RAY_RETRIES = 2  # times the study's attempts: a node may die before it has claimed anything
+
+
+def _label_on_ray(job: LabelJob, tell: Callable[[int, str], None]) -> None:
+    try:
+        import ray
+    except ImportError:
+        raise InputError(
+            "executor ray needs the package ray, which is not installed; "
+            'run: pip install "sdsearch[ray]", or use executor local'
+        ) from None
+    started = not ray.is_initialized()
+    if started:  # RAY_ADDRESS, or the cluster that runs here, or one made of this machine
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    try:
+        _run_tasks(ray, job, tell)
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _run_tasks(ray: Any, job: LabelJob, tell: Callable[[int, str], None]) -> None:
+    """Prepare on one node, label on all, finish on one.
+
+    What went wrong on a node is started again, likely on another; a node on which one architecture
+    after another goes wrong ends the run. Whatever ends it, tasks at work give their claims back.
+    """
+    start = _task_starter(ray, job)
+    pending: dict[Any, str] = {start("prepare", ()): ""}
+    suspect: dict[str, list[str]] = {}  # what went wrong in a row, by node
+    try:
+        _raise_trouble(ray.get(next(iter(pending))))
+        pending = {start("label", (key,)): key for key in job.todo()}
+        while pending:
+            (ended,), _ = ray.wait(list(pending), num_returns=1)
+            key, report = pending.pop(ended), ray.get(ended)
+            todo = job.todo()
+            tell(len(job.keys) - len(todo), report.news)
+            row = [*suspect.get(report.node, []), report.news] if report.trouble else []
+            suspect[report.node] = row
+            if len(row) >= PATIENCE:
+                raise WorkError(f"node {report.node} seems to be out of order: {'; '.join(row)}")
+            if key in todo:
+                pending[start("label", (key,))] = key
+        if job.rung is None:
+            pending = {start("finish", job.keys): ""}
+            _raise_trouble(ray.get(next(iter(pending))))
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None) or error
+        wrong = InputError if isinstance(cause, InputError) else WorkError
+        raise wrong(f"on the Ray cluster: {cause}") from None
+    finally:
+        for task in pending:
+            ray.cancel(task)
+        if pending:
+            ray.wait(list(pending), num_returns=len(pending), timeout=_CANCEL_SECONDS)
+
+
+def _raise_trouble(report: TaskReport) -> None:
+    if report.trouble:
+        raise WorkError(f"on node {report.node}: {report.news}")
+
+
+def _task_starter(ray: Any, job: LabelJob) -> Callable[[Task, tuple[str, ...]], Any]:
+    """What starts a task with the resources that a label needs."""
+    cpus = job.study.config.protocol.threads * job.processes
+    gpus = job.processes if ray.cluster_resources().get("GPU") else 0
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+        say(
+            f"a label needs a node of {cpus} CPUs and {gpus} GPUs, and none of {len(nodes)} has "
+            "them: waiting for one; [protocol] threads and --processes say what a label needs"
+        )
+    if not gpus:
+        say("the cluster has no GPUs: labels run on CPUs")
+    run = ray.remote(run_task).options(
+        num_cpus=cpus,
+        num_gpus=gpus,
+        max_retries=_RAY_RETRIES * job.study.config.label.attempts,
+        scheduling_strategy="SPREAD",
+    )
+    root = str(job.study.root.resolve())
+    return lambda task, keys: run.remote(task, root, keys, job.seed, job.processes, job.rung)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReport:
+    """What came of a task of a Ray cluster, and on which node."""
+
+    node: str
+    news: str
+    trouble: bool = False
+
+
+def run_task(
+    task: Task, root: str, keys: tuple[str, ...], seed: int, processes: int, rung: int | None
+) -> TaskReport:
+    """One task of a Ray cluster, on whichever node it runs; it ends with the first trouble."""
+    node = socket.gethostname()
+    try:
+        study = read_study(root)
+    except InputError as error:
+        raise InputError(
+            f"every node must see the study at {root}, as on a shared file system, but on {node}: "
+            f"{error}"
+        ) from None
+    job = LabelJob(study, seed, keys, processes, rung)
+    claims, news = job.open_claims(), [" ".join(keys)]
+    try:
+        with job.open_labeller() as labeller:
+            if task == "prepare":
+                labeller.prepare()
+            elif task == "label":
+
+                def tell(_: int, said: str) -> None:
+                    news.append(said)
+
+                work_off(job.rung_study, seed, keys, labeller, claims, tell, patience=1)
+            else:
+                finish_labels(keys, labeller, claims)
+    except WorkError as error:
+        return TaskReport(node, news[-1] if len(news) > 1 else str(error), trouble=True)
+    return TaskReport(node, news[-1])

@@ -1,0 +1,220 @@
+"""A worker: takes what has no label yet, one architecture after another, until all have one.
+
+Any number of workers may be at one study; the claims in its folder deal out the work.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from sdsearch.errors import WorkError
+from sdsearch.keys import content_key
+from sdsearch.labels.store import label_path, publish_label
+from sdsearch.workers.claims import Claim, Claims, last_done, read_attempts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterator, Sequence
+
+    from sdsearch.labels.label import Label
+    from sdsearch.study.folder import StudyFolder
+
+_LONGEST_PAUSE = 5.0
+_GLANCE = 32
+"""Architectures that a worker always looks at, and as many others, when it wants one."""
+_FINISH = "finish"
+"""The item that is no architecture: what comes after the last label."""
+PATIENCE = 3
+"""Architectures in a row that may go wrong on a machine before its worker stops."""
+
+
+class AttemptLostError(RuntimeError):
+    """What was at work on a label ended without one; another attempt may bring it."""
+
+
+class AbandonedError(AttemptLostError):
+    """Another worker has the item now: the fault lies with nobody's process."""
+
+
+class TimeLimitError(RuntimeError):
+    """A label took longer than it may: the architecture's fault, unless the machine hangs."""
+
+
+class Labeller(Protocol):
+    """What turns an architecture key into a label: a process of the harness, or this one."""
+
+    def label(self, arch_key: str, is_abandoned: Callable[[], bool]) -> Label:
+        """Measure; raises `AttemptLostError`, `TimeLimitError`, or what concerns all labels."""
+
+    def fail(self, arch_key: str, reason: str) -> Label:
+        """The failed label of an architecture that could not be measured."""
+
+    def pause(self, seconds: float) -> None:
+        """Wait while others work on all that is left."""
+
+    def finish(self) -> None:
+        """Do what is done once all labels are there."""
+
+
+def open_claims(study: StudyFolder, seed: int) -> Claims:
+    """The claims of a study's labels under its protocol and a label seed."""
+    place = study.claims_dir / f"{study.config.protocol.key}-s{seed}"
+    return Claims(place, study.config.label.lease)
+
+
+def work_off(
+    study: StudyFolder,
+    seed: int,
+    keys: Sequence[str],
+    labeller: Labeller,
+    claims: Claims,
+    tell: Callable[[int, str], None],
+    patience: int = PATIENCE,
+) -> None:
+    """Label `keys` together with whoever else is at them; returns when each has a label.
+
+    Args:
+        study: where labels and claims are.
+        seed: the label seed.
+        keys: architecture keys; those with a label are done.
+        labeller: what measures.
+        claims: as `open_claims` gives them.
+        tell: told after every label how many of `keys` have one, and about this one in words.
+        patience: how many architectures in a row may be lost, or hang, here.
+
+    Raises:
+        WorkError: `patience` is over: it seems to be this machine.
+        Exception: whatever concerns all labels, such as wrong input or a full disk; the
+            architecture at hand is given back and all labels before it are kept.
+    """
+    protocol = study.config.protocol.key
+    paths = {key: label_path(study, key, protocol, seed) for key in keys}
+    suspect: list[str] = []  # what happened in a row to different architectures
+    lost_here: set[str] = set()
+    rng, todo = random.Random(claims.me.name), list(keys)
+    while todo := [key for key in todo if not paths[key].exists()]:
+        taken = _take_any(claims, todo, lost_here, rng)
+        if taken is None:
+            labeller.pause(_pause(claims, rng))
+            continue
+        key, claim = taken
+        if paths[key].exists():  # published between the listing and the claim
+            _tidy(study, key, seed)
+            claim.end("released", "it has a label")
+            continue
+        outcome, said = _label_one(study, key, claim, labeller)
+        tell(len(paths) - len(todo) + paths[key].exists(), said)
+        if outcome == "trouble":
+            suspect += [] if key in lost_here else [said]
+            lost_here.add(key)
+        elif outcome == "label":
+            suspect, lost_here = [], set()
+        if len(suspect) >= patience:
+            raise WorkError(
+                f"{len(suspect)} architectures in a row went wrong on {claims.me.host}, so that it "
+                f"seems to be the machine: {'; '.join(suspect)}; look at its memory and devices, "
+                "then run again to go on"
+            )
+
+
+def finish_labels(keys: Sequence[str], labeller: Labeller, claims: Claims) -> None:
+    """Do what comes after the last label, once, by one worker; the others wait for it."""
+    rng, wanted = random.Random(claims.me.name), _measured(claims, keys)
+    while _finished(claims) != wanted:
+        claim = claims.take(_FINISH)
+        if claim is None:
+            labeller.pause(_pause(claims, rng))
+            continue
+        if _finished(claims) == wanted:
+            claim.end("released", "it is done")
+            continue
+        with _given_back_on_trouble(claim), claim.renewing():
+            labeller.finish()
+        claim.end("done", wanted)
+
+
+def needs_finish(claims: Claims, keys: Sequence[str]) -> bool:
+    """Whether labels were measured here since what comes after the last label was done."""
+    return _finished(claims) != _measured(claims, keys)
+
+
+def _measured(claims: Claims, keys: Sequence[str]) -> str | None:
+    """A name for what was measured here: by which attempt at which key; None for nothing."""
+    done = {key: number for key in keys if (number := last_done(claims.folder / key))}
+    return content_key(done) if done else None
+
+
+def _finished(claims: Claims) -> str | None:
+    """After what, by its name, the last label's followers were done last."""
+    number = last_done(claims.folder / _FINISH)
+    return read_attempts(claims.folder / _FINISH)[number - 1].reason if number else None
+
+
+def _pause(claims: Claims, rng: random.Random) -> float:
+    return min(claims.lease / 4, _LONGEST_PAUSE) * rng.uniform(0.5, 1.5)
+
+
+def _tidy(study: StudyFolder, key: str, seed: int) -> None:
+    """Remove recovered weights that only the label was made from."""
+    for weights in study.rows_path(key, seed).glob("*/weights.safetensors"):
+        weights.unlink(missing_ok=True)
+
+
+def _take_any(
+    claims: Claims, todo: Sequence[str], lost_here: Container[str], rng: random.Random
+) -> tuple[str, Claim] | None:
+    """The first that is free, else another; what was lost here comes last.
+
+    Of many architectures a worker looks at some, since a thousand that all look at all would keep a
+    file system busy: at the same ones every time, to see their leases run out, and at others.
+    """
+    start = zlib.crc32(claims.me.name.encode()) % len(todo)
+    watched = [*todo[start:], *todo[:start]][:_GLANCE]
+    others = rng.sample(list(todo), min(len(todo), _GLANCE))
+    order = dict.fromkeys([todo[0], *watched, *others])
+    for key in sorted(order, key=lambda key: key in lost_here):
+        if claim := claims.take(key):
+            return key, claim
+    return None
+
+
+def _label_one(
+    study: StudyFolder, key: str, claim: Claim, labeller: Labeller
+) -> tuple[Literal["label", "trouble", "abandoned"], str]:
+    """What became of an attempt, also in words; trouble may be the machine's."""
+    most, hung = study.config.label.attempts, False
+    try:
+        with _given_back_on_trouble(claim), claim.renewing():
+            if len(claim.troubles) >= most:
+                troubles = "; ".join(claim.troubles[-most:])
+                label = labeller.fail(key, f"all {most} attempts were lost: {troubles}")
+            else:
+                try:
+                    label = labeller.label(key, claim.is_superseded)
+                except TimeLimitError as error:
+                    label, hung = labeller.fail(key, str(error)), True
+            publish_label(study, label)
+    except AttemptLostError as error:
+        claim.end("lost", str(error))
+        abandoned = isinstance(error, AbandonedError)
+        said = f"{key} attempt {claim.number} lost: {error}"
+        return ("abandoned" if abandoned else "trouble"), said
+    if not claim.is_superseded():  # or its new owner may be about to load them
+        _tidy(study, key, label.seed)
+    claim.end("done")
+    said = f"{key} failed: {label.reason}" if label.status == "failed" else f"{key} ok"
+    return ("trouble" if hung else "label"), said
+
+
+@contextmanager
+def _given_back_on_trouble(claim: Claim) -> Iterator[None]:
+    try:
+        yield
+    except AttemptLostError:
+        raise
+    except BaseException as error:
+        with suppress(OSError):  # on a full disk the lease runs out by itself
+            claim.end("released", f"{type(error).__name__}: {error}")
+        raise

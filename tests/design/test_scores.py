@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+
+from sdsearch.design.scores import (
+    BlockScore,
+    OptionScore,
+    Scores,
+    SpaceScores,
+    UnitScores,
+    best_of,
+    describe_option,
+)
+from sdsearch.errors import InputError
+from sdsearch.unet.architecture import Bottom, Level
+
+
+def option(number: int, score: float) -> OptionScore:
+    return OptionScore(
+        option=number,
+        words=f"option {number}",
+        score=score,
+        graph=0.0,
+        module=0.0,
+        last=0.0,
+        effect=score,
+        spread=0.01,
+    )
+
+
+def block(name: str, effect: float, together: tuple[str, ...] = ()) -> BlockScore:
+    return BlockScore(
+        name=name, unit="level0", effect=effect, graph=0.0, spread=0.05, together_with=together
+    )
+
+
+SCORES = Scores(
+    space="tiny",
+    kind="gnn",
+    rule="graph",
+    hop_weights=(0.4, 0.6),
+    mean=-3.0,
+    features=(),
+    blocks=(
+        block("down.0.res.1", -0.4, ("up.3.res.1",)),
+        block("down.0.attn.0", 0.1),
+        block("up.3.res.1", -0.39, ("down.0.res.1",)),
+    ),
+    units=(
+        UnitScores(
+            unit="level0", stability=0.9, options=(option(0, -0.5), option(1, 0.3), option(2, 0.2))
+        ),
+        UnitScores(unit="level1", stability=0.9, options=(option(0, 0.01), option(1, -0.01))),
+    ),
+)
+
+
+def test_top_k_is_best_first() -> None:
+    assert [one.option for one in SCORES.top_k("level0", 2)] == [1, 2]
+    assert len(SCORES.top_k("level1", 9)) == 2
+
+
+def test_an_unknown_unit_names_the_nearest() -> None:
+    with pytest.raises(InputError, match="level0"):
+        SCORES.top_k("levle0", 1)
+
+
+def test_scores_round_trip_through_json_with_their_schema() -> None:
+    text = SCORES.model_dump_json()
+    assert '"schema":1' in text
+    assert Scores.model_validate_json(text) == SCORES
+
+
+def test_insights_say_what_matters_what_to_keep_and_what_can_go() -> None:
+    said = "\n".join(SCORES.insights())
+    assert "level0 matters most" in said
+    assert "Best option of level0: option 1" in said
+    assert "Keep down.0.res.1: removing it (with up.3.res.1) costs 0.4" in said
+    assert "Keep up.3.res.1" not in said
+    assert "down.0.attn.0 can go" in said
+
+
+def test_options_are_described_in_words() -> None:
+    level = Level(depth=1, down_attn=(True,), up_attn=(False, True))
+    assert describe_option(level) == "depth 1, attention down 1 up 01"
+    assert describe_option(Bottom(depth=None, mid=None)) == "no level 3, mid none"
+    assert describe_option(Bottom(depth=2, mid="attention")) == "level 3 of depth 2, mid attention"
+
+
+def test_best_of_orders_ties_by_position() -> None:
+    values = np.array([1.0, 3.0, 3.0, 2.0, 3.0])
+    names = np.arange(10, 15)
+    assert best_of(values, 2, names) == [11, 12]
+    assert best_of(values, 9, names) == [11, 12, 14, 13, 10]
+    assert best_of(values[:0], 3, names[:0]) == []
+
+
+def test_top_of_a_space_can_be_limited_to_allowed_members() -> None:
+    scored = SpaceScores(np.array([0.0, 5.0, 2.0, 3.0], np.float32), np.zeros(4, np.float32), ())
+    assert scored.top(2) == [1, 3]
+    assert scored.top(2, np.array([True, False, True, False])) == [2, 0]

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from PIL import Image
+
+from sdsearch.errors import InputError, WorkError
+from sdsearch.labels.store import label_path, read_labels
+from sdsearch.stages.sample import sample
+from sdsearch_eval import __main__ as harness
+from sdsearch_eval.bench.bench import prepare_bench
+from sdsearch_eval.bench.evaluate import evaluate as evaluate_in
+from sdsearch_eval.bench.evaluate import load_recovered
+from sdsearch_eval.jobs import label as labelling
+from sdsearch_eval.jobs import work
+from sdsearch_eval.jobs import workspace as job
+from tests.fakes import make_design, make_study, tiny_member, write_designs
+from tests.unets import random_wide_members
+
+TOML = """
+[space]
+labels = 2
+[protocol]
+samples = 6
+block_size = 4
+steps = 2
+threads = 1
+feature_size = 32
+recovery = { steps = 2, batch_size = 2 }
+"""
+
+
+@pytest.fixture(scope="module")
+def bench(teacher, small, tmp_path_factory):
+    return prepare_bench(small, 0, teacher, tmp_path_factory.mktemp("features"))
+
+
+@pytest.fixture
+def study(tmp_path, teacher, monkeypatch):
+    monkeypatch.setattr(job, "load_teacher", lambda *_: teacher)
+    study = make_study(tmp_path / "study", TOML)
+    sample(study)
+    return study
+
+
+def evaluate(arch, bench):
+    """The label of an architecture and its recovered student, with files of their own."""
+    with TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights.safetensors"
+        label = evaluate_in(arch, bench, Path(folder) / "rows", weights)
+        unet = load_recovered(arch, bench, weights) if label.status == "ok" else None
+    return label, unet
+
+
+def without_clock(label):
+    return {name: value for name, value in label.values.items() if name != "latency_ms"}
+
+
+def test_a_label_holds_all_columns_with_errors_and_n(bench):
+    label, unet = evaluate(tiny_member("bk-small"), bench)
+    assert label.status == "ok"
+    assert unet is not None
+    pixels = ("psnr", "ssim", "l1")
+    for name in (
+        *("fd_efflite0", "kid_efflite0", "lpips_like_efflite0"),
+        *("fd_vs_teacher", "latent_mse_vs_teacher"),
+        *(f"{pixel}_{where}" for pixel in pixels for where in ("hole", "full", "keep_raw")),
+    ):
+        assert label.values[name].n == 6, name
+        assert label.values[name].se is not None, name
+    assert label.values["params"] == sum(p.numel() for p in unet.parameters())
+    assert label.values["macs"] > label.values["macs_conv_linear"] > 0
+    assert label.values["latency_ms"].threads >= 1
+    assert set(label.provenance["seconds"]) == {
+        *("inheritance", "recovery", "sampling", "metrics", "latency")
+    }
+
+
+def test_labels_are_the_same_twice_and_after_a_restart(bench, teacher, small, tmp_path):
+    arch = tiny_member("bk-tiny")
+    first, _ = evaluate(arch, bench)
+    second, _ = evaluate(arch, bench)
+    restarted, _ = evaluate(arch, prepare_bench(small, 0, teacher, tmp_path))
+    assert without_clock(first) == without_clock(second) == without_clock(restarted)
+    other, _ = evaluate(arch, prepare_bench(small, 1, teacher, tmp_path))
+    assert without_clock(other) != without_clock(first)
+
+
+def test_a_narrow_member_is_labelled_like_any_other(bench):
+    arch = random_wide_members(6, seed=3)[2]
+    label, unet = evaluate(arch, bench)
+    assert label.status == "ok", label.reason
+    assert label.arch_key == arch.key
+    assert unet.config.block_out_channels[1] == arch.widths[1] < 64
+    assert label.values["params"] == sum(p.numel() for p in unet.parameters())
+
+
+def test_members_of_a_four_channel_teacher_are_labelled_too(teacher, small, tmp_path):
+    state = {**teacher.unet_state}
+    state["conv_in.weight"] = state["conv_in.weight"][:, :4].contiguous()
+    backbone = teacher.backbone.model_copy(update={"in_channels": 4})
+    four = replace(teacher, backbone=backbone, unet_state=state, sha256="4" * 64)
+    label, unet = evaluate(tiny_member("bk-tiny"), prepare_bench(small, 0, four, tmp_path))
+    assert label.status == "ok", label.reason
+    assert unet.config.in_channels == 4
+    assert label.values["params"] == sum(p.numel() for p in unet.parameters())
+
+
+def test_the_unpruned_member_is_its_own_teacher(bench):
+    label, _ = evaluate(tiny_member(), bench)
+    assert label.scalar("latent_mse_vs_teacher") == pytest.approx(0, abs=1e-10)
+    assert label.scalar("fd_vs_teacher") == pytest.approx(0, abs=1e-6)
+    assert "recovery" not in label.provenance["seconds"]
+
+
+@pytest.mark.parametrize("error", [WorkError("no luck"), RuntimeError("out of memory")])
+def test_an_architecture_that_fails_becomes_a_label_with_its_reason(bench, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("sdsearch_eval.bench.evaluate.generate", fail)
+    label, unet = evaluate(tiny_member("bk-tiny"), bench)
+    assert unet is None
+    assert label.status == "failed"
+    assert str(error) in label.reason
+    assert label.values["params"] > 0
+
+
+def test_wrong_input_is_no_failed_architecture(bench, monkeypatch):
+    def fail(*_):
+        raise InputError("all would fail")
+
+    monkeypatch.setattr("sdsearch_eval.bench.evaluate.generate", fail)
+    with pytest.raises(InputError):
+        evaluate(tiny_member("bk-tiny"), bench)
+
+
+def test_the_queue_goes_on_after_a_failure_and_a_rerun_skips_what_is_done(study):
+    real, asked = labelling.evaluate, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(labelling, "evaluate", fail_second(real, asked))
+        labelling.label_study(study.root)
+    labels = read_labels(study)
+    assert len(labels) == len(asked) == 6
+    assert [label.status for label in labels].count("failed") == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(labelling, "evaluate", lambda *_: pytest.fail("measured again"))
+        labelling.label_study(study.root)
+
+
+def fail_second(real, asked):
+    def evaluate(arch, *rest):
+        asked.append(arch.key)
+        label = real(arch, *rest)
+        if len(asked) == 2:
+            data = {**label.model_dump(), "status": "failed", "reason": "no luck", "values": {}}
+            data["schema"] = data.pop("schema_version", data.get("schema"))
+            return type(label).model_validate(data)
+        return label
+
+    return evaluate
+
+
+def test_a_killed_queue_goes_on_and_ends_with_the_same_labels(study, tmp_path, teacher):
+    whole = make_study(tmp_path / "whole", TOML)
+    sample(whole)
+    labelling.label_study(whole.root)
+    real, count = labelling.evaluate, []
+
+    def evaluate_then_die(arch, *rest):
+        count.append(arch.key)
+        if len(count) == 3:
+            raise KeyboardInterrupt
+        return real(arch, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(labelling, "evaluate", evaluate_then_die)
+        with pytest.raises(KeyboardInterrupt):
+            labelling.label_study(study.root)
+    assert len(read_labels(study)) == 2
+    labelling.label_study(study.root)
+    ours, theirs = read_labels(study), read_labels(whole)
+    assert [without_clock(label) for label in ours] == [without_clock(label) for label in theirs]
+
+
+def test_designs_keep_their_recovered_weights_and_are_compared(study):
+    arch = tiny_member("bk-tiny")
+    write_designs(study, [make_design(arch, "autobuild", 1)])
+    labelling.label_study(study.root, None, [arch.key])
+    assert study.recovered_path(arch.key).is_file()
+    assert label_path(study, arch.key, study.config.protocol.key, 0).is_file()
+    work.compare(study.root, [f"teacher={tiny_member().key}", f"best = 1={arch.key}"], 3)
+    with Image.open(study.compare_dir / "grid.png") as picture:
+        assert picture.width > 4 * 160
+    described = json.loads((study.compare_dir / "comparison.json").read_text())
+    assert [column["name"] for column in described["columns"]] == ["teacher", "best = 1"]
+    assert len(described["rows"]) == 3
+
+
+def test_recovered_weights_are_the_same_whenever_they_are_made(study):
+    arch = tiny_member("bk-tiny")
+    write_designs(study, [make_design(arch, "autobuild", 1)])
+    labelling.label_study(study.root, None, [arch.key])
+    path = study.recovered_path(arch.key)
+    kept = path.read_bytes()
+    path.unlink()
+    work.recover(study.root, arch.key)
+    assert path.read_bytes() == kept
+
+
+def test_labels_of_another_teacher_are_not_added_to(study, teacher, monkeypatch):
+    key = tiny_member().key
+    labelling.label_study(study.root, None, [key])
+    from dataclasses import replace
+
+    monkeypatch.setattr(job, "load_teacher", lambda *_: replace(teacher, sha256="0" * 64))
+    with pytest.raises(InputError, match="teacher_sha256"):
+        labelling.label_study(study.root)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("label", "STUDY", "--arch", "0" * 12),
+        ("compare", "STUDY", "--column", "no key"),
+        ("compare", "STUDY", "--column", f"x={'0' * 12}"),
+        ("recover", "STUDY", "--arch", "0" * 12),
+        ("label", "nowhere"),
+    ],
+)
+def test_wrong_arguments_are_one_error_and_exit_code_2(study, capsys, arguments):
+    line = [str(study.root) if word == "STUDY" else word for word in arguments]
+    assert harness.main(line) == 2
+    assert capsys.readouterr().err.count("error:") == 1

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sdsearch.assets import asset_path
+from sdsearch.errors import HarnessError
+from sdsearch.stages.export import add_thumbnails
+from sdsearch_eval.jobs import work
+from sdsearch_eval.pictures import thumbnails
+from tests.fakes import make_study
+
+TOML = "[protocol]\nsamples = 3\nsteps = 1\n"
+
+
+@pytest.fixture
+def study(tmp_path):
+    made = make_study(tmp_path / "study", TOML)
+    shutil.copytree(asset_path("tiny-sd"), made.pipelines_dir / "autobuild-1")
+    return made
+
+
+def test_each_thumbnail_shows_a_hole_and_what_was_painted_into_it(study):
+    work.thumbnails(study.root, ["autobuild-1"])
+    folder = study.pipelines_dir / "autobuild-1" / "thumbnails"
+    files = sorted(path.name for path in folder.iterdir())
+    assert files == ["scene-1.webp", "scene-2.webp", "scene-3.webp"]
+    with Image.open(folder / "scene-1.webp") as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    assert pixels.shape == (64, 2 * 64 + thumbnails.GAP, 3)
+    masked, painted = pixels[:, :64], pixels[:, -64:]
+    changed = np.abs(masked - painted).max(-1) > 40
+    grey = (np.abs(masked - 127).max(-1) < 12) & (np.ptp(masked, axis=-1) < 12)
+    assert changed.mean() > 0.02
+    assert grey[changed].mean() > 0.8, "only the hole differs"
+
+
+def test_a_failure_leaves_no_folder_behind(study, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("no more memory")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(RuntimeError):
+        work.thumbnails(study.root, ["autobuild-1"])
+    assert not list((study.pipelines_dir / "autobuild-1").glob("*thumbnails*"))
+
+
+def test_an_export_without_pictures_is_still_an_export(study, monkeypatch, capsys):
+    asked = []
+
+    def refuse(*arguments, **_):
+        asked.append(arguments)
+        raise HarnessError("thumbnails", 2)
+
+    monkeypatch.setattr("sdsearch.stages.export.run_harness", refuse)
+    folder = study.pipelines_dir / "autobuild-1"
+    add_thumbnails(study, [folder])
+    assert "have no thumbnails" in capsys.readouterr().err
+    (folder / "thumbnails").mkdir()
+    add_thumbnails(study, [folder])
+    assert asked == [("thumbnails", study.root, "--design", "autobuild-1")]

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sdsearch.assets import asset_path
+from sdsearch.errors import InputError
+from sdsearch.export.lora import cut_lora, write_lora
+from sdsearch.space.space import search_space
+from sdsearch.unet.backbone import TINY
+from sdsearch.unet.config import student_path
+from sdsearch.unet.slots import SLOTS
+from sdsearch.weights.inherit import inherit, make_unet
+from tests.fakes import tiny_member
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sdsearch.unet.architecture import Architecture
+
+SPACE = search_space("tiny")
+WHOLE = SPACE.members["teacher"]
+ATTENTIONS = [slot.name for slot in SLOTS if slot.kind == "attn"]
+
+
+def teacher_lora(style: str = "diffusers") -> dict[str, torch.Tensor]:
+    """A LoRA of rank 2 on queries and values of every attention of the tiny teacher."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.device("meta"):
+        unet = make_unet(WHOLE, TINY)
+    found = {}
+    for name, module in unet.named_modules():
+        if name.endswith(("to_q", "to_v")):
+            outputs, inputs = module.weight.shape
+            pair = torch.randn(2, inputs, generator=generator), torch.randn(outputs, 2)
+            if style == "diffusers":
+                found[f"unet.{name}.lora_A.weight"], found[f"unet.{name}.lora_B.weight"] = pair
+            else:
+                key = f"lora_unet_{name.replace('.', '_')}"
+                found[f"{key}.lora_down.weight"], found[f"{key}.lora_up.weight"] = pair
+                found[f"{key}.alpha"] = torch.tensor(2.0)
+    return found
+
+
+def some_members() -> list[Architecture]:
+    rng = np.random.default_rng(3)
+    return [*(tiny_member(n) for n in ("bk-base", "bk-small", "bk-tiny")), *SPACE.sample(5, rng)]
+
+
+def test_the_unpruned_student_keeps_every_tensor_under_its_name() -> None:
+    lora = teacher_lora()
+    found = cut_lora(lora, WHOLE, TINY)
+    assert found.dropped == {}
+    assert {name: id(one) for name, one in found.tensors.items()} == {
+        name: id(one) for name, one in lora.items()
+    }
+
+
+@pytest.mark.parametrize("arch", some_members(), ids=lambda arch: arch.key)
+def test_a_kept_attention_keeps_its_own_tensors_and_a_removed_one_loses_them(
+    arch: Architecture,
+) -> None:
+    lora = teacher_lora()
+    found = cut_lora(lora, arch, TINY)
+    kept = [name for name in ATTENTIONS if name in arch.kept_slots]
+    assert len(found.tensors) == len(lora) * len(kept) // len(ATTENTIONS)
+    assert len(found.tensors) + len(found.dropped) == len(lora)
+    assert set(found.dropped.values()) <= {"its block was removed"}
+    for slot in kept:
+        before, after = student_path(slot, WHOLE), student_path(slot, arch)
+        key = "transformer_blocks.0.attn1.to_q.lora_A.weight"
+        assert found.tensors[f"unet.{after}.{key}"] is lora[f"unet.{before}.{key}"]
+
+
+def test_names_of_kohya_are_read_and_kept() -> None:
+    arch = tiny_member("bk-small")
+    named = {
+        name.removeprefix("unet.").replace(".", "_").partition("_lora")[0]
+        for name in cut_lora(teacher_lora(), arch, TINY).tensors
+    }
+    found = cut_lora(teacher_lora("kohya"), arch, TINY)
+    assert {name.removeprefix("lora_unet_").split(".")[0] for name in found.tensors} == named
+    assert len(found.tensors) == 3 * len(named)
+
+
+def test_tensors_of_the_text_encoder_stay_and_strange_ones_are_named() -> None:
+    lora = {
+        "text_encoder.q_proj.lora_A.weight": torch.zeros(2, 4),
+        "unet.down_blocks.9.nothing.lora_A.weight": torch.zeros(2, 4),
+        "unet.mid_block.attentions.0.proj_in.lora_A.weight": torch.zeros(2, 1),
+    }
+    found = cut_lora(lora, WHOLE, TINY)
+    assert list(found.tensors) == ["text_encoder.q_proj.lora_A.weight"]
+    reasons = list(found.dropped.values())
+    assert reasons[0] == "the teacher has no such module"
+    assert "it has 1 inputs, the student's mid_block.attentions.0.proj_in 96" in reasons[1]
+
+
+def test_a_file_that_is_no_lora_of_a_unet_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must have tensors named unet"):
+        cut_lora({"model.weight": torch.zeros(1)}, WHOLE, TINY)
+    (tmp_path / "broken.safetensors").write_bytes(b"no")
+    with pytest.raises(InputError, match="must be a safetensors file"):
+        write_lora(tmp_path / "broken.safetensors", WHOLE, TINY, tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_teachers_lora_loads_into_the_student_by_diffusers_with_nothing_unexpected(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from diffusers import StableDiffusionInpaintPipeline
+    from diffusers.utils import logging as of_diffusers
+
+    arch = tiny_member("bk-small")
+    save_file(teacher_lora(), tmp_path / "style.safetensors")
+    file = write_lora(tmp_path / "style.safetensors", arch, TINY, tmp_path / "lora")
+    listing = json.loads(file.with_suffix(".json").read_text())
+    assert listing["kept"] == len(load_file(file))
+    assert len(listing["dropped"]) == len(teacher_lora()) - listing["kept"] > 0
+    pipeline = StableDiffusionInpaintPipeline.from_pretrained(asset_path("tiny-sd"))
+    weights = asset_path("tiny-sd") / "unet" / "diffusion_pytorch_model.safetensors"
+    state = {name: tensor.float() for name, tensor in load_file(weights).items()}
+    pipeline.unet = inherit(arch, TINY, state).eval()
+    inputs = (torch.randn(1, 9, 16, 16), 500, torch.randn(1, 32, TINY.cross_attention_dim))
+    with torch.no_grad():
+        before = pipeline.unet(*inputs, return_dict=False)[0]
+        of_diffusers.enable_propagation()
+        try:
+            with caplog.at_level(logging.WARNING):
+                pipeline.load_lora_weights(file)
+        finally:
+            of_diffusers.disable_propagation()
+        after = pipeline.unet(*inputs, return_dict=False)[0]
+    said = " ".join(record.getMessage() for record in caplog.records)
+    assert "unexpected keys" not in said
+    assert "missing keys" not in said
+    layers = {name for name in pipeline.unet.state_dict() if "lora_A" in name}
+    assert len(layers) == listing["kept"] // 2
+    assert (after - before).abs().max() > 1e-4

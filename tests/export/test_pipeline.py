@@ -1,0 +1,341 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from sdsearch.errors import InputError, WorkError
+from sdsearch.export import pipeline as export
+from sdsearch.export.papers import model_card, teacher_licence
+from sdsearch.export.pipeline import export_pipeline
+from sdsearch.labels.store import write_label
+from sdsearch.study.folder import load_space
+from sdsearch.weights.inherit import inherit
+from tests.fakes import fake_teacher, make_design, make_study, measured, tiny_member
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sdsearch.design.designs import Design
+    from sdsearch.study.folder import StudyFolder
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fake_teacher(tmp_path_factory.mktemp("teacher") / "pipeline")
+
+
+@pytest.fixture
+def study(tmp_path: Path, teacher: Path) -> Iterator[StudyFolder]:
+    made = make_study(tmp_path / "study", f"[teacher]\npipeline = {str(teacher)!r}\n")
+    write_label(made, measured(tiny_member("bk-tiny"), 212.5, 3.0))
+    save_weights(made, teacher)
+    return made
+
+
+@pytest.fixture
+def design() -> Design:
+    return make_design(tiny_member("bk-tiny"), "autobuild", 1, "level0: d1; 1 of 40 by score")
+
+
+def save_weights(study: StudyFolder, teacher: Path) -> Path:
+    state = load_file(teacher / "unet" / "diffusion_pytorch_model.safetensors")
+    student = inherit(tiny_member("bk-tiny"), load_space(study).backbone, state)
+    path = study.recovered_path(tiny_member("bk-tiny").key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(student.state_dict(), path)
+    return path
+
+
+def test_the_export_is_a_stock_pipeline_with_the_recovered_weights(
+    study: StudyFolder, design: Design
+) -> None:
+    from diffusers import StableDiffusionInpaintPipeline
+
+    folder = export_pipeline(design, study)
+    assert folder == study.root / "pipelines" / "autobuild-1"
+    pipeline = StableDiffusionInpaintPipeline.from_pretrained(folder, local_files_only=True)
+    meant = load_file(study.recovered_path(design.arch_key))
+    found = pipeline.unet.state_dict()
+    assert found.keys() == meant.keys()
+    assert all((found[name] == meant[name]).all() for name in meant)
+    assert {path.name for path in folder.iterdir()} >= {
+        "README.md",
+        "design.json",
+        "provenance.json",
+        "model_index.json",
+    }
+    assert list(folder.parent.iterdir()) == [folder]
+    said = json.loads((folder / "design.json").read_text())
+    assert said["measured"]["fd_efflite0"]["value"] == 212.5
+    provenance = json.loads((folder / "provenance.json").read_text())
+    assert provenance["protocol"]["key"] == study.config.protocol.key
+    assert provenance["inheritance"]["tensors"].keys() == found.keys()
+
+
+def test_a_current_export_is_kept_and_an_outdated_one_replaced(
+    study: StudyFolder, design: Design
+) -> None:
+    folder = export_pipeline(design, study)
+    (folder / "mark").touch()
+    assert export_pipeline(design, study) == folder
+    assert (folder / "mark").exists()
+    write_label(study, measured(tiny_member("bk-tiny"), 199.0))
+    export_pipeline(design, study)
+    assert not (folder / "mark").exists()
+    assert "199" in (folder / "README.md").read_text()
+
+
+def test_a_long_recovery_that_has_ended_replaces_weights_and_values(
+    study: StudyFolder, design: Design
+) -> None:
+    folder = export_pipeline(design, study)
+    place = study.finetuned_dir(design.arch_key)
+    place.mkdir(parents=True)
+    before = {"before": {"fd_efflite0": {"value": 300.0, "se": 1.0, "n": 8}}}
+    (place / "values.json").write_text(json.dumps(before))
+    state = load_file(study.recovered_path(design.arch_key))
+    save_file({name: tensor + 0.5 for name, tensor in state.items()}, place / "weights.safetensors")
+    (folder / "mark").touch()
+    export_pipeline(design, study)
+    assert (folder / "mark").exists()  # it has not ended
+    after = {"after": {"fd_efflite0": {"value": 123.25, "se": 1.0, "n": 8}}}
+    (place / "values.json").write_text(json.dumps({**before, **after}))
+    export_pipeline(design, study)
+    weights = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
+    assert all((weights[name] == state[name] + 0.5).all() for name in state)
+    card = (folder / "README.md").read_text()
+    assert "123.2" in card
+    assert f"recovery of {study.config.export.recovery.steps} steps" in card
+    said = json.loads((folder / "design.json").read_text())
+    assert said["measured"]["fd_efflite0"]["value"] == 123.25
+
+
+def test_a_failed_check_leaves_no_folder_and_keeps_the_old_one(
+    study: StudyFolder, design: Design, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise WorkError("reads back changed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "_check", fail)
+        with pytest.raises(WorkError, match="reads back"):
+            export_pipeline(design, study)
+    assert list(study.pipelines_dir.glob("*")) == []
+    old = export_pipeline(design, study)
+    write_label(study, measured(tiny_member("bk-tiny"), 199.0))
+    monkeypatch.setattr(export, "_check", fail)
+    with pytest.raises(WorkError):
+        export_pipeline(design, study)
+    assert "212.5" in (old / "README.md").read_text()
+
+
+def test_what_a_killed_export_left_is_removed(study: StudyFolder, design: Design) -> None:
+    left = study.pipelines_dir / ".autobuild-1-0123abcd.tmp"
+    left.mkdir(parents=True)
+    (left / "half").touch()
+    export_pipeline(design, study)
+    assert not left.exists()
+
+
+def test_an_export_that_is_killed_leaves_no_folder_of_its_name(
+    study: StudyFolder, design: Design, tmp_path: Path
+) -> None:
+    (tmp_path / "design.json").write_text(design.model_dump_json())
+    code = KILLED.format(study=str(study.root), design=str(tmp_path / "design.json"))
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"written, to be checked\n"
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (study.pipelines_dir / "autobuild-1").exists()
+    folder = export_pipeline(design, study)
+    assert list(study.pipelines_dir.iterdir()) == [folder], "what was left is gone"
+
+
+KILLED = """
+import time
+from sdsearch.export import pipeline as export
+from sdsearch.design.designs import Design
+from sdsearch.study.folder import read_study
+
+def check(folder, student):
+    print("written, to be checked", flush=True)
+    time.sleep(600)
+
+export._check = check
+design = Design.model_validate_json(open({design!r}).read())
+export.export_pipeline(design, read_study({study!r}))
+"""
+
+
+def test_an_export_of_a_4_channel_teacher_loads_as_all_three_stock_pipelines(
+    teacher: Path, design: Design, tmp_path: Path
+) -> None:
+    import diffusers
+
+    pipeline = diffusers.StableDiffusionInpaintPipeline.from_pretrained(teacher)
+    config = {**pipeline.unet.config, "in_channels": 4}
+    pipeline.unet = diffusers.UNet2DConditionModel.from_config(config)
+    pipeline.save_pretrained(tmp_path / "teacher")
+    toml = f"[teacher]\npipeline = {str(tmp_path / 'teacher')!r}\n"
+    made = make_study(tmp_path / "study", toml)
+    save_weights(made, tmp_path / "teacher")
+    folder = export_pipeline(design, made)
+    for name in ("", "Img2Img", "Inpaint"):
+        kind = getattr(diffusers, f"StableDiffusion{name}Pipeline")
+        loaded = kind.from_pretrained(folder, local_files_only=True)
+        assert loaded.unet.config.in_channels == 4
+        assert loaded.unet.config.layers_per_block == [1, 1, 1]
+
+
+def test_weights_of_another_architecture_are_refused(study: StudyFolder, teacher: Path) -> None:
+    other = make_design(tiny_member("bk-base"), "autobuild", 2)
+    source = study.recovered_path(tiny_member("bk-tiny").key)
+    source.rename(study.recovered_path(other.arch_key))
+    with pytest.raises(WorkError, match="weights"):
+        export_pipeline(other, study)
+    assert not (study.pipelines_dir / "autobuild-2").exists()
+
+
+def test_missing_weights_are_recovered_by_the_harness(
+    study: StudyFolder, design: Design, teacher: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study.recovered_path(design.arch_key).unlink()
+    asked = []
+
+    def recover(*said: object) -> None:
+        asked.append(said)
+        save_weights(study, teacher)
+
+    monkeypatch.setattr(export, "run_harness", recover)
+    export_pipeline(design, study)
+    assert asked == [("recover", study.root, "--arch", design.arch_key)]
+
+
+def test_a_teacher_that_cannot_be_loaded_is_bad_input(
+    study: StudyFolder, design: Design, teacher: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    (broken / "unet").mkdir(parents=True)
+    (broken / "unet" / "config.json").write_text((teacher / "unet" / "config.json").read_text())
+    (broken / "model_index.json").write_text("{}")
+    other = make_study(tmp_path / "other", f"[teacher]\npipeline = {str(broken)!r}\n")
+    weights = other.recovered_path(design.arch_key)
+    weights.parent.mkdir(parents=True)
+    study.recovered_path(design.arch_key).rename(weights)
+    with pytest.raises(InputError, match="broken"):
+        export_pipeline(design, other)
+
+
+def test_the_card_says_what_was_removed_measured_and_how_to_load(
+    study: StudyFolder, design: Design
+) -> None:
+    card = model_card(design, study, measured(tiny_member("bk-tiny"), 212.5, 3.0))
+    assert "`mid.attn.0`" in card
+    assert "| fd_efflite0 | 212.5 | 3 | 256 |" in card
+    assert "from_pretrained(" in card
+    assert "license: creativeml-openrail-m" in card
+    assert study.config.protocol.key in card
+    assert "level0: d1; 1 of 40 by score" in card
+    assert "Nothing yet" in model_card(design, study, None)
+
+
+def test_an_export_inherits_the_licence_that_its_teacher_states(tmp_path: Path) -> None:
+    assert teacher_licence("tiny") == "mit"
+    assert teacher_licence("owner/model") == "creativeml-openrail-m"
+    (tmp_path / "README.md").write_text("---\nlicense: openrail++\n---\n")
+    assert teacher_licence(str(tmp_path)) == "openrail++"
+
+
+@pytest.mark.slow
+def test_the_export_runs_in_a_process_that_cannot_import_sdsearch(
+    study: StudyFolder, design: Design, tmp_path: Path
+) -> None:
+    folder = export_pipeline(design, study)
+    code = f"""
+import sys
+sys.modules["sdsearch"] = None
+import torch
+from diffusers import StableDiffusionInpaintPipeline
+from PIL import Image
+pipe = StableDiffusionInpaintPipeline.from_pretrained({str(folder)!r})
+picture, mask = Image.new("RGB", (64, 64), "red"), Image.new("L", (64, 64), 255)
+image = pipe("a lake", image=picture, mask_image=mask, strength=1.0, height=64, width=64,
+             num_inference_steps=2, guidance_scale=1.0).images[0]
+assert image.size == (64, 64)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+def test_the_half_precision_variant_loads_and_is_the_same_weights(
+    study: StudyFolder, design: Design
+) -> None:
+    import torch
+    from diffusers import StableDiffusionInpaintPipeline
+
+    folder = export_pipeline(design, study)
+    half = StableDiffusionInpaintPipeline.from_pretrained(
+        folder, variant="fp16", dtype=torch.float16, local_files_only=True
+    )
+    meant = load_file(study.recovered_path(design.arch_key))
+    found = half.unet.state_dict()
+    assert all((found[name] == meant[name].half()).all() for name in meant)
+    assert {half.vae.dtype, half.text_encoder.dtype} == {torch.float16}
+
+
+def test_weights_beyond_half_precision_are_refused(
+    study: StudyFolder, design: Design, teacher: Path
+) -> None:
+    path = study.recovered_path(design.arch_key)
+    state = load_file(path)
+    state["conv_out.bias"] = state["conv_out.bias"] + 1e6
+    save_file(state, path)
+    with pytest.raises(WorkError, match=r"half precision, but conv_out\.bias overflows"):
+        export_pipeline(design, study)
+    assert not (study.pipelines_dir / "autobuild-1").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_the_onnx_files_agree_with_torch_and_take_any_batch(
+    study: StudyFolder, design: Design, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+    import torch
+
+    from sdsearch.export import onnx as onnx_export
+    from sdsearch.stages.export import add_onnx
+
+    folder = export_pipeline(design, study)
+    add_onnx(folder)
+    checked = json.loads((folder / "onnx" / "checked.json").read_text())
+    assert set(checked) == {"unet", "text_encoder", "vae_encoder", "vae_decoder"}
+    assert max(checked.values()) <= 1e-3
+    session = onnxruntime.InferenceSession(folder / "onnx" / "unet" / "model.onnx")
+    side, width = (
+        load_space(study).backbone.sample_size,
+        load_space(study).backbone.cross_attention_dim,
+    )
+    length = session.get_inputs()[2].shape[1]
+    inputs = (
+        torch.randn(3, 9, side, side),
+        torch.tensor([1, 500, 999]),
+        torch.ones(3, length, width),
+    )
+    names = [one.name for one in session.get_inputs()]
+    assert names == ["sample", "timestep", "encoder_hidden_states"]
+    (found,) = session.run(None, dict(zip(names, [x.numpy() for x in inputs], strict=True)))
+    assert found.shape == (3, 4, side, side)
+    (folder / "onnx" / "checked.json").unlink()
+    monkeypatch.setattr(onnx_export, "LARGEST_DIFFERENCE", -1.0)
+    with pytest.raises(WorkError, match="onnxruntime must agree with torch"):
+        add_onnx(folder)
+    assert not list(folder.glob(".onnx-*"))

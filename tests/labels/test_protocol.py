@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from sdsearch.labels.protocol import Protocol, RecoveryRecipe
+
+
+def test_every_field_changes_the_key() -> None:
+    changed = [
+        {"dataset": "photos"},
+        {"masks": "box"},
+        {"resolution": 128},
+        {"samples": 128},
+        {"block_size": 16},
+        {"steps": 20},
+        {"guidance": 2.0},
+        {"extractor": "inception"},
+        {"feature_size": 224},
+        {"threads": 1},
+        {"mask_convention": "lama"},
+        {"lpips": "alex"},
+        {"distances": "torchmetrics"},
+        {"recovery": RecoveryRecipe(steps=0)},
+        {"recovery": RecoveryRecipe(losses={"output": 1.0, "task": 0.5})},
+    ]
+    keys = {Protocol(**fields).key for fields in changed} | {Protocol().key}
+    assert len(keys) == len(changed) + 1
+
+
+def test_later_fields_leave_the_key_of_committed_labels_alone() -> None:
+    assert Protocol().key == "2c4fb3a74bcb"
+
+
+def test_the_same_numbers_written_differently_have_the_same_key() -> None:
+    written = Protocol.model_validate({"guidance": 1, "recovery": {"learning_rate": 0.0005}})
+    assert written.key == Protocol().key
+
+
+def test_the_key_survives_a_round_trip_through_json() -> None:
+    protocol = Protocol(masks="thick", recovery=RecoveryRecipe(steps=7))
+    assert Protocol.model_validate_json(protocol.model_dump_json()).key == protocol.key
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"strength": 0.8},
+        {"steps": 0},
+        {"guidance": float("nan")},
+        {"seed": 1},
+        {"resolution": 60},
+        {"dtype": "int8"},
+        {"revision": 1},
+    ],
+)
+def test_what_cannot_be_measured_is_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Protocol.model_validate(fields)

@@ -1,0 +1,254 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from sdsearch.design.builder import build_designs
+from sdsearch.errors import InputError
+from sdsearch.ranker.features import encode_all
+from sdsearch.ranker.fit import RankerConfig, fit_ranker
+from sdsearch.ranker.net import PlanTensors
+from sdsearch.ranker.plan import plan_batch
+from sdsearch.ranker.rules import output_slots, rule_scores, slot_norms, stability
+from sdsearch.ranker.scoring import hop_weights, score_norms, score_space, score_units
+from sdsearch.space.budget import Budget
+from sdsearch.space.space import SearchSpace, search_space
+from sdsearch.space.units import Unit
+from sdsearch.unet.slots import SLOTS
+from tests.planted import PlantedTruth, small_fit
+
+if TYPE_CHECKING:
+    from sdsearch.design.scores import Rule, Scores
+
+SPACE = search_space("tiny")
+BLOCKS = search_space("sd14-blocks", SPACE.backbone)
+
+
+@pytest.fixture(scope="module")
+def scores() -> Scores:
+    return score_units(small_fit(), SPACE, score_space(small_fit(), SPACE))
+
+
+@pytest.mark.parametrize("kind", ["gnn", "ridge"])
+def test_every_member_gets_the_prediction_of_the_dense_pass(kind: str) -> None:
+    fitted = small_fit(kind)
+    scored = score_space(fitted, SPACE)
+    assert scored.predicted.shape == (704_000,)
+    assert np.isfinite(scored.predicted).all()
+    numbers = np.random.default_rng(0).choice(len(SPACE), 64, replace=False)
+    dense = fitted.predict([SPACE.arch(int(i)) for i in numbers], SPACE)
+    np.testing.assert_allclose(scored.predicted[numbers], dense.mean(1), atol=1e-5)
+    np.testing.assert_allclose(scored.spread[numbers], dense.std(1), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gnn", "ridge", "forest"])
+def test_a_small_space_is_scored_exactly_and_its_marginals_are_means(kind: str) -> None:
+    fitted = small_fit(kind)
+    scored = score_space(fitted, BLOCKS)
+    numbers = np.random.default_rng(1).choice(len(BLOCKS), 64, replace=False)
+    dense = fitted.predict([BLOCKS.arch(int(i)) for i in numbers], BLOCKS)
+    np.testing.assert_allclose(scored.predicted[numbers], dense.mean(1), atol=1e-5)
+    cube = scored.predicted.reshape(BLOCKS.radices).astype(np.float64)
+    for axis, marginal in enumerate(scored.marginals):
+        others = tuple(i for i in range(4) if i != axis)
+        np.testing.assert_allclose(marginal.mean(1), cube.mean(axis=others), atol=1e-5)
+
+
+def test_option_norms_are_the_mean_graph_norms_over_all_backgrounds() -> None:
+    fitted, axis, option = small_fit(), 3, 5
+    digits = BLOCKS.digits(np.arange(len(BLOCKS)))
+    with_option = BLOCKS.indices(digits[digits[:, axis] == option])
+    archs = [BLOCKS.arch(int(i)) for i in with_option]
+    plan = plan_batch(encode_all(archs, BLOCKS.backbone, fitted.layout), fitted.config.hops)
+    with torch.no_grad():
+        norms = fitted.ranker(PlanTensors.of(plan))[1]  # (hops + 1, graphs, members)
+    found = slot_norms(fitted, BLOCKS)[axis][:, :, option].sum(1) / len(SLOTS)
+    np.testing.assert_allclose(found, norms.double().mean(1).numpy(), rtol=1e-4)
+
+
+def test_norms_of_all_members_are_those_of_their_graphs() -> None:
+    fitted = small_fit()
+    found = score_norms(fitted, SPACE)
+    assert found.shape == (5, 704_000)
+    numbers = np.random.default_rng(2).choice(len(SPACE), 64, replace=False)
+    archs = [SPACE.arch(int(i)) for i in numbers]
+    plan = plan_batch(encode_all(archs, SPACE.backbone, fitted.layout), fitted.config.hops)
+    with torch.no_grad():
+        norms = fitted.ranker(PlanTensors.of(plan))[1].mean(-1).numpy()
+    np.testing.assert_allclose(found[:, numbers], norms, rtol=1e-4)
+
+
+def few_of_many_widths() -> SearchSpace:
+    """A small space whose units have options of several widths."""
+    wide = search_space("sd14-wide", SPACE.backbone)
+    whole = wide.option_indices(wide.members["teacher"])
+    level0, level1, level2, bottom = (
+        Unit(unit.name, tuple(unit.options[i] for i in sorted({*range(0, last, step), last})))
+        for unit, step, last in zip(wide.units, (13, 23, 31, 5), whole, strict=True)
+    )
+    return SearchSpace("few", SPACE.backbone, (level0, level1, level2, bottom))
+
+
+@pytest.mark.parametrize("kind", ["gnn", "ridge"])
+def test_a_space_with_widths_is_scored_exactly_part_by_part(kind: str) -> None:
+    space, fitted = few_of_many_widths(), small_fit(kind)
+    assert space.chooses_widths
+    archs = [space.arch(i) for i in range(len(space))]
+    assert len({arch.widths for arch in archs}) > 20
+    scored = score_space(fitted, space)
+    dense = fitted.predict(archs, space)
+    np.testing.assert_allclose(scored.predicted, dense.mean(1), atol=1e-5)
+    np.testing.assert_allclose(scored.spread, dense.std(1), atol=1e-5)
+    cube = dense.reshape(*space.radices, -1)
+    for axis, marginal in enumerate(scored.marginals):
+        others = tuple(i for i in range(4) if i != axis)
+        np.testing.assert_allclose(marginal, cube.mean(axis=others), atol=1e-5)
+
+
+def test_norms_of_a_space_with_widths_are_those_of_its_graphs() -> None:
+    space, fitted = few_of_many_widths(), small_fit()
+    archs = [space.arch(i) for i in range(len(space))]
+    plan = plan_batch(encode_all(archs, space.backbone, fitted.layout), fitted.config.hops)
+    with torch.no_grad():
+        norms = fitted.ranker(PlanTensors.of(plan))[1].double().numpy()  # (hops, graphs, members)
+    np.testing.assert_allclose(score_norms(fitted, space), norms.mean(-1), rtol=1e-4)
+    cube = norms.reshape(len(norms), *space.radices, -1)
+    for axis, found in enumerate(slot_norms(fitted, space)):
+        others = tuple(i + 1 for i in range(4) if i != axis)
+        graph = found.sum(1) / len(SLOTS)
+        np.testing.assert_allclose(graph, cube.mean(axis=others), rtol=1e-4)
+
+
+def test_options_of_many_widths_say_theirs_and_blocks_are_compared_within_a_width() -> None:
+    space = few_of_many_widths()
+    scores = score_units(small_fit(), space, score_space(small_fit(), space))
+    words = [option.words for option in scores.unit("level1").options]
+    assert len(set(words)) == len(words)
+    assert all("width" in one for one in words)
+    assert "width" not in scores.unit("level0").options[0].words
+
+
+def test_contributions_of_blocks_sum_to_the_graph_score(scores: Scores) -> None:
+    norms = score_norms(small_fit(), SPACE)[:, SPACE.index(SPACE.members["teacher"])]
+    assert list(scores.contributions) == [slot.name for slot in SLOTS]
+    assert all(value >= 0 for value in scores.contributions.values())
+    assert scores.graph_score == pytest.approx(float(np.dot(scores.hop_weights, norms)), rel=1e-5)
+
+
+def test_scores_cover_options_blocks_and_features(scores: Scores) -> None:
+    assert [len(unit.options) for unit in scores.units] == [40, 40, 40, 11]
+    assert sum(scores.hop_weights) == pytest.approx(1.0)
+    names = {block.name for block in scores.blocks}
+    assert {"down.0.attn.0", "down.1.res.1", "up.3.res.1", "mid.attn.0", "up.0.res.2"} <= names
+    assert "down.0.res.0" not in names
+    assert {feature.category for feature in scores.features} >= {"joint", "level", "params_share"}
+    assert all(feature.score >= 0 for feature in scores.features)
+    assert len(scores.insights()) >= 5
+
+
+def test_effects_are_centred_and_scores_span_like_effects(scores: Scores) -> None:
+    for unit in scores.units:
+        effects = np.array([option.effect for option in unit.options])
+        values = np.array([option.score for option in unit.options])
+        assert abs(effects.mean()) < 1e-9
+        assert values.std() == pytest.approx(effects.std())
+
+
+def test_scores_of_every_rule_are_standardised_within_a_unit_and_the_rule_decides(
+    scores: Scores,
+) -> None:
+    fitted, scored = small_fit(), score_space(small_fit(), SPACE)
+    names = ("graph", "module", "last")
+    for rule in (*names, "partial-dependence"):
+        found = score_units(fitted, SPACE, scored, rule)  # type: ignore[arg-type]
+        assert found.rule == rule
+        for unit in found.units:
+            by = np.array([[getattr(one, name) for name in names] for one in unit.options])
+            assert np.abs(by.mean(0)).max() < 1e-9
+            assert np.ptp(by, axis=0).min() > 0
+            column = "effect" if rule == "partial-dependence" else rule
+            order = [getattr(one, column) for one in unit.options]
+            assert stats.spearmanr([one.score for one in unit.options], order).statistic > 0.999
+            assert -1.0 <= unit.stability <= 1.0
+
+
+@pytest.mark.parametrize("rule", ["module", "last"])
+def test_the_module_rule_reads_own_slots_and_the_last_rule_output_slots_alone(rule: Rule) -> None:
+    rng = np.random.default_rng(0)
+    norms = rng.random((5, len(SLOTS), 40, 2))
+    weights, effect = np.full(5, 0.2), np.zeros((40, 2))
+    outputs = dict(output_slots("level1"))
+    said = {SLOTS[number].name: hop for number, hop in outputs.items()}
+    assert said == {"down.1.sample": 2, "up.2.sample": 3}
+    own = [number for number, slot in enumerate(SLOTS) if slot.unit == "level1"]
+    read = own if rule == "module" else list(outputs)
+    others = [number for number in range(len(SLOTS)) if number not in read]
+    before = rule_scores(rule, norms, "level1", effect, weights)
+    changed = norms.copy()
+    changed[:, others] += rng.random((40, 2))
+    np.testing.assert_allclose(rule_scores(rule, changed, "level1", effect, weights), before)
+    changed = norms.copy()
+    changed[:, read] += rng.random((40, 2))
+    assert not np.allclose(rule_scores(rule, changed, "level1", effect, weights), before)
+
+
+def test_stability_is_the_mean_rank_correlation_of_ensemble_members() -> None:
+    one = np.arange(6.0)
+    assert stability(np.stack([one, one * 2, one + 1], axis=1)) == pytest.approx(1.0)
+    assert stability(np.stack([one, -one], axis=1)) == pytest.approx(-1.0)
+    assert stability(one[:, None]) == 1.0
+    assert stability(np.stack([one, one * 0], axis=1)) == 0.0
+
+
+def test_a_block_is_compared_with_the_option_that_keeps_most_without_it(scores: Scores) -> None:
+    together = {block.name: block.together_with for block in scores.blocks}
+    assert together["down.0.attn.0"] == ()
+    assert together["mid.attn.0"] == ("mid.res.1",)
+    assert together["down.1.res.1"] == ("up.2.res.1",)
+
+
+def test_baselines_have_effects_but_no_graph(scores: Scores) -> None:
+    fitted = small_fit("ridge")
+    found = score_units(fitted, BLOCKS, score_space(fitted, BLOCKS))
+    assert found.kind == "ridge"
+    assert found.features == ()
+    assert all(one.graph == 0.0 and one.score == one.effect for one in found.units[0].options)
+
+
+def test_scoring_is_deterministic(scores: Scores) -> None:
+    assert score_units(small_fit(), SPACE, score_space(small_fit(), SPACE)) == scores
+
+
+def test_a_space_of_another_backbone_is_refused() -> None:
+    with pytest.raises(InputError, match="backbone"):
+        score_space(small_fit(), search_space("sd14"))
+
+
+def test_hops_without_any_correlation_weigh_the_same() -> None:
+    weights = hop_weights(small_fit())
+    assert weights.shape == (5,)
+    assert weights.min() >= 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_planted_truth_is_recovered(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth, archs = PlantedTruth.draw(rng), SPACE.sample(68, rng)
+    fitted = fit_ranker(SPACE, archs, truth.labels(archs, rng), RankerConfig(kind="gnn"), rng)
+    scored = score_space(fitted, SPACE)
+    scores = score_units(fitted, SPACE, scored)
+    order = [
+        stats.spearmanr([o.graph for o in unit.options], truth.marginals(SPACE, axis, rng))
+        for axis, unit in enumerate(scores.units)
+    ]
+    within = [result.statistic for result in order]
+    assert min(within[:3]) >= 0.6, within
+    assert np.mean(within[:3]) >= 0.8, within
+    designs = build_designs(SPACE, ["autobuild"], Budget(), scores, scored, rng)
+    built = truth.fid([design.architecture for design in designs])
+    assert built.mean() < truth.fid(archs).min()

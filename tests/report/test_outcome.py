@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import io
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sdsearch.errors import InputError
+from sdsearch.labels.store import write_label
+from sdsearch.labels.target import Target
+from sdsearch.report.outcome import noise_floor, outcome, outcome_table, with_error
+from sdsearch.space.space import search_space
+from sdsearch.stages.sample import sample
+from sdsearch.unet.backbone import TINY
+from sdsearch.unet.cost import count_params
+from tests.fakes import make_design, make_label, make_study, measured, tiny_member, write_designs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sdsearch.report.outcome import Outcome, OutcomeRow
+    from sdsearch.study.folder import StudyFolder
+
+THREE = "[space]\nlabels = 3\n"
+
+
+def rows(result: Outcome) -> dict[str, OutcomeRow]:
+    return {row.name: row for row in result.rows}
+
+
+def sampled_study(folder: Path, toml: str = THREE) -> tuple[StudyFolder, list[str]]:
+    """A study whose three sampled members measure 10, 20 and 30."""
+    study = make_study(folder, toml)
+    space = search_space("tiny")
+    architectures = {arch["arch_key"]: arch for arch in sample(study)}
+    mine = [key for key, row in architectures.items() if row["origin"] == "uniform"]
+    for key, fd in zip(mine, (10.0, 20.0, 30.0), strict=True):
+        arch = type(space.arch(0)).model_validate(architectures[key]["architecture"])
+        write_label(study, measured(arch, fd, 0.5))
+    return study, mine
+
+
+def test_mean_best_and_errors_are_those_of_the_labels(tmp_path: Path) -> None:
+    study, mine = sampled_study(tmp_path)
+    row = rows(outcome(study))["evaluated uniform"]
+    assert (row.n, row.mean, row.best, row.best_key) == (3, 20.0, 10.0, mine[0])
+    assert row.mean_se == pytest.approx(10.0 / math.sqrt(3))
+    assert row.best_se == 0.5
+
+
+def test_a_single_architecture_has_the_error_of_its_measurement(tmp_path: Path) -> None:
+    study, _ = sampled_study(tmp_path)
+    write_label(study, measured(tiny_member("teacher"), 5.0, 0.25))
+    row = rows(outcome(study))["teacher"]
+    assert (row.n, row.mean, row.mean_se, row.best_se, row.params_share) == (1, 5, 0.25, 0.25, 1.0)
+
+
+def test_designs_are_grouped_by_method_and_failures_counted(tmp_path: Path) -> None:
+    study, _ = sampled_study(tmp_path)
+    small, tiny, base = (tiny_member(f"bk-{name}") for name in ("small", "tiny", "base"))
+    designs = [make_design(small, "autobuild", 1), make_design(tiny, "autobuild", 2)]
+    write_designs(study, [*designs, make_design(base, "random", 1)])
+    write_label(study, measured(small, 8.0, 1.0))
+    write_label(study, make_label(tiny, status="failed", reason="not finite"))
+    table = rows(outcome(study))
+    assert (table["autobuild"].n, table["autobuild"].failed, table["autobuild"].best) == (1, 1, 8.0)
+    assert "random" not in table  # nothing of it is measured
+    teacher = count_params(tiny_member(), TINY)
+    assert table["autobuild"].params_share == count_params(small, TINY) / teacher
+
+
+def test_the_budget_row_holds_only_what_satisfies_it(tmp_path: Path) -> None:
+    space = search_space("tiny")
+    study, mine = sampled_study(tmp_path / "free")
+    params = sorted(label.scalar("params") for label in _labels(study) if label.arch_key in mine)
+    limit = (params[1] + params[2]) / 2
+    toml = f"{THREE}[build]\nbudget = {{ params = {limit} }}\n"
+    study, _ = sampled_study(tmp_path / "limited", toml)
+    result = outcome(study)
+    assert rows(result)["evaluated, within budget"].n == 2
+    assert result.limits == {"params": limit}
+    share = make_study(tmp_path / "share", f"{THREE}[build]\nbudget = {{ macs = {{ share = 1 }} }}")
+    sample(share)
+    assert outcome(share).limits["macs"] > 0
+    assert space.name == "tiny"
+
+
+def _labels(study: StudyFolder) -> list[object]:
+    from sdsearch.labels.store import read_labels
+
+    return list(read_labels(study))
+
+
+def test_labels_of_other_protocols_and_seeds_do_not_enter_the_rows(tmp_path: Path) -> None:
+    study, _ = sampled_study(tmp_path)
+    write_label(study, measured(tiny_member(), 5.0))
+    write_label(study, measured(tiny_member(), 7.0, seed=1))
+    other = measured(tiny_member("bk-tiny"), 1.0).model_copy(update={"protocol_key": "0" * 12})
+    write_label(study, other)
+    table = rows(outcome(study))
+    assert table["teacher"].mean == 5.0
+    assert "bk-tiny" not in table
+
+
+def test_the_noise_floor_pools_seeds_of_the_same_architecture() -> None:
+    teacher, small = tiny_member(), tiny_member("bk-small")
+    labels = [
+        *(measured(teacher, fd, seed=seed) for seed, fd in enumerate((10.0, 12.0, 14.0))),
+        *(measured(small, fd, seed=seed) for seed, fd in enumerate((20.0, 22.0))),
+        measured(tiny_member("bk-tiny"), 99.0),
+    ]
+    floor = noise_floor(labels, labels[:1] + labels[3:4], "fd_efflite0", Target("-fd_efflite0"))
+    assert floor is not None
+    assert floor.architectures == 2
+    # Sums of squares 8 and 2 over 2 + 1 degrees of freedom.
+    assert floor.value_sd == floor.target_sd == pytest.approx(math.sqrt(10 / 3))
+    assert floor.target_spread == pytest.approx(math.sqrt(50.0))
+    assert noise_floor(labels[5:], [], "fd_efflite0", Target("-fd_efflite0")) is None
+
+
+def test_the_printed_table_says_tiny_and_states_the_noise(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    study, _ = sampled_study(tmp_path)
+    for seed, fd in enumerate((5.0, 7.0)):
+        write_label(study, measured(tiny_member(), fd, seed=seed))
+    console = Console(width=200, file=io.StringIO())
+    console.print(outcome_table(outcome(study)))
+    text = console.file.getvalue()
+    assert "tiny" in text
+    assert "lower is better" in text
+    assert "20.00 ± 5.77" in text
+    assert "noise floor: 1.41" in text
+
+
+def test_an_outcome_needs_the_sampled_architectures(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="sdsearch sample"):
+        outcome(make_study(tmp_path))
+
+
+def test_a_value_without_error_is_shown_alone() -> None:
+    assert with_error(3.14159, None) == "3.14"
+    assert with_error(3.14159, 0.5) == "3.14 ± 0.50"

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sdsearch.errors import InputError
+from sdsearch.space.budget import Budget, Share
+from sdsearch.study.config import StudyConfig
+from sdsearch.study.folder import init_study, load_space, read_study
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "study.toml").write_text(text)
+    return folder
+
+
+def test_a_new_study_holds_the_defaults_and_is_not_overwritten(tmp_path: Path) -> None:
+    study = init_study(tmp_path / "study")
+    assert study.config == StudyConfig()
+    text = (tmp_path / "study" / "study.toml").read_text()
+    assert init_study(tmp_path / "study", share=0.5).config == StudyConfig()
+    assert (tmp_path / "study" / "study.toml").read_text() == text
+
+
+def test_a_share_becomes_a_params_budget(tmp_path: Path) -> None:
+    budget = init_study(tmp_path, share=0.6).config.build.budget
+    assert budget == Budget(params=Share(share=0.6))
+
+
+def test_an_empty_file_means_all_defaults(tmp_path: Path) -> None:
+    assert read_study(write(tmp_path, "")).config == StudyConfig()
+
+
+def test_the_label_seed_is_outside_of_the_protocol_key(tmp_path: Path) -> None:
+    config = read_study(write(tmp_path, "[protocol]\nseed = 3\n")).config
+    assert config.seed == 3
+    assert config.protocol == StudyConfig().protocol
+    path = read_study(tmp_path).recovered_path("abc")
+    assert path.name == f"abc-{config.protocol.key}-s3.safetensors"
+
+
+def test_a_bare_budget_is_absolute(tmp_path: Path) -> None:
+    config = read_study(write(tmp_path, "[build]\nbudget = { params = 3_000_000 }\n")).config
+    assert config.build.budget == Budget(params=3_000_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[teacher]\npipelin = 'tiny'\n", r"'pipelin' in \[teacher\].*'pipeline'"),
+        ("[protcol]\nsteps = 3\n", "'protcol' at the top.*'protocol'"),
+        ("[protocol]\nsed = 3\n", r"'sed' in \[protocol\].*'seed'"),
+        ("[protocol.recovery]\nstep = 3\n", r"'step' in \[protocol.recovery\].*'steps'"),
+        ("[protocol.recovery]\nlosses = {ouput = 1}\n", r"protocol.recovery.losses\].*'output'"),
+        ("[build]\nbudget = { params = { shar = 0.5 } }\n", "'shar'.*'share'"),
+        ("[build]\nbudget = { parms = 3 }\n", r"'parms' in \[build.budget\].*'params'"),
+        ("[build]\nmethods = ['autobuilt']\n", "autobuilt"),
+        ("[protocol]\nsteps = 'ten'\n", r"'steps' in \[protocol\] is 'ten'"),
+        ("[protocol]\nseed = -1\n", r"'seed' in \[protocol\] is -1"),
+        ("protocol = 3\n", "'protocol' at the top"),
+        ("seed = 3\n", r"\[protocol\]"),
+        ("[ranker]\ntarget = 'log.__class__'\n", "__class__"),
+        ("[ranker]\nkind = 'oracle'\n", "oracle"),
+        ("[teacher\n", "valid TOML"),
+    ],
+)
+def test_a_mistake_names_its_section_and_the_nearest_key(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        read_study(write(tmp_path, text))
+
+
+def test_an_unknown_space_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="tiny"):
+        _ = read_study(write(tmp_path, "[space]\nname = 'tini'\n")).space
+
+
+def test_a_missing_study_names_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="sdsearch init"):
+        read_study(tmp_path / "none")
+
+
+def test_the_space_has_the_backbone_of_a_local_teacher(tmp_path: Path) -> None:
+    from sdsearch.space.space import search_space
+    from sdsearch.unet.backbone import TINY
+    from sdsearch.unet.config import unet_config
+
+    teacher = tmp_path / "teacher"
+    (teacher / "unet").mkdir(parents=True)
+    (teacher / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    config = unet_config(search_space("tiny").members["teacher"], TINY)
+    (teacher / "unet" / "config.json").write_text(json.dumps({**config, "in_channels": 4}))
+    study = read_study(
+        write(tmp_path, f"[teacher]\npipeline = {str(teacher)!r}\n[space]\nname = 'sd14'\n")
+    )
+    assert load_space(study).backbone.in_channels == 4
+    assert load_space(study).backbone.block_out_channels == TINY.block_out_channels
+    (teacher / "unet" / "config.json").unlink()
+    with pytest.raises(InputError, match=r"config\.json"):
+        _ = load_space(study)

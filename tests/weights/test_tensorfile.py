@@ -1,0 +1,72 @@
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sdsearch.errors import InputError
+from sdsearch.weights.tensorfile import TensorFile
+
+
+@pytest.fixture
+def tensors():
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "a": torch.randn(5, 3, generator=generator),
+        "half": torch.randn(7, generator=generator).half(),
+        "bfloat": torch.randn(4, 2, 2, generator=generator).bfloat16(),
+        "scalar": torch.tensor(2.5),
+        "empty": torch.empty(0, 3),
+    }
+
+
+@pytest.fixture
+def path(tmp_path, tensors):
+    save_file(tensors, tmp_path / "x.safetensors", metadata={"format": "pt"})
+    return tmp_path / "x.safetensors"
+
+
+def test_it_reads_what_the_library_reads(path):
+    expected = load_file(path)
+    with TensorFile(path) as file:
+        assert set(file) == set(expected)
+        assert len(file) == len(expected)
+        for name, tensor in expected.items():
+            assert file.shape(name) == tuple(tensor.shape)
+            assert file[name].dtype == tensor.dtype
+            assert torch.equal(file[name], tensor)
+        assert "b" not in file
+
+
+def test_a_tensor_is_read_into_its_place_and_converted(path, tensors):
+    target = torch.zeros(6, 3)
+    wide = torch.zeros(7)
+    with TensorFile(path) as file:
+        file.read_into("a", target[1:])
+        file.read_into("half", wide)
+        with pytest.raises(ValueError, match="shape"):
+            file.read_into("a", target)
+    assert torch.equal(target[1:], tensors["a"])
+    assert not target[0].any()
+    assert torch.equal(wide, tensors["half"].float())
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda data: data[:-4], "cut short"),
+        (lambda data: data + b"0000", "longer"),
+        (lambda data: data[:5], "no readable safetensors"),
+        (lambda data: b"", "no readable safetensors"),
+        (lambda data: data[:8] + b"[" + data[9:], "no readable safetensors"),
+        (lambda data: (1 << 60).to_bytes(8, "little") + data[8:], "no readable safetensors"),
+        (lambda data: data.replace(b"[5,3]", b"[5,4]"), "extent of 'a'"),
+    ],
+)
+def test_a_damaged_file_is_refused(path, change, reason):
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(InputError, match=reason):
+        TensorFile(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match="must be at"):
+        TensorFile(tmp_path / "none.safetensors")
