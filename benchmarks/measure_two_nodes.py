@@ -26,11 +26,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdsearch.files import write_atomic
-from sdsearch.keys import canonical_json
-from sdsearch.labels.store import read_labels
 from sdsearch.space.space import search_space
-from sdsearch.stages.label import measure
+from sdsearch.stages.label import label_study
 from sdsearch.study.folder import read_study
+from sdsearch.study.listing import Listing, Origin, write_sample
 from sdsearch.workers.process import HarnessProcess
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def main() -> None:
     keys = [arch.key for arch in archs]
     with TemporaryDirectory() as place:
         study = make_study(Path(place) / "alone", archs)
-        with HarnessProcess(study, 0) as first:
+        with HarnessProcess(study) as first:
             first.prepare()  # fills the cache, which is not what a start costs
         start, alone = time_labels(study, keys)
         halves = [keys[::2], keys[1::2]]
@@ -87,18 +86,16 @@ def make_study(folder: Path, archs: Sequence[Any]) -> StudyFolder:
     """A study that lists `archs`."""
     folder.mkdir()
     (folder / "study.toml").write_text(TOML)
-    rows = [
-        {"arch_key": arch.key, "architecture": arch.model_dump(mode="json"), "origin": "uniform"}
-        for arch in archs
-    ]
+    drawn = Origin(kind="sample", name="uniform")
+    listing = Listing.of((arch, drawn) for arch in archs)
     study = read_study(folder)
-    write_atomic(study.architectures_file, "".join(canonical_json(row) + "\n" for row in rows))
+    write_sample(study, listing)
     return study
 
 
 def time_labels(study: StudyFolder, keys: Sequence[str]) -> tuple[float, dict[str, float]]:
     """Seconds of a start with a warm cache, and of every label after it."""
-    with HarnessProcess(study, 0) as labeller:
+    with HarnessProcess(study) as labeller:
         begin = time.perf_counter()
         labeller.prepare()
         start, seconds = time.perf_counter() - begin, {}
@@ -106,7 +103,7 @@ def time_labels(study: StudyFolder, keys: Sequence[str]) -> tuple[float, dict[st
             begin = time.perf_counter()
             labeller.label(key, lambda: False)
             seconds[key] = time.perf_counter() - begin
-            for block in study.rows_path(key, 0).rglob("*.safetensors"):
+            for block in study.rows_dir(key).rglob("*.safetensors"):
                 block.unlink()  # or the second time would find them
     return start, seconds
 
@@ -123,22 +120,22 @@ def run_on_two_nodes(study: StudyFolder, keys: Sequence[str]) -> dict[str, float
 
     def watch() -> None:
         claims = study.claims_dir
-        while not list(claims.glob("*/*/attempt-*.json")):
+        while not list(claims.glob("*/attempt-*.json")):
             time.sleep(0.02)
         times["first claim"] = time.perf_counter()
-        while len(read_labels(study)) < len(keys) // 2:
+        while len(study.labels.read_all()) < len(keys) // 2:
             time.sleep(0.05)
         time.sleep(2)  # into the next label
         times["lost"] = time.perf_counter()
         cluster.remove_node(nodes[1], allow_graceful=False)
-        while len(read_labels(study)) < len(keys):
+        while len(study.labels.read_all()) < len(keys):
             time.sleep(0.05)
         times["last label"] = time.perf_counter()
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        measure(study, executor="ray")
+        label_study(study, executor="ray")
         watcher.join()
     finally:
         ray.shutdown()

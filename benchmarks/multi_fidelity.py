@@ -25,14 +25,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sdsearch.assets import asset_path
-from sdsearch.files import write_atomic
-from sdsearch.keys import canonical_json
 from sdsearch.labels.protocol import Protocol, Rung
-from sdsearch.labels.store import read_table
+from sdsearch.labels.store import read_label_table
 from sdsearch.ranker.baselines import fit_ridge
 from sdsearch.replay.replay import slots_kept
 from sdsearch.stats import spearman, spearman_interval
 from sdsearch.study.folder import read_study
+from sdsearch.study.listing import Listing, Origin, write_sample
 from sdsearch.workers.halving import keep_best
 from sdsearch.workers.process import HarnessProcess
 
@@ -78,7 +77,7 @@ def read_measured() -> Measured:
     """The architectures that have a value on both rungs."""
     found: dict[str, dict[str, float]] = {}
     architectures = {}
-    for label in (label for table in TABLES for label in read_table(table)):
+    for label in (label for table in TABLES for label in read_label_table(table)):
         if label.seed == 0 and label.status == "ok":
             found.setdefault(label.arch_key, {})[label.protocol_key] = label.scalar(COLUMN)
             architectures[label.arch_key] = label.architecture
@@ -120,12 +119,10 @@ def time_protocol(folder: Path, protocol: Protocol, chosen: list[Architecture]) 
         f"recovery = {{ steps = {protocol.recovery.steps} }}\n"
     )
     study = read_study(folder)
-    rows = [
-        {"arch_key": arch.key, "architecture": arch.model_dump(mode="json"), "origin": "uniform"}
-        for arch in chosen
-    ]
-    write_atomic(study.architectures_file, "".join(canonical_json(row) + "\n" for row in rows))
-    with HarnessProcess(study, 0) as labeller:
+    drawn = Origin(kind="sample", name="uniform")
+    listing = Listing.of((arch, drawn) for arch in chosen)
+    write_sample(study, listing)
+    with HarnessProcess(study) as labeller:
         labeller.prepare()
         begin = time.perf_counter()
         for arch in chosen:

@@ -17,11 +17,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from make_tiny_labels import TABLE, list_architectures
 
-from sdsearch.labels.store import read_labels, read_table
-from sdsearch.labels.target import Target
+from sdsearch.labels.store import read_label_table
 from sdsearch.report.outcome import noise_floor
+from sdsearch.stages.label import label_study
 from sdsearch.study.folder import init_study
-from sdsearch_eval.jobs.label import label_study
 
 COUNT, DEVIATIONS = 5, 3.0
 
@@ -38,9 +37,9 @@ def main() -> int:
     with TemporaryDirectory() as folder:
         study = init_study(Path(folder) / "study")
         column, key = study.config.protocol.column("fd"), study.config.protocol.key
-        labels = [label for label in read_table(options.table) if label.protocol_key == key]
+        labels = [label for label in read_label_table(options.table) if label.protocol_key == key]
         measured = [x for x in labels if x.seed == 0 and x.status == "ok"]
-        floor = noise_floor(labels, measured, column, Target(study.config.ranker.target))
+        floor = noise_floor(labels, measured, column, study.config.ranker.target)
         if floor is None:
             print(f"{options.table} must hold labels of two seeds, but has none", file=sys.stderr)
             return 2
@@ -48,8 +47,8 @@ def main() -> int:
         parts = np.array_split(np.arange(len(measured)), COUNT)
         drawn = [measured[int(rng.choice(part))] for part in parts]
         list_architectures(study, [label.architecture for label in drawn], "check")
-        label_study(study.root)
-        again = {label.arch_key: label.scalar(column) for label in read_labels(study, key)}
+        label_study(study)
+        again = {label.arch_key: label.scalar(column) for label in study.labels.read_all(key)}
     print(f"noise floor of {column}: {floor.value_sd:.2f}, {floor.architectures} architectures")
     agreed = True
     for label in drawn:

@@ -17,7 +17,7 @@ from tiny_groups import group_keys
 
 from sdsearch.files import write_atomic
 from sdsearch.labels.protocol import Protocol
-from sdsearch.labels.store import read_table
+from sdsearch.labels.store import read_label_table
 from sdsearch.labels.target import Target
 from sdsearch.report.outcome import noise_floor
 from sdsearch.space.space import search_space
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--out", type=Path, default=Path("docs/tiny-benchmark.md"))
     options = parser.parse_args()
-    labels = [x for x in read_table(options.table) if x.protocol_key == Protocol().key]
+    labels = [x for x in read_label_table(options.table) if x.protocol_key == Protocol().key]
     template = Path(__file__).with_name("tiny_benchmark.md").read_text(encoding="utf-8")
     write_atomic(options.out, template.format(**facts(labels)))
     print(options.out.read_text(encoding="utf-8"))

@@ -26,18 +26,16 @@ from filelock import FileLock
 from tiny_groups import draw_stratified
 
 from sdsearch.assets import asset_path
-from sdsearch.files import write_atomic
-from sdsearch.keys import canonical_json
 from sdsearch.labels.protocol import Protocol
-from sdsearch.labels.store import read_labels, read_table, write_table
-from sdsearch.labels.target import Target
+from sdsearch.labels.store import read_label_table, write_label_table
 from sdsearch.report.outcome import noise_floor
-from sdsearch.stages.sample import sample
+from sdsearch.stages.label import label_study
+from sdsearch.stages.sample import sample_study
 from sdsearch.study.folder import init_study, load_space
+from sdsearch.study.listing import Listing, Origin, write_sample
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch.unet.cost import count_params
 from sdsearch_eval.data.samples import load_samples
-from sdsearch_eval.jobs.label import label_study
 from sdsearch_eval.models.teacher import load_teacher
 from sdsearch_eval.sampling.latency import measure_latency
 from sdsearch_eval.sampling.sampling import prepare_inputs
@@ -69,7 +67,7 @@ def main() -> None:
             remeasure_latency(options.out)
             continue
         study = measure_part(part, options.work, options.out)
-        add_to_table(options.out, read_labels(study, study.config.protocol.key))
+        add_to_table(options.out, study.labels.read_all(study.config.protocol.key))
         print(f"{part}: {summarize(options.out, study)}", flush=True)
 
 
@@ -77,28 +75,29 @@ def measure_part(part: str, work: Path, table: Path) -> StudyFolder:
     """Measure what the part still lacks; the study that holds its labels."""
     study = init_study(work / ("sampled" if part == "repeated" else part))
     if part in ("sampled", "repeated"):
-        rows = sample(study)
-        named = [row["arch_key"] for row in rows if row["origin"].startswith("member:")]
-        sampled = [row["arch_key"] for row in rows if not row["origin"].startswith("member:")]
+        listing = sample_study(study)
+        named, sampled = listing.keys_from("member"), listing.keys_from("sample")
         if part == "sampled":
-            label_study(study.root)
+            label_study(study)
         for seed in SEEDS if part == "repeated" else ():
-            label_study(study.root, seed, [*named, *sampled[:REPEATED]])
+            label_study(study, seed=seed, only=[*named, *sampled[:REPEATED]])
         return study
     if part == "stratified":
         list_architectures(study, draw_stratified(load_space(study)), part)
     elif not study.architectures_file.is_file():  # the best change as the table grows
         list_architectures(study, neighbours_of_best(study, table), part)
-    label_study(study.root)
+    label_study(study)
     return study
 
 
 def neighbours_of_best(study: StudyFolder, table: Path) -> list[Architecture]:
     """Unmeasured architectures that differ from one of the best in the option of one unit."""
-    target, key = Target(study.config.ranker.target), study.config.protocol.key
+    target, key = study.config.ranker.target, study.config.protocol.key
     space, rng = load_space(study), np.random.default_rng(2)
     limit = SMALL * count_params(UNPRUNED, space.backbone)
-    found = [x for x in read_table(table) if (x.protocol_key, x.seed, x.status) == (key, 0, "ok")]
+    found = [
+        x for x in read_label_table(table) if (x.protocol_key, x.seed, x.status) == (key, 0, "ok")
+    ]
     best = sorted(found, key=target.evaluate, reverse=True)
     small = [label for label in best if label.scalar("params") <= limit]
     taken, chosen = {label.arch_key for label in found}, []
@@ -116,11 +115,8 @@ def neighbours_of_best(study: StudyFolder, table: Path) -> list[Architecture]:
 
 def list_architectures(study: StudyFolder, archs: Iterable[Architecture], origin: str) -> None:
     """Write what a study has to measure."""
-    rows = [
-        {"arch_key": arch.key, "architecture": arch.model_dump(mode="json"), "origin": origin}
-        for arch in archs
-    ]
-    write_atomic(study.architectures_file, "".join(canonical_json(row) + "\n" for row in rows))
+    drawn = Origin(kind="sample", name=origin)
+    write_sample(study, Listing.of((arch, drawn) for arch in archs))
 
 
 def add_to_table(table: Path, labels: Iterable[Label]) -> None:
@@ -128,11 +124,11 @@ def add_to_table(table: Path, labels: Iterable[Label]) -> None:
     labels = list(labels)
     with FileLock(f"{table}.lock"):
         teachers = {label.provenance.get("teacher_sha256") for label in labels}
-        before = read_table(table) if table.is_file() else []
+        before = read_label_table(table) if table.is_file() else []
         kept = [label for label in before if label.provenance.get("teacher_sha256") in teachers]
-        known = {(label.arch_key, label.protocol_key, label.seed) for label in kept}
-        new = [x for x in labels if (x.arch_key, x.protocol_key, x.seed) not in known]
-        write_table(table, [*kept, *new])
+        known = {label.key for label in kept}
+        new = [label for label in labels if label.key not in known]
+        write_label_table(table, [*kept, *new])
     Path(f"{table}.lock").unlink(missing_ok=True)
 
 
@@ -142,11 +138,11 @@ def remeasure_latency(table: Path) -> None:
     torch.set_num_threads(protocol.threads)
     teacher = load_teacher(asset_path("tiny-sd"), torch.device("cpu"))
     inputs = prepare_inputs(teacher, load_samples(protocol)[:1], 0)
-    labels, found = read_table(table), {}
+    labels, found = read_label_table(table), {}
     for label in labels:
         if label.arch_key not in found:
             found[label.arch_key] = measure_latency(teacher.student(label.architecture), inputs)
-    write_table(
+    write_label_table(
         table,
         [
             label.model_copy(
@@ -160,9 +156,9 @@ def remeasure_latency(table: Path) -> None:
 
 def summarize(table: Path, study: StudyFolder) -> str:
     """How many labels the table holds and what their noise floor is."""
-    labels = read_table(table)
+    labels = read_label_table(table)
     evaluated = [label for label in labels if label.seed == 0]
-    floor = noise_floor(labels, evaluated, "fd_efflite0", Target(study.config.ranker.target))
+    floor = noise_floor(labels, evaluated, "fd_efflite0", study.config.ranker.target)
     distinct = len({label.arch_key for label in labels})
     return f"{len(labels)} labels of {distinct} architectures in {table}; noise floor: {floor}"
 

@@ -17,10 +17,10 @@ from make_tiny_labels import TABLE, list_architectures
 from tiny_groups import group_keys
 
 from sdsearch.labels.protocol import Protocol, Rung
-from sdsearch.labels.store import read_labels, read_table, write_table
+from sdsearch.labels.store import read_label_table, write_label_table
 from sdsearch.space.space import search_space
+from sdsearch.stages.label import label_study
 from sdsearch.study.folder import init_study
-from sdsearch_eval.jobs.label import label_study
 
 if TYPE_CHECKING:
     from sdsearch.labels.label import Label
@@ -41,14 +41,14 @@ def main() -> None:
     study = open_rung(parser.parse_args().work)
     chosen = [
         label.architecture
-        for label in read_table(TABLE)
+        for label in read_label_table(TABLE)
         if (label.protocol_key, label.seed, label.status) == (Protocol().key, 0, "ok")
         and label.arch_key in drawn
     ]
     list_architectures(study, chosen, "uniform")
-    label_study(study.root)
-    labels = read_labels(study, study.config.protocol.key)
-    write_table(OUT, map(shorten, labels))
+    label_study(study)
+    labels = study.labels.read_all(study.config.protocol.key)
+    write_label_table(OUT, map(shorten, labels))
     print(f"{len(labels)} labels in {OUT}")
 
 

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 from make_tiny_labels import TABLE, add_to_table
 
 from sdsearch.files import write_atomic
-from sdsearch.labels.store import read_labels
 from sdsearch.report.outcome import outcome, with_error
-from sdsearch.stages.search import read_designs
 from sdsearch.stats import mean_and_se, spearman
 from sdsearch.study.folder import read_study
+from sdsearch.study.listing import read_designs
 
 if TYPE_CHECKING:
     from sdsearch.report.outcome import Outcome
@@ -60,7 +59,7 @@ def main() -> None:
     options = parser.parse_args()
     studies = {budget: read_study(options.work / budget) for budget in BUDGETS}
     for study in studies.values():
-        add_to_table(TABLE, read_labels(study, study.config.protocol.key))
+        add_to_table(TABLE, study.labels.read_all(study.config.protocol.key))
     results = {budget: outcome(study) for budget, study in studies.items()}
     parts = [BEGINNING.format(column=f"`{results['none'].column}`")]
     parts += [f"## {BUDGETS[budget]}\n\n{describe(found)}" for budget, found in results.items()]
@@ -82,8 +81,7 @@ def describe(result: Outcome) -> str:
 
 def describe_long(study: StudyFolder, column: str) -> str:
     """What a long recovery makes of the designs that have had one."""
-    key = study.config.protocol.key
-    short = {x.arch_key: x for x in read_labels(study, key) if x.seed == study.config.seed}
+    short = study.labels.read_series(study.series)
     rows, pairs = [], dict[str, tuple[float, float]]()
     long_of: dict[str, list[float]] = {"autobuild": [], "exhaustive": []}
     for design in read_designs(study):

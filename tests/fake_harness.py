@@ -1,11 +1,11 @@
-"""A stand-in for `python -m sdsearch_eval serve`: labels at once, or goes wrong as it is told.
+"""A stand-in for the harness as it serves labels: at once, or it goes wrong as it is told.
 
-    python fake_harness.py PLAN STUDY SEED
+    python fake_harness.py PLAN REQUEST
 
 PLAN is a JSON file: architecture key -> what becomes of it, one of "ok", "fail", those of PASSING,
 "hang", "stuck" (it cannot be asked to end), "babble" (it hangs and prints), "killed", "exit",
 "full", "input", "other protocol"; a list says it attempt by attempt. "start" and "finish" may be
-"killed".
+"killed". REQUEST is a serve request.
 """
 
 from __future__ import annotations
@@ -17,49 +17,63 @@ import sys
 import time
 from pathlib import Path
 
-from sdsearch.errors import WorkError
+from sdsearch.labels.label import Failure, Label
 from sdsearch.study.folder import StudyFolder, read_study
-from sdsearch_eval.jobs.listing import read_listed
+from sdsearch.study.listing import read_listing
+from sdsearch.study.requests import ServeRequest
+from sdsearch.workers.messages import (
+    Answer,
+    FailOrder,
+    Finished,
+    FinishOrder,
+    Labelled,
+    Lost,
+    Ready,
+    Stopped,
+    read_order,
+    write_answer,
+)
 
 PASSING = {
-    "memory": "OutOfMemoryError: CUDA out of memory",
-    "cpu memory": "RuntimeError: [enforce fail] DefaultCPUAllocator: can't allocate memory",
-    "device": "AcceleratorError: CUDA error: an illegal memory access was encountered",
+    "memory": Failure(kind="memory", message="OutOfMemoryError: CUDA out of memory"),
+    "device": Failure(kind="device", message="CUDA error: an illegal memory access"),
 }
 
 
 def main() -> None:
-    plan, study = Path(sys.argv[1]), read_study(sys.argv[2])
+    plan = Path(sys.argv[1])
+    request = ServeRequest.model_validate_json(Path(sys.argv[2]).read_text())
+    study = read_study(request.study).at_rung(request.rung).at_seed(request.seed)
     sys.stdout.write("a library says hello\n")
     (study.root / "started").touch()
     if _next(plan, "start") == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    _answer({"ready": True})
+    _answer(Ready())
     for line in sys.stdin:
-        request = json.loads(line)
-        if request["do"] == "finish":
+        order = read_order(line)
+        if isinstance(order, FinishOrder):
             if _next(plan, "finish") == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
             (study.root / "finished").touch()
-            _answer({"done": True})
-        elif request["do"] == "fail":
-            _label(study, request["key"], "failed", request["reason"])
+            _answer(Finished())
+        elif isinstance(order, FailOrder):
+            _label(study, order.arch_key, order.failure)
         else:
-            _behave(study, request["key"], _next(plan, request["key"]))
+            _behave(study, order.arch_key, _next(plan, order.arch_key))
 
 
 def _behave(study: StudyFolder, key: str, what: str) -> None:
     if what == "fail":
-        _label(study, key, "failed", "WorkError: no luck")
+        _label(study, key, Failure(kind="architecture", message="WorkError: no luck"))
     elif what in PASSING:
-        _label(study, key, "failed", PASSING[what])
+        _answer(Lost(failure=PASSING[what]))
     elif what == "babble":
         while True:
             sys.stdout.write("step\n")
             sys.stdout.flush()
             time.sleep(0.05)
     elif what == "other protocol":
-        _label(study, key, "ok", None, "0123456789ab")
+        _label(study, key, None, "0123456789ab")
     elif what in ("hang", "stuck"):
         if what == "stuck":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -69,32 +83,28 @@ def _behave(study: StudyFolder, key: str, what: str) -> None:
     elif what == "exit":
         os._exit(3)
     elif what in ("full", "input"):
-        error = WorkError("No space left on device") if what == "full" else ValueError("bad photo")
-        _answer({"stop": str(error), "code": 1 if what == "full" else 2})
+        is_input = what == "input"
+        said = "bad photo" if is_input else "No space left on device"
+        _answer(Stopped(message=said, is_input=is_input))
         os._exit(1)
     else:
         sys.stdout.write("progress 100 %\n")
-        _label(study, key, "ok", None)
+        _label(study, key)
 
 
 def _label(
-    study: StudyFolder, key: str, status: str, reason: str | None, protocol: str | None = None
+    study: StudyFolder, key: str, failure: Failure | None = None, protocol: str | None = None
 ) -> None:
-    arch = read_listed(study)[key]
-    _answer(
-        {
-            "label": {
-                "schema": 1,
-                "arch_key": key,
-                "protocol_key": protocol or study.config.protocol.key,
-                "seed": int(sys.argv[3]),
-                "status": status,
-                "reason": reason,
-                "architecture": arch.model_dump(mode="json"),
-                "values": {"fd_efflite0": 1.0} if status == "ok" else {},
-            }
-        }
+    label = Label(
+        arch_key=key,
+        protocol_key=protocol or study.series.protocol_key,
+        seed=study.series.seed,
+        status="failed" if failure else "ok",
+        failure=failure,
+        architecture=read_listing(study).architectures[key],
+        values={} if failure else {"fd_efflite0": 1.0},
     )
+    _answer(Labelled(label=label))
 
 
 def _next(plan: Path, key: str) -> str:
@@ -108,8 +118,8 @@ def _next(plan: Path, key: str) -> str:
     return str(what)
 
 
-def _answer(answer: dict[str, object]) -> None:
-    sys.stdout.write("@sdsearch " + json.dumps(answer) + "\n")
+def _answer(answer: Answer) -> None:
+    sys.stdout.write(write_answer(answer))
     sys.stdout.flush()
 
 

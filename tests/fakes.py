@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import string
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +9,13 @@ import numpy as np
 
 from sdsearch.design.designs import Design, DesignFile, Prediction
 from sdsearch.files import write_atomic
-from sdsearch.labels.label import Label
+from sdsearch.labels.label import Failure, Label
 from sdsearch.labels.protocol import Protocol
-from sdsearch.labels.store import write_label
 from sdsearch.space.budget import Budget
 from sdsearch.space.space import search_space
 from sdsearch.study.folder import StudyFolder, read_study
+from sdsearch.study.listing import Listing, Origin, read_sample, write_sample
+from sdsearch.unet.architecture import UNPRUNED
 from sdsearch.unet.backbone import TINY
 from sdsearch.unet.cost import count_macs, count_params, unet_cost
 
@@ -36,8 +36,7 @@ def make_label(
     *,
     protocol_key: str | None = None,
     seed: int = 0,
-    status: str = "ok",
-    reason: str | None = None,
+    failure: Failure | None = None,
     provenance: dict[str, Any] | None = None,
     **values: Any,
 ) -> Label:
@@ -49,8 +48,8 @@ def make_label(
             "arch_key": arch.key,
             "protocol_key": protocol_key or Protocol().key,
             "seed": seed,
-            "status": status,
-            "reason": reason,
+            "status": "failed" if failure else "ok",
+            "failure": failure,
             "architecture": arch.model_dump(mode="json"),
             "values": values,
             "provenance": provenance or {},
@@ -96,19 +95,16 @@ def make_study(folder: Path, toml: str = "") -> StudyFolder:
 
 
 def list_members(study: StudyFolder, archs: Iterable[Architecture]) -> None:
-    """Write architectures.jsonl as `sample` does."""
-    rows = [
-        {"arch_key": arch.key, "architecture": arch.model_dump(mode="json"), "origin": "uniform"}
-        for arch in archs
-    ]
-    write_atomic(study.architectures_file, "".join(json.dumps(row) + "\n" for row in rows))
+    """Write architectures.jsonl as sampling does."""
+    drawn = Origin(kind="sample", name="uniform")
+    write_sample(study, Listing.of((arch, drawn) for arch in archs))
 
 
 def write_designs(study: StudyFolder, designs: list[Design]) -> None:
     """Write designs.json as `build` does."""
     file = DesignFile(
         protocol_key=study.config.protocol.key,
-        target=study.config.ranker.target,
+        target=study.config.ranker.target.expression,
         budget=study.config.build.budget or Budget(),
         designs=tuple(designs),
     )
@@ -116,13 +112,11 @@ def write_designs(study: StudyFolder, designs: list[Design]) -> None:
 
 
 def label_by_params(study: StudyFolder) -> None:
-    """Label everything in architectures.jsonl by a formula: more parameters, lower distance."""
-    space = search_space("tiny")
-    rng = np.random.default_rng(0)
-    for line in study.architectures_file.read_text().splitlines():
-        arch = type(space.arch(0)).model_validate(json.loads(line)["architecture"])
-        share = count_params(arch, TINY) / count_params(space.members["teacher"], TINY)
-        write_label(study, measured(arch, 300.0 - 100.0 * share + rng.normal(), 2.0))
+    """Label everything that was sampled by a formula: more parameters, lower distance."""
+    rng, total = np.random.default_rng(0), count_params(UNPRUNED, TINY)
+    for arch in read_sample(study).architectures.values():
+        share = count_params(arch, TINY) / total
+        study.labels.write(measured(arch, 300.0 - 100.0 * share + rng.normal(), 2.0))
 
 
 def fake_teacher(folder: Path) -> Path:

@@ -9,11 +9,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdsearch.labels.store import read_labels
 from sdsearch.stages.label import read_statuses
 from sdsearch.workers import process as harness_process
 from sdsearch.workers.claims import Worker, read_attempts
-from sdsearch.workers.worker import open_claims
+from sdsearch.workers.job import open_claims
 from tests.fakes import list_members, make_study, tiny_member
 
 if TYPE_CHECKING:
@@ -36,8 +35,8 @@ def listed_study(folder: Path, toml: str, monkeypatch: pytest.MonkeyPatch) -> St
     made = make_study(folder / "study", toml)
     list_members(made, map(tiny_member, MEMBERS))
     plan(made)
-    line = [sys.executable, FAKE, str(made.root / "plan.json"), str(made.root)]
-    monkeypatch.setattr(harness_process, "harness_line", lambda *options, **_: [*line, options[3]])
+    line = [sys.executable, FAKE, str(made.root / "plan.json")]
+    monkeypatch.setattr(harness_process, "harness_line", lambda request, _: [*line, str(request)])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
     return made
 
@@ -50,7 +49,7 @@ def plan(study: StudyFolder, **behaviours: Any) -> None:
 
 
 def attempts_at(study: StudyFolder, name: str) -> list[Any]:
-    return read_attempts(open_claims(study, 0).folder / tiny_member(name).key)
+    return read_attempts(open_claims(study).folder / tiny_member(name).key)
 
 
 def status_of(study: StudyFolder) -> LabelStatus:
@@ -59,7 +58,7 @@ def status_of(study: StudyFolder) -> LabelStatus:
 
 
 def statuses(study: StudyFolder) -> dict[str, str]:
-    return {label.arch_key: label.status for label in read_labels(study)}
+    return {label.arch_key: label.status for label in study.labels.read_all()}
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:

@@ -10,7 +10,7 @@ from scripts.tiny_groups import group_keys
 from sdsearch.assets import asset_path
 from sdsearch.errors import InputError
 from sdsearch.labels.protocol import Protocol
-from sdsearch.labels.store import read_table
+from sdsearch.labels.store import read_label_table
 from sdsearch.labels.target import Target
 from sdsearch.report.outcome import noise_floor
 from sdsearch.space.space import search_space
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def table() -> list[Label]:
-    return read_table(asset_path("tiny-labels.jsonl"))
+    return read_label_table(asset_path("tiny-labels.jsonl"))
 
 
 def test_an_unknown_asset_names_the_places_that_were_searched() -> None:

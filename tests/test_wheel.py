@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.test_journey import STOCK, sample_with_harness
 
-from sdsearch.stages.search import read_designs
 from sdsearch.study.folder import read_study
+from sdsearch.study.listing import read_designs
+from tests.stages.test_journey import STOCK, sample_with_harness
 
 ROOT = Path(__file__).resolve().parent.parent
 

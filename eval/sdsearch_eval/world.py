@@ -9,8 +9,10 @@ from typing import Any
 import torch
 
 from sdsearch.errors import InputError
+from sdsearch.labels.label import Failure
 
-Trouble = str | Exception | None
+Trouble = Failure | Exception | None
+"""What went wrong in a process: with one architecture, or with everything."""
 _PATIENCE = timedelta(hours=3)
 """How long a process waits for the others: the first makes all lessons of a recovery alone."""
 

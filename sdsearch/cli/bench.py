@@ -53,7 +53,7 @@ def bench(
     from sdsearch.assets import asset_path
     from sdsearch.console import counting
     from sdsearch.files import write_atomic
-    from sdsearch.labels.store import read_table
+    from sdsearch.labels.store import read_label_table
     from sdsearch.labels.target import Target
     from sdsearch.replay.methods import METHODS
     from sdsearch.replay.plot import draw_replay
@@ -64,7 +64,7 @@ def bench(
     from sdsearch.unet.teacher import find_backbone
 
     space = search_space(name, find_backbone(teacher) if teacher else None)
-    rows = read_table(asset_path(TINY_TABLE) if table == _TINY else table)
+    rows = read_label_table(asset_path(TINY_TABLE) if table == _TINY else table)
     pool = read_pool(rows, space, Target(target), column, protocol)
     budgets = (None, *(share or _SHARES))
     check_replay(pool, budgets, labels)

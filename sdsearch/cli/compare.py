@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 from typer.core import TyperCommand
 
 from sdsearch.errors import InputError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 
 _STUDY, _OUT = Path("study"), Path("compare.png")
 _LISTS = ("--pipelines", "--image", "--mask", "--prompt", "--seeds")
@@ -76,9 +72,10 @@ def compare(
     sdsearch compare --pipelines A B --image x.png --mask box:16,16,32,32 --prompt "a red house"
     """
     from sdsearch.labels.protocol import MaskConvention, Scheduler
-    from sdsearch.stages.compare import compare as compare_designs
     from sdsearch.stages.compare import compare_pipelines
+    from sdsearch.stages.compare import compare_study as compare_designs
     from sdsearch.study.folder import read_study
+    from sdsearch.study.requests import InpaintRequest
 
     if not pipelines:
         if image or mask or prompt:
@@ -89,20 +86,24 @@ def compare(
         raise InputError("--pipelines needs --image and --mask, but one of them is missing")
     _check_choice("--scheduler", scheduler, get_args(Scheduler))
     _check_choice("--mask-convention", mask_convention, get_args(MaskConvention))
-    options = _said("--pipelines", pipelines) + _said("--image", image) + _said("--mask", mask)
-    options += _said("--prompt", prompt or ()) + _said("--seeds", seeds or ())
-    options += _said("--steps", [steps]) + _said("--scheduler", [scheduler])
-    options += _said("--mask-convention", [mask_convention])
-    options += _said("--guidance", [] if guidance is None else [guidance])
-    print(compare_pipelines([*options, *(["--differences"] if differences else [])], out))
+    request = InpaintRequest.model_validate(
+        {
+            "pipelines": pipelines,
+            "images": image,
+            "masks": mask,
+            "prompts": prompt or (),
+            "seeds": seeds or (0,),
+            "steps": steps,
+            "guidance": guidance,
+            "scheduler": scheduler,
+            "mask_convention": mask_convention,
+            "differences": differences,
+            "out": out,
+        }
+    )
+    print(compare_pipelines(request))
 
 
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise InputError(f"{name} must be one of {', '.join(known)}, but is {value!r}")
-
-
-def _said(name: str, values: Iterable[object]) -> list[str]:
-    """An option with its values, or nothing where there are none."""
-    said = [str(value) for value in values]
-    return [name, *said] if said else []

@@ -29,8 +29,7 @@ def export(
     yes: Annotated[bool, typer.Option("--yes", help="Really push.")] = False,
 ) -> None:
     """Export designs (by default those of autobuild) as stock diffusers pipelines."""
-    from sdsearch.stages.export import add_lora, add_onnx, push_export
-    from sdsearch.stages.export import export as export_designs
+    from sdsearch.stages.export import add_lora, add_onnx, export_designs, push_export
     from sdsearch.study.folder import read_study
 
     loaded = read_study(study)
@@ -40,7 +39,7 @@ def export(
         raise InputError(
             f"--push takes one design, but {len(names or ())} are named; name it with --design"
         )
-    folders = export_designs(loaded, names)
+    folders = export_designs(loaded, names or ())
     for folder in folders:
         if onnx:
             add_onnx(folder)

@@ -70,7 +70,6 @@ def label(
     [label] time_limit seconds. Failures are labels with a reason. More: docs/scaling.md
     """
     from sdsearch.stages import label as labelling
-    from sdsearch.stages.label import import_table, recompute
     from sdsearch.study.folder import read_study
 
     _check_together(
@@ -88,7 +87,7 @@ def label(
         raise InputError("--json goes with --status only: a label is a JSON file in labels/ itself")
     loaded = read_study(study)
     if table is not None:
-        report = import_table(loaded, None if table == "tiny" else Path(table))
+        report = labelling.import_table(loaded, None if table == "tiny" else Path(table))
         print(
             f"imported {report.imported} labels, {report.skipped_existing} were there already, "
             f"refused: {report.other_protocol} of another protocol, {report.other_teacher} of "
@@ -101,18 +100,20 @@ def label(
         for line in [] if as_json else [line for state in states for line in state.describe()]:
             print(line)
     elif recompute_metrics:
-        recompute(loaded)
+        labelling.recompute_labels(loaded)
     elif prepare:
-        labelling.prepare(loaded, processes, rungs=halving)
+        labelling.prepare_study(loaded, processes=processes, rungs=halving)
     else:
         if retry_failed:
             print(f"removed {labelling.forget_failed(loaded)} failed labels")
         try:
             if halving:
-                for rung in labelling.measure_by_halving(loaded, processes, executor):
+                for rung in labelling.halve_study(loaded, processes=processes, executor=executor):
                     print(f"  {rung.describe()}")
             else:
-                labelling.measure(loaded, processes, executor, seed=seed, only=arch or ())
+                labelling.label_study(
+                    loaded, processes=processes, executor=executor, seed=seed, only=arch or ()
+                )
         except KeyboardInterrupt:
             print("stopped; finished labels are kept, run again to go on", file=sys.stderr)
             raise typer.Exit(130) from None

@@ -68,8 +68,8 @@ def sample(
     count: Annotated[int, typer.Option(min=1, help="How many more, with --strategy active.")] = 16,
 ) -> None:
     """Pick the architectures to measure: the named members and N by the study's strategy."""
-    from sdsearch.stages.sample import propose
-    from sdsearch.stages.sample import sample as run_stage
+    from sdsearch.stages.sample import propose_architectures as propose
+    from sdsearch.stages.sample import sample_study as run_stage
 
     if strategy == "active":
         found = propose(_load(study), count)
@@ -82,7 +82,7 @@ def sample(
 @app.command()
 def fit(study: Folder = _STUDY, as_json: Json = False) -> None:
     """Fit the predictor on the labels and compare it with baselines on the same folds."""
-    from sdsearch.stages.search import fit as run_stage
+    from sdsearch.stages.fit import fit_study as run_stage
 
     report = run_stage(_load(study))
     if as_json:
@@ -96,7 +96,7 @@ def fit(study: Folder = _STUDY, as_json: Json = False) -> None:
 @app.command()
 def score(study: Folder = _STUDY, as_json: Json = False) -> None:
     """Score features, blocks and options, and predict every member of the space."""
-    from sdsearch.stages.search import score as run_stage
+    from sdsearch.stages.score import score_study as run_stage
 
     scores = run_stage(_load(study))
     if as_json:
@@ -109,7 +109,7 @@ def score(study: Folder = _STUDY, as_json: Json = False) -> None:
 @app.command()
 def build(study: Folder = _STUDY, as_json: Json = False) -> None:
     """Build the best designs by each method under the budget."""
-    from sdsearch.stages.search import build as run_stage
+    from sdsearch.stages.build import build_study as run_stage
 
     designs = run_stage(_load(study))
     if as_json:
@@ -126,7 +126,7 @@ def recover(
     processes: Annotated[int, typer.Option(min=1, help="One per GPU; torchrun starts them.")] = 1,
 ) -> None:
     """Recover a design by the long recipe of [export.recovery]; resumes from its checkpoints."""
-    from sdsearch.stages.recover import recover as run_stage
+    from sdsearch.stages.recover import recover_design as run_stage
 
     print(run_stage(_load(study), design, processes))
 
@@ -134,7 +134,7 @@ def recover(
 @app.command()
 def report(study: Folder = _STUDY) -> None:
     """Print the outcome table and write report.html, one offline file."""
-    from sdsearch.stages.report import report as run_stage
+    from sdsearch.stages.report import report_study as run_stage
 
     print(run_stage(_load(study)))
 
@@ -146,15 +146,16 @@ def serve_app(
     port: Annotated[int | None, typer.Option(help="Default: the first free from 7860.")] = None,
 ) -> None:
     """Inpaint and design in a browser: a local page of the study (extra `app`)."""
-    from sdsearch.stages.app import serve
+    from sdsearch.harness import run_harness
+    from sdsearch.study.requests import AppRequest
 
-    serve(_load(study), host, port)
+    run_harness(AppRequest(study=_load(study).root, host=host, port=port))
 
 
 @app.command()
 def run(study: Folder = _STUDY) -> None:
     """Do the whole journey; what is done and current is skipped, so that it resumes anywhere."""
-    from sdsearch.stages.journey import run as run_journey
+    from sdsearch.stages.journey import run_study as run_journey
 
     run_journey(_load(study))
 

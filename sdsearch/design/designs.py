@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from sdsearch.design.scores import FILE, Scores, SpaceScores
+from sdsearch.model import FrozenModel
 from sdsearch.space.budget import Budget, member_resources, say_amount
 from sdsearch.unet.architecture import UNPRUNED, Architecture
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from sdsearch.design.scores import Scores, SpaceScores
     from sdsearch.space.budget import Resource
     from sdsearch.space.latency import LatencyTable
     from sdsearch.space.space import SearchSpace
@@ -33,19 +34,15 @@ Method = Literal[
 ]
 
 
-class Prediction(BaseModel):
+class Prediction(FrozenModel):
     """Predicted target and the deviation over the ensemble."""
-
-    model_config = FILE
 
     target: float
     se: float
 
 
-class Design(BaseModel):
+class Design(FrozenModel):
     """An architecture proposed by one method, with what was known when it was chosen."""
-
-    model_config = FILE
 
     name: str
     method: Method
@@ -61,10 +58,8 @@ class Design(BaseModel):
     reasons: tuple[str, ...]
 
 
-class DesignFile(BaseModel):
+class DesignFile(FrozenModel):
     """`designs.json`."""
-
-    model_config = FILE
 
     schema_version: Literal[1] = Field(1, alias="schema")
     protocol_key: str

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from sdsearch.errors import InputError, nearest
+from sdsearch.files import write_atomic
+from sdsearch.model import FrozenModel
 from sdsearch.unet.architecture import Bottom, Level
 
 if TYPE_CHECKING:
@@ -22,16 +24,6 @@ if TYPE_CHECKING:
 ReadRule = Literal["graph", "module", "last"]
 Rule = ReadRule | Literal["partial-dependence"]
 READ_RULES: tuple[ReadRule, ...] = ("graph", "module", "last")
-
-# What is written to a file: frozen, strict, `schema` by alias (it is a method name of BaseModel).
-FILE = ConfigDict(
-    frozen=True,
-    extra="forbid",
-    allow_inf_nan=False,
-    validate_by_name=True,
-    validate_by_alias=True,
-    serialize_by_alias=True,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +43,26 @@ class SpaceScores:
         at = np.arange(len(self.predicted)) if allowed is None else np.flatnonzero(allowed)
         return best_of(self.predicted[at], k, at)
 
+    def save(self, file: Path) -> Path:
+        """Write the arrays as safetensors; `load` gives the same bits. Returns `file`."""
+        from safetensors.numpy import save
+
+        arrays = {"predicted": self.predicted, "spread": self.spread}
+        marginals = {f"marginals.{axis}": array for axis, array in enumerate(self.marginals)}
+        tensors = {name: np.ascontiguousarray(x) for name, x in (arrays | marginals).items()}
+        write_atomic(file, save(tensors))
+        return file
+
+    @classmethod
+    def load(cls, file: Path) -> SpaceScores:
+        """Read what `save` wrote."""
+        from safetensors.numpy import load_file
+
+        arrays = load_file(file)
+        count = sum(name.startswith("marginals.") for name in arrays)
+        marginals = tuple(arrays[f"marginals.{axis}"] for axis in range(count))
+        return cls(arrays["predicted"], arrays["spread"], marginals)
+
 
 def best_of(values: npt.NDArray[np.floating], k: int, names: npt.NDArray[np.integer]) -> list[int]:
     """The names of the k largest values, largest first, ties by position."""
@@ -62,10 +74,8 @@ def best_of(values: npt.NDArray[np.floating], k: int, names: npt.NDArray[np.inte
     return [int(i) for i in names[at[np.argsort(-values[at], kind="stable")][:k]]]
 
 
-class FeatureScore(BaseModel):
+class FeatureScore(FrozenModel):
     """The embedding of one feature value before any message passing (>= 0)."""
-
-    model_config = FILE
 
     category: str
     value: str
@@ -73,7 +83,7 @@ class FeatureScore(BaseModel):
     spread: float
 
 
-class BlockScore(BaseModel):
+class BlockScore(FrozenModel):
     """What removing one block changes, averaged over all options that keep it.
 
     Attributes:
@@ -83,8 +93,6 @@ class BlockScore(BaseModel):
         together_with: blocks that the shapes force to go with it.
     """
 
-    model_config = FILE
-
     name: str
     unit: str
     effect: float
@@ -93,7 +101,7 @@ class BlockScore(BaseModel):
     together_with: tuple[str, ...]
 
 
-class OptionScore(BaseModel):
+class OptionScore(FrozenModel):
     """The worth of one option of a unit.
 
     Attributes:
@@ -106,8 +114,6 @@ class OptionScore(BaseModel):
         spread: deviation of `effect` over the ensemble.
     """
 
-    model_config = FILE
-
     option: int
     words: str
     score: float
@@ -118,13 +124,11 @@ class OptionScore(BaseModel):
     spread: float
 
 
-class UnitScores(BaseModel):
+class UnitScores(FrozenModel):
     """All options of one unit, in the order of the unit.
 
     `stability` is how alike the ensemble's members order them: the mean SRCC of pairs of members.
     """
-
-    model_config = FILE
 
     unit: str
     stability: float
@@ -137,14 +141,12 @@ class UnitScores(BaseModel):
         return max(effects) - min(effects)
 
 
-class Scores(BaseModel):
+class Scores(FrozenModel):
     """`scores.json`: what a fitted ranker thinks of features, blocks and units.
 
     `contributions` says what every slot of the unpruned net adds to its graph norm, a mean of hops
     0..M by `hop_weights` and over the ensemble; a baseline has none.
     """
-
-    model_config = FILE
 
     schema_version: Literal[1] = Field(1, alias="schema")
     space: str
@@ -155,7 +157,7 @@ class Scores(BaseModel):
     features: tuple[FeatureScore, ...]
     blocks: tuple[BlockScore, ...]
     units: tuple[UnitScores, ...]
-    contributions: dict[str, float] = {}
+    contributions: dict[str, float] = Field(default_factory=dict)
 
     @property
     def graph_score(self) -> float:

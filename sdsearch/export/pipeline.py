@@ -9,11 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.errors import InputError, WorkError
-from sdsearch.export.papers import _write_papers
-from sdsearch.export.recovered import _read_long_values, _teacher_folder, recovered_weights
-from sdsearch.keys import content_key, file_sha256
-from sdsearch.labels.store import label_path
-from sdsearch.study.folder import load_space
+from sdsearch.export.papers import write_papers
+from sdsearch.export.recovered import read_source, recovered_weights, teacher_folder
+from sdsearch.keys import file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,33 +20,39 @@ if TYPE_CHECKING:
     from diffusers import StableDiffusionInpaintPipeline, UNet2DConditionModel
 
     from sdsearch.design.designs import Design
+    from sdsearch.export.recovered import ExportSource
     from sdsearch.study.folder import StudyFolder
 
 
-def export_pipeline(design: Design, study: StudyFolder) -> Path:
+def export_pipeline(design: Design, study: StudyFolder, teacher: str) -> Path:
     """Write STUDY/pipelines/<design name>: loads with `from_pretrained`, needs no sdsearch.
 
     Holds the teacher's other components and the recovered student in fp32 and fp16 safetensors, a
     model card, design.json and provenance.json. Weights and values are those of the long recovery
-    (`sdsearch recover`) where it has ended, else those of the label. The folder is written beside,
-    read back and compared, and only then given its name; one that is complete and current stays.
+    where it has ended, else those of the label. The folder is written beside, read back and
+    compared, and only then given its name; one that is complete and current stays.
+
+    Args:
+        design: what is exported.
+        study: where from, and where to.
+        teacher: the teacher's identity by content, as `teacher_identity` gives it.
 
     Raises `InputError` for a teacher that cannot be read and `WorkError` for a failed check.
     """
     final = study.pipelines_dir / design.name
-    inputs = _inputs(design, study)
-    if _recorded_inputs(final) == inputs:
+    source = read_source(design, study, teacher)
+    if _recorded_inputs(final) == source.key:
         return final
-    weights = recovered_weights(design.arch_key, study)
+    weights = recovered_weights(source)
     _remove_leftovers(final)
     folder = final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}.tmp")
     try:
         with _quiet_libraries():
-            pipeline = _assemble(design, study, weights)
+            pipeline = _assemble(source, weights)
             pipeline.save_pretrained(folder, safe_serialization=True)
             _check(folder, pipeline.unet)
             _add_half_precision(pipeline, folder)
-        _write_papers(folder, design, study, {"inputs": inputs, "weights": file_sha256(weights)})
+        write_papers(folder, source, file_sha256(weights))
         _give_name(folder, final)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -72,24 +76,6 @@ def _quiet_libraries() -> Iterator[None]:
                 library.enable_progress_bar()
 
 
-def _inputs(design: Design, study: StudyFolder) -> str:
-    """Return the key of everything that decides the contents of the exported folder."""
-    path = label_path(study, design.arch_key, study.config.protocol.key, study.config.seed)
-    long = _read_long_values(design.arch_key, study)
-    recovered = {name: value.model_dump(mode="json") for name, value in long.items()}
-    return content_key(
-        {
-            "format": 2,  # of the folder: raise it when its contents change
-            "design": design.model_dump(mode="json"),
-            "protocol": study.config.protocol.key,
-            "seed": study.config.seed,
-            "teacher": study.config.teacher.pipeline,
-            "label": path.read_text(encoding="utf-8") if path.is_file() else None,
-            **({"long_recovery": recovered} if recovered else {}),
-        }
-    )
-
-
 def _recorded_inputs(folder: Path) -> str | None:
     try:
         found = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
@@ -99,23 +85,23 @@ def _recorded_inputs(folder: Path) -> str | None:
     return recorded if isinstance(recorded, str) else None
 
 
-def _assemble(design: Design, study: StudyFolder, weights: Path) -> StableDiffusionInpaintPipeline:
+def _assemble(source: ExportSource, weights: Path) -> StableDiffusionInpaintPipeline:
     import torch
     from diffusers import StableDiffusionInpaintPipeline
     from safetensors.torch import load_file
 
     from sdsearch.weights.inherit import make_unet
 
-    student = make_unet(design.architecture, load_space(study).backbone)
+    student = make_unet(source.design.architecture, source.backbone)
     try:
         student.load_state_dict(load_file(weights), strict=True)
     except RuntimeError as error:
         raise WorkError(
-            f"the weights in {weights} must fit {design.arch_key}, but do not; delete the file and "
-            f"export again: {str(error).splitlines()[1].strip()}"
+            f"the weights in {weights} must fit {source.design.arch_key}, but do not; delete the "
+            f"file and export again: {str(error).splitlines()[1].strip()}"
         ) from None
     student = student.eval()
-    teacher = _teacher_folder(study.config.teacher.pipeline)
+    teacher = teacher_folder(source.study.config.teacher.pipeline)
     try:
         pipeline: StableDiffusionInpaintPipeline = StableDiffusionInpaintPipeline.from_pretrained(
             teacher, unet=student, dtype=torch.float32, local_files_only=True

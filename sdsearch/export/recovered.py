@@ -1,42 +1,104 @@
-"""Which weights and values an export takes: those of the long recovery, else of the label."""
+"""What an export is made from: the long recovery's weights and values, else those of the label."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError, WorkError
 from sdsearch.harness import run_harness
-from sdsearch.labels.label import Measurement
+from sdsearch.keys import content_key
+from sdsearch.labels.label import Label, LabelKey, Measurement
+from sdsearch.study.folder import load_space
+from sdsearch.study.requests import RecoverRequest
 from sdsearch.unet.teacher import resolve_teacher
 
 if TYPE_CHECKING:
+    from sdsearch.design.designs import Design
+    from sdsearch.labels.protocol import RecoveryRecipe
     from sdsearch.study.folder import StudyFolder
+    from sdsearch.unet.backbone import Backbone
+
+FORMAT = 2
+"""Of the exported folder: raise it when its contents change."""
 
 
-def recovered_weights(arch_key: str, study: StudyFolder) -> Path:
-    """Return the recovered weights of an architecture, recovering it now where they are missing."""
-    if _read_long_values(arch_key, study):
+@dataclass(frozen=True, slots=True)
+class ExportSource:
+    """A design with all that is known of it, read once.
+
+    Attributes:
+        design: what is exported.
+        study: where from.
+        teacher: the teacher's identity, by content.
+        backbone: the teacher's.
+        label: the design's label in the study's series, None before it is measured.
+        long_values: what a long recovery that has ended measured after it; empty without one.
+    """
+
+    design: Design
+    study: StudyFolder
+    teacher: str
+    backbone: Backbone
+    label: Label | None
+    long_values: dict[str, Measurement]
+
+    @property
+    def key(self) -> str:
+        """The content key of everything that decides the contents of the exported folder."""
+        long = {name: value.model_dump(mode="json") for name, value in self.long_values.items()}
+        return content_key(
+            {
+                "format": FORMAT,
+                "design": self.design.model_dump(mode="json"),
+                "series": str(self.study.series),
+                "teacher": self.teacher,
+                "label": self.label and self.label.to_json(),
+                "long_recovery": long,
+            }
+        )
+
+    @property
+    def recipe(self) -> RecoveryRecipe:
+        """How the exported weights were recovered."""
+        config = self.study.config
+        return config.export.recovery if self.long_values else config.protocol.recovery
+
+
+def read_source(design: Design, study: StudyFolder, teacher: str) -> ExportSource:
+    """Read what a study knows of a design; `teacher` is the teacher's identity by content."""
+    key = LabelKey(design.arch_key, study.series)
+    return ExportSource(
+        design=design,
+        study=study,
+        teacher=teacher,
+        backbone=load_space(study).backbone,
+        label=study.labels.read(key) if key in study.labels else None,
+        long_values=_read_long_values(design.arch_key, study),
+    )
+
+
+def recovered_weights(source: ExportSource) -> Path:
+    """The recovered weights of a design, recovering it now where they are missing."""
+    study, arch_key = source.study, source.design.arch_key
+    if source.long_values:
         return study.finetuned_dir(arch_key) / "weights.safetensors"
-    weights = study.recovered_path(arch_key)
+    weights = study.recovered_file(arch_key)
     if not weights.is_file():
-        run_harness("recover", study.root, "--arch", arch_key)
+        run_harness(RecoverRequest(study=study.root, arch_key=arch_key))
         if not weights.is_file():
-            raise WorkError(f"sdsearch_eval recover --arch {arch_key} made no {weights}")
+            raise WorkError(f"recovering {arch_key} must have made {weights}, but has not")
     return weights
 
 
-def _read_long_values(arch_key: str, study: StudyFolder) -> dict[str, Measurement]:
-    """Return what a long recovery that has ended measured after it; empty without one."""
-    values = study.finetuned_dir(arch_key) / "values.json"
-    if not values.is_file():
-        return {}
-    after = json.loads(values.read_text(encoding="utf-8")).get("after", {})
-    return {name: Measurement.model_validate(value) for name, value in after.items()}
+def teacher_folder(pipeline: str) -> Path:
+    """The teacher's local folder; that of a hub id is downloaded, or found in the hub's cache.
 
-
-def _teacher_folder(pipeline: str) -> Path:
+    Raises:
+        InputError: it cannot be had.
+    """
     teacher = resolve_teacher(pipeline)
     if isinstance(teacher, Path):
         return teacher
@@ -46,3 +108,11 @@ def _teacher_folder(pipeline: str) -> Path:
         return Path(DiffusionPipeline.download(teacher))
     except (OSError, ValueError) as error:
         raise InputError(f"the teacher {teacher!r} cannot be fetched: {error}") from None
+
+
+def _read_long_values(arch_key: str, study: StudyFolder) -> dict[str, Measurement]:
+    values = study.finetuned_dir(arch_key) / "values.json"
+    if not values.is_file():
+        return {}
+    after = json.loads(values.read_text(encoding="utf-8")).get("after", {})
+    return {name: Measurement.model_validate(value) for name, value in after.items()}

@@ -1,32 +1,51 @@
-"""Labels: measured values of one architecture under one protocol and seed, one atomic file each."""
+"""Labels: what was measured for an architecture, or why it could not be measured."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from sdsearch.errors import InputError, nearest
 from sdsearch.keys import canonical_json
+from sdsearch.model import FrozenModel
 from sdsearch.unet.architecture import Architecture
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+FailureKind = Literal["architecture", "memory", "device", "time", "lost"]
+"""Whose fault a failure is: the architecture's own, that of a machine out of memory or of its
+device, of the time limit, or of processes that died at it again and again."""
 
 
-class Measurement(BaseModel):
+@dataclass(frozen=True, slots=True, order=True)
+class Series:
+    """Labels that compare: those of one protocol under one label seed."""
+
+    protocol_key: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.protocol_key}-s{self.seed}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class LabelKey:
+    """The identity of a label: there is one for each architecture of a series."""
+
+    arch_key: str
+    series: Series
+
+
+class Measurement(FrozenModel):
     """A measured value with its standard error over n samples, where they exist."""
-
-    model_config = _FROZEN
 
     value: float
     se: float | None = None
     n: int | None = None
 
 
-class Latency(BaseModel):
+class Latency(FrozenModel):
     """Milliseconds per call: median and interquartile range, and where they were taken."""
-
-    model_config = _FROZEN
 
     median: float
     iqr: float
@@ -38,31 +57,47 @@ class Latency(BaseModel):
     threads: int | None = None
 
 
-class Label(BaseModel):
-    """What was measured for (architecture, protocol, seed), or why it could not be measured."""
+class Failure(FrozenModel):
+    """Why there is no measurement: whose fault, what was said, and in which phase of the work."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, serialize_by_alias=True
-    )
+    kind: FailureKind
+    message: str
+    phase: str | None = None
 
-    # `schema` is a method name of BaseModel, so that only the file uses it.
+    @property
+    def is_passing(self) -> bool:
+        """Whether another process or machine may succeed: the architecture did nothing wrong."""
+        return self.kind in ("memory", "device")
+
+    def __str__(self) -> str:
+        return self.message if self.phase is None else f"{self.message} (in {self.phase})"
+
+
+class Label(FrozenModel):
+    """What was measured for an architecture in a series, or why it could not be measured."""
+
     schema_version: Literal[1] = Field(1, alias="schema")
     arch_key: str
     protocol_key: str
     seed: int = Field(0, ge=0)
     status: Literal["ok", "failed"] = "ok"
-    reason: str | None = None
+    failure: Failure | None = None
     architecture: Architecture
-    values: dict[str, Measurement | Latency | int | float] = {}
-    provenance: dict[str, Any] = {}
+    values: dict[str, Measurement | Latency | int | float] = Field(default_factory=dict)
+    provenance: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.architecture.key != self.arch_key:
             raise ValueError(f"arch_key {self.arch_key} is not {self.architecture.key}")
-        if self.status == "failed" and not self.reason:
-            raise ValueError("a failed label needs a reason")
+        if (self.status == "failed") != (self.failure is not None):
+            raise ValueError(f"a label of status {self.status} has failure {self.failure!r}")
         return self
+
+    @property
+    def key(self) -> LabelKey:
+        """Its identity."""
+        return LabelKey(self.arch_key, Series(self.protocol_key, self.seed))
 
     def scalar(self, name: str) -> float:
         """Return a column as a number: its value, else its median, else the scalar itself."""

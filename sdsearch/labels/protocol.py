@@ -6,8 +6,6 @@ from math import ceil
 from typing import Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
@@ -15,8 +13,8 @@ from pydantic import (
 )
 
 from sdsearch.keys import content_key
+from sdsearch.model import FrozenModel
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 Scheduler = Literal["ddim", "pndm", "euler", "dpmsolver++", "unipc", "deis"]
 """Deterministic samplers of diffusers: nothing is drawn after the first noise."""
 MaskConvention = Literal["canonical", "diffusers", "lama", "mat", "repaint"]
@@ -24,13 +22,11 @@ MaskConvention = Literal["canonical", "diffusers", "lama", "mat", "repaint"]
 above 0; 0, the known pixels being 255 (MAT and RePaint)."""
 
 
-class RecoveryLosses(BaseModel):
+class RecoveryLosses(FrozenModel):
     """Weights of the losses: output distillation, noise (task) loss, feature distillation.
 
     Each loss is relative to the mean square of its target, so that weights compare.
     """
-
-    model_config = _FROZEN
 
     output: float = Field(1.0, ge=0)
     task: float = Field(0.0, ge=0)
@@ -43,10 +39,8 @@ class RecoveryLosses(BaseModel):
         return self
 
 
-class RecoveryRecipe(BaseModel):
+class RecoveryRecipe(FrozenModel):
     """The short seeded fine-tune that an inherited student gets before it is measured."""
-
-    model_config = _FROZEN
 
     steps: int = Field(30, ge=0)
     learning_rate: float = Field(5e-4, gt=0)
@@ -68,7 +62,7 @@ class LongRecovery(RecoveryRecipe):
     tensorboard: bool = False
 
 
-class Protocol(BaseModel):
+class Protocol(FrozenModel):
     """How a label is measured; two labels are comparable only where their protocol keys agree.
 
     The label seed is not part of it: a label is unique by (architecture, protocol, seed).
@@ -79,8 +73,6 @@ class Protocol(BaseModel):
     the default. `revision` is the harness's own: it is raised whenever
     a renderer, mask, sampling rule or metric changes a value.
     """
-
-    model_config = _FROZEN
 
     revision: Literal[2] = 2
     dataset: str = "scenes"
@@ -128,13 +120,11 @@ class Protocol(BaseModel):
         return content_key(self.model_dump(mode="json"))
 
 
-class Rung(BaseModel):
+class Rung(FrozenModel):
     """A cheaper measurement: shares of the samples and recovery steps of a protocol.
 
     `keep` is the share of architectures, the best by it, that are measured on the next rung.
     """
-
-    model_config = _FROZEN
 
     samples: float = Field(0.25, gt=0, le=1)
     recovery: float = Field(0.2, gt=0, le=1)

@@ -16,7 +16,56 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.labels.label import LabelKey, Series
+
+
+@dataclass(frozen=True, slots=True)
+class LabelStore:
+    """The labels below one folder, a file each: `<arch_key>/<protocol_key>-s<seed>.json`.
+
+    Writers on any number of machines may share it: a file is whole or absent.
+    """
+
+    folder: Path
+
+    def path(self, key: LabelKey) -> Path:
+        """Where the label of a key lies."""
+        return self.folder / key.arch_key / f"{key.series}.json"
+
+    def __contains__(self, key: LabelKey) -> bool:
+        return self.path(key).exists()
+
+    def read(self, key: LabelKey) -> Label:
+        """The label of a key.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        return _read_file(self.path(key))
+
+    def read_all(self, protocol_key: str | None = None) -> list[Label]:
+        """All labels, failed ones too, ordered by path; optionally those of one protocol."""
+        pattern = f"{protocol_key}-s*.json" if protocol_key else "*.json"
+        return [_read_file(file) for file in sorted(self.folder.glob(f"*/{pattern}"))]
+
+    def read_series(self, series: Series) -> dict[str, Label]:
+        """The labels of a series by architecture key, failed ones too."""
+        labels = (_read_file(file) for file in sorted(self.folder.glob(f"*/{series}.json")))
+        return {label.arch_key: label for label in labels}
+
+    def write(self, label: Label) -> Path:
+        """Write a label atomically, replacing one of the same key; return its path."""
+        path = self.path(label.key)
+        write_atomic(path, label.to_json() + "\n")
+        return path
+
+    def publish(self, label: Label) -> bool:
+        """Write a label unless one of its key is there; whether this call was the one."""
+        return write_once(self.path(label.key), label.to_json() + "\n")
+
+    def remove(self, key: LabelKey) -> None:
+        """Remove a label, if it is there."""
+        self.path(key).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +73,8 @@ class ImportReport:
     """What became of the lines of a label table.
 
     Attributes:
-        imported: labels written to the study.
-        skipped_existing: labels that the study already had.
+        imported: labels written to the store.
+        skipped_existing: labels that the store already had.
         other_protocol: labels refused since they were measured under another protocol.
         other_teacher: labels refused since another teacher was pruned.
         origin: how and on what the table says it was measured.
@@ -38,37 +87,7 @@ class ImportReport:
     origin: str
 
 
-def label_path(study: StudyFolder, arch_key: str, protocol_key: str, seed: int) -> Path:
-    """Return where the label of (architecture, protocol, seed) lies."""
-    return study.labels_dir / arch_key / f"{protocol_key}-s{seed}.json"
-
-
-def write_label(study: StudyFolder, label: Label) -> Path:
-    """Write a label atomically, replacing one of the same identity; return its path."""
-    path = label_path(study, label.arch_key, label.protocol_key, label.seed)
-    write_atomic(path, label.to_json() + "\n")
-    return path
-
-
-def publish_label(study: StudyFolder, label: Label) -> bool:
-    """Write a label unless one of its identity is there; whether this call was the one."""
-    path = label_path(study, label.arch_key, label.protocol_key, label.seed)
-    return write_once(path, label.to_json() + "\n")
-
-
-def read_label(path: Path) -> Label:
-    """Read one label file."""
-    return _parse(path.read_text(encoding="utf-8"), str(path))
-
-
-def read_labels(study: StudyFolder, protocol_key: str | None = None) -> list[Label]:
-    """Read all labels of a study, failed ones too, ordered by path; optionally of one protocol."""
-    pattern = f"{protocol_key}-s*.json" if protocol_key else "*.json"
-    files = sorted(study.labels_dir.glob(f"*/{pattern}"))
-    return [read_label(file) for file in files]
-
-
-def read_table(table: Path) -> list[Label]:
+def read_label_table(table: Path) -> list[Label]:
     """Read a label table: JSONL, one label a line."""
     try:
         text = table.read_text(encoding="utf-8")
@@ -78,20 +97,20 @@ def read_table(table: Path) -> list[Label]:
     return [_parse(line, f"{table}, line {number}") for number, line in lines if line.strip()]
 
 
-def write_table(table: Path, labels: Iterable[Label]) -> None:
+def write_label_table(table: Path, labels: Iterable[Label]) -> None:
     """Write labels as JSONL, ordered by architecture, protocol and seed for small diffs."""
-    ordered = sorted(labels, key=lambda label: (label.arch_key, label.protocol_key, label.seed))
+    ordered = sorted(labels, key=lambda label: label.key)
     write_atomic(table, "".join(label.to_json() + "\n" for label in ordered))
 
 
 def import_labels(
-    study: StudyFolder, table: Path, protocol_key: str, teacher_sha256: str
+    store: LabelStore, table: Path, protocol_key: str, teacher_sha256: str
 ) -> ImportReport:
-    """Copy a table's labels of this protocol and teacher into the study; existing ones are kept.
+    """Copy a table's labels of this protocol and teacher into a store; existing ones are kept.
 
     Raises `InputError` when the table holds no such label.
     """
-    labels = read_table(table)
+    labels = read_label_table(table)
     of_protocol = [label for label in labels if label.protocol_key == protocol_key]
     fitting = [
         label for label in of_protocol if label.provenance.get("teacher_sha256") == teacher_sha256
@@ -102,9 +121,9 @@ def import_labels(
             f"the table must hold labels of this study's protocol {protocol_key} and teacher "
             f"{teacher_sha256[:12]}, but {table} has {len(labels)} labels of protocols {found}, "
             f"{len(of_protocol)} of this protocol with other teachers; restore [protocol] and "
-            f"[teacher] in study.toml, or measure anew with: sdsearch label {study.root}"
+            "[teacher] in study.toml, or measure the architectures again"
         )
-    imported = sum(publish_label(study, label) for label in fitting)
+    imported = sum(store.publish(label) for label in fitting)
     return ImportReport(
         imported=imported,
         skipped_existing=len(fitting) - imported,
@@ -140,6 +159,13 @@ def _origin(table: Path, labels: list[Label]) -> str:
     }
     stated = " | ".join(sorted(versions)) or "versions not stated"
     return f"{table.name}: teacher {', '.join(sorted(teachers))}; {stated}"
+
+
+def _read_file(path: Path) -> Label:
+    try:
+        return _parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"label {path} must be readable: {error}") from None
 
 
 def _parse(text: str, where: str) -> Label:

@@ -68,7 +68,7 @@ class Target:
         Raises `InputError` for a failed label, an unknown column, and a value that is not finite.
         """
         if label.status != "ok":
-            raise InputError(f"label {label.arch_key} has no target: it failed: {label.reason}")
+            raise InputError(f"label {label.arch_key} has no target: it failed: {label.failure}")
         values = {}
         for name in self.columns:
             try:

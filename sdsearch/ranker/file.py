@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import safetensors.torch
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from sdsearch.design.scores import FILE
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
+from sdsearch.model import FrozenModel
 from sdsearch.ranker.baselines import Forest, Linear
 from sdsearch.ranker.features import FeatureLayout
 from sdsearch.ranker.fit import FitReport, FittedRanker, RankerConfig
@@ -25,10 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class _RankerFile(BaseModel):
+class _RankerFile(FrozenModel):
     """`ranker.json`: all that is not a tensor."""
-
-    model_config = FILE
 
     schema_version: Literal[1] = Field(1, alias="schema")
     config: RankerConfig

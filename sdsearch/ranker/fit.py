@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from sdsearch.design.scores import FILE
 from sdsearch.errors import InputError
+from sdsearch.model import FrozenModel
 from sdsearch.ranker.baselines import Forest, Linear, kept_slots
 from sdsearch.ranker.features import FeatureLayout, encode_all
 from sdsearch.ranker.losses import CorrelationMode, average_rank, pearson, soft_spearman
@@ -42,13 +42,11 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 
-class RankerConfig(BaseModel):
+class RankerConfig(FrozenModel):
     """How to fit; `auto` is the GNN unless a baseline ranks held-out labels clearly better.
 
     Without `baselines` the GNN, which `kind` must then be, is fitted and measured alone.
     """
-
-    model_config = FILE
 
     kind: Kind | Literal["auto"] = "auto"
     hops: int = Field(4, ge=1)
@@ -70,10 +68,8 @@ class RankerConfig(BaseModel):
         return self
 
 
-class FitReport(BaseModel):
+class FitReport(FrozenModel):
     """What a fit learned, all of it measured out of fold."""
-
-    model_config = FILE
 
     labels: int
     failed: int

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel
+from pydantic import Field
 
-from sdsearch.design.scores import FILE
+from sdsearch.model import FrozenModel
 from sdsearch.ranker.baselines import Forest, Linear, fit_forest, fit_ridge
 from sdsearch.stats import (
     bootstrap_interval,
@@ -34,14 +34,12 @@ BASELINES: tuple[Kind, ...] = ("ridge", "ridge-pairs", "forest")
 TOP = 4  # designs are built by fours, so the top of the ranking is what counts
 
 
-class Quality(BaseModel):
+class Quality(FrozenModel):
     """How well one predictor orders labels that it has not seen.
 
     `low` and `high` are of `srcc`; `intervals` holds those of the other measures by name. All are
     95 % percentile bootstraps over labels.
     """
-
-    model_config = FILE
 
     srcc: float
     low: float
@@ -49,7 +47,7 @@ class Quality(BaseModel):
     kendall: float
     ndcg_at_4: float
     top_4_regret: float
-    intervals: dict[str, tuple[float, float]] = {}
+    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
 
 
 def split_folds(n: int, folds: int, repeats: int, rng: np.random.Generator) -> Held:

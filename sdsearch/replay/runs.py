@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from sdsearch.design.scores import FILE
+from sdsearch.model import FrozenModel
 from sdsearch.replay.methods import METHODS
 from sdsearch.replay.replay import BUILT, Trial, find_method, replay_once
 
@@ -23,24 +23,20 @@ MEASURES = ("srcc", "ndcg", "mean", "best", "regret", "needed")
 _BOOTSTRAPS = 2000
 
 
-class Spread(BaseModel):
+class Spread(FrozenModel):
     """A median over resamplings with the 95 % bootstrap interval of that median."""
-
-    model_config = FILE
 
     median: float
     low: float
     high: float
 
 
-class MethodSummary(BaseModel):
+class MethodSummary(FrozenModel):
     """One method under one budget; see `replay.Trial` for the measures.
 
     `behind` is the method's mean of four minus the first method's, paired over resamplings: the
     mean difference and its 95 % bootstrap interval, positive where the first method is better.
     """
-
-    model_config = FILE
 
     method: str
     budget: float | None
@@ -53,10 +49,8 @@ class MethodSummary(BaseModel):
     behind: tuple[float, float, float]
 
 
-class ReplaySummary(BaseModel):
+class ReplaySummary(FrozenModel):
     """What `sdsearch bench` found, as it is written to JSON."""
-
-    model_config = FILE
 
     schema_version: Literal[1] = Field(1, alias="schema")
     space: str

@@ -3,43 +3,73 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.design.scores import Scores, read_scores
 from sdsearch.labels.label import Label, Latency, Measurement
 from sdsearch.report.drawing import draw_unet
-from sdsearch.stages.search import read_designs
 from sdsearch.study.folder import load_space
+from sdsearch.study.listing import Listing, read_designs, read_listing
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch.unet.slots import SLOTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
+    from sdsearch.design.designs import Design
     from sdsearch.report.outcome import Outcome
+    from sdsearch.space.space import SearchSpace
     from sdsearch.study.folder import StudyFolder
 
 _TOP_OPTIONS = 3
 
 
-def find_answer(
-    study: StudyFolder, outcome: Outcome, labels: Mapping[str, Label]
-) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a study has so far, read once.
+
+    `labels` are those of the study's protocol and of all seeds; `scores` are None before scoring.
+    """
+
+    study: StudyFolder
+    space: SearchSpace
+    listing: Listing
+    designs: tuple[Design, ...]
+    labels: tuple[Label, ...]
+    scores: Scores | None
+
+    @property
+    def own_labels(self) -> dict[str, Label]:
+        """The labels of the study's seed by architecture."""
+        return {x.arch_key: x for x in self.labels if x.seed == self.study.config.seed}
+
+
+def read_evidence(study: StudyFolder) -> Evidence:
+    """Read what a study has."""
+    return Evidence(
+        study=study,
+        space=load_space(study),
+        listing=read_listing(study),
+        designs=read_designs(study),
+        labels=tuple(study.labels.read_all(study.config.protocol.key)),
+        scores=read_scores(study.scores_file),
+    )
+
+
+def find_answer(evidence: Evidence, outcome: Outcome) -> dict[str, Any] | None:
     """The best measured design beside the teacher: quality, size, work, speed; None before.
 
-    `labels` are those of the study's seed by architecture. Random designs do not count: they are
-    what a search has to beat.
+    Random designs do not count: they are what a search has to beat.
     """
+    labels = {key: x for key, x in evidence.own_labels.items() if not x.failure}
     teacher = labels.get(UNPRUNED.key)
     measured = [
         design
-        for design in read_designs(study)
-        if design.method != "random"
-        and design.arch_key in labels
-        and labels[design.arch_key].status == "ok"
+        for design in evidence.designs
+        if design.method != "random" and design.arch_key in labels
     ]
-    if teacher is None or teacher.status != "ok" or not measured:
+    if teacher is None or not measured:
         return None
     design = min(measured, key=lambda one: labels[one.arch_key].scalar(outcome.column))
     label = labels[design.arch_key]
@@ -82,16 +112,10 @@ def tell(label: Label, name: str) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def draw_scores(study: StudyFolder) -> str | None:
+def draw_scores(scores: Scores, space: SearchSpace) -> str:
     """The unpruned net as SVG, boxes coloured by what they are worth, their numbers in words."""
-    scores = read_scores(study.scores_file)
-    if scores is None:
-        return None
-    whole = UNPRUNED
     said = {slot.name: _say_block(scores, slot.name) for slot in SLOTS}
-    return draw_unet(
-        whole, load_space(study).backbone, scores.block_worth, "What each block is worth", said
-    )
+    return draw_unet(UNPRUNED, space.backbone, scores.block_worth, "What each block is worth", said)
 
 
 def _say_block(scores: Scores, name: str) -> str:
@@ -108,11 +132,8 @@ def _say_block(scores: Scores, name: str) -> str:
     return "; ".join(parts)
 
 
-def list_options(study: StudyFolder) -> list[dict[str, Any]]:
+def list_options(scores: Scores) -> list[dict[str, Any]]:
     """The best options of each level with their scores."""
-    scores = read_scores(study.scores_file)
-    if scores is None:
-        return []
     return [
         {"unit": unit.unit, "option": one.words, "score": one.score, "spread": one.spread}
         for unit in scores.units

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from statistics import fmean, stdev, variance
 from typing import TYPE_CHECKING
 
-from sdsearch.errors import InputError
 from sdsearch.labels.label import Label, Measurement
-from sdsearch.labels.store import read_labels
-from sdsearch.labels.target import Target
 from sdsearch.space.budget import member_resources, say_amount
 from sdsearch.study.folder import load_latency_table, load_space
+from sdsearch.study.listing import read_designs, read_listing
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch.unet.cost import count_params
 
@@ -22,13 +20,12 @@ if TYPE_CHECKING:
 
     from rich.console import Group
 
+    from sdsearch.labels.target import Target
     from sdsearch.space.budget import Resource
     from sdsearch.space.latency import LatencyTable
     from sdsearch.space.space import SearchSpace
     from sdsearch.study.folder import StudyFolder
 
-ACTIVE = "active"
-"""Origin of architectures that were proposed for a further round of labels."""
 MEMBERS = ("teacher", "bk-base", "bk-small", "bk-tiny")
 
 
@@ -89,28 +86,9 @@ class Outcome:
     floors: dict[str, dict[str, Measurement]]
 
 
-def read_origins(study: StudyFolder) -> dict[str, str]:
-    """Return architecture key -> origin ("uniform", "member:teacher", ...) of the sampled ones."""
-    file = study.architectures_file
-    if not file.is_file():
-        raise InputError(f"{file} is missing; run: sdsearch sample {study.root}")
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return {row["arch_key"]: row["origin"] for row in rows}
-
-
-def read_methods(study: StudyFolder) -> dict[str, list[str]]:
-    """Return method -> architecture keys of its designs, best first; empty before `build`."""
-    if not study.designs_file.is_file():
-        return {}
-    methods: dict[str, list[str]] = {}
-    for design in json.loads(study.designs_file.read_text(encoding="utf-8"))["designs"]:
-        methods.setdefault(design["method"], []).append(design["arch_key"])
-    return methods
-
-
 def read_floors(study: StudyFolder) -> dict[str, dict[str, Measurement]]:
     """Return floor -> column -> value, as labelling has written them; empty before."""
-    file = study.floors_path(study.config.seed)
+    file = study.floors_file
     if not file.is_file():
         return {}
     rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
@@ -120,49 +98,45 @@ def read_floors(study: StudyFolder) -> dict[str, dict[str, Measurement]]:
     }
 
 
-def budget_limits(study: StudyFolder) -> dict[Resource, float]:
+def budget_limits(
+    study: StudyFolder, space: SearchSpace, table: LatencyTable | None
+) -> dict[Resource, float]:
     """Return the budget in absolute numbers, shares taken of the teacher's cost."""
-    space = load_space(study)
-    teacher = member_resources(UNPRUNED, space, load_latency_table(study))
-    return study.config.build.budget.limits(teacher)
+    return study.config.build.budget.limits(member_resources(UNPRUNED, space, table))
 
 
 def outcome(study: StudyFolder) -> Outcome:
     """Compare evaluated, built and named architectures by the labels of this protocol and seed."""
-    protocol = study.config.protocol
+    protocol, space, table = study.config.protocol, load_space(study), load_latency_table(study)
     column = protocol.column("fd")
-    labels = read_labels(study, protocol.key)
+    labels = study.labels.read_all(protocol.key)
     by_key = {label.arch_key: label for label in labels if label.seed == study.config.seed}
-    origins, limits = read_origins(study), budget_limits(study)
-    members = {origin: key for key, origin in origins.items() if origin.startswith("member:")}
-    sampled = [key for key, origin in origins.items() if origin[:7] not in ("member:", ACTIVE)]
-    space = load_space(study)
-    total = count_params(UNPRUNED, space.backbone)
-    groups = {f"evaluated {study.config.space.strategy}": sampled}
+    limits = budget_limits(study, space, table)
+    listing = read_listing(study)
+    drawn = listing.keys_from("sample")
+    groups = {f"evaluated {study.config.space.strategy}": drawn}
     if limits:
-        table = load_latency_table(study)
-        fitting = [
-            key for key in sampled if key in by_key and _within(by_key[key], space, limits, table)
+        groups["evaluated, within budget"] = [
+            key for key in drawn if key in by_key and _within(by_key[key], space, limits, table)
         ]
-        groups["evaluated, within budget"] = fitting
-    groups["evaluated active"] = [key for key, origin in origins.items() if origin == ACTIVE]
-    groups |= read_methods(study)
-    for name in MEMBERS:
-        if f"member:{name}" in members:
-            groups[name] = [members[f"member:{name}"]]
+    groups["evaluated active"] = listing.keys_from("proposal")
+    for design in read_designs(study):
+        groups.setdefault(design.method, []).append(design.arch_key)
+    groups |= {name: [key] for name in MEMBERS if (key := listing.member(name))}
+    total = count_params(UNPRUNED, space.backbone)
     rows = [
         row
         for name, keys in groups.items()
         if (row := _row(name, [by_key[key] for key in keys if key in by_key], column, total))
     ]
-    evaluated = [by_key[key] for key in sampled if key in by_key]
+    evaluated = [by_key[key] for key in drawn if key in by_key]
     return Outcome(
         title=title(study),
         column=column,
         protocol_key=protocol.key,
         limits=limits,
         rows=tuple(rows),
-        noise=noise_floor(labels, evaluated, column, Target(study.config.ranker.target)),
+        noise=noise_floor(labels, evaluated, column, study.config.ranker.target),
         floors=read_floors(study),
     )
 

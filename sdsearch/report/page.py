@@ -6,39 +6,35 @@ import base64
 import json
 from typing import TYPE_CHECKING, Any
 
-from sdsearch.design.scores import read_scores
 from sdsearch.files import write_atomic
-from sdsearch.labels.store import read_labels
 from sdsearch.report.charts import Point, Scatter, scatter
 from sdsearch.report.findings import (
+    Evidence,
     draw_scores,
     find_answer,
     list_options,
     list_predictors,
+    read_evidence,
     read_gallery,
     read_json,
     tell,
 )
-from sdsearch.report.outcome import Outcome, notes, read_origins, with_error
-from sdsearch.stages.search import read_designs
-from sdsearch.study.folder import load_space
+from sdsearch.report.outcome import Outcome, notes, with_error
 from sdsearch.study.records import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from sdsearch.labels.label import Label
     from sdsearch.study.folder import StudyFolder
 
 
 def write_report(study: StudyFolder, outcome: Outcome) -> Path:
     """Render everything that the study has so far into report.html; return its path."""
-    write_atomic(study.report_file, render(study, outcome))
+    write_atomic(study.report_file, render(read_evidence(study), outcome))
     return study.report_file
 
 
-def render(study: StudyFolder, outcome: Outcome) -> str:
+def render(evidence: Evidence, outcome: Outcome) -> str:
     """Return the report as one HTML string that needs no network."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -48,56 +44,48 @@ def render(study: StudyFolder, outcome: Outcome) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    labels = read_labels(study, study.config.protocol.key)
-    mine = {label.arch_key: label for label in labels if label.seed == study.config.seed}
-    found = _read_origins(study)
-    drawn = _scatter(study, outcome, labels, found)
-    scores = read_scores(study.scores_file)
+    study, scores = evidence.study, evidence.scores
+    drawn = _scatter(evidence, outcome)
     return environment.get_template("report.html.jinja").render(
         outcome=outcome,
-        answer=find_answer(study, outcome, mine),
+        answer=find_answer(evidence, outcome),
         notes=notes(outcome),
         with_error=with_error,
         tiny=study.config.teacher.pipeline == "tiny",
-        target=study.config.ranker.target,
+        target=study.config.ranker.target.expression,
         scatter=drawn,
         series=list(dict.fromkeys(mark.series for mark in drawn.marks)) if drawn else [],
         picture=_picture(study),
         columns=_columns(study),
         gallery=read_gallery(study),
-        net=draw_scores(study),
+        net=draw_scores(scores, evidence.space) if scores else None,
         graph_score=scores.graph_score if scores else 0.0,
-        options=list_options(study),
+        options=list_options(scores) if scores else [],
         fit=list_predictors(study),
-        designs=_designs(study, outcome, labels),
-        labels=_label_rows(study, labels, found),
-        label_columns=_label_columns(labels),
-        facts=_facts(study, labels),
+        designs=_designs(evidence, outcome),
+        labels=_label_rows(evidence),
+        label_columns=_label_columns(evidence),
+        facts=_facts(evidence),
     )
 
 
-def _read_origins(study: StudyFolder) -> dict[str, list[str]]:
-    """Return architecture key -> everything that brought it into the study."""
-    found = {key: [origin] for key, origin in read_origins(study).items()}
-    for design in read_designs(study):
-        found.setdefault(design.arch_key, []).append(design.name)
-    return found
+def _names(evidence: Evidence) -> dict[str, str]:
+    """Everything that brought an architecture into the study, in words, by its key."""
+    return {entry.arch_key: ", ".join(entry.names) for entry in evidence.listing}
 
 
-def _scatter(
-    study: StudyFolder, outcome: Outcome, labels: list[Label], found: Mapping[str, list[str]]
-) -> Scatter | None:
+def _scatter(evidence: Evidence, outcome: Outcome) -> Scatter | None:
     """Lay out quality against parameters; what a method built covers what was only sampled."""
-    points = []
-    methods = {design.arch_key: design.method for design in read_designs(study)}
-    for label in labels:
-        if label.status != "ok" or label.seed != study.config.seed:
+    points, names = [], _names(evidence)
+    series = dict.fromkeys(evidence.listing.keys_from("member"), "member")
+    series |= {design.arch_key: design.method for design in evidence.designs}
+    for key, label in evidence.own_labels.items():
+        if label.failure:
             continue
-        names = found.get(label.arch_key, ["other"])
-        sampled = "member" if names[0].startswith("member:") else "evaluated"
         value, params = label.scalar(outcome.column), label.scalar("params") / 1e6
-        text = f"{', '.join(names)}: {outcome.column} {value:.2f}, {params:.2f} M parameters"
-        points.append(Point(params, value, methods.get(label.arch_key, sampled), text))
+        said = f"{outcome.column} {value:.2f}, {params:.2f} M parameters"
+        text = f"{names.get(key, 'other')}: {said}"
+        points.append(Point(params, value, series.get(key, "evaluated"), text))
     points.sort(key=lambda point: point.series != "evaluated")
     limit = outcome.limits.get("params")
     return scatter(points, None if limit is None else limit / 1e6)
@@ -109,18 +97,17 @@ def _picture(study: StudyFolder) -> str | None:
 
 
 def _columns(study: StudyFolder) -> list[str]:
-    """Return the picture's column names, as its stage recorded them."""
-    record = read_json(study.root / "stages" / "compare.json")
-    return ["original", "masked", *record.get("inputs", {}).get("columns", {})]
+    """Return the picture's column names, as the file beside it has them."""
+    described = read_json(study.compare_dir / "comparison.json")
+    return ["original", "masked", *(column["name"] for column in described.get("columns", ()))]
 
 
-def _designs(study: StudyFolder, outcome: Outcome, labels: list[Label]) -> list[dict[str, Any]]:
+def _designs(evidence: Evidence, outcome: Outcome) -> list[dict[str, Any]]:
     measured = {
-        label.arch_key: f"measured {outcome.column} {tell(label, outcome.column)}"
-        if label.status == "ok"
-        else f"failed: {label.reason}"
-        for label in labels
-        if label.seed == study.config.seed
+        key: f"failed: {label.failure}"
+        if label.failure
+        else f"measured {outcome.column} {tell(label, outcome.column)}"
+        for key, label in evidence.own_labels.items()
     }
     return [
         {
@@ -130,38 +117,36 @@ def _designs(study: StudyFolder, outcome: Outcome, labels: list[Label]) -> list[
             "reasons": design.reasons,
             "measured": measured.get(design.arch_key, "not measured yet"),
         }
-        for design in read_designs(study)
+        for design in evidence.designs
     ]
 
 
-def _label_columns(labels: list[Label]) -> list[str]:
-    return list(dict.fromkeys(name for label in labels for name in label.values))
+def _label_columns(evidence: Evidence) -> list[str]:
+    return list(dict.fromkeys(name for label in evidence.labels for name in label.values))
 
 
-def _label_rows(
-    study: StudyFolder, labels: list[Label], found: Mapping[str, list[str]]
-) -> list[dict[str, Any]]:
-    columns = _label_columns(labels)
+def _label_rows(evidence: Evidence) -> list[dict[str, Any]]:
+    columns, names = _label_columns(evidence), _names(evidence)
     return [
         {
             "key": label.arch_key,
-            "anchor": label.seed == study.config.seed,
+            "anchor": label.seed == evidence.study.config.seed,
             "seed": label.seed,
-            "origin": ", ".join(found.get(label.arch_key, ["other"])),
-            "reason": label.reason if label.status == "failed" else None,
+            "origin": names.get(label.arch_key, "other"),
+            "reason": label.failure and str(label.failure),
             "cells": [tell(label, name) for name in columns],
         }
-        for label in labels
+        for label in evidence.labels
     ]
 
 
-def _facts(study: StudyFolder, labels: list[Label]) -> list[tuple[str, str]]:
+def _facts(evidence: Evidence) -> list[tuple[str, str]]:
     """Return what the numbers depend on: teacher, protocol, software of study and labels."""
-    config = study.config
+    config, labels = evidence.study.config, evidence.labels
     facts = [
         ("teacher", config.teacher.pipeline),
-        ("space", f"{config.space.name}, {len(load_space(study)):,} architectures"),
-        ("target", f"{config.ranker.target} (higher is better)"),
+        ("space", f"{config.space.name}, {len(evidence.space):,} architectures"),
+        ("target", f"{config.ranker.target.expression} (higher is better)"),
         ("protocol key", config.protocol.key),
         ("label seed", str(config.seed)),
     ]

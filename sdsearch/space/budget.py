@@ -6,10 +6,10 @@ from itertools import product
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from sdsearch.design.scores import FILE
 from sdsearch.errors import InputError
+from sdsearch.model import FrozenModel
 from sdsearch.space.latency import space_latencies
 from sdsearch.unet.cost import count_macs, count_params, unet_cost
 
@@ -26,10 +26,8 @@ Resource = Literal["params", "macs", "latency_ms", "memory_bytes"]
 RESOURCES: tuple[Resource, ...] = ("params", "macs", "latency_ms", "memory_bytes")
 
 
-class Share(BaseModel):
+class Share(FrozenModel):
     """A limit as a share of the teacher's cost."""
-
-    model_config = FILE
 
     share: float = Field(gt=0, le=1)
 
@@ -38,14 +36,12 @@ Absolute = Annotated[float, Field(gt=0)]
 Limit = Share | Absolute | None
 
 
-class Budget(BaseModel):
+class Budget(FrozenModel):
     """Upper limits of one UNet call; a bare number is absolute.
 
     `latency_ms` is what a latency table predicts; `memory_bytes` is the peak of activations in
     float32, batch 1.
     """
-
-    model_config = FILE
 
     params: Limit = None
     macs: Limit = None

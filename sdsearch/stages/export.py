@@ -6,12 +6,13 @@ import json
 from typing import TYPE_CHECKING
 
 from sdsearch.console import say, working
-from sdsearch.errors import HarnessError, InputError, nearest
+from sdsearch.errors import HarnessError, InputError
 from sdsearch.harness import run_harness
-from sdsearch.stages.search import read_designs
 from sdsearch.study.folder import load_space
+from sdsearch.study.listing import find_design, read_designs
+from sdsearch.study.requests import ThumbnailsRequest
 from sdsearch.unet.architecture import Architecture
-from sdsearch.unet.teacher import resolve_teacher
+from sdsearch.unet.teacher import teacher_identity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,23 +21,24 @@ if TYPE_CHECKING:
     from sdsearch.study.folder import StudyFolder
 
 
-def export(study: StudyFolder, names: Sequence[str] | None = None) -> list[Path]:
-    """Export the named designs, by default those of autobuild, as stock diffusers pipelines."""
+def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
+    """Export the named designs, by default those of autobuild, as stock diffusers pipelines.
+
+    Raises:
+        InputError: nothing was built, or there is no design of a name.
+    """
     from sdsearch.export.pipeline import export_pipeline
 
-    resolve_teacher(study.config.teacher.pipeline)
-    designs = {design.name: design for design in read_designs(study)}
-    if not designs:
+    teacher = teacher_identity(study.config.teacher.pipeline)
+    built = read_designs(study)
+    if not built:
         raise InputError(f"there are no designs to export; run: sdsearch build {study.root}")
-    for name in names or ():
-        if name not in designs:
-            hint = nearest(name, designs)
-            raise InputError(f"there is no design {name!r}; did you mean {hint!r}?")
-    own = [name for name, design in designs.items() if design.method == "autobuild"]
+    chosen = [find_design(study, name) for name in names]
+    chosen = chosen or [one for one in built if one.method == "autobuild"] or list(built)
     folders = []
-    for name in names or own or list(designs):
-        with working(f"exporting {name}"):
-            folders.append(export_pipeline(designs[name], study))
+    for design in chosen:
+        with working(f"exporting {design.name}"):
+            folders.append(export_pipeline(design, study, teacher))
     add_thumbnails(study, folders)
     return folders
 
@@ -49,9 +51,9 @@ def add_thumbnails(study: StudyFolder, folders: Sequence[Path]) -> None:
     lacking = [folder for folder in folders if not (folder / "thumbnails").is_dir()]
     if not lacking:
         return
-    names = [part for folder in lacking for part in ("--design", folder.name)]
+    names = tuple(folder.name for folder in lacking)
     try:
-        run_harness("thumbnails", study.root, *names)
+        run_harness(ThumbnailsRequest(study=study.root, designs=names))
     except HarnessError as error:
         say(f"the exports are whole, but have no thumbnails: {error}")
 
@@ -91,4 +93,4 @@ def push_export(folder: Path, repository: str, *, confirmed: bool) -> None:
     if confirmed:
         say(f"pushed: {push(plan)}")
     else:
-        say("nothing was pushed; add --yes to do it")
+        say("nothing was pushed: a push must be confirmed")

@@ -1,16 +1,18 @@
-"""The stages of a study, in order; each reads and writes files, skips what is current, resumes."""
+"""The whole journey of a study; every stage skips what is current, so it resumes anywhere."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from sdsearch.console import say
-from sdsearch.stages.compare import compare
-from sdsearch.stages.export import export
-from sdsearch.stages.label import _import_own_table, measure
-from sdsearch.stages.report import report
-from sdsearch.stages.sample import sample
-from sdsearch.stages.search import build, fit, score
+from sdsearch.stages.build import build_study
+from sdsearch.stages.compare import compare_study
+from sdsearch.stages.export import export_designs
+from sdsearch.stages.fit import fit_study
+from sdsearch.stages.label import import_own_table, label_study
+from sdsearch.stages.report import report_study
+from sdsearch.stages.sample import sample_study
+from sdsearch.stages.score import score_study
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,19 +20,19 @@ if TYPE_CHECKING:
     from sdsearch.study.folder import StudyFolder
 
 
-def run(study: StudyFolder) -> Path:
-    """Do the whole journey and print the table, the report's path and the pipelines' paths."""
-    sample(study)
+def run_study(study: StudyFolder) -> Path:
+    """Do all stages and print the table, the report's path and the pipelines' paths."""
+    sample_study(study)
     if study.config.teacher.pipeline == "tiny":
-        _import_own_table(study)
-    measure(study)
-    say(f"predictor: {fit(study).reason}")
-    score(study)
-    build(study)
-    measure(study)
-    compare(study)
-    folders = export(study)
-    page = report(study)
+        import_own_table(study)
+    label_study(study)
+    say(f"predictor: {fit_study(study).reason}")
+    score_study(study)
+    build_study(study)
+    label_study(study)
+    compare_study(study)
+    folders = export_designs(study)
+    page = report_study(study)
     say(f"report: {page}")
     for folder in folders:
         say(f"pipeline: {folder}")

@@ -1,24 +1,23 @@
-"""The label stage of a study: measure what is listed, by whichever executor."""
+"""Labelling: measure what is listed, by whichever executor; the values are the same."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sdsearch.assets import asset_path
-from sdsearch.console import say
+from sdsearch.console import following_labels, say
 from sdsearch.errors import InputError, nearest
 from sdsearch.harness import run_harness
-from sdsearch.labels.store import ImportReport, import_labels, label_path, read_labels, read_table
-from sdsearch.labels.target import Target
-from sdsearch.report.outcome import read_origins
-from sdsearch.stages.search import read_designs
+from sdsearch.labels.label import LabelKey
+from sdsearch.labels.store import ImportReport, import_labels, read_label_table
+from sdsearch.study.listing import read_listing
+from sdsearch.study.requests import RecomputeRequest
 from sdsearch.unet.teacher import resolve_teacher, teacher_sha256
 from sdsearch.workers.halving import keep_best, label_by_halving, read_values
-from sdsearch.workers.job import LabelJob
-from sdsearch.workers.local import label_architectures, prepare_labels
+from sdsearch.workers.job import LabelJob, open_claims
+from sdsearch.workers.local import label_here
 from sdsearch.workers.status import read_label_status
-from sdsearch.workers.worker import open_claims
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,15 +25,18 @@ if TYPE_CHECKING:
 
     from sdsearch.study.folder import StudyFolder
     from sdsearch.workers.halving import RungReport
-    from sdsearch.workers.local import ExecutorName
     from sdsearch.workers.status import LabelStatus
 
+Executor = Literal["local", "ray"]
+"""Who measures: a worker on this machine, or the tasks of a Ray cluster."""
+TINY_TABLE = "tiny-labels.jsonl"
 
-def measure(
+
+def label_study(
     study: StudyFolder,
-    processes: int = 1,
-    executor: ExecutorName | None = None,
     *,
+    processes: int = 1,
+    executor: Executor | None = None,
     seed: int | None = None,
     only: Sequence[str] = (),
 ) -> None:
@@ -46,45 +48,50 @@ def measure(
         executor: default: that of `[label]`.
         seed: the label seed; default: the study's.
         only: keys of sampled or built architectures; default: all.
+
+    Raises:
+        InputError: a key of `only` is unknown, or something concerns all labels.
+        WorkError: labelling failed; the labels measured before are kept.
     """
-    job = _job(study, processes)
-    if unknown := set(only) - set(job.keys):
+    job = _job(study if seed is None else study.at_seed(seed), processes)
+    if unknown := sorted(set(only) - set(job.keys)):
         raise InputError(
-            f"--arch must be a sampled or built architecture, but {sorted(unknown)[0]!r} is none; "
-            f"did you mean {nearest(sorted(unknown)[0], job.keys)!r}?"
+            f"only sampled and built architectures can be labelled, but {unknown[0]!r} was neither "
+            f"sampled nor built; did you mean {nearest(unknown[0], job.keys)!r}?"
         )
-    job = replace(job, seed=job.seed if seed is None else seed, keys=tuple(only) or job.keys)
+    job = replace(job, keys=tuple(only) or job.keys)
     todo = len(job.todo())
     say(f"labels: {len(job.keys) - todo} of {len(job.keys)} are there, {todo} to measure")
-    label_architectures(job, executor or study.config.label.executor)
+    _measure(job, executor or study.config.label.executor)
 
 
-def measure_by_halving(
-    study: StudyFolder, processes: int = 1, executor: ExecutorName | None = None
+def halve_study(
+    study: StudyFolder, *, processes: int = 1, executor: Executor | None = None
 ) -> list[RungReport]:
     """Label all under the cheaper protocols of `[label] rungs`, only the best under the study's."""
     job = _job(study, processes)
 
     def label(rung: int | None, keys: list[str]) -> None:
         part = replace(job, rung=rung, keys=tuple(keys))
-        protocol = part.rung_study.config.protocol
+        protocol = part.measured.config.protocol
         say(
             f"{len(keys)} architectures, {protocol.samples} samples, "
             f"{protocol.recovery.steps} recovery steps"
         )
-        label_architectures(part, executor or study.config.label.executor)
+        _measure(part, executor or study.config.label.executor)
 
-    return label_by_halving(study, job.seed, job.keys, label)
+    return label_by_halving(study, job.keys, label)
 
 
-def prepare(study: StudyFolder, processes: int = 1, *, rungs: bool = False) -> None:
+def prepare_study(study: StudyFolder, *, processes: int = 1, rungs: bool = False) -> None:
     """Compute what all labels share, so that many workers find it instead of making it each.
 
     With `rungs` also what those of the cheaper protocols share.
     """
     job = _job(study, processes)
     for rung in (*(range(len(study.config.label.rungs)) if rungs else ()), None):
-        prepare_labels(replace(job, rung=rung))
+        with replace(job, rung=rung).open_labeller() as labeller:
+            labeller.prepare()
 
 
 def read_statuses(study: StudyFolder) -> list[LabelStatus]:
@@ -92,56 +99,49 @@ def read_statuses(study: StudyFolder) -> list[LabelStatus]:
 
     Once rungs were begun, the study itself wants what they have left and what it has taken up.
     """
-    seed, wanted = study.config.seed, _wanted(study)
-    target, left = Target(study.config.ranker.target), list(wanted)
+    wanted = _wanted(study)
+    left = list(wanted)
     found: list[LabelStatus] = []
     for number, rung in enumerate(study.config.label.rungs):
         at = study.at_rung(number)
-        if not open_claims(at, seed).folder.is_dir():
+        if not at.claims_dir.is_dir():
             break
-        found.append(read_label_status(at, seed, left))
+        found.append(read_label_status(at, left))
         if found[-1].waiting or found[-1].running:
             left = []
             break
-        values = read_values(at, seed, left, target)
+        values = read_values(at, left)
         left = keep_best(values, rung.keep) if values else []
-    own, protocol = open_claims(study, seed).folder, study.config.protocol.key
+    own = open_claims(study).folder
     taken_up = [
-        key
-        for key in wanted
-        if (own / key).is_dir() or label_path(study, key, protocol, seed).exists()
+        key for key in wanted if (own / key).is_dir() or LabelKey(key, study.series) in study.labels
     ]
-    return [*found, read_label_status(study, seed, [*left, *taken_up])]
+    return [*found, read_label_status(study, [*left, *taken_up])]
 
 
 def forget_failed(study: StudyFolder) -> int:
-    """Remove the failed labels of the study's protocol and of its rungs, to measure them again."""
-    count, seed = 0, study.config.seed
+    """Remove the failed labels of the study's series and of its rungs, to measure them again."""
+    count = 0
     for rung in (*range(len(study.config.label.rungs)), None):
-        protocol = study.at_rung(rung).config.protocol.key
-        for label in read_labels(study, protocol):
-            if label.status == "failed" and label.seed == seed:
-                label_path(study, label.arch_key, protocol, seed).unlink(missing_ok=True)
+        at = study.at_rung(rung)
+        for label in at.labels.read_series(at.series).values():
+            if label.failure:
+                at.labels.remove(label.key)
                 count += 1
     return count
 
 
-def _job(study: StudyFolder, processes: int) -> LabelJob:
-    resolve_teacher(study.config.teacher.pipeline)
-    return LabelJob(study, study.config.seed, _wanted(study), processes)
-
-
-def _wanted(study: StudyFolder) -> tuple[str, ...]:
-    """Sampled and built architectures, each once."""
-    built = [design.arch_key for design in read_designs(study)]
-    return tuple(dict.fromkeys([*read_origins(study), *built]))
-
-
-TINY_TABLE = "tiny-labels.jsonl"
+def recompute_labels(study: StudyFolder) -> None:
+    """Compute the values of measured labels again from their rows, without sampling."""
+    run_harness(RecomputeRequest(study=study.root))
 
 
 def import_table(study: StudyFolder, table: Path | None = None) -> ImportReport:
-    """Import a label table under the study's protocol; None means the tiny model's own table."""
+    """Import a label table under the study's protocol; None means the tiny model's own table.
+
+    Raises:
+        InputError: no label of the table fits the study's protocol and teacher.
+    """
     if table is None:
         if study.config.teacher.pipeline != "tiny":
             raise InputError(
@@ -155,17 +155,13 @@ def import_table(study: StudyFolder, table: Path | None = None) -> ImportReport:
             f"labels fit one teacher's weights, but those of the hub id {folder!r} are not here; "
             "set teacher.pipeline to a local folder"
         )
-    return import_labels(study, table, study.config.protocol.key, teacher_sha256(folder))
+    return import_labels(study.labels, table, study.config.protocol.key, teacher_sha256(folder))
 
 
-def recompute(study: StudyFolder) -> None:
-    """Compute the values of measured labels again from their rows, without sampling."""
-    run_harness("label", study.root, "--recompute-metrics")
-
-
-def _import_own_table(study: StudyFolder) -> None:
+def import_own_table(study: StudyFolder) -> None:
+    """Import what the tiny model's own table has of the study's protocol, and say what came."""
     table, key = asset_path(TINY_TABLE), study.config.protocol.key
-    if not any(label.protocol_key == key for label in read_table(table)):
+    if not any(label.protocol_key == key for label in read_label_table(table)):
         say(f"{TINY_TABLE} has no label of protocol {key}: all labels are measured here")
         return
     done = import_table(study)
@@ -174,3 +170,27 @@ def _import_own_table(study: StudyFolder) -> None:
         f"{done.other_protocol} of another protocol and {done.other_teacher} of another teacher "
         f"refused) from {done.origin}"
     )
+
+
+def _measure(job: LabelJob, executor: Executor) -> None:
+    """Label all of a job, with a bar of how far it is."""
+    todo = len(job.todo())
+    if not todo and not job.needs_finish():
+        return
+    with following_labels(len(job.keys), len(job.keys) - todo) as tell:
+        if executor == "local":
+            label_here(job, tell)
+        else:
+            from sdsearch.workers.ray import label_on_ray
+
+            label_on_ray(job, tell)
+
+
+def _job(study: StudyFolder, processes: int) -> LabelJob:
+    resolve_teacher(study.config.teacher.pipeline)
+    return LabelJob(study, _wanted(study), processes)
+
+
+def _wanted(study: StudyFolder) -> tuple[str, ...]:
+    """Sampled and built architectures, each once."""
+    return tuple(read_listing(study).architectures)

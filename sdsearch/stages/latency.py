@@ -8,6 +8,7 @@ from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.harness import run_harness
 from sdsearch.space.latency import LatencySurvey, LatencyTable, fit_latency_table, read_survey
+from sdsearch.study.requests import LatencyRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def tabulate_latency(path: Path, wanted: LatencySurvey) -> LatencyTable:
     """Measure what a survey wants, beside `path`, and write the table fitted to it there.
 
-    A survey that was begun for the same members and conditions is gone on with.
+    A survey that was begun for the same members and conditions is continued.
 
     Raises:
         InputError: the survey beside `path` is of other members or conditions.
@@ -29,10 +30,10 @@ def tabulate_latency(path: Path, wanted: LatencySurvey) -> LatencyTable:
     if not same or begun.conditions != wanted.conditions or begun.backbone != wanted.backbone:
         raise InputError(
             f"{file} must be a survey of these members and conditions, but is another; remove it "
-            "to begin anew, or give another table's path"
+            "to begin a new one, or give another table's path"
         )
     if not begun.is_complete:
-        run_harness("latency", file)
+        run_harness(LatencyRequest(survey=file))
     table = fit_latency_table(read_survey(file))
     write_atomic(path, table.model_dump_json(indent=1) + "\n")
     return table

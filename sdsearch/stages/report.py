@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sdsearch.report.outcome import outcome, outcome_table
-
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sdsearch.study.folder import StudyFolder
 
 
-def report(study: StudyFolder) -> Path:
+def report_study(study: StudyFolder) -> Path:
     """Print the outcome table and write report.html."""
     from rich.console import Console
 
+    from sdsearch.report.outcome import outcome, outcome_table
     from sdsearch.report.page import write_report
 
     result = outcome(study)

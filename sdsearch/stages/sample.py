@@ -2,65 +2,50 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sdsearch.design.proposals import propose_labels
-from sdsearch.files import write_atomic
-from sdsearch.keys import canonical_json
-from sdsearch.report.outcome import ACTIVE
-from sdsearch.stages.search import _load_predictions, score
+from sdsearch.design.scores import SpaceScores
+from sdsearch.stages.score import score_study
 from sdsearch.study.folder import load_space
-from sdsearch.unet.architecture import Architecture
+from sdsearch.study.listing import Listing, Origin, read_sample, write_sample
 
 if TYPE_CHECKING:
     from sdsearch.study.folder import StudyFolder
+    from sdsearch.unet.architecture import Architecture
 
 
-def sample(study: StudyFolder) -> list[dict[str, Any]]:
-    """Write architectures.jsonl: the named members and the study's sample, the same every time.
+def sample_study(study: StudyFolder) -> Listing:
+    """Pick the named members and the study's sample, the same every time: architectures.jsonl.
 
-    What was proposed for a further round (`search.propose`) stays in the list.
+    What was proposed for a further round (`propose_architectures`) stays in the listing.
     """
     space, wanted = load_space(study), study.config.space
     rng = np.random.default_rng(wanted.seed)
     draw = space.sample if wanted.strategy == "uniform" else space.sample_stratified
-    picked: list[tuple[str, Architecture]] = [
-        (f"member:{name}", arch) for name, arch in space.members.items()
-    ]
-    picked += [(wanted.strategy, arch) for arch in draw(wanted.labels, rng)]
-    rows = [
-        {"arch_key": arch.key, "architecture": arch.model_dump(mode="json"), "origin": origin}
-        for origin, arch in picked
-    ]
-    file = study.architectures_file
-    before = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    rows += [row for row in map(json.loads, before) if row["origin"] == ACTIVE]
-    text = "".join(canonical_json(row) + "\n" for row in rows)
-    if not file.is_file() or file.read_text(encoding="utf-8") != text:
-        write_atomic(file, text)
-    return rows
+    picked = [(arch, Origin(kind="member", name=name)) for name, arch in space.members.items()]
+    origin = Origin(kind="sample", name=wanted.strategy)
+    picked += [(arch, origin) for arch in draw(wanted.labels, rng)]
+    before = read_sample(study) if study.architectures_file.is_file() else Listing(())
+    picked += [pair for pair in before.pairs() if pair[1].kind == "proposal"]
+    listing = Listing.of(picked)
+    write_sample(study, listing)
+    return listing
 
 
-def propose(study: StudyFolder, count: int) -> list[Architecture]:
-    """Append the next `count` architectures to label to the study's list, by active choice."""
-    score(study)
-    file = study.architectures_file
-    lines = file.read_text(encoding="utf-8")
-    listed = [json.loads(line)["architecture"] for line in lines.splitlines()]
-    rng = np.random.default_rng([study.config.space.seed, len(listed)])
+def propose_architectures(study: StudyFolder, count: int) -> list[Architecture]:
+    """Add the next `count` architectures to measure to the study's sample, by active choice."""
+    score_study(study)
+    sample, space = read_sample(study), load_space(study)
     found = propose_labels(
-        load_space(study),
-        _load_predictions(study, "space"),
-        [Architecture.model_validate(row) for row in listed],
+        space,
+        SpaceScores.load(study.predictions_file("space")),
+        list(sample.architectures.values()),
         count,
-        rng,
+        np.random.default_rng([study.config.space.seed, len(sample)]),
     )
-    rows = [
-        {"arch_key": arch.key, "architecture": arch.model_dump(mode="json"), "origin": ACTIVE}
-        for arch in found
-    ]
-    write_atomic(file, lines + "".join(canonical_json(row) + "\n" for row in rows))
+    origin = Origin(kind="proposal", name="active")
+    write_sample(study, Listing.of([*sample.pairs(), *((arch, origin) for arch in found)]))
     return found

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, PlainSerializer, PlainValidator, ValidationError
 
 from sdsearch.design.designs import Method
 from sdsearch.design.scores import Rule
 from sdsearch.errors import InputError, nearest
 from sdsearch.labels.protocol import LongRecovery, Protocol, Rung
+from sdsearch.labels.target import Target
+from sdsearch.model import FrozenModel
 from sdsearch.space.budget import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-
-class TeacherConfig(BaseModel):
+class TeacherConfig(FrozenModel):
     """Which pipeline is specialized: "tiny", a local diffusers folder or a hub id."""
-
-    model_config = _FROZEN
 
     pipeline: str = "tiny"
 
 
-class SpaceConfig(BaseModel):
+class SpaceConfig(FrozenModel):
     """Which space is searched and how many of its members are labelled, picked how.
 
     `resize_level_0` is for `sd14-wide` alone: level 0 gets a choice of widths too.
     """
-
-    model_config = _FROZEN
 
     name: str = "tiny"
     resize_level_0: bool = False
@@ -42,24 +38,28 @@ class SpaceConfig(BaseModel):
     seed: int = Field(0, ge=0)
 
 
-class RankerSettings(BaseModel):
+ParsedTarget = Annotated[
+    Target,
+    PlainValidator(lambda said: said if isinstance(said, Target) else Target(said)),
+    PlainSerializer(lambda target: target.expression, return_type=str),
+]
+"""A target, parsed where the file is read; in files it is its expression."""
+
+
+class RankerSettings(FrozenModel):
     """Which predictor learns what target from the labels, and how options are scored."""
 
-    model_config = _FROZEN
-
     kind: Literal["auto", "gnn", "ridge", "ridge-pairs", "forest"] = "auto"
-    target: str = "-log(fd_efflite0)"
+    target: ParsedTarget = Target("-log(fd_efflite0)")
     rule: Rule = "graph"
 
 
-class BuildConfig(BaseModel):
+class BuildConfig(FrozenModel):
     """Which methods build how many designs under which budget.
 
     Two designs of a method differ in at least `least_difference` kept blocks; `latency_table` is a
     file in the study, or a path, that a budget of `latency_ms` needs.
     """
-
-    model_config = _FROZEN
 
     methods: tuple[Method, ...] = ("autobuild", "exhaustive", "random")
     top: int = Field(4, ge=1)
@@ -68,23 +68,19 @@ class BuildConfig(BaseModel):
     latency_table: str | None = None
 
 
-class ExportConfig(BaseModel):
+class ExportConfig(FrozenModel):
     """How a design is recovered before it is exported, beyond the short recovery of labels."""
-
-    model_config = _FROZEN
 
     recovery: LongRecovery = LongRecovery()
 
 
-class LabelConfig(BaseModel):
+class LabelConfig(FrozenModel):
     """Who labels, and what a label may cost; nothing here changes a value.
 
     `time_limit` is in seconds for one label, `lease` in seconds that a silent worker keeps its
     claim, `attempts` how many workers may die on an architecture before it counts as failed.
     `rungs` are the cheaper measurements of `sdsearch label --halving`, cheapest first.
     """
-
-    model_config = _FROZEN
 
     executor: Literal["local", "ray"] = "local"
     time_limit: float = Field(7200, gt=0)
@@ -93,10 +89,8 @@ class LabelConfig(BaseModel):
     rungs: tuple[Rung, ...] = (Rung(),)
 
 
-class StudyConfig(BaseModel):
+class StudyConfig(FrozenModel):
     """The contents of study.toml; `seed` is the label seed, written as `protocol.seed` there."""
-
-    model_config = _FROZEN
 
     teacher: TeacherConfig = TeacherConfig()
     space: SpaceConfig = SpaceConfig()

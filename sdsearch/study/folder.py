@@ -9,7 +9,8 @@ from pathlib import Path
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.keys import content_key
-from sdsearch.labels.target import Target
+from sdsearch.labels.label import Series
+from sdsearch.labels.store import LabelStore
 from sdsearch.space.latency import LatencyTable, read_table
 from sdsearch.space.space import SearchSpace, search_space
 from sdsearch.study.config import TEMPLATE, StudyConfig, parse_config
@@ -24,14 +25,24 @@ class StudyFolder:
     config: StudyConfig
 
     @property
-    def labels_dir(self) -> Path:
-        """One folder per architecture key, one JSON file per label."""
-        return self.root / "labels"
+    def series(self) -> Series:
+        """What the study's labels share: its protocol and label seed."""
+        return Series(self.config.protocol.key, self.config.seed)
+
+    @property
+    def labels(self) -> LabelStore:
+        """The labels, of every protocol and seed."""
+        return LabelStore(self.root / "labels")
+
+    @property
+    def repeats(self) -> LabelStore:
+        """Second measurements of labels far from all others."""
+        return LabelStore(self.root / "repeats")
 
     @property
     def claims_dir(self) -> Path:
-        """Who works, or has worked, on which label."""
-        return self.root / "claims"
+        """Who works, or has worked, on which label of the study's series."""
+        return self.root / "claims" / str(self.series)
 
     @property
     def features_dir(self) -> Path:
@@ -42,6 +53,10 @@ class StudyFolder:
     def ranker_dir(self) -> Path:
         """The fitted ensemble."""
         return self.root / "ranker"
+
+    def predictions_file(self, name: str) -> Path:
+        """Predictions for every member of the space: by the fit's choice ("space"), or by ridge."""
+        return self.ranker_dir / f"{name}.safetensors"
 
     @property
     def pipelines_dir(self) -> Path:
@@ -80,23 +95,27 @@ class StudyFolder:
         protocol = self.config.label.rungs[rung].cheapen(self.config.protocol)
         return replace(self, config=self.config.model_copy(update={"protocol": protocol}))
 
-    def floors_path(self, seed: int) -> Path:
-        """What the autoencoder alone and the teacher under other noise measure."""
-        return self.root / "floors" / f"{self.config.protocol.key}-s{seed}.json"
+    def at_seed(self, seed: int) -> StudyFolder:
+        """This study under another label seed."""
+        return replace(self, config=self.config.model_copy(update={"seed": seed}))
 
-    def rows_path(self, arch_key: str, seed: int) -> Path:
-        """The folder of an architecture's per-sample rows under this protocol and a label seed."""
-        return self.root / "rows" / arch_key / f"{self.config.protocol.key}-s{seed}"
+    @property
+    def floors_file(self) -> Path:
+        """What the autoencoder alone and the teacher under other noise measure."""
+        return self.root / "floors" / f"{self.series}.json"
+
+    def rows_dir(self, arch_key: str) -> Path:
+        """An architecture's per-sample rows in the study's series, a folder for each bench."""
+        return self.root / "rows" / arch_key / str(self.series)
 
     def finetuned_dir(self, arch_key: str) -> Path:
         """Checkpoints, log, pictures, values and weights of an architecture's long recovery."""
         recipe = content_key(self.config.export.recovery.model_dump(mode="json"))
         return self.root / "recovered" / arch_key / f"{recipe}-s{self.config.seed}"
 
-    def recovered_path(self, arch_key: str) -> Path:
+    def recovered_file(self, arch_key: str) -> Path:
         """Where the recovered weights of an architecture lie under this protocol and seed."""
-        name = f"{arch_key}-{self.config.protocol.key}-s{self.config.seed}.safetensors"
-        return self.root / "weights" / name
+        return self.root / "weights" / f"{arch_key}-{self.series}.safetensors"
 
 
 def read_study(path: Path | str) -> StudyFolder:
@@ -110,7 +129,6 @@ def read_study(path: Path | str) -> StudyFolder:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{file} must be valid TOML: {error}") from None
     config = parse_config(data, file)
-    Target(config.ranker.target)
     return StudyFolder(root, config)
 
 

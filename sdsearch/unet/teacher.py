@@ -87,6 +87,15 @@ def _check_index(folder: Path) -> None:
         )
 
 
+def teacher_identity(pipeline: str) -> str:
+    """What names a teacher by content: the hash of a local folder, else the hub id.
+
+    Raises `InputError` for a folder that does not exist or is no diffusers pipeline.
+    """
+    folder = resolve_teacher(pipeline)
+    return folder if isinstance(folder, str) else teacher_sha256(folder)
+
+
 def teacher_sha256(folder: Path) -> str:
     """SHA-256 over the configs, vocabularies and weights of a pipeline folder, by relative name."""
     digest = hashlib.sha256()

@@ -21,25 +21,23 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from sdsearch.files import write_atomic, write_once
+from sdsearch.model import FrozenModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid")
 _BEATS_PER_LEASE = 4
 
-State = Literal["running", "done", "lost", "released"]
+AttemptState = Literal["running", "done", "lost", "released"]
 """An attempt is running, done (the item too), lost (it died: the next one may try) or released
 (given back unharmed: it does not count)."""
 
 
-class Worker(BaseModel):
+class Worker(FrozenModel):
     """A process: its host, a mark of that host's process table, and its number there."""
-
-    model_config = _FROZEN
 
     host: str
     place: str
@@ -63,16 +61,14 @@ class Worker(BaseModel):
         return False
 
 
-class Attempt(BaseModel):
+class Attempt(FrozenModel):
     """One try at an item. `began` is for people; that `beat` rises within `lease` says it lives."""
-
-    model_config = _FROZEN
 
     worker: Worker
     began: str
     lease: float = Field(60, gt=0)
     beat: int = Field(0, ge=0)
-    state: State = "running"
+    state: AttemptState = "running"
     reason: str | None = None
     seconds: float | None = None
 
@@ -118,7 +114,7 @@ class Claim:
             ended.set()
             thread.join()
 
-    def end(self, state: State, reason: str | None = None) -> None:
+    def end(self, state: AttemptState, reason: str | None = None) -> None:
         """End the attempt."""
         self._write(state=state, reason=reason, seconds=round(self.clock() - self.began, 3))
 

@@ -11,11 +11,8 @@ from __future__ import annotations
 from math import ceil
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
-
 from sdsearch.errors import WorkError
-from sdsearch.labels.store import label_path, read_label
-from sdsearch.labels.target import Target
+from sdsearch.model import FrozenModel
 from sdsearch.stats import spearman
 
 if TYPE_CHECKING:
@@ -24,10 +21,8 @@ if TYPE_CHECKING:
     from sdsearch.study.folder import StudyFolder
 
 
-class RungReport(BaseModel):
+class RungReport(FrozenModel):
     """What came of a rung; `srcc` is with the rung before, over those that both have measured."""
-
-    model_config = ConfigDict(frozen=True)
 
     protocol_key: str
     samples: int
@@ -47,29 +42,24 @@ class RungReport(BaseModel):
 
 
 def label_by_halving(
-    study: StudyFolder,
-    seed: int,
-    keys: Sequence[str],
-    label: Callable[[int | None, list[str]], None],
+    study: StudyFolder, keys: Sequence[str], label: Callable[[int | None, list[str]], None]
 ) -> list[RungReport]:
     """Label `keys` rung by rung, the survivors under the study's own protocol at last.
 
     Args:
         study: its `[label] rungs` say how cheap a rung is and what share goes on.
-        seed: the label seed.
         keys: architecture keys.
         label: labels keys at a rung; None means the study's own protocol.
 
     Raises:
         WorkError: all architectures of a rung failed.
     """
-    target = Target(study.config.ranker.target)
     left, before, reports = list(dict.fromkeys(keys)), dict[str, float](), []
     rungs = study.config.label.rungs
     for number in (*range(len(rungs)), None):
         at = study.at_rung(number)
         label(number, left)
-        values = read_values(at, seed, left, target)
+        values = read_values(at, left)
         share = 1.0 if number is None else rungs[number].keep
         kept = keep_best(values, share)
         both = [key for key in values if key in before]
@@ -102,10 +92,7 @@ def keep_best(values: Mapping[str, float], share: float) -> list[str]:
     return ordered[: ceil(share * len(values))]
 
 
-def read_values(
-    study: StudyFolder, seed: int, keys: Sequence[str], target: Target
-) -> dict[str, float]:
-    """The target of every label that is no failure."""
-    protocol = study.config.protocol.key
-    labels = [read_label(label_path(study, key, protocol, seed)) for key in keys]
-    return {label.arch_key: target.evaluate(label) for label in labels if label.status == "ok"}
+def read_values(study: StudyFolder, keys: Sequence[str]) -> dict[str, float]:
+    """The study's target of each of `keys` whose label is no failure; higher is better."""
+    labels, target = study.labels.read_series(study.series), study.config.ranker.target
+    return {key: target.evaluate(labels[key]) for key in keys if labels[key].status == "ok"}

@@ -2,52 +2,59 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sdsearch.labels.store import label_path
+from sdsearch.labels.label import LabelKey
+from sdsearch.workers.claims import Claims
 from sdsearch.workers.process import HarnessProcess
-from sdsearch.workers.worker import needs_finish, open_claims
+from sdsearch.workers.worker import PATIENCE, Shift, needs_finish
 
 if TYPE_CHECKING:
     from sdsearch.study.folder import StudyFolder
-    from sdsearch.workers.claims import Claims
 
 
 @dataclass(frozen=True, slots=True)
 class LabelJob:
-    """What to label: architecture keys of a study under a label seed, perhaps at a rung.
+    """What to label: architecture keys of a study under its label seed, perhaps at a rung.
 
     `processes` work on one label together, one per GPU.
     """
 
     study: StudyFolder
-    seed: int
     keys: tuple[str, ...]
     processes: int = 1
     rung: int | None = None
 
     @property
-    def rung_study(self) -> StudyFolder:
-        """The study under the protocol that is measured."""
+    def measured(self) -> StudyFolder:
+        """The study under the protocol that is measured: its own, or that of the rung."""
         return self.study.at_rung(self.rung)
 
     def todo(self) -> list[str]:
         """The keys without a label."""
-        study = self.rung_study
-        protocol = study.config.protocol.key
-        return [
-            key for key in self.keys if not label_path(study, key, protocol, self.seed).exists()
-        ]
+        study = self.measured
+        return [key for key in self.keys if LabelKey(key, study.series) not in study.labels]
 
     def needs_finish(self) -> bool:
         """Whether the labels are there, but not what comes after them; rungs have no such thing."""
-        return self.rung is None and needs_finish(self.open_claims(), self.keys)
+        return self.rung is None and needs_finish(open_claims(self.measured), self.keys)
 
-    def open_claims(self) -> Claims:
-        """The claims of the labels that are measured."""
-        return open_claims(self.rung_study, self.seed)
+    def open_shift(self, patience: int = PATIENCE) -> Shift:
+        """What a worker needs in hand for this job."""
+        study = self.measured
+        attempts = study.config.label.attempts
+        return Shift(study.series, study.labels, open_claims(study), attempts, patience)
 
     def open_labeller(self) -> HarnessProcess:
         """The process of the harness that measures for this job."""
-        return HarnessProcess(self.study, self.seed, self.processes, self.rung)
+        return HarnessProcess(self.study, self.processes, self.rung)
+
+    def of(self, *keys: str) -> LabelJob:
+        """The same job for other architectures."""
+        return replace(self, keys=keys)
+
+
+def open_claims(study: StudyFolder) -> Claims:
+    """The claims of the labels of a study's series."""
+    return Claims(study.claims_dir, study.config.label.lease)

@@ -1,8 +1,7 @@
-"""Executors: where labels are measured. Whichever does it, the values are the same.
+"""Labels on this machine: a worker that joins all others at the study.
 
-`local` is a worker on this machine. Started again on other machines, or by Slurm, with the study on
-a shared file system, it joins the others: the study's claims are the queue. `ray` makes every
-architecture a task of a Ray cluster whose nodes all see the study and the teacher.
+Started again on other machines, or by Slurm, with the study on a shared file system, it shares the
+work with them: the study's claims are the queue.
 """
 
 from __future__ import annotations
@@ -10,10 +9,8 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from sdsearch.console import following_labels
-from sdsearch.workers.ray import _label_on_ray
 from sdsearch.workers.worker import finish_labels, work_off
 
 if TYPE_CHECKING:
@@ -21,36 +18,22 @@ if TYPE_CHECKING:
 
     from sdsearch.workers.job import LabelJob
 
-
-ExecutorName = Literal["local", "ray"]
 _ENDING = [getattr(signal, x) for x in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, x)]
 
 
-def label_architectures(job: LabelJob, executor: ExecutorName) -> None:
-    """Label all of a job; with `local`, other workers may be at the same labels.
+def label_here(job: LabelJob, tell: Callable[[int, str], None]) -> None:
+    """Label all of a job in a process of this machine; other workers may be at the same labels.
+
+    `tell` is told after every label how many there are, and about this one in words.
 
     Raises:
         InputError, WorkError: something concerns all labels; those measured before are kept.
     """
-    todo = len(job.todo())
-    if not todo and not job.needs_finish():
-        return
-    with following_labels(len(job.keys), len(job.keys) - todo) as tell:
-        (_label_here if executor == "local" else _label_on_ray)(job, tell)
-
-
-def prepare_labels(job: LabelJob) -> None:
-    """Compute what all labels share, once, before many workers would each find it missing."""
-    with job.open_labeller() as labeller:
-        labeller.prepare()
-
-
-def _label_here(job: LabelJob, tell: Callable[[int, str], None]) -> None:
     with _interrupted_by_signals(), job.open_labeller() as labeller:
-        claims = job.open_claims()
-        work_off(job.rung_study, job.seed, job.keys, labeller, claims, tell)
+        shift = job.open_shift()
+        work_off(shift, job.keys, labeller, tell)
         if job.rung is None:
-            finish_labels(job.keys, labeller, claims)
+            finish_labels(job.keys, labeller, shift.claims)
 
 
 @contextmanager

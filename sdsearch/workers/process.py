@@ -1,28 +1,38 @@
 """A harness job kept at hand: it labels one architecture after another and can be ended any time.
 
-Requests go to its standard input, a JSON object a line; answers come on its standard output behind
-a mark; the harness keeps what libraries print away from there. The first answer says that the
-samples are prepared. What ends while it owes an answer has died.
+It takes orders and gives answers as `messages` has them; the first answer says that the samples are
+prepared. What ends while it owes an answer has died.
 """
 
 from __future__ import annotations
 
-import json
 import queue
-import re
 import signal
 import subprocess
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import psutil
 
 from sdsearch.errors import InputError, WorkError
-from sdsearch.harness import harness_line
-from sdsearch.labels.label import Label
+from sdsearch.harness import harness_line, written
+from sdsearch.labels.label import Failure, Label
+from sdsearch.study.requests import ServeRequest
+from sdsearch.workers.messages import (
+    Answer,
+    FailOrder,
+    FinishOrder,
+    Labelled,
+    LabelOrder,
+    Lost,
+    Order,
+    Stopped,
+    read_answer,
+    write_order,
+)
 from sdsearch.workers.worker import AbandonedError, AttemptLostError, TimeLimitError
 
 if TYPE_CHECKING:
@@ -31,21 +41,12 @@ if TYPE_CHECKING:
 
     from sdsearch.study.folder import StudyFolder
 
-ANSWER = "@sdsearch "
-"""What an answer's line begins with."""
 _GLANCE = 0.5
 """Seconds between two looks at whether the process lives, and the claim is still ours."""
 _LAST_BREATH = 20.0
 """Seconds that a killed process may take to be gone."""
 _FINISH_LIMITS = 20
 """A start and the finish may take as long as so many labels."""
-_PASSING = re.compile(
-    r"OutOfMemory|MemoryError|out of memory|not enough memory|can't allocate memory|ALLOC_FAILED"
-    r"|AcceleratorError|(CUDA|CUDA driver|HIP|cuDNN|NCCL) error|valid cuDNN algorithm"
-    r"|unable to find an engine",
-    re.IGNORECASE,
-)
-"""Failures of a machine or a process, not of an architecture."""
 
 
 class _TooLongError(WorkError):
@@ -61,10 +62,10 @@ class HarnessProcess:
     """
 
     study: StudyFolder
-    seed: int
     processes: int = 1
     rung: int | None = None
     _process: subprocess.Popen[str] | None = None
+    _resources: ExitStack = field(default_factory=ExitStack)
     _lines: queue.Queue[str | None] = field(default_factory=queue.Queue)
     _family: list[psutil.Process] = field(default_factory=list)
 
@@ -79,27 +80,30 @@ class HarnessProcess:
         limit = self.study.config.label.time_limit
         self._ready(is_abandoned)
         try:
-            answer = self._ask({"do": "label", "key": arch_key}, limit, is_abandoned)
+            answer = self._ask(LabelOrder(arch_key=arch_key), limit, is_abandoned)
         except _TooLongError:
             self.end()
-            raise TimeLimitError(f"it took longer than the time limit of {limit:g} s") from None
-        label = self._read_label(answer, arch_key)
-        if label.status == "failed":
+            raise TimeLimitError(limit) from None
+        label = self._label_of(answer)
+        if label.failure:
             self.end()
-            if _PASSING.search(str(label.reason)):
-                raise AttemptLostError(str(label.reason))
         return label
 
-    def fail(self, arch_key: str, reason: str) -> Label:
+    def fail(self, arch_key: str, failure: Failure) -> Label:
         """The failed label, with the provenance that all labels have."""
         with _no_more_attempts():
-            answer = self._ask({"do": "fail", "key": arch_key, "reason": reason})
-        return self._read_label(answer, arch_key)
+            return self._label_of(self._ask(FailOrder(arch_key=arch_key, failure=failure)))
+
+    def tidy(self, arch_key: str) -> None:
+        """Remove recovered weights that only the label was made from."""
+        rows = self.study.at_rung(self.rung).rows_dir(arch_key)
+        for weights in rows.glob("*/weights.safetensors"):
+            weights.unlink(missing_ok=True)
 
     def finish(self) -> None:
         """Repeat outliers and measure the floors."""
         with _no_more_attempts():
-            self._ask({"do": "finish"}, _FINISH_LIMITS * self.study.config.label.time_limit)
+            self._ask(FinishOrder(), _FINISH_LIMITS * self.study.config.label.time_limit)
 
     def prepare(self) -> None:
         """Compute what all labels share, if it is not in the study yet."""
@@ -130,6 +134,7 @@ class HarnessProcess:
             with suppress(OSError):  # a request that nobody reads any more
                 self._process.stdin.close()
         self._process, self._family = None, []
+        self._resources.close()
 
     def __enter__(self) -> Self:
         """Nothing starts before it is needed."""
@@ -141,14 +146,14 @@ class HarnessProcess:
 
     def _ask(
         self,
-        request: dict[str, str],
+        order: Order,
         limit: float | None = None,
         is_abandoned: Callable[[], bool] = lambda: False,
-    ) -> dict[str, Any]:
+    ) -> Answer:
         process = self._ready(is_abandoned)
         assert process.stdin is not None
         with suppress(OSError):  # it has died, which is seen while waiting for the answer
-            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.write(write_order(order))
             process.stdin.flush()
         return self._answer(limit or self.study.config.label.time_limit, is_abandoned)
 
@@ -157,27 +162,36 @@ class HarnessProcess:
         if self._process is not None and self._process.poll() is not None:
             self.end()  # it died while it had nothing to do
         if self._process is None:
-            options = ["--seed", str(self.seed)]
-            options += [] if self.rung is None else ["--rung", str(self.rung)]
-            self._process = subprocess.Popen(
-                harness_line("serve", self.study.root, *options, processes=self.processes),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                start_new_session=True,  # Ctrl-C is for us: we give the claim back first
-            )
-            self._lines = queue.Queue()
-            threading.Thread(
-                target=_listen, args=(self._process, self._lines), name="answers", daemon=True
-            ).start()
+            self._process = self._start()
             with _no_more_attempts():
                 self._answer(_FINISH_LIMITS * self.study.config.label.time_limit, is_abandoned)
             self._family = _family_of(self._process)
         return self._process
 
-    def _answer(self, limit: float, is_abandoned: Callable[[], bool]) -> dict[str, Any]:
+    def _start(self) -> subprocess.Popen[str]:
+        request = ServeRequest(
+            study=self.study.root,
+            seed=self.study.config.seed,
+            rung=self.rung,
+            processes=self.processes,
+        )
+        process = subprocess.Popen(
+            harness_line(self._resources.enter_context(written(request)), self.processes),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # Ctrl-C is for us: we give the claim back first
+        )
+        self._lines = queue.Queue()
+        threading.Thread(
+            target=_listen, args=(process, self._lines), name="answers", daemon=True
+        ).start()
+        return process
+
+    def _answer(self, limit: float, is_abandoned: Callable[[], bool]) -> Answer:
+        """The next answer; what the process prints besides is passed over."""
         ends = time.monotonic() + limit
         while True:
             assert self._process is not None
@@ -188,23 +202,26 @@ class HarnessProcess:
                 line = None if ended else ""
             if line is None:
                 self._raise_death()
-            if line.startswith(ANSWER):
-                answer: dict[str, Any] = json.loads(line.removeprefix(ANSWER))
-                if "stop" in answer:
-                    self.end()
-                    raise (InputError if answer["code"] == 2 else WorkError)(answer["stop"])
-                if "lost" in answer:
-                    self.end()
-                    raise AttemptLostError(answer["lost"])
-                return answer
+            if answer := read_answer(line):
+                return self._checked(answer)
             if is_abandoned():
                 self.end()
-                raise AbandonedError("another worker found the lease run out")
+                raise AbandonedError
             if time.monotonic() > ends:
                 raise _TooLongError(
                     f"preparing or finishing took longer than {limit:g} s; raise time_limit in "
-                    "[label] of study.toml, then run again to go on"
+                    "[label] of study.toml, then run again"
                 )
+
+    def _checked(self, answer: Answer) -> Answer:
+        """An answer to an order; an end of the process is raised."""
+        if isinstance(answer, Stopped):
+            self.end()
+            raise (InputError if answer.is_input else WorkError)(answer.message)
+        if isinstance(answer, Lost):
+            self.end()
+            raise AttemptLostError(answer.failure)
+        return answer
 
     def _raise_death(self) -> NoReturn:
         assert self._process is not None
@@ -212,15 +229,16 @@ class HarnessProcess:
             self._process.wait(timeout=_LAST_BREATH)
         code = self._process.returncode
         self.end()
-        raise AttemptLostError(f"its process {_how_it_ended(code)}")
+        message = f"its process {_how_it_ended(code)}"
+        raise AttemptLostError(Failure(kind="lost", message=message))
 
-    def _read_label(self, answer: dict[str, Any], arch_key: str) -> Label:
-        label = Label.model_validate(answer["label"])
-        wanted = arch_key, self.study.at_rung(self.rung).config.protocol.key, self.seed
-        if (label.arch_key, label.protocol_key, label.seed) != wanted:
+    def _label_of(self, answer: Answer) -> Label:
+        assert isinstance(answer, Labelled), f"a label was ordered, but the answer is {answer}"
+        label, wanted = answer.label, self.study.at_rung(self.rung).series
+        if label.key.series != wanted:
             raise InputError(
-                f"study.toml must stay as it is while a worker runs, but protocol {wanted[1]} has "
-                f"become {label.protocol_key}; run again to go on with the new one"
+                f"study.toml must stay as it is while a worker runs, but protocol "
+                f"{wanted.protocol_key} has become {label.protocol_key}; run again with the new one"
             )
         return label
 
@@ -243,7 +261,7 @@ def _no_more_attempts() -> Iterator[None]:
     except AttemptLostError as error:
         raise WorkError(
             f"the harness could not prepare or finish: {error}; what it printed says more, and "
-            "what was finished is kept: run again to go on"
+            "what was finished is kept: run again to continue"
         ) from None
 
 

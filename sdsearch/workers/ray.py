@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import logging
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from sdsearch.console import say
 from sdsearch.errors import InputError, WorkError
 from sdsearch.study.folder import read_study
-from sdsearch.workers.job import LabelJob
 from sdsearch.workers.worker import PATIENCE, finish_labels, work_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sdsearch.workers.job import LabelJob
 
-Task = Literal["prepare", "label", "finish"]
 
-
+RayTask = Literal["prepare", "label", "finish"]
 _CANCEL_SECONDS = 20.0
+_RETRIES = 2  # times the study's attempts: a node may die before it has claimed anything
 
 
-_RAY_RETRIES = 2  # times the study's attempts: a node may die before it has claimed anything
+def label_on_ray(job: LabelJob, tell: Callable[[int, str], None]) -> None:
+    """Label all of a job by the tasks of a Ray cluster.
 
+    `tell` is told after every label how many there are, and about this one in words.
 
-def _label_on_ray(job: LabelJob, tell: Callable[[int, str], None]) -> None:
+    Raises:
+        InputError, WorkError: something concerns all labels; those measured before are kept.
+    """
     try:
         import ray
     except ImportError:
@@ -51,11 +55,11 @@ def _run_tasks(ray: Any, job: LabelJob, tell: Callable[[int, str], None]) -> Non
     after another goes wrong ends the run. Whatever ends it, tasks at work give their claims back.
     """
     start = _task_starter(ray, job)
-    pending: dict[Any, str] = {start("prepare", ()): ""}
+    pending: dict[Any, str] = {start("prepare", job.of()): ""}
     suspect: dict[str, list[str]] = {}  # what went wrong in a row, by node
     try:
         _raise_trouble(ray.get(next(iter(pending))))
-        pending = {start("label", (key,)): key for key in job.todo()}
+        pending = {start("label", job.of(key)): key for key in job.todo()}
         while pending:
             (ended,), _ = ray.wait(list(pending), num_returns=1)
             key, report = pending.pop(ended), ray.get(ended)
@@ -66,9 +70,9 @@ def _run_tasks(ray: Any, job: LabelJob, tell: Callable[[int, str], None]) -> Non
             if len(row) >= PATIENCE:
                 raise WorkError(f"node {report.node} seems to be out of order: {'; '.join(row)}")
             if key in todo:
-                pending[start("label", (key,))] = key
+                pending[start("label", job.of(key))] = key
         if job.rung is None:
-            pending = {start("finish", job.keys): ""}
+            pending = {start("finish", job): ""}
             _raise_trouble(ray.get(next(iter(pending))))
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None) or error
@@ -86,7 +90,7 @@ def _raise_trouble(report: TaskReport) -> None:
         raise WorkError(f"on node {report.node}: {report.news}")
 
 
-def _task_starter(ray: Any, job: LabelJob) -> Callable[[Task, tuple[str, ...]], Any]:
+def _task_starter(ray: Any, job: LabelJob) -> Callable[[RayTask, LabelJob], Any]:
     """What starts a task with the resources that a label needs."""
     cpus = job.study.config.protocol.threads * job.processes
     gpus = job.processes if ray.cluster_resources().get("GPU") else 0
@@ -94,18 +98,18 @@ def _task_starter(ray: Any, job: LabelJob) -> Callable[[Task, tuple[str, ...]], 
     if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
         say(
             f"a label needs a node of {cpus} CPUs and {gpus} GPUs, and none of {len(nodes)} has "
-            "them: waiting for one; [protocol] threads and --processes say what a label needs"
+            "them: waiting for one; [protocol] threads and the processes a label say what it needs"
         )
     if not gpus:
         say("the cluster has no GPUs: labels run on CPUs")
     run = ray.remote(run_task).options(
         num_cpus=cpus,
         num_gpus=gpus,
-        max_retries=_RAY_RETRIES * job.study.config.label.attempts,
+        max_retries=_RETRIES * job.study.config.label.attempts,
         scheduling_strategy="SPREAD",
     )
-    root = str(job.study.root.resolve())
-    return lambda task, keys: run.remote(task, root, keys, job.seed, job.processes, job.rung)
+    study = replace(job.study, root=job.study.root.resolve())
+    return lambda task, part: run.remote(task, replace(part, study=study))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,20 +121,17 @@ class TaskReport:
     trouble: bool = False
 
 
-def run_task(
-    task: Task, root: str, keys: tuple[str, ...], seed: int, processes: int, rung: int | None
-) -> TaskReport:
+def run_task(task: RayTask, job: LabelJob) -> TaskReport:
     """One task of a Ray cluster, on whichever node it runs; it ends with the first trouble."""
-    node = socket.gethostname()
+    node, root = socket.gethostname(), job.study.root
     try:
-        study = read_study(root)
+        read_study(root)
     except InputError as error:
         raise InputError(
             f"every node must see the study at {root}, as on a shared file system, but on {node}: "
             f"{error}"
         ) from None
-    job = LabelJob(study, seed, keys, processes, rung)
-    claims, news = job.open_claims(), [" ".join(keys)]
+    shift, news = job.open_shift(patience=1), [" ".join(job.keys)]
     try:
         with job.open_labeller() as labeller:
             if task == "prepare":
@@ -140,9 +141,9 @@ def run_task(
                 def tell(_: int, said: str) -> None:
                     news.append(said)
 
-                work_off(job.rung_study, seed, keys, labeller, claims, tell, patience=1)
+                work_off(shift, job.keys, labeller, tell)
             else:
-                finish_labels(keys, labeller, claims)
+                finish_labels(job.keys, labeller, shift.claims)
     except WorkError as error:
         return TaskReport(node, news[-1] if len(news) > 1 else str(error), trouble=True)
     return TaskReport(node, news[-1])

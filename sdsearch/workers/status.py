@@ -6,36 +6,34 @@ import time
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from sdsearch.labels.store import label_path, read_label
+from sdsearch.labels.label import Failure
+from sdsearch.model import FrozenModel
 from sdsearch.workers.claims import attempt_path, read_attempts
-from sdsearch.workers.worker import open_claims
+from sdsearch.workers.job import open_claims
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from sdsearch.study.folder import StudyFolder
+    from sdsearch.workers.claims import Attempt
 
 
-class Failed(BaseModel):
+class FailedLabel(FrozenModel):
     """An architecture that could not be measured, and why."""
 
-    model_config = ConfigDict(frozen=True)
-
     arch_key: str
-    reason: str
+    failure: Failure
 
 
-class Running(BaseModel):
+class RunningLabel(FrozenModel):
     """An architecture at work: where, in which attempt, for how long.
 
     `silent_seconds` is how long ago its worker renewed its claim, by the clocks of this machine and
     of the file system; a worker that is known to be dead has `gone`.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     arch_key: str
     worker: str
@@ -45,18 +43,16 @@ class Running(BaseModel):
     gone: bool
 
 
-class LabelStatus(BaseModel):
+class LabelStatus(FrozenModel):
     """The state of labels under one protocol and seed; `lost` counts attempts that died."""
-
-    model_config = ConfigDict(frozen=True, serialize_by_alias=True)
 
     schema_version: Literal[1] = Field(1, alias="schema")
     protocol_key: str
     seed: int
     wanted: int
     ok: int
-    failed: tuple[Failed, ...]
-    running: tuple[Running, ...]
+    failed: tuple[FailedLabel, ...]
+    running: tuple[RunningLabel, ...]
     waiting: int
     lost: int
     seconds_per_label: float | None
@@ -74,7 +70,7 @@ class LabelStatus(BaseModel):
             + ("dead" if x.gone else f"last heard of {x.silent_seconds:.0f} s ago")
             for x in self.running
         ]
-        lines += [f"  {x.arch_key} failed: {x.reason}" for x in self.failed]
+        lines += [f"  {x.arch_key} failed: {x.failure}" for x in self.failed]
         if self.eta_seconds is not None and self.seconds_per_label is not None:
             lines.append(
                 f"about {self.eta_seconds / 60:.0f} min left: {self.seconds_per_label:.1f} s a "
@@ -84,50 +80,50 @@ class LabelStatus(BaseModel):
 
 
 def read_label_status(
-    study: StudyFolder, seed: int, keys: Iterable[str], now: float | None = None
+    study: StudyFolder, keys: Iterable[str], now: float | None = None
 ) -> LabelStatus:
     """Read the state of the labels of `keys`; `now` is the time of day in seconds."""
     now = time.time() if now is None else now
-    protocol, claims = study.config.protocol.key, open_claims(study, seed)
+    claims, labels = open_claims(study), study.labels.read_series(study.series)
     keys = list(dict.fromkeys(keys))
-    failed, running, seconds, lost, ok = [], [], [], 0, 0
+    failed, running, seconds, lost = [], [], [], 0
     for key in keys:
         attempts = read_attempts(claims.folder / key)
-        path = label_path(study, key, protocol, seed)
-        last = attempts[-1] if attempts else None
+        label, last = labels.get(key), attempts[-1] if attempts else None
         lost += sum(x.state == "lost" for x in attempts)
         lost += sum(x.state == "running" for x in attempts[:-1])
-        if path.exists():
-            label = read_label(path)
-            ok += label.status == "ok"
-            if last and last.state == "done" and last.seconds and label.status == "ok":
-                seconds.append(last.seconds)
-            failed += [Failed(arch_key=key, reason=str(label.reason))] * (label.status != "ok")
-        elif last and last.state == "running":
-            silent = now - _last_change(claims.folder / key, len(attempts), now)
-            running.append(
-                Running(
-                    arch_key=key,
-                    worker=last.worker.name,
-                    attempt=len(attempts),
-                    began=last.began,
-                    silent_seconds=round(max(0.0, silent), 1),
-                    gone=last.worker.is_gone(),
-                )
-            )
-    left = len(keys) - ok - len(failed)
+        if label is None:
+            if last and last.state == "running":
+                silent = now - _last_change(claims.folder / key, len(attempts), now)
+                running.append(_running(key, last, len(attempts), silent))
+        elif label.failure:
+            failed.append(FailedLabel(arch_key=key, failure=label.failure))
+        elif last and last.state == "done" and last.seconds:
+            seconds.append(last.seconds)
+    left = sum(key not in labels for key in keys)
     each = median(seconds) if seconds else None
     return LabelStatus(
-        protocol_key=protocol,
-        seed=seed,
+        protocol_key=study.series.protocol_key,
+        seed=study.series.seed,
         wanted=len(keys),
-        ok=ok,
+        ok=len(keys) - left - len(failed),
         failed=tuple(failed),
         running=tuple(running),
         waiting=left - len(running),
         lost=lost,
         seconds_per_label=each,
         eta_seconds=None if each is None or not left else each * left / max(1, len(running)),
+    )
+
+
+def _running(key: str, attempt: Attempt, number: int, silent: float) -> RunningLabel:
+    return RunningLabel(
+        arch_key=key,
+        worker=attempt.worker.name,
+        attempt=number,
+        began=attempt.began,
+        silent_seconds=round(max(0.0, silent), 1),
+        gone=attempt.worker.is_gone(),
     )
 
 

@@ -8,18 +8,20 @@ from __future__ import annotations
 import random
 import zlib
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from sdsearch.errors import WorkError
 from sdsearch.keys import content_key
-from sdsearch.labels.store import label_path, publish_label
-from sdsearch.workers.claims import Claim, Claims, last_done, read_attempts
+from sdsearch.labels.label import Failure, LabelKey
+from sdsearch.workers.claims import last_done, read_attempts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
 
-    from sdsearch.labels.label import Label
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.labels.label import Label, Series
+    from sdsearch.labels.store import LabelStore
+    from sdsearch.workers.claims import Claim, Claims
 
 _LONGEST_PAUSE = 5.0
 _GLANCE = 32
@@ -33,13 +35,26 @@ PATIENCE = 3
 class AttemptLostError(RuntimeError):
     """What was at work on a label ended without one; another attempt may bring it."""
 
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
 
 class AbandonedError(AttemptLostError):
     """Another worker has the item now: the fault lies with nobody's process."""
 
+    def __init__(self) -> None:
+        message = "another worker found the lease run out"
+        super().__init__(Failure(kind="lost", message=message))
+
 
 class TimeLimitError(RuntimeError):
     """A label took longer than it may: the architecture's fault, unless the machine hangs."""
+
+    def __init__(self, seconds: float) -> None:
+        message = f"it took longer than the time limit of {seconds:g} s"
+        super().__init__(message)
+        self.failure = Failure(kind="time", message=message)
 
 
 class Labeller(Protocol):
@@ -48,8 +63,11 @@ class Labeller(Protocol):
     def label(self, arch_key: str, is_abandoned: Callable[[], bool]) -> Label:
         """Measure; raises `AttemptLostError`, `TimeLimitError`, or what concerns all labels."""
 
-    def fail(self, arch_key: str, reason: str) -> Label:
+    def fail(self, arch_key: str, failure: Failure) -> Label:
         """The failed label of an architecture that could not be measured."""
+
+    def tidy(self, arch_key: str) -> None:
+        """Remove what only the label was made from, now that it is published."""
 
     def pause(self, seconds: float) -> None:
         """Wait while others work on all that is left."""
@@ -58,64 +76,71 @@ class Labeller(Protocol):
         """Do what is done once all labels are there."""
 
 
-def open_claims(study: StudyFolder, seed: int) -> Claims:
-    """The claims of a study's labels under its protocol and a label seed."""
-    place = study.claims_dir / f"{study.config.protocol.key}-s{seed}"
-    return Claims(place, study.config.label.lease)
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """What a worker has in hand.
+
+    Attributes:
+        series: which labels are measured.
+        store: where labels are published.
+        claims: who works on which of them.
+        attempts: how many lost attempts make an architecture fail.
+        patience: how many architectures in a row may be lost, or hang, here.
+    """
+
+    series: Series
+    store: LabelStore
+    claims: Claims
+    attempts: int
+    patience: int = PATIENCE
+
+    def has_label(self, arch_key: str) -> bool:
+        """Whether an architecture has its label, a failed one included."""
+        return LabelKey(arch_key, self.series) in self.store
 
 
 def work_off(
-    study: StudyFolder,
-    seed: int,
-    keys: Sequence[str],
-    labeller: Labeller,
-    claims: Claims,
-    tell: Callable[[int, str], None],
-    patience: int = PATIENCE,
+    shift: Shift, keys: Sequence[str], labeller: Labeller, tell: Callable[[int, str], None]
 ) -> None:
     """Label `keys` together with whoever else is at them; returns when each has a label.
 
     Args:
-        study: where labels and claims are.
-        seed: the label seed.
+        shift: where labels and claims are.
         keys: architecture keys; those with a label are done.
         labeller: what measures.
-        claims: as `open_claims` gives them.
         tell: told after every label how many of `keys` have one, and about this one in words.
-        patience: how many architectures in a row may be lost, or hang, here.
 
     Raises:
-        WorkError: `patience` is over: it seems to be this machine.
+        WorkError: the patience is over: it seems to be this machine.
         Exception: whatever concerns all labels, such as wrong input or a full disk; the
             architecture at hand is given back and all labels before it are kept.
     """
-    protocol = study.config.protocol.key
-    paths = {key: label_path(study, key, protocol, seed) for key in keys}
+    claims = shift.claims
     suspect: list[str] = []  # what happened in a row to different architectures
     lost_here: set[str] = set()
     rng, todo = random.Random(claims.me.name), list(keys)
-    while todo := [key for key in todo if not paths[key].exists()]:
+    while todo := [key for key in todo if not shift.has_label(key)]:
         taken = _take_any(claims, todo, lost_here, rng)
         if taken is None:
             labeller.pause(_pause(claims, rng))
             continue
         key, claim = taken
-        if paths[key].exists():  # published between the listing and the claim
-            _tidy(study, key, seed)
+        if shift.has_label(key):  # published between the listing and the claim
+            labeller.tidy(key)
             claim.end("released", "it has a label")
             continue
-        outcome, said = _label_one(study, key, claim, labeller)
-        tell(len(paths) - len(todo) + paths[key].exists(), said)
+        outcome, said = _label_one(shift, key, claim, labeller)
+        tell(len(keys) - len(todo) + shift.has_label(key), said)
         if outcome == "trouble":
             suspect += [] if key in lost_here else [said]
             lost_here.add(key)
         elif outcome == "label":
             suspect, lost_here = [], set()
-        if len(suspect) >= patience:
+        if len(suspect) >= shift.patience:
             raise WorkError(
                 f"{len(suspect)} architectures in a row went wrong on {claims.me.host}, so that it "
                 f"seems to be the machine: {'; '.join(suspect)}; look at its memory and devices, "
-                "then run again to go on"
+                "then run again"
             )
 
 
@@ -156,12 +181,6 @@ def _pause(claims: Claims, rng: random.Random) -> float:
     return min(claims.lease / 4, _LONGEST_PAUSE) * rng.uniform(0.5, 1.5)
 
 
-def _tidy(study: StudyFolder, key: str, seed: int) -> None:
-    """Remove recovered weights that only the label was made from."""
-    for weights in study.rows_path(key, seed).glob("*/weights.safetensors"):
-        weights.unlink(missing_ok=True)
-
-
 def _take_any(
     claims: Claims, todo: Sequence[str], lost_here: Container[str], rng: random.Random
 ) -> tuple[str, Claim] | None:
@@ -181,30 +200,31 @@ def _take_any(
 
 
 def _label_one(
-    study: StudyFolder, key: str, claim: Claim, labeller: Labeller
+    shift: Shift, key: str, claim: Claim, labeller: Labeller
 ) -> tuple[Literal["label", "trouble", "abandoned"], str]:
     """What became of an attempt, also in words; trouble may be the machine's."""
-    most, hung = study.config.label.attempts, False
+    hung = False
     try:
         with _given_back_on_trouble(claim), claim.renewing():
-            if len(claim.troubles) >= most:
-                troubles = "; ".join(claim.troubles[-most:])
-                label = labeller.fail(key, f"all {most} attempts were lost: {troubles}")
+            if len(claim.troubles) >= shift.attempts:
+                troubles = "; ".join(claim.troubles[-shift.attempts :])
+                message = f"all {shift.attempts} attempts were lost: {troubles}"
+                label = labeller.fail(key, Failure(kind="lost", message=message))
             else:
                 try:
                     label = labeller.label(key, claim.is_superseded)
                 except TimeLimitError as error:
-                    label, hung = labeller.fail(key, str(error)), True
-            publish_label(study, label)
+                    label, hung = labeller.fail(key, error.failure), True
+            shift.store.publish(label)
     except AttemptLostError as error:
         claim.end("lost", str(error))
         abandoned = isinstance(error, AbandonedError)
         said = f"{key} attempt {claim.number} lost: {error}"
         return ("abandoned" if abandoned else "trouble"), said
-    if not claim.is_superseded():  # or its new owner may be about to load them
-        _tidy(study, key, label.seed)
+    if not claim.is_superseded():  # or its new owner may be about to load what we remove
+        labeller.tidy(key)
     claim.end("done")
-    said = f"{key} failed: {label.reason}" if label.status == "failed" else f"{key} ok"
+    said = f"{key} failed: {label.failure}" if label.failure else f"{key} ok"
     return ("trouble" if hung else "label"), said
 
 

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from sdsearch.labels.store import read_labels, write_label
-from sdsearch.stages.sample import sample
-from sdsearch.stages.search import score
+from sdsearch.cli.main import score
+from sdsearch.stages.sample import sample_study
 from sdsearch_eval.data.scenes import render_scene, split_seed
 from tests.fakes import label_by_params, make_study
 
@@ -43,10 +42,10 @@ PATIENCE = 120_000
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = make_study(tmp_path_factory.mktemp("app") / "study", TOML)
-    sample(made)
+    sample_study(made)
     label_by_params(made)
-    for label in read_labels(made):
-        write_label(made, label.model_copy(update={"protocol_key": made.config.protocol.key}))
+    for label in made.labels.read_all():
+        made.labels.write(label.model_copy(update={"protocol_key": made.config.protocol.key}))
     score(made)
     return made.root
 

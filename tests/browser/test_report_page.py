@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from sdsearch.labels.store import write_label
+from sdsearch.cli.main import build
 from sdsearch.report.outcome import outcome
 from sdsearch.report.page import write_report
-from sdsearch.stages.sample import sample
-from sdsearch.stages.search import build
+from sdsearch.stages.sample import sample_study
 from sdsearch_eval.data.samples import Sample
 from sdsearch_eval.pictures.comparison import collect_gallery
 from tests.fakes import label_by_params, make_study, measured
@@ -37,10 +36,10 @@ budget = { params = { share = 0.6 } }
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a study with fake labels, real scores and designs, and an evil caption."""
     study = make_study(tmp_path_factory.mktemp("study"), TOML)
-    sample(study)
+    sample_study(study)
     label_by_params(study)
     for place, design in enumerate(build(study)):
-        write_label(study, measured(design.architecture, 150.0 + place, 2.0))
+        study.labels.write(measured(design.architecture, 150.0 + place, 2.0))
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (2, 64, 64, 3), np.uint8)
     mask = np.zeros((64, 64), np.uint8)

@@ -8,7 +8,6 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from tests.test_config_reader import BK, BK_FOUR, BK_THREE
 from typer.testing import CliRunner
 
 from sdsearch.assets import asset_path
@@ -18,6 +17,7 @@ from sdsearch.errors import InputError
 from sdsearch.space.space import search_space
 from sdsearch.unet.backbone import PRESETS, SD14, TINY
 from sdsearch.unet.config import unet_config
+from tests.unet.test_config_reader import BK, BK_FOUR, BK_THREE
 from tests.unets import (
     TEACHER,
     hard_members,

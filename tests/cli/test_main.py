@@ -10,7 +10,6 @@ from PIL import Image
 
 from sdsearch.assets import asset_path
 from sdsearch.cli import main as cli
-from sdsearch_eval import __main__ as harness
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,7 +119,7 @@ def test_an_unreadable_image_is_one_error_and_exit_code_2(
 
 
 def test_an_empty_mask_is_one_error_and_exit_code_2(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     masks = tmp_path / "masks"
     masks.mkdir()
@@ -128,8 +127,8 @@ def test_an_empty_mask_is_one_error_and_exit_code_2(
         Image.new("L", (64, 64), 0).save(masks / f"{number}.png")
     study = photos_study(tmp_path, str(masks))
     assert run(monkeypatch, "sample", study) == 0
-    assert harness.main(["label", study]) == 2
-    shown = capsys.readouterr().err
+    assert run(monkeypatch, "label", study) == 2
+    shown = capfd.readouterr().err
     assert "hole fraction" in shown
     assert "empty" in shown
     assert shown.count("error:") == 1

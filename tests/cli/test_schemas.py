@@ -8,8 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from scripts.make_schemas import FOLDER, schemas
-from sdsearch.cli.main import app
-from sdsearch.stages.sample import sample
+from sdsearch.cli.main import app, sample
 from tests.fakes import label_by_params, make_study
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.test_latency_table import planted_survey
 
 from sdsearch.design.builder import add_up, build_designs, pareto_front
 from sdsearch.design.designs import DesignFile
@@ -12,6 +11,7 @@ from sdsearch.space.budget import Budget, member_resources, space_costs, space_r
 from sdsearch.space.latency import fit_latency_table
 from sdsearch.space.space import SearchSpace, search_space
 from sdsearch.unet.cost import count_macs, count_params
+from tests.space.test_latency import planted_survey
 
 METHODS = ("autobuild", "exhaustive", "random", "ridge")
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,8 +9,9 @@ from sdsearch.design.proposals import propose_labels
 from sdsearch.design.scores import SpaceScores
 from sdsearch.errors import InputError
 from sdsearch.space.space import search_space
-from sdsearch.stages import search
-from sdsearch.stages.sample import propose, sample
+from sdsearch.stages import sample
+from sdsearch.stages.sample import propose_architectures, sample_study
+from sdsearch.study.listing import read_sample
 from tests.fakes import make_study
 
 if TYPE_CHECKING:
@@ -73,16 +73,15 @@ def test_proposed_architectures_stay_in_the_list_when_it_is_sampled_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = make_study(tmp_path / "study", "[space]\nlabels = 5\n")
-    before = sample(study)
+    before = sample_study(study)
     spread = np.random.default_rng(4).random(len(SPACE)).astype(np.float32)
     predicted = SpaceScores(np.zeros(len(SPACE), np.float32), spread, ())
-    monkeypatch.setattr(search, "score", lambda study: None)
-    monkeypatch.setattr(search, "_load_predictions", lambda study, name: predicted)
-    found = [arch.key for arch in propose(study, 3)]
-    found += [arch.key for arch in propose(study, 2)]
+    predicted.save(study.predictions_file("space"))
+    monkeypatch.setattr(sample, "score_study", lambda study: None)
+    found = [arch.key for arch in propose_architectures(study, 3)]
+    found += [arch.key for arch in propose_architectures(study, 2)]
     assert len(set(found)) == 5
-    rows = sample(study)
-    assert rows[: len(before)] == before
-    assert [row["arch_key"] for row in rows[len(before) :]] == found
-    lines = study.architectures_file.read_text().splitlines()
-    assert [json.loads(line)["origin"] for line in lines].count("active") == 5
+    listing = sample_study(study)
+    assert listing.entries[: len(before)] == before.entries
+    assert listing.keys_from("proposal") == found
+    assert read_sample(study) == listing

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,10 +12,13 @@ from safetensors.torch import load_file, save_file
 
 from sdsearch.errors import InputError, WorkError
 from sdsearch.export import pipeline as export
+from sdsearch.export import recovered
 from sdsearch.export.papers import model_card, teacher_licence
 from sdsearch.export.pipeline import export_pipeline
-from sdsearch.labels.store import write_label
+from sdsearch.export.recovered import read_source
 from sdsearch.study.folder import load_space
+from sdsearch.study.requests import RecoverRequest
+from sdsearch.unet.teacher import teacher_identity
 from sdsearch.weights.inherit import inherit
 from tests.fakes import fake_teacher, make_design, make_study, measured, tiny_member
 
@@ -34,7 +38,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def study(tmp_path: Path, teacher: Path) -> Iterator[StudyFolder]:
     made = make_study(tmp_path / "study", f"[teacher]\npipeline = {str(teacher)!r}\n")
-    write_label(made, measured(tiny_member("bk-tiny"), 212.5, 3.0))
+    made.labels.write(measured(tiny_member("bk-tiny"), 212.5, 3.0))
     save_weights(made, teacher)
     return made
 
@@ -44,10 +48,14 @@ def design() -> Design:
     return make_design(tiny_member("bk-tiny"), "autobuild", 1, "level0: d1; 1 of 40 by score")
 
 
+def export_now(design: Design, study: StudyFolder) -> Path:
+    return export_pipeline(design, study, teacher_identity(study.config.teacher.pipeline))
+
+
 def save_weights(study: StudyFolder, teacher: Path) -> Path:
     state = load_file(teacher / "unet" / "diffusion_pytorch_model.safetensors")
     student = inherit(tiny_member("bk-tiny"), load_space(study).backbone, state)
-    path = study.recovered_path(tiny_member("bk-tiny").key)
+    path = study.recovered_file(tiny_member("bk-tiny").key)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(student.state_dict(), path)
     return path
@@ -58,10 +66,10 @@ def test_the_export_is_a_stock_pipeline_with_the_recovered_weights(
 ) -> None:
     from diffusers import StableDiffusionInpaintPipeline
 
-    folder = export_pipeline(design, study)
+    folder = export_now(design, study)
     assert folder == study.root / "pipelines" / "autobuild-1"
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(folder, local_files_only=True)
-    meant = load_file(study.recovered_path(design.arch_key))
+    meant = load_file(study.recovered_file(design.arch_key))
     found = pipeline.unet.state_dict()
     assert found.keys() == meant.keys()
     assert all((found[name] == meant[name]).all() for name in meant)
@@ -82,12 +90,12 @@ def test_the_export_is_a_stock_pipeline_with_the_recovered_weights(
 def test_a_current_export_is_kept_and_an_outdated_one_replaced(
     study: StudyFolder, design: Design
 ) -> None:
-    folder = export_pipeline(design, study)
+    folder = export_now(design, study)
     (folder / "mark").touch()
-    assert export_pipeline(design, study) == folder
+    assert export_now(design, study) == folder
     assert (folder / "mark").exists()
-    write_label(study, measured(tiny_member("bk-tiny"), 199.0))
-    export_pipeline(design, study)
+    study.labels.write(measured(tiny_member("bk-tiny"), 199.0))
+    export_now(design, study)
     assert not (folder / "mark").exists()
     assert "199" in (folder / "README.md").read_text()
 
@@ -95,19 +103,19 @@ def test_a_current_export_is_kept_and_an_outdated_one_replaced(
 def test_a_long_recovery_that_has_ended_replaces_weights_and_values(
     study: StudyFolder, design: Design
 ) -> None:
-    folder = export_pipeline(design, study)
+    folder = export_now(design, study)
     place = study.finetuned_dir(design.arch_key)
     place.mkdir(parents=True)
     before = {"before": {"fd_efflite0": {"value": 300.0, "se": 1.0, "n": 8}}}
     (place / "values.json").write_text(json.dumps(before))
-    state = load_file(study.recovered_path(design.arch_key))
+    state = load_file(study.recovered_file(design.arch_key))
     save_file({name: tensor + 0.5 for name, tensor in state.items()}, place / "weights.safetensors")
     (folder / "mark").touch()
-    export_pipeline(design, study)
+    export_now(design, study)
     assert (folder / "mark").exists()  # it has not ended
     after = {"after": {"fd_efflite0": {"value": 123.25, "se": 1.0, "n": 8}}}
     (place / "values.json").write_text(json.dumps({**before, **after}))
-    export_pipeline(design, study)
+    export_now(design, study)
     weights = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
     assert all((weights[name] == state[name] + 0.5).all() for name in state)
     card = (folder / "README.md").read_text()
@@ -126,13 +134,13 @@ def test_a_failed_check_leaves_no_folder_and_keeps_the_old_one(
     with monkeypatch.context() as patch:
         patch.setattr(export, "_check", fail)
         with pytest.raises(WorkError, match="reads back"):
-            export_pipeline(design, study)
+            export_now(design, study)
     assert list(study.pipelines_dir.glob("*")) == []
-    old = export_pipeline(design, study)
-    write_label(study, measured(tiny_member("bk-tiny"), 199.0))
+    old = export_now(design, study)
+    study.labels.write(measured(tiny_member("bk-tiny"), 199.0))
     monkeypatch.setattr(export, "_check", fail)
     with pytest.raises(WorkError):
-        export_pipeline(design, study)
+        export_now(design, study)
     assert "212.5" in (old / "README.md").read_text()
 
 
@@ -140,7 +148,7 @@ def test_what_a_killed_export_left_is_removed(study: StudyFolder, design: Design
     left = study.pipelines_dir / ".autobuild-1-0123abcd.tmp"
     left.mkdir(parents=True)
     (left / "half").touch()
-    export_pipeline(design, study)
+    export_now(design, study)
     assert not left.exists()
 
 
@@ -156,13 +164,16 @@ def test_an_export_that_is_killed_leaves_no_folder_of_its_name(
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert not (study.pipelines_dir / "autobuild-1").exists()
-    folder = export_pipeline(design, study)
+    folder = export_now(design, study)
     assert list(study.pipelines_dir.iterdir()) == [folder], "what was left is gone"
 
 
 KILLED = """
 import time
 from sdsearch.export import pipeline as export
+from sdsearch.export import recovered
+from sdsearch.export.recovered import read_source
+from sdsearch.study.requests import RecoverRequest
 from sdsearch.design.designs import Design
 from sdsearch.study.folder import read_study
 
@@ -172,7 +183,7 @@ def check(folder, student):
 
 export._check = check
 design = Design.model_validate_json(open({design!r}).read())
-export.export_pipeline(design, read_study({study!r}))
+export.export_pipeline(design, read_study({study!r}), 'teacher')
 """
 
 
@@ -188,7 +199,7 @@ def test_an_export_of_a_4_channel_teacher_loads_as_all_three_stock_pipelines(
     toml = f"[teacher]\npipeline = {str(tmp_path / 'teacher')!r}\n"
     made = make_study(tmp_path / "study", toml)
     save_weights(made, tmp_path / "teacher")
-    folder = export_pipeline(design, made)
+    folder = export_now(design, made)
     for name in ("", "Img2Img", "Inpaint"):
         kind = getattr(diffusers, f"StableDiffusion{name}Pipeline")
         loaded = kind.from_pretrained(folder, local_files_only=True)
@@ -198,26 +209,26 @@ def test_an_export_of_a_4_channel_teacher_loads_as_all_three_stock_pipelines(
 
 def test_weights_of_another_architecture_are_refused(study: StudyFolder, teacher: Path) -> None:
     other = make_design(tiny_member("bk-base"), "autobuild", 2)
-    source = study.recovered_path(tiny_member("bk-tiny").key)
-    source.rename(study.recovered_path(other.arch_key))
+    source = study.recovered_file(tiny_member("bk-tiny").key)
+    source.rename(study.recovered_file(other.arch_key))
     with pytest.raises(WorkError, match="weights"):
-        export_pipeline(other, study)
+        export_now(other, study)
     assert not (study.pipelines_dir / "autobuild-2").exists()
 
 
 def test_missing_weights_are_recovered_by_the_harness(
     study: StudyFolder, design: Design, teacher: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study.recovered_path(design.arch_key).unlink()
+    study.recovered_file(design.arch_key).unlink()
     asked = []
 
-    def recover(*said: object) -> None:
-        asked.append(said)
+    def recover(request: RecoverRequest) -> None:
+        asked.append(request)
         save_weights(study, teacher)
 
-    monkeypatch.setattr(export, "run_harness", recover)
-    export_pipeline(design, study)
-    assert asked == [("recover", study.root, "--arch", design.arch_key)]
+    monkeypatch.setattr(recovered, "run_harness", recover)
+    export_now(design, study)
+    assert asked == [RecoverRequest(study=study.root, arch_key=design.arch_key)]
 
 
 def test_a_teacher_that_cannot_be_loaded_is_bad_input(
@@ -228,24 +239,25 @@ def test_a_teacher_that_cannot_be_loaded_is_bad_input(
     (broken / "unet" / "config.json").write_text((teacher / "unet" / "config.json").read_text())
     (broken / "model_index.json").write_text("{}")
     other = make_study(tmp_path / "other", f"[teacher]\npipeline = {str(broken)!r}\n")
-    weights = other.recovered_path(design.arch_key)
+    weights = other.recovered_file(design.arch_key)
     weights.parent.mkdir(parents=True)
-    study.recovered_path(design.arch_key).rename(weights)
+    study.recovered_file(design.arch_key).rename(weights)
     with pytest.raises(InputError, match="broken"):
-        export_pipeline(design, other)
+        export_now(design, other)
 
 
 def test_the_card_says_what_was_removed_measured_and_how_to_load(
     study: StudyFolder, design: Design
 ) -> None:
-    card = model_card(design, study, measured(tiny_member("bk-tiny"), 212.5, 3.0))
+    source = read_source(design, study, "teacher")
+    card = model_card(source)
     assert "`mid.attn.0`" in card
     assert "| fd_efflite0 | 212.5 | 3 | 256 |" in card
     assert "from_pretrained(" in card
     assert "license: creativeml-openrail-m" in card
     assert study.config.protocol.key in card
     assert "level0: d1; 1 of 40 by score" in card
-    assert "Nothing yet" in model_card(design, study, None)
+    assert "Nothing yet" in model_card(replace(source, label=None))
 
 
 def test_an_export_inherits_the_licence_that_its_teacher_states(tmp_path: Path) -> None:
@@ -259,7 +271,7 @@ def test_an_export_inherits_the_licence_that_its_teacher_states(tmp_path: Path) 
 def test_the_export_runs_in_a_process_that_cannot_import_sdsearch(
     study: StudyFolder, design: Design, tmp_path: Path
 ) -> None:
-    folder = export_pipeline(design, study)
+    folder = export_now(design, study)
     code = f"""
 import sys
 sys.modules["sdsearch"] = None
@@ -281,11 +293,11 @@ def test_the_half_precision_variant_loads_and_is_the_same_weights(
     import torch
     from diffusers import StableDiffusionInpaintPipeline
 
-    folder = export_pipeline(design, study)
+    folder = export_now(design, study)
     half = StableDiffusionInpaintPipeline.from_pretrained(
         folder, variant="fp16", dtype=torch.float16, local_files_only=True
     )
-    meant = load_file(study.recovered_path(design.arch_key))
+    meant = load_file(study.recovered_file(design.arch_key))
     found = half.unet.state_dict()
     assert all((found[name] == meant[name].half()).all() for name in meant)
     assert {half.vae.dtype, half.text_encoder.dtype} == {torch.float16}
@@ -294,12 +306,12 @@ def test_the_half_precision_variant_loads_and_is_the_same_weights(
 def test_weights_beyond_half_precision_are_refused(
     study: StudyFolder, design: Design, teacher: Path
 ) -> None:
-    path = study.recovered_path(design.arch_key)
+    path = study.recovered_file(design.arch_key)
     state = load_file(path)
     state["conv_out.bias"] = state["conv_out.bias"] + 1e6
     save_file(state, path)
     with pytest.raises(WorkError, match=r"half precision, but conv_out\.bias overflows"):
-        export_pipeline(design, study)
+        export_now(design, study)
     assert not (study.pipelines_dir / "autobuild-1").exists()
 
 
@@ -314,7 +326,7 @@ def test_the_onnx_files_agree_with_torch_and_take_any_batch(
     from sdsearch.export import onnx as onnx_export
     from sdsearch.stages.export import add_onnx
 
-    folder = export_pipeline(design, study)
+    folder = export_now(design, study)
     add_onnx(folder)
     checked = json.loads((folder / "onnx" / "checked.json").read_text())
     assert set(checked) == {"unet", "text_encoder", "vae_encoder", "vae_decoder"}

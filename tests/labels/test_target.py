@@ -5,6 +5,7 @@ import math
 import pytest
 
 from sdsearch.errors import InputError
+from sdsearch.labels.label import Failure
 from sdsearch.labels.target import Target
 from tests.fakes import make_label
 
@@ -118,9 +119,14 @@ def test_the_error_of_a_target_follows_from_those_of_its_columns() -> None:
     assert both == pytest.approx((0.3**2 + 0.2**2) ** 0.5)
     assert Target("params * 2").standard_error(label) is None
     assert Target("sqrt(fd - 99)").standard_error(label) is None
-    assert Target("fd").standard_error(make_label(status="failed", reason="x")) is None
+    assert (
+        Target("fd").standard_error(make_label(failure=Failure(kind="architecture", message="x")))
+        is None
+    )
 
 
 def test_a_failed_label_has_no_target() -> None:
     with pytest.raises(InputError, match="out of memory"):
-        Target("fd").evaluate(make_label(status="failed", reason="out of memory"))
+        Target("fd").evaluate(
+            make_label(failure=Failure(kind="architecture", message="out of memory"))
+        )

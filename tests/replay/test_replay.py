@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from scripts.make_schemas import FOLDER
 from sdsearch.cli.main import app
 from sdsearch.errors import InputError
-from sdsearch.labels.store import write_table
+from sdsearch.labels.label import Failure
+from sdsearch.labels.store import write_label_table
 from sdsearch.labels.target import Target
 from sdsearch.replay.methods import METHODS
 from sdsearch.replay.plot import draw_replay
@@ -135,7 +136,9 @@ def test_a_method_must_return_a_number_for_every_candidate(method: Method) -> No
 def test_a_failed_label_counts_as_the_worst() -> None:
     labels = planted_labels()
     failed = make_label(
-        SPACE.arch(7), protocol_key=labels[0].protocol_key, status="failed", reason="NaN"
+        SPACE.arch(7),
+        protocol_key=labels[0].protocol_key,
+        failure=Failure(kind="architecture", message="NaN"),
     )
     pool = pool_of([*labels, failed])
     assert pool.y[-1] == pool.y[:-1].min()
@@ -166,13 +169,13 @@ def test_a_budget_that_leaves_no_candidates_is_refused() -> None:
 
 def test_a_method_is_found_by_name_or_as_module_and_function() -> None:
     assert find_method("ridge", METHODS) is METHODS["ridge"]
-    assert find_method("tests.test_replay:oracle", METHODS).__name__ == "oracle"
+    assert find_method("tests.replay.test_replay:oracle", METHODS).__name__ == "oracle"
     with pytest.raises(InputError, match="did you mean 'ridge'"):
         find_method("rigde", METHODS)
     with pytest.raises(InputError, match="must be importable"):
-        find_method("tests.test_replay:nobody", METHODS)
+        find_method("tests.replay.test_replay:nobody", METHODS)
     with pytest.raises(InputError, match="is no function"):
-        find_method("tests.test_replay:SPACE", METHODS)
+        find_method("tests.replay.test_replay:SPACE", METHODS)
 
 
 @pytest.mark.parametrize(("name", "lowest"), [("ridge", 0.6), ("forest", 0.35), ("evolution", 0.1)])
@@ -227,7 +230,7 @@ def test_the_gnn_methods_rank_planted_candidates_well() -> None:
 
 def test_a_summary_pairs_resamplings_and_says_who_is_behind() -> None:
     pool = pool_of(planted_labels())
-    names = ["tests.test_replay:oracle", "random"]
+    names = ["tests.replay.test_replay:oracle", "random"]
     trials = run_replay(pool, names, BUDGETS, 20, 4, 0, processes=1)
     summary = summarize_trials(trials, pool, 20, 0, np.random.default_rng(0))
     mine, other = (row for row in summary.rows if row.budget is None)
@@ -261,7 +264,7 @@ def test_foreign_text_in_the_picture_stays_text() -> None:
 
 def test_the_command_prints_valid_json_and_writes_table_and_picture(tmp_path: Path) -> None:
     table, out = tmp_path / "table.jsonl", tmp_path / "out"
-    write_table(table, planted_labels())
+    write_label_table(table, planted_labels())
     line = ["bench", "--table", str(table), "--labels", "20", "--resamplings", "2"]
     line += ["--method", "ridge", "--method", "random", "--share", "0.6", "--out", str(out)]
     done = CliRunner().invoke(app, [*line, "--json"])

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sdsearch.errors import InputError
-from sdsearch.labels.store import write_label
+from sdsearch.labels.label import Failure
 from sdsearch.labels.target import Target
 from sdsearch.report.outcome import noise_floor, outcome, outcome_table, with_error
-from sdsearch.space.space import search_space
-from sdsearch.stages.sample import sample
+from sdsearch.stages.sample import sample_study
 from sdsearch.unet.backbone import TINY
 from sdsearch.unet.cost import count_params
 from tests.fakes import make_design, make_label, make_study, measured, tiny_member, write_designs
@@ -32,12 +31,10 @@ def rows(result: Outcome) -> dict[str, OutcomeRow]:
 def sampled_study(folder: Path, toml: str = THREE) -> tuple[StudyFolder, list[str]]:
     """A study whose three sampled members measure 10, 20 and 30."""
     study = make_study(folder, toml)
-    space = search_space("tiny")
-    architectures = {arch["arch_key"]: arch for arch in sample(study)}
-    mine = [key for key, row in architectures.items() if row["origin"] == "uniform"]
+    listing = sample_study(study)
+    mine = listing.keys_from("sample")
     for key, fd in zip(mine, (10.0, 20.0, 30.0), strict=True):
-        arch = type(space.arch(0)).model_validate(architectures[key]["architecture"])
-        write_label(study, measured(arch, fd, 0.5))
+        study.labels.write(measured(listing.architectures[key], fd, 0.5))
     return study, mine
 
 
@@ -51,7 +48,7 @@ def test_mean_best_and_errors_are_those_of_the_labels(tmp_path: Path) -> None:
 
 def test_a_single_architecture_has_the_error_of_its_measurement(tmp_path: Path) -> None:
     study, _ = sampled_study(tmp_path)
-    write_label(study, measured(tiny_member("teacher"), 5.0, 0.25))
+    study.labels.write(measured(tiny_member("teacher"), 5.0, 0.25))
     row = rows(outcome(study))["teacher"]
     assert (row.n, row.mean, row.mean_se, row.best_se, row.params_share) == (1, 5, 0.25, 0.25, 1.0)
 
@@ -61,8 +58,8 @@ def test_designs_are_grouped_by_method_and_failures_counted(tmp_path: Path) -> N
     small, tiny, base = (tiny_member(f"bk-{name}") for name in ("small", "tiny", "base"))
     designs = [make_design(small, "autobuild", 1), make_design(tiny, "autobuild", 2)]
     write_designs(study, [*designs, make_design(base, "random", 1)])
-    write_label(study, measured(small, 8.0, 1.0))
-    write_label(study, make_label(tiny, status="failed", reason="not finite"))
+    study.labels.write(measured(small, 8.0, 1.0))
+    study.labels.write(make_label(tiny, failure=Failure(kind="architecture", message="not finite")))
     table = rows(outcome(study))
     assert (table["autobuild"].n, table["autobuild"].failed, table["autobuild"].best) == (1, 1, 8.0)
     assert "random" not in table  # nothing of it is measured
@@ -71,9 +68,9 @@ def test_designs_are_grouped_by_method_and_failures_counted(tmp_path: Path) -> N
 
 
 def test_the_budget_row_holds_only_what_satisfies_it(tmp_path: Path) -> None:
-    space = search_space("tiny")
     study, mine = sampled_study(tmp_path / "free")
-    params = sorted(label.scalar("params") for label in _labels(study) if label.arch_key in mine)
+    labels = study.labels.read_series(study.series)
+    params = sorted(labels[key].scalar("params") for key in mine)
     limit = (params[1] + params[2]) / 2
     toml = f"{THREE}[build]\nbudget = {{ params = {limit} }}\n"
     study, _ = sampled_study(tmp_path / "limited", toml)
@@ -81,23 +78,16 @@ def test_the_budget_row_holds_only_what_satisfies_it(tmp_path: Path) -> None:
     assert rows(result)["evaluated, within budget"].n == 2
     assert result.limits == {"params": limit}
     share = make_study(tmp_path / "share", f"{THREE}[build]\nbudget = {{ macs = {{ share = 1 }} }}")
-    sample(share)
+    sample_study(share)
     assert outcome(share).limits["macs"] > 0
-    assert space.name == "tiny"
-
-
-def _labels(study: StudyFolder) -> list[object]:
-    from sdsearch.labels.store import read_labels
-
-    return list(read_labels(study))
 
 
 def test_labels_of_other_protocols_and_seeds_do_not_enter_the_rows(tmp_path: Path) -> None:
     study, _ = sampled_study(tmp_path)
-    write_label(study, measured(tiny_member(), 5.0))
-    write_label(study, measured(tiny_member(), 7.0, seed=1))
+    study.labels.write(measured(tiny_member(), 5.0))
+    study.labels.write(measured(tiny_member(), 7.0, seed=1))
     other = measured(tiny_member("bk-tiny"), 1.0).model_copy(update={"protocol_key": "0" * 12})
-    write_label(study, other)
+    study.labels.write(other)
     table = rows(outcome(study))
     assert table["teacher"].mean == 5.0
     assert "bk-tiny" not in table
@@ -124,7 +114,7 @@ def test_the_printed_table_says_tiny_and_states_the_noise(tmp_path: Path) -> Non
 
     study, _ = sampled_study(tmp_path)
     for seed, fd in enumerate((5.0, 7.0)):
-        write_label(study, measured(tiny_member(), fd, seed=seed))
+        study.labels.write(measured(tiny_member(), fd, seed=seed))
     console = Console(width=200, file=io.StringIO())
     console.print(outcome_table(outcome(study)))
     text = console.file.getvalue()

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from sdsearch.labels.store import read_labels
 from sdsearch.space.space import search_space
-from sdsearch.stages.sample import sample
-from sdsearch.stages.search import read_designs
+from sdsearch.stages.sample import sample_study
 from sdsearch.stages.show import describe_space
 from sdsearch.study.folder import read_study
+from sdsearch.study.listing import read_designs, read_sample
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,20 +59,18 @@ def values_of(study: StudyFolder) -> dict[str, object]:
         f"{label.arch_key}-{label.seed}": {
             name: value for name, value in label.values.items() if name != "latency_ms"
         }
-        for label in read_labels(study)
+        for label in study.labels.read_all()
     }
 
 
 def test_the_sample_is_the_same_every_time_and_holds_the_members(tmp_path: Path) -> None:
     study = small_study(tmp_path / "study")
-    first = sample(study)
+    first = sample_study(study)
     text = study.architectures_file.read_bytes()
-    assert sample(study) == first
+    assert sample_study(study) == first == read_sample(study)
     assert study.architectures_file.read_bytes() == text
-    origins = [row["origin"] for row in first]
-    assert origins[:4] == ["member:teacher", "member:bk-base", "member:bk-small", "member:bk-tiny"]
-    assert origins[4:] == ["uniform"] * 12
-    assert len({row["arch_key"] for row in first}) == 16
+    members = ["teacher", "bk-base", "bk-small", "bk-tiny"]
+    assert [entry.names for entry in first] == [*([name] for name in members), *[["uniform"]] * 12]
 
 
 def test_a_space_is_described_with_costs_of_its_members() -> None:
@@ -111,13 +108,13 @@ def test_a_second_run_measures_nothing_and_changes_no_label(
     finished: tuple[StudyFolder, str],
 ) -> None:
     study, _ = finished
-    before = {path: path.read_bytes() for path in study.labels_dir.rglob("*.json")}
+    before = {path: path.read_bytes() for path in study.labels.folder.rglob("*.json")}
     page = study.report_file.read_bytes()
     process = start(study)
     output, _ = process.communicate()
     assert process.returncode == 0, output.decode()
     assert b"0 to measure" in output
-    assert {path: path.read_bytes() for path in study.labels_dir.rglob("*.json")} == before
+    assert {path: path.read_bytes() for path in study.labels.folder.rglob("*.json")} == before
     assert study.report_file.read_bytes() == page
 
 
@@ -204,6 +201,6 @@ def sample_with_harness(study: StudyFolder, arch_key: str, inputs_file: Path) ->
     }
     save_file(tensors, inputs_file)
     unet = teacher.student(design.architecture)
-    unet.load_state_dict(load_file(study.recovered_path(arch_key)), strict=True)
+    unet.load_state_dict(load_file(study.recovered_file(arch_key)), strict=True)
     latents = sample_latents(unet, inputs, teacher, steps=4, guidance=2.0)
     return tensor_to_images(teacher.decode_latents(latents))[0]

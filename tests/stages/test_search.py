@@ -1,18 +1,26 @@
 from __future__ import annotations
 
+import shutil
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from sdsearch.assets import asset_path
 from sdsearch.errors import InputError
-from sdsearch.labels.store import write_label
+from sdsearch.keys import content_key
+from sdsearch.labels.label import Measurement
+from sdsearch.ranker import fit
 from sdsearch.ranker import published as paper
 from sdsearch.space.space import search_space
+from sdsearch.stages.build import build_study
 from sdsearch.stages.compare import best_measured
-from sdsearch.stages.sample import sample
-from sdsearch.stages.search import build, fit, read_designs, score, training_labels
+from sdsearch.stages.fit import fit_study, training_labels
+from sdsearch.stages.sample import sample_study
+from sdsearch.stages.score import score_study
+from sdsearch.study import records
+from sdsearch.study.listing import read_designs
 from tests.fakes import (
     label_by_params,
     make_design,
@@ -32,13 +40,13 @@ SMALL = f"[space]\nlabels = 12\n[build]\ntop = 2\nmethods = {list(METHODS)}\n"
 
 def test_the_predictor_learns_from_the_sample_under_the_label_seed_alone(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study", SMALL)
-    rows = sample(study)
+    listing = sample_study(study)
     label_by_params(study)
     other = make_label(search_space("tiny").arch(12_345), fd_efflite0={"value": 1.0})
-    write_label(study, other)
-    write_label(study, measured(tiny_member(), 99.0, seed=7))
+    study.labels.write(other)
+    study.labels.write(measured(tiny_member(), 99.0, seed=7))
     keys = [label.arch_key for label in training_labels(study)]
-    assert keys == [row["arch_key"] for row in rows if row["origin"] == "uniform"]
+    assert keys == listing.keys_from("sample")
 
 
 def test_there_are_no_designs_before_build(tmp_path: Path) -> None:
@@ -54,8 +62,8 @@ def test_the_best_measured_design_is_the_best_by_target_not_by_rank(tmp_path: Pa
     ]
     write_designs(study, designs)
     assert best_measured(study, "autobuild") is None
-    write_label(study, measured(first, 150.0))
-    write_label(study, measured(second, 140.0))
+    study.labels.write(measured(first, 150.0))
+    study.labels.write(measured(second, 140.0))
     best = best_measured(study, "autobuild")
     assert best is not None
     assert best.name == "autobuild-2"
@@ -64,9 +72,9 @@ def test_the_best_measured_design_is_the_best_by_target_not_by_rank(tmp_path: Pa
 
 def test_too_few_labels_say_what_to_do(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study", SMALL)
-    sample(study)
+    sample_study(study)
     with pytest.raises(InputError, match="label"):
-        fit(study)
+        fit_study(study)
 
 
 @pytest.mark.slow
@@ -76,19 +84,53 @@ def test_search_stages_follow_the_labels_and_skip_what_is_current(
     quick = partial(paper.fit_paper, config=paper.PaperConfig(steps=20))
     monkeypatch.setattr(paper, "fit_paper", quick)
     study = make_study(tmp_path / "study", SMALL)
-    sample(study)
+    sample_study(study)
     label_by_params(study)
-    designs = build(study)
+    designs = build_study(study)
     assert [design.name for design in designs] == [
         f"{method}-{rank}" for method in METHODS for rank in (1, 2)
     ]
     files = [study.scores_file, study.designs_file, *study.ranker_dir.iterdir()]
     before = {path: path.stat().st_mtime_ns for path in files}
-    assert build(study) == designs
+    assert build_study(study) == designs
     assert {path: path.stat().st_mtime_ns for path in files} == before
-    scores = score(study)
+    scores = score_study(study)
     changed = measured(training_labels(study)[0].architecture, 50.0)
-    write_label(study, changed)
-    assert score(study) != scores
-    predicted = np.array([design.predicted.target for design in build(study)])
+    study.labels.write(changed)
+    assert score_study(study) != scores
+    predicted = np.array([design.predicted.target for design in build_study(study)])
     assert np.isfinite(predicted).all()
+
+
+def test_a_fit_is_made_again_when_errors_of_labels_or_the_teacher_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: list[str] = []
+    real = records.record_done
+    monkeypatch.setattr(
+        "sdsearch.stages.fit.record_done",
+        lambda study, stage, inputs, files: (
+            keys.append(content_key(inputs)),
+            real(study, stage, inputs, files),
+        ),
+    )
+    folder = tmp_path / "teacher"
+    shutil.copytree(asset_path("tiny-sd"), folder)
+    toml = f"[teacher]\npipeline = {str(folder)!r}\n{SMALL}"
+    study = make_study(tmp_path / "study", toml)
+    monkeypatch.setattr(fit, "RankerConfig", partial(fit.RankerConfig, steps=1))
+    sample_study(study)
+    label_by_params(study)
+    fit_study(study)
+    fit_study(study)
+    assert len(keys) == 1
+    label = training_labels(study)[0]
+    unsure = Measurement(value=label.scalar("fd_efflite0"), se=9.0, n=256)
+    values = {**label.values, "fd_efflite0": unsure}
+    study.labels.write(label.model_copy(update={"values": values}))
+    fit_study(study)
+    assert len(keys) == 2
+    config = folder / "scheduler" / "scheduler_config.json"
+    config.write_text(config.read_text() + " ")
+    fit_study(study)
+    assert len(set(keys)) == 3

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from sdsearch.errors import InputError
 from sdsearch.space.budget import Budget, Share
 from sdsearch.study.config import StudyConfig
-from sdsearch.study.folder import init_study, load_space, read_study
+from sdsearch.study.folder import StudyFolder, init_study, load_space, read_study
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ def test_the_label_seed_is_outside_of_the_protocol_key(tmp_path: Path) -> None:
     config = read_study(write(tmp_path, "[protocol]\nseed = 3\n")).config
     assert config.seed == 3
     assert config.protocol == StudyConfig().protocol
-    path = read_study(tmp_path).recovered_path("abc")
+    path = read_study(tmp_path).recovered_file("abc")
     assert path.name == f"abc-{config.protocol.key}-s3.safetensors"
 
 
@@ -78,7 +79,7 @@ def test_a_mistake_names_its_section_and_the_nearest_key(
 
 def test_an_unknown_space_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="tiny"):
-        _ = read_study(write(tmp_path, "[space]\nname = 'tini'\n")).space
+        load_space(read_study(write(tmp_path, "[space]\nname = 'tini'\n")))
 
 
 def test_a_missing_study_names_the_command_that_makes_one(tmp_path: Path) -> None:
@@ -104,3 +105,30 @@ def test_the_space_has_the_backbone_of_a_local_teacher(tmp_path: Path) -> None:
     (teacher / "unet" / "config.json").unlink()
     with pytest.raises(InputError, match=r"config\.json"):
         _ = load_space(study)
+
+
+def test_no_property_of_a_study_reads_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = read_study(write(tmp_path, "[build]\nlatency_table = 'table.json'\n"))
+    names = [name for name, kind in vars(StudyFolder).items() if isinstance(kind, property)]
+    assert {"series", "labels", "claims_dir", "designs_file"} <= set(names)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a property must not touch files")
+
+    for name in ("open", "stat", "lstat", "listdir", "scandir"):
+        monkeypatch.setattr(os, name, refuse)
+    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr("io.open", refuse)
+    for name in names:
+        getattr(study, name)
+
+
+def test_a_study_at_another_seed_has_other_labels_and_the_same_protocol(tmp_path: Path) -> None:
+    study = read_study(write(tmp_path, ""))
+    other = study.at_seed(7)
+    assert other.series.seed == 7
+    assert other.series.protocol_key == study.series.protocol_key
+    assert other.claims_dir != study.claims_dir
+    assert other.recovered_file("a") != study.recovered_file("a")

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdsearch.errors import InputError, WorkError
+from sdsearch.labels.label import Failure
 from sdsearch.labels.protocol import Protocol, Rung
-from sdsearch.labels.store import read_labels, write_label
 from sdsearch.space.space import search_space
 from sdsearch.study.folder import read_study
 from sdsearch.workers.halving import keep_best, label_by_halving
@@ -47,11 +47,10 @@ class Labels:
                 label = make_label(
                     arch,
                     protocol_key=at.config.protocol.key,
-                    status="failed" if bad else "ok",
-                    reason="no luck" if bad else None,
+                    failure=Failure(kind="architecture", message="no luck") if bad else None,
                     **({} if bad else {"fd_efflite0": TRUTH[arch.key]}),
                 )
-                write_label(at, label)
+                at.labels.write(label)
 
 
 @pytest.fixture
@@ -63,10 +62,10 @@ def test_each_rung_measures_the_best_of_the_one_before_and_the_last_is_the_study
     study: StudyFolder,
 ) -> None:
     label = Labels(study)
-    reports = label_by_halving(study, 0, list(TRUTH), label)
+    reports = label_by_halving(study, list(TRUTH), label)
     assert label.asked == [(0, 16), (1, 8), (None, 2)]
     best = sorted(TRUTH, key=TRUTH.__getitem__)[:2]
-    assert sorted(x.arch_key for x in read_labels(study, Protocol().key)) == sorted(best)
+    assert sorted(x.arch_key for x in study.labels.read_all(Protocol().key)) == sorted(best)
     assert [(x.samples, x.recovery_steps) for x in reports] == [(48, 6), (96, 15), (192, 30)]
     assert [x.kept for x in reports] == [8, 2, 2]
     assert reports[1].srcc == pytest.approx(1)
@@ -77,14 +76,14 @@ def test_each_rung_measures_the_best_of_the_one_before_and_the_last_is_the_study
 def test_what_failed_on_a_rung_does_not_go_on(study: StudyFolder) -> None:
     best = min(TRUTH, key=TRUTH.__getitem__)
     label = Labels(study, failing=(best,))
-    reports = label_by_halving(study, 0, list(TRUTH), label)
+    reports = label_by_halving(study, list(TRUTH), label)
     assert (reports[0].measured, reports[0].failed) == (15, 1)
-    assert best not in {x.arch_key for x in read_labels(study, Protocol().key)}
+    assert best not in {x.arch_key for x in study.labels.read_all(Protocol().key)}
 
 
 def test_a_rung_on_which_all_fail_ends_it(study: StudyFolder) -> None:
     with pytest.raises(WorkError, match="every architecture of a rung failed"):
-        label_by_halving(study, 0, list(TRUTH), Labels(study, failing=tuple(TRUTH)))
+        label_by_halving(study, list(TRUTH), Labels(study, failing=tuple(TRUTH)))
 
 
 @given(st.dictionaries(st.text(min_size=1), st.integers(-5, 5), min_size=1), st.floats(0.01, 1))

@@ -14,13 +14,12 @@ import psutil
 import pytest
 
 from sdsearch.errors import InputError, WorkError
-from sdsearch.labels.store import label_path, read_labels
-from sdsearch.stages.label import measure
+from sdsearch.labels.label import LabelKey
+from sdsearch.stages.label import label_study
 from sdsearch.workers.claims import Claims
-from sdsearch.workers.job import LabelJob
-from sdsearch.workers.local import label_architectures
+from sdsearch.workers.job import LabelJob, open_claims
+from sdsearch.workers.local import label_here
 from sdsearch.workers.process import HarnessProcess
-from sdsearch.workers.worker import open_claims
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,13 +46,16 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyFolder:
     return listed_study(tmp_path, TOML, monkeypatch)
 
 
+def tell(count: int, news: str) -> None:
+    """Nobody listens."""
+
+
 @pytest.mark.parametrize(
     ("trouble", "said"),
     [
         ("killed", "was ended by SIGKILL, as the system does where memory runs out"),
         ("exit", "ended with exit code 3"),
         ("memory", "OutOfMemoryError: CUDA out of memory"),
-        ("cpu memory", "can't allocate memory"),
         ("device", "an illegal memory access"),
     ],
 )
@@ -61,7 +63,7 @@ def test_what_kills_a_process_is_tried_again_in_a_fresh_one_and_recorded(
     trouble: str, said: str, study: StudyFolder
 ) -> None:
     plan(study, bk_small=[trouble, trouble])
-    measure(study)
+    label_study(study)
     assert statuses(study) == dict.fromkeys(KEYS, "ok")
     attempts = attempts_at(study, "bk-small")
     assert [x.state for x in attempts] == ["lost", "lost", "done"]
@@ -73,10 +75,10 @@ def test_an_architecture_that_always_kills_its_process_fails_after_as_many_attem
     study: StudyFolder,
 ) -> None:
     plan(study, bk_small="killed")
-    measure(study)
+    label_study(study)
     (failed,) = status_of(study).failed
-    assert "all 3 attempts were lost" in failed.reason
-    assert failed.reason.count("SIGKILL") == 3
+    assert "all 3 attempts were lost" in failed.failure.message
+    assert failed.failure.message.count("SIGKILL") == 3
     assert sorted(statuses(study).values()) == ["failed", "ok", "ok", "ok"]
 
 
@@ -86,9 +88,9 @@ def test_a_hung_model_is_ended_at_its_limit_and_recorded(
 ) -> None:
     study = listed_study(tmp_path, "[label]\ntime_limit = 2\n", monkeypatch)
     plan(study, bk_base=what)
-    measure(study)
+    label_study(study)
     (failed,) = status_of(study).failed
-    assert failed.reason == "it took longer than the time limit of 2 s"
+    assert failed.failure.message == "it took longer than the time limit of 2 s"
     assert sorted(statuses(study).values()) == ["failed", "ok", "ok", "ok"]
     assert not [x for x in psutil.Process().children(recursive=True) if FAKE in x.cmdline()]
 
@@ -99,13 +101,13 @@ def test_what_concerns_all_labels_stops_the_worker_and_gives_its_claim_back(
 ) -> None:
     plan(study, bk_small=[what])
     with pytest.raises(error, match=r"No space left|bad photo"):
-        measure(study)
+        label_study(study)
     assert statuses(study) == dict.fromkeys(KEYS[:2], "ok")
     assert [x.state for x in attempts_at(study, "bk-small")] == ["released"]
-    stamps = [path.stat().st_mtime_ns for path in sorted(study.labels_dir.rglob("*.json"))]
-    measure(study)
+    stamps = [path.stat().st_mtime_ns for path in sorted(study.labels.folder.rglob("*.json"))]
+    label_study(study)
     assert statuses(study) == dict.fromkeys(KEYS, "ok")
-    kept = [label_path(study, key, study.config.protocol.key, 0) for key in KEYS[:2]]
+    kept = [study.labels.path(LabelKey(key, study.series)) for key in KEYS[:2]]
     assert {path.stat().st_mtime_ns for path in kept} == set(stamps)
 
 
@@ -113,24 +115,24 @@ def test_a_machine_on_which_nothing_starts_fails_no_architecture(study: StudyFol
     plan(study, start="killed")
     for _ in range(4):
         with pytest.raises(WorkError, match=r"could not prepare or finish.*run again"):
-            measure(study)
+            label_study(study)
     assert {x.state for x in attempts_at(study, "teacher")} == {"released"}
     plan(study)
-    measure(study)
+    label_study(study)
     assert statuses(study) == dict.fromkeys(KEYS, "ok")
 
 
 def test_a_machine_that_loses_one_architecture_after_another_stops(study: StudyFolder) -> None:
     plan(study, **dict.fromkeys(("teacher", "bk_base", "bk_small", "bk_tiny"), "device"))
     with pytest.raises(WorkError, match=r"3 architectures in a row .* seems to be the machine"):
-        measure(study)
+        label_study(study)
     assert sorted(len(attempts_at(study, name)) for name in MEMBERS) == [0, 1, 1, 1]
     assert statuses(study) == {}
 
 
 def test_what_was_lost_here_is_tried_again_after_the_others(study: StudyFolder) -> None:
     plan(study, teacher=["killed"])
-    measure(study)
+    label_study(study)
     ends = {name: attempts_at(study, name)[-1].began for name in MEMBERS}
     assert ends["teacher"] == max(ends.values())
     assert [x.state for x in attempts_at(study, "teacher")] == ["lost", "done"]
@@ -139,32 +141,32 @@ def test_what_was_lost_here_is_tried_again_after_the_others(study: StudyFolder) 
 def test_a_study_that_was_changed_meanwhile_stops_the_worker(study: StudyFolder) -> None:
     plan(study, bk_base="other protocol")
     with pytest.raises(InputError, match=r"study.toml must stay as it is .* run again"):
-        measure(study)
+        label_study(study)
     assert statuses(study) == {KEYS[0]: "ok"}
 
 
 def test_a_worker_takes_over_what_a_silent_one_elsewhere_held(study: StudyFolder) -> None:
-    folder = open_claims(study, 0).folder
+    folder = open_claims(study).folder
     assert Claims(folder, 2, ELSEWHERE).take(KEYS[2])
     status = status_of(study)
     assert [(x.arch_key, x.worker, x.gone) for x in status.running] == [
         (KEYS[2], "node-7:7", False)
     ]
     assert status.waiting == 3
-    measure(study)
+    label_study(study)
     assert statuses(study) == dict.fromkeys(KEYS, "ok")
     attempts = attempts_at(study, "bk-small")
     assert [x.state for x in attempts] == ["running", "done"]
 
 
 def test_what_another_worker_holds_is_waited_for(study: StudyFolder) -> None:
-    claim = Claims(open_claims(study, 0).folder, 2, ELSEWHERE).take(KEYS[1])
+    claim = Claims(open_claims(study).folder, 2, ELSEWHERE).take(KEYS[1])
     assert claim is not None
-    job = LabelJob(study, 0, tuple(KEYS))
-    worker = threading.Thread(target=label_architectures, args=(job, "local"))
+    job = LabelJob(study, tuple(KEYS))
+    worker = threading.Thread(target=label_here, args=(job, tell))
     with claim.renewing():
         worker.start()
-        wait_until(lambda: len(read_labels(study)) == 3)
+        wait_until(lambda: len(study.labels.read_all()) == 3)
         time.sleep(1)
         assert worker.is_alive()
         assert [x.state for x in attempts_at(study, "bk-base")] == ["running"]
@@ -176,10 +178,10 @@ def test_a_worker_whose_lease_ran_out_drops_the_work_and_the_label_is_written_on
     study: StudyFolder,
 ) -> None:
     plan(study, teacher=["hang"])
-    ours = LabelJob(study, 0, (KEYS[0],))
-    worker = threading.Thread(target=label_architectures, args=(ours, "local"))
+    ours = LabelJob(study, (KEYS[0],))
+    worker = threading.Thread(target=label_here, args=(ours, tell))
     worker.start()
-    folder = open_claims(study, 0).folder
+    folder = open_claims(study).folder
     wait_until(lambda: '"ok"' in (study.root / "plan.json").read_text())  # it hangs now
     hasty = Claims(folder, 2, ELSEWHERE, clock=itertools.count(0, 0.9).__next__)
     wait_until(lambda: hasty.take(KEYS[0]) is not None)  # and falls silent in its turn
@@ -194,11 +196,12 @@ def test_a_worker_whose_lease_ran_out_drops_the_work_and_the_label_is_written_on
 def test_sigterm_gives_the_claim_back(study: StudyFolder) -> None:
     plan(study, teacher="hang")
     code = (
-        "import sys; from sdsearch import harness_process\n"
-        f"line = {[sys.executable, FAKE, str(study.root / 'plan.json'), str(study.root), '0']!r}\n"
-        "harness_process.harness_line = lambda *_, **__: line\n"
-        "from sdsearch.stages.label import measure; from sdsearch.study.folder import read_study\n"
-        "measure(read_study(sys.argv[1]))\n"
+        "import sys; from sdsearch.workers import process\n"
+        f"line = {[sys.executable, FAKE, str(study.root / 'plan.json')]!r}\n"
+        "process.harness_line = lambda request, processes: [*line, str(request)]\n"
+        "from sdsearch.stages.label import label_study\n"
+        "from sdsearch.study.folder import read_study\n"
+        "label_study(read_study(sys.argv[1]))\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(study.root)], stderr=subprocess.DEVNULL
@@ -213,7 +216,7 @@ def test_sigterm_gives_the_claim_back(study: StudyFolder) -> None:
 
 
 def test_the_process_ends_with_its_user(study: StudyFolder) -> None:
-    with HarnessProcess(study, 0) as labeller:
+    with HarnessProcess(study) as labeller:
         labeller.prepare()
         (child,) = [x for x in psutil.Process().children() if FAKE in x.cmdline()]
     assert not child.is_running()

@@ -13,7 +13,7 @@ from PIL import Image
 from sdsearch.errors import InputError
 from sdsearch.export.pipeline import export_pipeline
 from sdsearch.space.budget import Budget
-from sdsearch.stages.search import design_within
+from sdsearch.stages.build import build_within
 from sdsearch_eval.bench.evaluate import Stopwatch, has_recovered, write_recovered
 from sdsearch_eval.data.masks import check_mask
 from sdsearch_eval.data.photos import square_image
@@ -101,7 +101,7 @@ class Studio:
         asked: dict[str, Any] = {"params": {"share": params_share}}
         if latency_ms is not None:
             asked["latency_ms"] = latency_ms
-        return design_within(self.study, Budget.model_validate(asked))
+        return build_within(self.study, Budget.model_validate(asked))
 
     def export(self, design: Design) -> Path:
         """Recover and export a design, and pack it: STUDY/app/<name>.zip.
@@ -111,12 +111,12 @@ class Studio:
             WorkError: the export failed a check.
         """
         study, world = self.study, World()
-        weights = study.recovered_path(design.arch_key)
+        weights = study.recovered_file(design.arch_key)
         with only_run(study, world):
-            bench = open_bench(study, open_console(world), study.config.seed, world)
+            bench = open_bench(study, open_console(world), world)
             if not has_recovered(design.architecture, weights, bench):
                 write_recovered(design.architecture, bench, weights, Stopwatch())
-        folder = export_pipeline(design, study)
+        folder = export_pipeline(design, study, bench.teacher.sha256)
         if not (folder / "thumbnails").is_dir():
             draw_thumbnails(study, [folder.name], world.device)
         place = study.root / "app"
@@ -142,7 +142,7 @@ def read_upload(
             f"{image.width} x {image.height}; scale it down"
         )
     if hole is None or not (hole > 0).any():
-        raise InputError("brush over what shall be painted anew: there is no brush stroke yet")
+        raise InputError("brush over what is to be repainted first: there is no brush stroke yet")
     if hole.shape != (image.height, image.width):
         raise InputError(
             f"the brushed mask must be as large as the image, {image.width} x {image.height}, but "

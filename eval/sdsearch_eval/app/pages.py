@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sdsearch.design.scores import read_scores
 from sdsearch.errors import InputError, WorkError
-from sdsearch.labels.store import read_labels
 from sdsearch.report.findings import draw_scores
-from sdsearch.study.folder import load_latency_table
+from sdsearch.study.folder import load_latency_table, load_space, read_study
 from sdsearch_eval.app.actions import TEACHER, Studio
 from sdsearch_eval.data.samples import load_samples
 
@@ -23,18 +23,20 @@ if TYPE_CHECKING:
 
     from sdsearch.design.designs import Design
     from sdsearch.study.folder import StudyFolder
+    from sdsearch.study.requests import AppRequest
 
 EXAMPLES = 6
 
 
-def serve_app(study: StudyFolder, host: str, port: int | None) -> None:
-    """Serve the app until it is stopped.
+def serve_app(request: AppRequest) -> None:
+    """Serve the app of a study until it is stopped.
 
     Uploads and results go to STUDY/app; no other file of this machine can be asked for.
 
     Raises:
         InputError: the extra `app` is not installed, or the study cannot be opened.
     """
+    study = read_study(request.study)
     place = study.root / "app"
     place.mkdir(exist_ok=True)
     os.environ["GRADIO_TEMP_DIR"] = str(place / "uploads")
@@ -45,8 +47,8 @@ def serve_app(study: StudyFolder, host: str, port: int | None) -> None:
         raise InputError(f"the app needs {error.name}: pip install 'sdsearch[app]'") from None
     page.queue(default_concurrency_limit=1, max_size=16)
     page.launch(
-        server_name=host,
-        server_port=port,
+        server_name=request.host,
+        server_port=request.port,
         share=False,
         show_error=True,
         max_file_size="30mb",
@@ -138,7 +140,8 @@ def _design_page(studio: Studio, choice: Any) -> None:
     import gradio as gr
 
     study = studio.study
-    net = draw_scores(study)
+    scores = read_scores(study.scores_file)
+    net = draw_scores(scores, load_space(study)) if scores else None
     gr.HTML(net or "<p>No scores yet: run <code>sdsearch score</code> first.</p>", elem_id="net")
     frame = _measured(study)
     gr.ScatterPlot(
@@ -201,7 +204,7 @@ def _measured(study: StudyFolder) -> pd.DataFrame:
     column = study.config.protocol.column("fd")
     rows = [
         (label.scalar("params") / 1e6, label.scalar(column))
-        for label in read_labels(study, study.config.protocol.key)
-        if label.status == "ok" and label.seed == study.config.seed
+        for label in study.labels.read_series(study.series).values()
+        if not label.failure
     ]
     return pd.DataFrame(rows, columns=["M parameters", column])

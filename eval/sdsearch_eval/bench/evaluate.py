@@ -12,6 +12,7 @@ from sdsearch.files import write_atomic
 from sdsearch.labels.label import Label
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch.unet.cost import count_macs, count_params
+from sdsearch_eval.bench.failures import name_failure
 from sdsearch_eval.bench.rows import measure_rows, summarize_rows
 from sdsearch_eval.bench.shards import Shards
 from sdsearch_eval.recovery.short import recover_student
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 
     from diffusers import UNet2DConditionModel
 
+    from sdsearch.labels.label import Failure
     from sdsearch.unet.architecture import Architecture
     from sdsearch_eval.bench.bench import Bench
+    from sdsearch_eval.world import Trouble
 
 ALONE = World()
 _ITS_OWN_FAULTS = (WorkError, RuntimeError, MemoryError, FloatingPointError, ValueError)
@@ -39,13 +42,19 @@ class Stopwatch:
     """Seconds per phase, by a monotonic clock."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    running: str | None = None
+    """The phase at work; after an error, the one that it ended."""
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to `name`."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 3)
+        """Add the time spent inside to `name`, also where it ends with an error."""
+        start, self.running = time.perf_counter(), name
+        try:
+            yield
+            self.running = None
+        finally:
+            spent = time.perf_counter() - start
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
 
 
 def evaluate(
@@ -60,15 +69,17 @@ def evaluate(
     """
     watch = Stopwatch()
     shards = Shards(folder, len(bench.blocks))
-    trouble, missing = None, world.share(shards.missing())
+    trouble: Trouble = None
+    missing = world.share(shards.missing())
     if missing:
         if world.is_first and not has_recovered(arch, weights, bench):
-            trouble = _attempt(lambda: write_recovered(arch, bench, weights, watch))
+            trouble = _attempt(lambda: write_recovered(arch, bench, weights, watch), watch)
         trouble = world.agree(trouble)
         if trouble is None:
             trouble = world.agree(
                 _attempt(
-                    lambda: _work_off(world.mine(missing), arch, bench, shards, weights, watch)
+                    lambda: _work_off(world.mine(missing), arch, bench, shards, weights, watch),
+                    watch,
                 )
             )
     if isinstance(trouble, Exception):
@@ -77,7 +88,9 @@ def evaluate(
         return None
     if trouble is None:
         label: list[Label] = []
-        trouble = _attempt(lambda: label.append(_measured(arch, bench, shards, weights, watch)))
+        trouble = _attempt(
+            lambda: label.append(_measured(arch, bench, shards, weights, watch)), watch
+        )
         if isinstance(trouble, Exception):
             raise trouble
         if trouble is None:
@@ -182,8 +195,8 @@ def _measured(
     )
 
 
-def _attempt(work: Callable[[], None]) -> str | Exception | None:
-    """Do some work on an architecture; what went wrong with it, or the error that concerns all.
+def _attempt(work: Callable[[], None], watch: Stopwatch) -> Trouble:
+    """Do some work on an architecture; its failure, or the error that concerns all architectures.
 
     Either is handed to all processes, so that they go on, or end, together.
     """
@@ -192,12 +205,12 @@ def _attempt(work: Callable[[], None]) -> str | Exception | None:
     except (InputError, OSError) as error:
         return error
     except _ITS_OWN_FAULTS as error:
-        return f"{type(error).__name__}: {error}"
+        return name_failure(error, watch.running)
     return None
 
 
 def fail_label(
-    arch: Architecture, bench: Bench, reason: str, seconds: dict[str, float] | None = None
+    arch: Architecture, bench: Bench, failure: Failure, seconds: dict[str, float] | None = None
 ) -> Label:
     """The label of an architecture that could not be measured."""
     return Label(
@@ -205,7 +218,7 @@ def fail_label(
         protocol_key=bench.protocol.key,
         seed=bench.seed,
         status="failed",
-        reason=reason,
+        failure=failure,
         architecture=arch,
         values={"params": count_params(arch, bench.teacher.backbone)},
         provenance={**bench.provenance, "seconds": seconds or {}},

@@ -1,1 +1,25 @@
-"""TODO."""
+"""One module for each command of the harness; every job takes one typed request.
+
+They may import all rooms of the harness but the app. Start reading at `serve`: labels at the call
+of a worker; `workspace` has what jobs share.
+"""
+
+from sdsearch_eval.jobs.finetune import finetune_architecture
+from sdsearch_eval.jobs.grid import draw_grid
+from sdsearch_eval.jobs.inpaint import inpaint_images
+from sdsearch_eval.jobs.latency import time_members
+from sdsearch_eval.jobs.recompute import recompute_labels
+from sdsearch_eval.jobs.recover import recover_architecture
+from sdsearch_eval.jobs.serve import serve_labels
+from sdsearch_eval.jobs.thumbnails import add_thumbnails
+
+__all__ = [
+    "add_thumbnails",
+    "draw_grid",
+    "finetune_architecture",
+    "inpaint_images",
+    "recompute_labels",
+    "recover_architecture",
+    "serve_labels",
+    "time_members",
+]

@@ -1,4 +1,4 @@
-"""A long recovery with what belongs to it: values before and after, pictures, the weights file."""
+"""Fine-tuning: a long recovery with its values before and after, pictures and weights file."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from sdsearch.files import write_atomic
-from sdsearch_eval.bench.evaluate import save_recovered
+from sdsearch.study.folder import read_study
+from sdsearch_eval.bench.evaluate import has_recovered, save_recovered
 from sdsearch_eval.bench.rows import measure_unet
 from sdsearch_eval.cache import TensorCache
+from sdsearch_eval.jobs.workspace import find_architecture, only_run, open_bench, open_console
 from sdsearch_eval.pictures.comparison import draw_comparison
 from sdsearch_eval.recovery.long import finetune_student
 from sdsearch_eval.recovery.short import Lessons
 from sdsearch_eval.sampling.generation import generate
+from sdsearch_eval.world import open_world
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,11 +25,31 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sdsearch.labels.protocol import LongRecovery
+    from sdsearch.study.requests import FinetuneRequest
     from sdsearch.unet.architecture import Architecture
     from sdsearch_eval.bench.bench import Bench
     from sdsearch_eval.world import World
 
 MOST_IMAGES, PICTURED = 4096, 4
+
+
+def finetune_architecture(request: FinetuneRequest) -> None:
+    """Recover one architecture by the long recipe of its study, with values and pictures.
+
+    Weights, `values.json` (before and after, as a label measures them), `log.jsonl` and pictures
+    are in the study's `recovered` folder; a killed run continues from its last checkpoint.
+    """
+    study, world = read_study(request.study), open_world(request.processes)
+    arch = find_architecture(study, request.arch_key)
+    recipe, place = study.config.export.recovery, study.finetuned_dir(arch.key)
+    console = open_console(world)
+    weights = place / "weights.safetensors"
+    with only_run(study, world):
+        bench = open_bench(study, console, world)
+        if not has_recovered(arch, weights, bench):
+            run_long_recovery(arch, bench, recipe, place, world, study.features_dir, console)
+        world.agree()
+    console.print(f"recovered weights: {weights}")
 
 
 def run_long_recovery(

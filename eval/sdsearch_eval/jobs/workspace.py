@@ -1,4 +1,4 @@
-"""What every job on a study needs: the shared bench, the lock and the console."""
+"""What jobs on a study share: the bench, a student, the lock and the console."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ from typing import TYPE_CHECKING
 import torch
 
 from sdsearch.errors import InputError, WorkError
+from sdsearch.study.listing import read_listing
 from sdsearch.unet.teacher import resolve_teacher
 from sdsearch_eval.bench.bench import Bench, prepare_bench
+from sdsearch_eval.bench.evaluate import Stopwatch, has_recovered, load_recovered, write_recovered
 from sdsearch_eval.models.teacher import load_teacher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from diffusers import UNet2DConditionModel
     from rich.console import Console
 
     from sdsearch.study.folder import StudyFolder
+    from sdsearch.unet.architecture import Architecture
     from sdsearch_eval.world import Trouble, World
 
 
-def open_bench(study: StudyFolder, console: Console, seed: int, world: World) -> Bench:
+def open_bench(study: StudyFolder, console: Console, world: World) -> Bench:
     """Load what all labels share; the first process computes it, the others read it after."""
     torch.set_num_threads(study.config.protocol.threads)
+    seed = study.config.seed
     folder = resolve_teacher(study.config.teacher.pipeline)
     if isinstance(folder, str):
         raise InputError(
@@ -41,7 +46,7 @@ def open_bench(study: StudyFolder, console: Console, seed: int, world: World) ->
             try:
                 bench = prepare_bench(protocol, seed, teacher, cache)
             except (InputError, WorkError) as error:
-                world.agree(str(error))
+                world.agree(error)
                 raise
         trouble = world.agree()
         if trouble is not None:
@@ -60,13 +65,13 @@ def only_run(study: StudyFolder, world: World) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            trouble = (
+            trouble = InputError(
                 f"one run at a time may do this in {study.root}, but another is at work; wait for "
                 "it to end"
             )
     trouble = world.agree(trouble)
-    if trouble is not None:
-        raise InputError(trouble)
+    if isinstance(trouble, Exception):
+        raise trouble
     try:
         yield
     finally:
@@ -78,3 +83,22 @@ def open_console(world: World) -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, quiet=not world.is_first)
+
+
+def find_architecture(study: StudyFolder, arch_key: str) -> Architecture:
+    """A sampled or built architecture of a study; raises `InputError` for any other key."""
+    listed = read_listing(study).architectures
+    if arch_key not in listed:
+        raise InputError(
+            f"an architecture must be in {study.architectures_file} or designs.json, but "
+            f"{arch_key!r} is in neither"
+        )
+    return listed[arch_key]
+
+
+def open_student(study: StudyFolder, arch: Architecture, bench: Bench) -> UNet2DConditionModel:
+    """The recovered student, from its weight file or made (and kept) now."""
+    path = study.recovered_file(arch.key)
+    if not has_recovered(arch, path, bench):
+        write_recovered(arch, bench, path, Stopwatch())
+    return load_recovered(arch, bench, path)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sdsearch.labels.label import Latency
-    from sdsearch_eval.pictures.request import Request
+    from sdsearch.study.requests import InpaintRequest
 
 FORMATS = {".png": "PNG", ".webp": "WEBP"}
 DIFFERENCE_GAIN = 4
@@ -48,7 +48,9 @@ class Column:
     latency: Latency
 
 
-def paint_side_by_side(request: Request, device: torch.device, console: Console) -> list[Column]:
+def paint_side_by_side(
+    request: InpaintRequest, device: torch.device, console: Console
+) -> list[Column]:
     """Paint all tasks under all seeds with every pipeline, then write the picture and its JSON.
 
     A row is a task under a seed. Pipelines of one resolution see the same noise; boxes are in
@@ -58,7 +60,7 @@ def paint_side_by_side(request: Request, device: torch.device, console: Console)
         InputError: a file or an option is unfit; nothing is written then.
     """
     if request.out.suffix.lower() not in FORMATS:
-        raise InputError(f"--out must end in .png or .webp, but is {request.out}")
+        raise InputError(f"the picture must end in .png or .webp, but is {request.out}")
     for where in request.pipelines:
         resolve_teacher(where)  # a folder that is not there shows before the first is painted with
     columns: list[Column] = []
@@ -79,9 +81,9 @@ def paint_side_by_side(request: Request, device: torch.device, console: Console)
     return columns
 
 
-def _paint(pipeline: Pipeline, request: Request, guidance: float, unit: int) -> Column:
+def _paint(pipeline: Pipeline, request: InpaintRequest, guidance: float, unit: int) -> Column:
     samples = read_tasks(
-        request.images, request.masks, request.prompts, pipeline.size, request.convention, unit
+        request.images, request.masks, request.prompts, pipeline.size, request.mask_convention, unit
     )
     protocol = Protocol(
         resolution=pipeline.size,
@@ -139,7 +141,7 @@ def _resized(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.stack([np.asarray(Image.fromarray(image).resize((size, size))) for image in images])
 
 
-def describe(columns: Sequence[Column], names: Sequence[str], request: Request) -> str:
+def describe(columns: Sequence[Column], names: Sequence[str], request: InpaintRequest) -> str:
     """JSON beside the picture: settings, rows, and per column size, speed and values by row."""
     described = [
         {

@@ -9,15 +9,18 @@ import pytest
 from PIL import Image
 
 from sdsearch.errors import InputError, WorkError
-from sdsearch.labels.store import label_path, read_labels
-from sdsearch.stages.sample import sample
+from sdsearch.labels.label import Failure, Label, LabelKey
+from sdsearch.stages.sample import sample_study
+from sdsearch.study.requests import GridRequest, RecoverRequest
 from sdsearch_eval import __main__ as harness
 from sdsearch_eval.bench.bench import prepare_bench
 from sdsearch_eval.bench.evaluate import evaluate as evaluate_in
 from sdsearch_eval.bench.evaluate import load_recovered
-from sdsearch_eval.jobs import label as labelling
-from sdsearch_eval.jobs import work
+from sdsearch_eval.jobs import serve
 from sdsearch_eval.jobs import workspace as job
+from sdsearch_eval.jobs.grid import draw_grid
+from sdsearch_eval.jobs.recover import recover_architecture
+from tests.eval.desk import ask, label_all
 from tests.fakes import make_design, make_study, tiny_member, write_designs
 from tests.unets import random_wide_members
 
@@ -43,7 +46,7 @@ def bench(teacher, small, tmp_path_factory):
 def study(tmp_path, teacher, monkeypatch):
     monkeypatch.setattr(job, "load_teacher", lambda *_: teacher)
     study = make_study(tmp_path / "study", TOML)
-    sample(study)
+    sample_study(study)
     return study
 
 
@@ -93,7 +96,7 @@ def test_labels_are_the_same_twice_and_after_a_restart(bench, teacher, small, tm
 def test_a_narrow_member_is_labelled_like_any_other(bench):
     arch = random_wide_members(6, seed=3)[2]
     label, unet = evaluate(arch, bench)
-    assert label.status == "ok", label.reason
+    assert label.status == "ok", str(label.failure)
     assert label.arch_key == arch.key
     assert unet.config.block_out_channels[1] == arch.widths[1] < 64
     assert label.values["params"] == sum(p.numel() for p in unet.parameters())
@@ -105,7 +108,7 @@ def test_members_of_a_four_channel_teacher_are_labelled_too(teacher, small, tmp_
     backbone = teacher.backbone.model_copy(update={"in_channels": 4})
     four = replace(teacher, backbone=backbone, unet_state=state, sha256="4" * 64)
     label, unet = evaluate(tiny_member("bk-tiny"), prepare_bench(small, 0, four, tmp_path))
-    assert label.status == "ok", label.reason
+    assert label.status == "ok", str(label.failure)
     assert unet.config.in_channels == 4
     assert label.values["params"] == sum(p.numel() for p in unet.parameters())
 
@@ -126,7 +129,7 @@ def test_an_architecture_that_fails_becomes_a_label_with_its_reason(bench, monke
     label, unet = evaluate(tiny_member("bk-tiny"), bench)
     assert unet is None
     assert label.status == "failed"
-    assert str(error) in label.reason
+    assert str(error) in str(label.failure)
     assert label.values["params"] > 0
 
 
@@ -140,16 +143,16 @@ def test_wrong_input_is_no_failed_architecture(bench, monkeypatch):
 
 
 def test_the_queue_goes_on_after_a_failure_and_a_rerun_skips_what_is_done(study):
-    real, asked = labelling.evaluate, []
+    real, asked = serve.evaluate, []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(labelling, "evaluate", fail_second(real, asked))
-        labelling.label_study(study.root)
-    labels = read_labels(study)
+        patch.setattr(serve, "evaluate", fail_second(real, asked))
+        label_all(study)
+    labels = study.labels.read_all()
     assert len(labels) == len(asked) == 6
     assert [label.status for label in labels].count("failed") == 1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(labelling, "evaluate", lambda *_: pytest.fail("measured again"))
-        labelling.label_study(study.root)
+        patch.setattr(serve, "evaluate", lambda *_: pytest.fail("measured again"))
+        label_all(study)
 
 
 def fail_second(real, asked):
@@ -157,9 +160,9 @@ def fail_second(real, asked):
         asked.append(arch.key)
         label = real(arch, *rest)
         if len(asked) == 2:
-            data = {**label.model_dump(), "status": "failed", "reason": "no luck", "values": {}}
-            data["schema"] = data.pop("schema_version", data.get("schema"))
-            return type(label).model_validate(data)
+            failure = Failure(kind="architecture", message="no luck")
+            failed = {"status": "failed", "failure": failure, "values": {}}
+            return Label.model_validate({**label.model_dump(), **failed})
         return label
 
     return evaluate
@@ -167,9 +170,9 @@ def fail_second(real, asked):
 
 def test_a_killed_queue_goes_on_and_ends_with_the_same_labels(study, tmp_path, teacher):
     whole = make_study(tmp_path / "whole", TOML)
-    sample(whole)
-    labelling.label_study(whole.root)
-    real, count = labelling.evaluate, []
+    sample_study(whole)
+    label_all(whole)
+    real, count = serve.evaluate, []
 
     def evaluate_then_die(arch, *rest):
         count.append(arch.key)
@@ -178,22 +181,23 @@ def test_a_killed_queue_goes_on_and_ends_with_the_same_labels(study, tmp_path, t
         return real(arch, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(labelling, "evaluate", evaluate_then_die)
+        patch.setattr(serve, "evaluate", evaluate_then_die)
         with pytest.raises(KeyboardInterrupt):
-            labelling.label_study(study.root)
-    assert len(read_labels(study)) == 2
-    labelling.label_study(study.root)
-    ours, theirs = read_labels(study), read_labels(whole)
+            label_all(study)
+    assert len(study.labels.read_all()) == 2
+    label_all(study)
+    ours, theirs = study.labels.read_all(), whole.labels.read_all()
     assert [without_clock(label) for label in ours] == [without_clock(label) for label in theirs]
 
 
 def test_designs_keep_their_recovered_weights_and_are_compared(study):
     arch = tiny_member("bk-tiny")
     write_designs(study, [make_design(arch, "autobuild", 1)])
-    labelling.label_study(study.root, None, [arch.key])
-    assert study.recovered_path(arch.key).is_file()
-    assert label_path(study, arch.key, study.config.protocol.key, 0).is_file()
-    work.compare(study.root, [f"teacher={tiny_member().key}", f"best = 1={arch.key}"], 3)
+    label_all(study, arch.key)
+    assert study.recovered_file(arch.key).is_file()
+    assert LabelKey(arch.key, study.series) in study.labels
+    columns = {"teacher": tiny_member().key, "best = 1": arch.key}
+    draw_grid(GridRequest(study=study.root, columns=columns, rows=3))
     with Image.open(study.compare_dir / "grid.png") as picture:
         assert picture.width > 4 * 160
     described = json.loads((study.compare_dir / "comparison.json").read_text())
@@ -204,35 +208,43 @@ def test_designs_keep_their_recovered_weights_and_are_compared(study):
 def test_recovered_weights_are_the_same_whenever_they_are_made(study):
     arch = tiny_member("bk-tiny")
     write_designs(study, [make_design(arch, "autobuild", 1)])
-    labelling.label_study(study.root, None, [arch.key])
-    path = study.recovered_path(arch.key)
+    label_all(study, arch.key)
+    path = study.recovered_file(arch.key)
     kept = path.read_bytes()
     path.unlink()
-    work.recover(study.root, arch.key)
+    recover_architecture(RecoverRequest(study=study.root, arch_key=arch.key))
     assert path.read_bytes() == kept
 
 
 def test_labels_of_another_teacher_are_not_added_to(study, teacher, monkeypatch):
     key = tiny_member().key
-    labelling.label_study(study.root, None, [key])
-    from dataclasses import replace
-
+    label_all(study, key)
     monkeypatch.setattr(job, "load_teacher", lambda *_: replace(teacher, sha256="0" * 64))
     with pytest.raises(InputError, match="teacher_sha256"):
-        labelling.label_study(study.root)
+        label_all(study)
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "asked",
     [
-        ("label", "STUDY", "--arch", "0" * 12),
-        ("compare", "STUDY", "--column", "no key"),
-        ("compare", "STUDY", "--column", f"x={'0' * 12}"),
-        ("recover", "STUDY", "--arch", "0" * 12),
-        ("label", "nowhere"),
+        GridRequest(study="STUDY", columns={"x": "0" * 12}),
+        GridRequest(study="STUDY", columns={"x": tiny_member().key}, rows=99),
+        RecoverRequest(study="STUDY", arch_key="0" * 12),
+        RecoverRequest(study="nowhere", arch_key="0" * 12),
     ],
 )
-def test_wrong_arguments_are_one_error_and_exit_code_2(study, capsys, arguments):
-    line = [str(study.root) if word == "STUDY" else word for word in arguments]
-    assert harness.main(line) == 2
+def test_a_request_that_cannot_be_met_is_one_error_and_exit_code_2(study, tmp_path, capsys, asked):
+    if str(asked.study) == "STUDY":
+        asked = asked.model_copy(update={"study": study.root})
+    assert ask(asked, tmp_path) == 2
     assert capsys.readouterr().err.count("error:") == 1
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"command": "paint"}', '{"command": "recover"}', "[]"])
+def test_a_request_that_is_not_one_is_one_error_and_exit_code_2(tmp_path, capsys, text):
+    file = tmp_path / "request.json"
+    file.write_text(text)
+    assert harness.main([str(file)]) == 2
+    assert capsys.readouterr().err.count("error:") == 1
+    assert harness.main([]) == 2
+    assert harness.main([str(tmp_path / "none.json")]) == 1

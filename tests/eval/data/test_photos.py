@@ -5,15 +5,14 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from tests.eval.test_processes import make_study, write_list
 
 from sdsearch.errors import InputError
 from sdsearch.labels.protocol import Protocol
-from sdsearch.labels.store import read_labels
 from sdsearch_eval.data.photos import read_mask, read_photos
 from sdsearch_eval.data.samples import load_recovery_samples, load_samples, manifest_sha256
-from sdsearch_eval.jobs import label as labelling
 from sdsearch_eval.jobs import workspace as job
+from tests.eval.desk import label_all
+from tests.eval.jobs.test_processes import make_study, write_list
 
 PHOTO_TOML = """
 [protocol]
@@ -144,12 +143,12 @@ def test_ordinary_photographs_are_labelled_and_a_broken_one_is_handled_as_told(
     refusing = make_study(tmp_path / "refusing", toml)
     write_list(refusing)
     with pytest.raises(InputError, match=r"photo-3-cut\.jpg"):
-        labelling.label_study(refusing.root)
+        label_all(refusing)
     skipping = make_study(tmp_path / "skipping", toml + 'unreadable = "skip"\n')
     write_list(skipping)
-    labelling.label_study(skipping.root)
-    (label,) = read_labels(skipping)
-    assert label.status == "ok", label.reason
+    label_all(skipping)
+    (label,) = skipping.labels.read_all()
+    assert label.status == "ok", str(label.failure)
     assert label.values["psnr_hole"].n == 6
     assert label.provenance["skipped_images"] == ["photo-3-cut.jpg"]
     assert "photo-3-cut.jpg" in capsys.readouterr().err

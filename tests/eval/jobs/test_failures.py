@@ -16,19 +16,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from tests.eval.test_processes import KEY, TOML, make_study, write_list
 
-from sdsearch.labels.store import label_path, read_labels
-from sdsearch_eval import __main__ as command
+from sdsearch.study.requests import RecoverRequest
 from sdsearch_eval.bench.bench import prepare_bench
 from sdsearch_eval.bench.evaluate import Stopwatch, evaluate, has_recovered, write_recovered
 from sdsearch_eval.bench.outliers import find_outliers
-from sdsearch_eval.jobs import label as labelling
+from sdsearch_eval.jobs import serve
 from sdsearch_eval.jobs import workspace as job
 from sdsearch_eval.metrics import frechet_distance, kernel_distance
 from sdsearch_eval.sampling import generation
 from sdsearch_eval.sampling.sampling import NotFiniteError
 from sdsearch_eval.world import World
+from tests.eval.desk import ask, label_all
+from tests.eval.jobs.test_processes import KEY, TOML, make_study, write_list
 from tests.fakes import make_label, tiny_member
 from tests.unets import random_members
 
@@ -67,7 +67,7 @@ def test_few_samples_and_a_last_block_that_is_not_full_are_labelled(
 ):
     few = small.model_copy(update={"samples": samples, "block_size": 4})
     label = label_of(prepare_bench(few, 0, teacher, tmp_path / "features"), tmp_path)
-    assert label.status == "ok", label.reason
+    assert label.status == "ok", str(label.failure)
     assert label.values["psnr_hole"].n == samples
 
 
@@ -82,7 +82,7 @@ def test_latents_that_are_not_finite_fail_the_label_and_never_enter_a_mean(
     save_file(state, weights, metadata={"of": f"{ARCH.key} of {bench.content}"})
     label = label_of(bench, tmp_path)
     assert label.status == "failed"
-    assert "finite" in label.reason
+    assert "finite" in str(label.failure)
 
 
 def test_images_that_are_all_the_same_fail_the_label(bench, tmp_path, monkeypatch):
@@ -93,7 +93,7 @@ def test_images_that_are_all_the_same_fail_the_label(bench, tmp_path, monkeypatc
     monkeypatch.setattr(generation, "paste_back", lambda images, samples: images)
     label = label_of(bench, tmp_path)
     assert label.status == "failed"
-    assert "all are the same" in label.reason
+    assert "all are the same" in str(label.failure)
 
 
 def test_half_precision_that_overflows_is_sampled_again_in_float32(
@@ -112,7 +112,7 @@ def test_half_precision_that_overflows_is_sampled_again_in_float32(
     monkeypatch.setattr(generation, "sample_latents", sample_latents)
     label = label_of(bench, tmp_path)
     assert seen == [torch.bfloat16, torch.float32, torch.bfloat16]
-    assert label.status == "ok", label.reason
+    assert label.status == "ok", str(label.failure)
     assert label.values["fp32_retry"].value == pytest.approx(4 / 6)
     assert label.values["latency_ms"].dtype == "bfloat16"
 
@@ -129,10 +129,10 @@ def test_weights_that_do_not_fit_fail_the_label_and_the_queue_goes_on(spoil, ben
     save_file(state, weights, metadata={"of": f"{ARCH.key} of {bench.content}"})
     label = label_of(bench, tmp_path)
     assert label.status == "failed"
-    assert "conv_in" in label.reason
+    assert "conv_in" in str(label.failure)
 
 
-def test_weights_of_another_teacher_or_cut_short_are_recovered_anew(bench, tmp_path):
+def test_weights_of_another_teacher_or_cut_short_are_recovered_again(bench, tmp_path):
     weights = tmp_path / "weights.safetensors"
     assert not has_recovered(ARCH, weights, bench)
     write_recovered(ARCH, bench, weights, Stopwatch())
@@ -146,7 +146,7 @@ def test_weights_of_another_teacher_or_cut_short_are_recovered_anew(bench, tmp_p
     assert weights.read_bytes() == whole
 
 
-def test_a_full_disk_loses_nothing_and_is_said(study, monkeypatch, capsys):
+def test_a_full_disk_loses_nothing_and_blames_no_architecture(study, monkeypatch):
     from sdsearch_eval.bench import shards
 
     real, written = shards.write_atomic, []
@@ -158,12 +158,12 @@ def test_a_full_disk_loses_nothing_and_is_said(study, monkeypatch, capsys):
         real(path, data)
 
     monkeypatch.setattr(shards, "write_atomic", full)
-    assert command.main(["label", str(study.root)]) == 1
-    assert "No space left on device" in capsys.readouterr().err
-    assert read_labels(study) == []
+    with pytest.raises(OSError, match="No space left on device"):
+        label_all(study)
+    assert study.labels.read_all() == []
     monkeypatch.setattr(shards, "write_atomic", real)
-    assert command.main(["label", str(study.root)]) == 0
-    (label,) = read_labels(study)
+    label_all(study)
+    (label,) = study.labels.read_all()
     assert label.status == "ok"
 
 
@@ -180,7 +180,7 @@ def test_missing_weights_of_the_teacher_end_the_run_before_the_first_sample(
     (pipeline / "unet" / "config.json").write_text(config)
     made = make_study(tmp_path / "study", f'[teacher]\npipeline = "{pipeline}"\n' + TOML)
     write_list(made)
-    assert command.main(["label", str(made.root)]) == 2
+    assert ask(RecoverRequest(study=made.root, arch_key=KEY), tmp_path) == 2
     assert "diffusion_pytorch_model.safetensors" in capsys.readouterr().err
 
 
@@ -205,17 +205,17 @@ def test_a_clock_that_jumps_does_not_reach_durations(bench, tmp_path, monkeypatc
 
 
 def test_an_outlier_is_measured_once_more_and_both_are_kept(study, monkeypatch, capsys):
-    monkeypatch.setattr(labelling, "find_outliers", lambda labels, column: labels)
-    labelling.label_study(study.root)
-    first = label_path(study, KEY, study.config.protocol.key, 0)
-    second = first.parent / "again" / first.name
+    monkeypatch.setattr(serve, "find_outliers", lambda labels, column: labels)
+    label_all(study)
+    (label,) = study.labels.read_all()
+    first, second = study.labels.path(label.key), study.repeats.path(label.key)
     assert "the same again" in capsys.readouterr().err
     one, two = (json.loads(path.read_text())["values"]["fd_efflite0"] for path in (first, second))
     assert one == two
-    assert len(read_labels(study)) == 1
+    assert len(study.labels.read_all()) == 1
     stamp = second.stat().st_mtime_ns
     first.unlink()
-    labelling.label_study(study.root)
+    label_all(study)
     assert second.stat().st_mtime_ns == stamp
 
 

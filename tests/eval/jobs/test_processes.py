@@ -12,18 +12,22 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import pytest
 from filelock import FileLock
 
 from sdsearch.errors import InputError, WorkError
-from sdsearch.labels.store import label_path, read_labels, write_label
+from sdsearch.labels.label import LabelKey
+from sdsearch.study.requests import RecomputeRequest
+from sdsearch.workers.claims import read_attempts
+from sdsearch.workers.job import open_claims
 from sdsearch_eval.bench.evaluate import evaluate
 from sdsearch_eval.bench.rows import IMAGE_HASH
 from sdsearch_eval.bench.shards import Shards
-from sdsearch_eval.jobs import label as labelling
-from sdsearch_eval.jobs import work
 from sdsearch_eval.jobs import workspace as job
+from sdsearch_eval.jobs.recompute import recompute_labels
 from sdsearch_eval.world import World, open_world
+from tests.eval.desk import label_all
 from tests.fakes import list_members, make_study, tiny_member
 
 if TYPE_CHECKING:
@@ -58,10 +62,9 @@ def study(tmp_path: Path) -> StudyFolder:
 
 
 def command(study: StudyFolder, processes: int = 1) -> list[str]:
-    launcher = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
     return [
-        *(sys.executable, "-m", *(launcher if processes > 1 else [])),
-        *("sdsearch_eval", "label", str(study.root), "--processes", str(processes)),
+        *(sys.executable, "-m", "sdsearch", "label", str(study.root)),
+        *("--processes", str(processes)),
     ]
 
 
@@ -70,13 +73,16 @@ def environment() -> dict[str, str]:
 
 
 def rows_of(study: StudyFolder) -> dict[str, Any]:
-    (folder,) = study.rows_path(KEY, 0).iterdir()
+    (folder,) = study.rows_dir(KEY).iterdir()
     return Shards(folder, 4).read()
 
 
+def label_file(study: StudyFolder) -> Path:
+    return study.labels.path(LabelKey(KEY, study.series))
+
+
 def without_clock(study: StudyFolder) -> dict[str, Any]:
-    text = label_path(study, KEY, study.config.protocol.key, 0).read_text(encoding="utf-8")
-    label = json.loads(text)
+    label = json.loads(label_file(study).read_text(encoding="utf-8"))
     del label["values"]["latency_ms"], label["provenance"]["seconds"]
     return label
 
@@ -140,7 +146,7 @@ def test_a_damaged_block_is_removed_and_made_again(bench, tmp_path: Path) -> Non
     file.write_bytes(whole[:-9])
     label = evaluate(arch, bench, tmp_path / "rows", weights)
     assert label is not None
-    assert label.status == "ok", label.reason
+    assert label.status == "ok", str(label.failure)
     assert file.read_bytes() == whole
 
 
@@ -151,20 +157,20 @@ def test_too_few_processes_are_an_error() -> None:
 
 def test_a_second_run_that_rewrites_labels_leaves_with_a_message(study: StudyFolder) -> None:
     with FileLock(study.root / ".lock"), pytest.raises(InputError, match="another is at work"):
-        work.recompute_metrics(study.root)
+        recompute_labels(RecomputeRequest(study=study.root))
 
 
 def test_metrics_are_computed_again_from_rows_alone(study, teacher, monkeypatch) -> None:
     monkeypatch.setattr(job, "load_teacher", lambda *_: teacher)
-    labelling.label_study(study.root)
-    (label,) = read_labels(study)
+    label_all(study)
+    (label,) = study.labels.read_all()
     spoiled = {**label.values, "fd_efflite0": 1.0, "psnr_hole": 2.0}
-    write_label(study, label.model_copy(update={"values": spoiled}))
+    study.labels.write(label.model_copy(update={"values": spoiled}))
     monkeypatch.setattr(
         "sdsearch_eval.bench.evaluate.generate", lambda *_: pytest.fail("sampled again")
     )
-    work.recompute_metrics(study.root)
-    assert read_labels(study) == [label]
+    recompute_labels(RecomputeRequest(study=study.root))
+    assert study.labels.read_all() == [label]
 
 
 def test_a_block_too_large_for_memory_is_halved(bench, tmp_path: Path, monkeypatch) -> None:
@@ -225,7 +231,7 @@ def test_a_label_killed_at_ten_moments_is_that_of_an_undisturbed_run(
         time.sleep(rng.uniform(0.35, 1.0) * seconds)
         if process.poll() is not None:
             # It was done before it was killed: begin again with a later moment's leftovers.
-            label_path(twin, KEY, twin.config.protocol.key, 0).unlink()
+            label_file(twin).unlink()
             continue
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -237,7 +243,7 @@ def test_a_label_killed_at_ten_moments_is_that_of_an_undisturbed_run(
 
 
 @pytest.mark.slow
-def test_a_dead_process_ends_the_job_and_one_process_can_go_on(
+def test_a_process_that_dies_is_a_lost_attempt_and_the_next_one_brings_the_same_label(
     study: StudyFolder, tmp_path: Path
 ) -> None:
     subprocess.run(command(study), env=environment(), check=True, capture_output=True)
@@ -249,10 +255,8 @@ def test_a_dead_process_ends_the_job_and_one_process_can_go_on(
     while not list(twin.root.rglob("block-*.safetensors")):
         assert job.poll() is None
         time.sleep(0.05)
-    children = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(job.pid)], capture_output=True, text=True, check=True
-    )
-    os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
-    assert job.wait(timeout=120) != 0
-    subprocess.run(command(twin), env=environment(), check=True, capture_output=True)
-    assert without_clock(twin) == without_clock(study)
+    psutil.Process(job.pid).children(recursive=True)[-1].kill()
+    assert job.wait(timeout=180) == 0
+    attempts = read_attempts(open_claims(twin).folder / KEY)
+    assert [attempt.state for attempt in attempts] == ["lost", "done"]
+    assert np.array_equal(rows_of(twin)[IMAGE_HASH], rows_of(study)[IMAGE_HASH])

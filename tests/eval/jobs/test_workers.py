@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from sdsearch.labels.store import read_labels
-from sdsearch.stages.label import measure, prepare, read_statuses
+from sdsearch.stages.label import label_study, prepare_study, read_statuses
 from sdsearch.workers.claims import read_attempts
-from sdsearch.workers.worker import open_claims
+from sdsearch.workers.job import open_claims
 from tests.fakes import list_members, make_study
 from tests.stand_in import wait_until
 from tests.unets import random_members
@@ -58,8 +57,8 @@ def listed_study(folder: Path, count: int, time_limit: float = 120) -> StudyFold
 def whole(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
     """Twenty labels by the local executor, undisturbed."""
     study = listed_study(tmp_path_factory.mktemp("whole") / "study", 20)
-    measure(study)
-    assert len(read_labels(study)) == 20
+    label_study(study)
+    assert len(study.labels.read_all()) == 20
     return study
 
 
@@ -72,7 +71,7 @@ def values_of(study: StudyFolder) -> dict[str, dict[str, Any]]:
     """The values of all labels, but for the clock's."""
     return {
         label.arch_key: {k: v for k, v in label.values.items() if k != "latency_ms"}
-        for label in read_labels(study)
+        for label in study.labels.read_all()
     }
 
 
@@ -111,10 +110,10 @@ def test_three_workers_under_random_kills_label_all_and_none_twice(
     watch.start()
     workers = [start_worker(study) for _ in range(3)]
     deadline = time.monotonic() + 420
-    while len(read_labels(study)) < 20:
+    while len(study.labels.read_all()) < 20:
         assert time.monotonic() < deadline
         time.sleep(rng.uniform(2, 6) if kills < 6 else 1)
-        if kills < 6 and read_labels(study):
+        if kills < 6 and study.labels.read_all():
             victim = rng.randrange(3)
             workers[victim].send_signal(signal.SIGKILL)
             workers[victim].wait()
@@ -126,7 +125,7 @@ def test_three_workers_under_random_kills_label_all_and_none_twice(
     assert values_of(study) == values_of(whole)
     status = status_of(study)
     assert (status.ok, status.failed, status.running) == (20, (), ())
-    attempts = [read_attempts(open_claims(study, 0).folder / key) for key in values_of(study)]
+    attempts = [read_attempts(open_claims(study).folder / key) for key in values_of(study)]
     assert max(map(len, attempts)) > 1, "no lease was reclaimed: the kills hit nobody at work"
     assert not orphans(study)
 
@@ -148,7 +147,7 @@ def test_a_node_of_a_ray_cluster_is_lost_half_way_and_all_labels_come(
     try:
         killer = threading.Thread(target=lambda: kill_half_way(study, cluster, nodes[1]))
         killer.start()
-        measure(study, executor="ray")
+        label_study(study, executor="ray")
         killer.join()
     finally:
         ray.shutdown()
@@ -156,21 +155,21 @@ def test_a_node_of_a_ray_cluster_is_lost_half_way_and_all_labels_come(
     assert watch.times_written() == [1] * 12
     assert values_of(study) == {key: values_of(whole)[key] for key in values_of(study)}
     assert len(values_of(study)) == 12
-    attempts = [read_attempts(open_claims(study, 0).folder / key) for key in values_of(study)]
+    attempts = [read_attempts(open_claims(study).folder / key) for key in values_of(study)]
     assert len({attempt.worker.pid for tried in attempts for attempt in tried}) > 1
     assert max(map(len, attempts)) == 2, "the lost node was at no label"
 
 
 def kill_half_way(study: StudyFolder, cluster: Any, node: Any) -> None:
     """Take a node away once half of the labels are there and the node is at work on another."""
-    wait_until(lambda: len(read_labels(study)) >= 6, 240)
+    wait_until(lambda: len(study.labels.read_all()) >= 6, 240)
     inside = psutil.Process(node.all_processes["raylet"][0].process.pid)
 
     def at_work() -> bool:
         family = {child.pid for child in inside.children(recursive=True)}
         return any(
             attempt.worker.pid in family and attempt.state == "running"
-            for folder in open_claims(study, 0).folder.iterdir()
+            for folder in open_claims(study).folder.iterdir()
             for attempt in read_attempts(folder)[-1:]
         )
 
@@ -181,13 +180,15 @@ def kill_half_way(study: StudyFolder, cluster: Any, node: Any) -> None:
 def test_a_model_that_hangs_is_ended_at_its_limit_and_recorded(tmp_path: Path) -> None:
     study = listed_study(tmp_path / "study", 3, time_limit=25)
     worker = start_worker(study)
-    wait_until(lambda: len(read_labels(study)) == 1, 240)
+    wait_until(lambda: len(study.labels.read_all()) == 1, 240)
     (hung,) = psutil.Process(worker.pid).children(recursive=True)
     hung.suspend()
     assert worker.wait(timeout=120) == 0
     status = status_of(study)
     assert status.ok == 2
-    assert [x.reason for x in status.failed] == ["it took longer than the time limit of 25 s"]
+    assert [x.failure.message for x in status.failed] == [
+        "it took longer than the time limit of 25 s"
+    ]
     assert not hung.is_running()
 
 
@@ -197,7 +198,7 @@ def test_a_disk_that_is_full_during_a_label_loses_nothing_done_before(
     study = listed_study(tmp_path / "study", 20)
     architectures = study.architectures_file.read_text()
     study.architectures_file.write_text("".join(architectures.splitlines(keepends=True)[:2]))
-    measure(study)
+    label_study(study)
     study.architectures_file.write_text("".join(architectures.splitlines(keepends=True)[:4]))
     before = {path: path.read_bytes() for path in study.labels_dir.glob("*/*.json")}
     # No file above 1 MiB can be written: the recovered weights of the third cannot.
@@ -217,14 +218,14 @@ def test_a_disk_that_is_full_during_a_label_loses_nothing_done_before(
     assert "what was finished is kept" in done.stderr
     assert {path: path.read_bytes() for path in study.labels_dir.glob("*/*.json")} == before
     assert not list(study.root.rglob("*.partial"))
-    measure(study)
+    label_study(study)
     assert values_of(study) == {key: values_of(whole)[key] for key in values_of(study)}
     assert len(values_of(study)) == 4
 
 
 def test_two_processes_at_one_label_are_ended_as_one(whole: StudyFolder, tmp_path: Path) -> None:
     study = listed_study(tmp_path / "study", 2)
-    measure(study, processes=2)
+    label_study(study, processes=2)
     ours, theirs = values_of(study), values_of(whole)
     for key, values in ours.items():
         for name in ("fd_efflite0", "psnr_hole"):
@@ -237,14 +238,14 @@ def test_a_process_of_two_that_is_killed_or_finds_the_disk_full_leaves_no_other_
 ) -> None:
     study = listed_study(tmp_path / "study", 2)
     line = f"ulimit -f 1024; exec {sys.executable} -m sdsearch label {study.root} --processes 2"
-    prepare(study)  # files of the cache are larger than what may be written next
+    prepare_study(study)  # files of the cache are larger than what may be written next
     full = subprocess.run(
         ["bash", "-c", line], env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
     assert full.returncode == 1
     assert "File too large" in full.stderr
     assert not orphans(study)
-    assert read_labels(study) == []
+    assert study.labels.read_all() == []
     job = subprocess.Popen(
         [sys.executable, "-m", "sdsearch", "label", str(study.root), "--processes", "2"],
         env=ENVIRONMENT,
@@ -253,7 +254,7 @@ def test_a_process_of_two_that_is_killed_or_finds_the_disk_full_leaves_no_other_
     job.send_signal(signal.SIGKILL)
     job.wait()
     assert not orphans(study)
-    measure(study)
+    label_study(study)
     assert values_of(study) == {key: values_of(whole)[key] for key in values_of(study)}
 
 
@@ -270,7 +271,7 @@ def test_the_slurm_script_is_a_worker_that_gives_its_claim_back_on_sigterm(
     script = ["bash", str(SCRIPTS / "slurm" / "label.sbatch"), str(study.root)]
     subprocess.run([*script, "--prepare"], env=environment, check=True)
     job = subprocess.Popen(script, env=environment)
-    claims = open_claims(study, 0).folder
+    claims = open_claims(study).folder
     wait_until(lambda: any(read_attempts(folder) for folder in claims.glob("*")), 240)
     for process in [*psutil.Process(job.pid).children(recursive=True), job]:
         process.send_signal(signal.SIGTERM)  # a scheduler signals all processes of a job

@@ -7,22 +7,22 @@ import pytest
 import torch
 from diffusers import StableDiffusionInpaintPipeline
 from PIL import Image
-from tests.eval.test_sampling import run_stock
 from typer.testing import CliRunner
 
 from sdsearch.assets import asset_path
 from sdsearch.cli.compare import repeat_options
 from sdsearch.cli.main import app
 from sdsearch.errors import InputError
-from sdsearch_eval.__main__ import main
+from sdsearch.study.requests import InpaintRequest
 from sdsearch_eval.data.scenes import render_scene, split_seed
 from sdsearch_eval.data.tasks import read_tasks
 from sdsearch_eval.jobs.workspace import open_console
 from sdsearch_eval.pictures.pipelines import load_pipeline
-from sdsearch_eval.pictures.request import Request
 from sdsearch_eval.pictures.side_by_side import distinct_names, paint_side_by_side
 from sdsearch_eval.sampling.sampling import prepare_inputs
 from sdsearch_eval.world import World
+from tests.eval.desk import ask
+from tests.eval.sampling.test_sampling import run_stock
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +53,11 @@ def request(picture, out, **changes):
         "steps": 3,
         "guidance": 1.0,
         "scheduler": "ddim",
-        "convention": "diffusers",
+        "mask_convention": "diffusers",
         "differences": False,
         "out": out,
     }
-    return Request(**{**asked, **changes})
+    return InpaintRequest(**{**asked, **changes})
 
 
 def paint(wanted):
@@ -105,24 +105,29 @@ def test_pipelines_of_other_channels_and_sizes_share_one_picture(picture, other,
 
 def test_the_command_takes_lists_and_writes_the_grid(picture, tmp_path, monkeypatch):
     told = []
-    monkeypatch.setattr(
-        "sdsearch.stages.journey.run_harness", lambda *arguments, **_: told.append(arguments)
-    )
+    monkeypatch.setattr("sdsearch.stages.compare.run_harness", told.append)
     line = ["compare", "--pipelines", "tiny", "B", "C", "--image", str(picture)]
     line += ["--mask", "box:16,16,32,32", "--prompt", "a lake", "--seeds", "0", "1"]
     done = CliRunner().invoke(app, [*line, "--steps", "3", "--out", str(tmp_path / "g.png")])
     assert done.exit_code == 0, done.output
-    (arguments,) = told
-    told_harness = [str(part) for part in arguments if part is not None]
-    assert told_harness[:5] == ["inpaint", "--pipelines", "tiny", "B", "C"]
-    assert "--seeds 0 1 --steps 3" in " ".join(told_harness)
+    (request,) = told
+    assert request == InpaintRequest(
+        pipelines=("tiny", "B", "C"),
+        images=(picture,),
+        masks=("box:16,16,32,32",),
+        prompts=("a lake",),
+        seeds=(0, 1),
+        steps=3,
+        out=tmp_path / "g.png",
+    )
 
 
-def test_the_harness_reads_what_the_command_says(picture, tmp_path, capsys):
+def test_the_harness_does_what_a_request_says(picture, tmp_path, capsys):
     out = tmp_path / "g.png"
-    line = ["inpaint", "--pipelines", "tiny", "--image", str(picture), "--mask", "auto:thick"]
-    code = main([*line, "--steps", "2", "--out", str(out)])
-    assert code == 0
+    asked = InpaintRequest(
+        pipelines=("tiny",), images=(picture,), masks=("auto:thick",), steps=2, out=out
+    )
+    assert ask(asked, tmp_path) == 0
     assert out.is_file()
     assert "comparison:" in capsys.readouterr().err
 

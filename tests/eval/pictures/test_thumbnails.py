@@ -9,7 +9,8 @@ from PIL import Image
 from sdsearch.assets import asset_path
 from sdsearch.errors import HarnessError
 from sdsearch.stages.export import add_thumbnails
-from sdsearch_eval.jobs import work
+from sdsearch.study.requests import ThumbnailsRequest
+from sdsearch_eval.jobs import thumbnails as job
 from sdsearch_eval.pictures import thumbnails
 from tests.fakes import make_study
 
@@ -24,7 +25,7 @@ def study(tmp_path):
 
 
 def test_each_thumbnail_shows_a_hole_and_what_was_painted_into_it(study):
-    work.thumbnails(study.root, ["autobuild-1"])
+    job.add_thumbnails(ThumbnailsRequest(study=study.root, designs=("autobuild-1",)))
     folder = study.pipelines_dir / "autobuild-1" / "thumbnails"
     files = sorted(path.name for path in folder.iterdir())
     assert files == ["scene-1.webp", "scene-2.webp", "scene-3.webp"]
@@ -44,15 +45,15 @@ def test_a_failure_leaves_no_folder_behind(study, monkeypatch):
 
     monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(RuntimeError):
-        work.thumbnails(study.root, ["autobuild-1"])
+        job.add_thumbnails(ThumbnailsRequest(study=study.root, designs=("autobuild-1",)))
     assert not list((study.pipelines_dir / "autobuild-1").glob("*thumbnails*"))
 
 
 def test_an_export_without_pictures_is_still_an_export(study, monkeypatch, capsys):
     asked = []
 
-    def refuse(*arguments, **_):
-        asked.append(arguments)
+    def refuse(request):
+        asked.append(request)
         raise HarnessError("thumbnails", 2)
 
     monkeypatch.setattr("sdsearch.stages.export.run_harness", refuse)
@@ -61,4 +62,4 @@ def test_an_export_without_pictures_is_still_an_export(study, monkeypatch, capsy
     assert "have no thumbnails" in capsys.readouterr().err
     (folder / "thumbnails").mkdir()
     add_thumbnails(study, [folder])
-    assert asked == [("thumbnails", study.root, "--design", "autobuild-1")]
+    assert asked == [ThumbnailsRequest(study=study.root, designs=("autobuild-1",))]

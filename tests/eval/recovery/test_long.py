@@ -2,19 +2,18 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.eval.test_processes import KEY, TOML, environment, make_study, write_list
 from typer.testing import CliRunner
 
 from sdsearch.assets import asset_path
 from sdsearch.cli.main import app
 from sdsearch.errors import InputError
+from sdsearch.harness import harness_line, written
 from sdsearch.labels.protocol import LongRecovery, RecoveryLosses
-from sdsearch_eval import __main__ as harness
+from sdsearch.study.requests import FinetuneRequest
 from sdsearch_eval.cache import TensorCache
 from sdsearch_eval.jobs import workspace as job
 from sdsearch_eval.models.teacher import load_teacher
@@ -22,6 +21,8 @@ from sdsearch_eval.recovery import long as finetune
 from sdsearch_eval.recovery.long import finetune_student
 from sdsearch_eval.recovery.short import Lessons
 from sdsearch_eval.world import World
+from tests.eval.desk import ask
+from tests.eval.jobs.test_processes import KEY, TOML, environment, make_study, write_list
 from tests.fakes import tiny_member
 
 ARCH = tiny_member("bk-small")
@@ -136,7 +137,7 @@ def test_a_long_recovery_leaves_weights_values_log_and_pictures(tmp_path, teache
     monkeypatch.setattr(job, "load_teacher", lambda *_: teacher)
     study = make_study(tmp_path / "study", LONG)
     write_list(study)
-    assert harness.main(["recover", str(study.root), "--arch", KEY, "--long"]) == 0
+    assert ask(FinetuneRequest(study=study.root, arch_key=KEY), tmp_path) == 0
     folder = study.finetuned_dir(KEY)
     values = json.loads((folder / "values.json").read_text())
     assert values["before"]["fd_efflite0"]["n"] == 12
@@ -145,7 +146,7 @@ def test_a_long_recovery_leaves_weights_values_log_and_pictures(tmp_path, teache
     assert len((folder / "log.jsonl").read_text().splitlines()) == 4
     assert (folder / "step-000004.png").is_file()
     stamp = (folder / "weights.safetensors").stat().st_mtime_ns
-    assert harness.main(["recover", str(study.root), "--arch", KEY, "--long"]) == 0
+    assert ask(FinetuneRequest(study=study.root, arch_key=KEY), tmp_path) == 0
     assert (folder / "weights.safetensors").stat().st_mtime_ns == stamp
 
 
@@ -162,10 +163,10 @@ def test_two_processes_recover_what_one_does_within_a_tenth_of_the_way(tmp_path)
     for count in (1, 2):
         study = make_study(tmp_path / str(count), LONG)
         write_list(study)
-        line = ["recover", str(study.root), "--arch", KEY, "--long", "--processes", str(count)]
-        launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
-        command = [sys.executable, "-m", *(launcher if count == 2 else []), "sdsearch_eval", *line]
-        done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+        request = FinetuneRequest(study=study.root, arch_key=KEY, processes=count)
+        with written(request) as file:
+            line = harness_line(file, count)
+            done = subprocess.run(line, env=environment(), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         folder = study.finetuned_dir(KEY)
         states.append(load_file(folder / "weights.safetensors"))

@@ -1,0 +1,21 @@
+"""Recovering: the weights of one architecture, as its label would recover them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sdsearch.study.folder import read_study
+from sdsearch_eval.jobs.workspace import find_architecture, open_bench, open_console, open_student
+from sdsearch_eval.world import open_world
+
+if TYPE_CHECKING:
+    from sdsearch.study.requests import RecoverRequest
+
+
+def recover_architecture(request: RecoverRequest) -> None:
+    """Write the recovered weights of an architecture, if they are not there yet."""
+    study = read_study(request.study)
+    arch = find_architecture(study, request.arch_key)
+    if not study.recovered_file(arch.key).exists():
+        world = open_world(1)
+        open_student(study, arch, open_bench(study, open_console(world), world))

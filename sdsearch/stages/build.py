@@ -1,0 +1,78 @@
+"""Building: the best designs of every method under the budget."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sdsearch.console import working
+from sdsearch.design.builder import build_designs
+from sdsearch.design.designs import DesignFile
+from sdsearch.design.scores import SpaceScores
+from sdsearch.files import write_atomic
+from sdsearch.stages.score import PUBLISHED, load_published_scores, score_study
+from sdsearch.study.folder import load_latency_table, load_space
+from sdsearch.study.listing import read_designs
+from sdsearch.study.records import is_current, outputs_of, record_done
+
+if TYPE_CHECKING:
+    from sdsearch.design.designs import Design
+    from sdsearch.space.budget import Budget
+    from sdsearch.study.folder import StudyFolder
+
+
+def build_study(study: StudyFolder) -> tuple[Design, ...]:
+    """Build the best designs by each method of the study under its budget: designs.json."""
+    scores, settings, table = score_study(study), study.config.build, load_latency_table(study)
+    inputs = {
+        "score": outputs_of(study, "score"),
+        "build": settings.model_dump(mode="json"),
+        "latency_table": table and table.model_dump(mode="json"),
+        "protocol": study.config.protocol.key,
+        "target": study.config.ranker.target.expression,
+    }
+    if not is_current(study, "build", inputs):
+        predictions, methods = study.predictions_file, settings.methods
+        with working("building designs"):
+            designs = build_designs(
+                load_space(study),
+                methods,
+                settings.budget,
+                scores,
+                SpaceScores.load(predictions("space")),
+                np.random.default_rng(study.config.space.seed),
+                top=settings.top,
+                ridge=SpaceScores.load(predictions("ridge")) if "ridge" in methods else None,
+                paper=load_published_scores(study) if PUBLISHED in methods else None,
+                table=table,
+                least_difference=settings.least_difference,
+            )
+        file = DesignFile(
+            protocol_key=study.config.protocol.key,
+            target=study.config.ranker.target.expression,
+            budget=settings.budget,
+            designs=tuple(designs),
+        )
+        write_atomic(study.designs_file, file.model_dump_json(indent=2) + "\n")
+        record_done(study, "build", inputs, [study.designs_file])
+    return read_designs(study)
+
+
+def build_within(study: StudyFolder, budget: Budget) -> Design:
+    """The best design by unit scores under a budget of the moment; the study keeps its own.
+
+    Raises:
+        InputError: no member satisfies the budget.
+    """
+    (design,) = build_designs(
+        load_space(study),
+        ["autobuild"],
+        budget,
+        score_study(study),
+        SpaceScores.load(study.predictions_file("space")),
+        np.random.default_rng(study.config.space.seed),
+        top=1,
+        table=load_latency_table(study),
+    )
+    return design.model_copy(update={"name": f"own-{design.arch_key}"})

@@ -1,0 +1,64 @@
+"""Fitting: the predictor learns from the labels of the sample."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sdsearch.console import working
+from sdsearch.study.folder import load_space
+from sdsearch.study.listing import read_listing
+from sdsearch.study.records import is_current, record_done
+from sdsearch.unet.teacher import teacher_identity
+
+if TYPE_CHECKING:
+    from sdsearch.labels.label import Label
+    from sdsearch.ranker.fit import FitReport
+    from sdsearch.study.folder import StudyFolder
+
+
+def fit_study(study: StudyFolder) -> FitReport:
+    """Fit the predictor on the labels of the sample, into ranker/; return how well it ranks.
+
+    A fit is current as long as labels, their standard errors (which weigh them), the space, the
+    teacher's content and the settings stay.
+    """
+    labels, settings = training_labels(study), study.config.ranker
+    y = training_targets(study, labels)
+    errors = [settings.target.standard_error(label) for label in labels]
+    inputs = {
+        "labels": [
+            [label.arch_key, value, error]
+            for label, value, error in zip(labels, y, errors, strict=True)
+        ],
+        "space": study.config.space.model_dump(mode="json"),
+        "teacher": teacher_identity(study.config.teacher.pipeline),
+        "ranker": settings.model_dump(mode="json", exclude={"rule"}),
+    }
+    from sdsearch.ranker.file import load_ranker, save_ranker
+    from sdsearch.ranker.fit import RankerConfig, fit_ranker
+
+    if not is_current(study, "fit", inputs):
+        rng = np.random.default_rng(study.config.space.seed)
+        config = RankerConfig(kind=settings.kind)
+        with working(f"fitting the predictor on {len(labels)} labels"):
+            architectures = [label.architecture for label in labels]
+            fitted = fit_ranker(load_space(study), architectures, y, config, rng, errors)
+        save_ranker(fitted, study.ranker_dir)
+        files = [study.ranker_dir / "ranker.safetensors", study.ranker_dir / "ranker.json"]
+        record_done(study, "fit", inputs, files)
+    return load_ranker(study.ranker_dir).report
+
+
+def training_labels(study: StudyFolder) -> list[Label]:
+    """The labels to learn from: those of what was drawn or proposed, in the study's series."""
+    drawn = read_listing(study).keys_from("sample", "proposal")
+    labels = study.labels.read_series(study.series)
+    return [labels[key] for key in drawn if key in labels]
+
+
+def training_targets(study: StudyFolder, labels: list[Label]) -> list[float | None]:
+    """The target of each label, higher is better; None for a failed one."""
+    target = study.config.ranker.target
+    return [None if label.failure else target.evaluate(label) for label in labels]

@@ -1,0 +1,83 @@
+"""Scoring: predict every member of the space, and say what blocks and options are worth."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sdsearch.console import working
+from sdsearch.design.scores import Scores
+from sdsearch.files import write_atomic
+from sdsearch.stages.fit import fit_study, training_labels, training_targets
+from sdsearch.study.folder import load_space
+from sdsearch.study.records import is_current, outputs_of, record_done
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    from sdsearch.space.space import SearchSpace
+    from sdsearch.study.folder import StudyFolder
+
+PUBLISHED = "autobuild-paper"
+"""The method that builds by the scores of AutoBuild as published."""
+
+
+def score_study(study: StudyFolder) -> Scores:
+    """Predict every member of the space and score features, blocks and options: scores.json."""
+    fit_study(study)
+    settings = study.config
+    inputs = {
+        "fit": outputs_of(study, "fit"),
+        "methods": [name for name in ("ridge", PUBLISHED) if name in settings.build.methods],
+        "rule": settings.ranker.rule,
+    }
+    if not is_current(study, "score", inputs):
+        from sdsearch.ranker.file import load_ranker
+        from sdsearch.ranker.scoring import score_space, score_units
+
+        space, fitted = load_space(study), load_ranker(study.ranker_dir)
+        with working(f"scoring all {len(space):,} architectures"):
+            scored = score_space(fitted, space)
+            scores = score_units(fitted, space, scored, settings.ranker.rule)
+        outputs = [scored.save(study.predictions_file("space"))]
+        if "ridge" in settings.build.methods:
+            ridge = score_space(fitted, space, kind="ridge")
+            outputs.append(ridge.save(study.predictions_file("ridge")))
+        if PUBLISHED in settings.build.methods:
+            with working("fitting the published method"):
+                outputs.append(_score_as_published(study, space))
+        write_atomic(study.scores_file, scores.model_dump_json(indent=2) + "\n")
+        record_done(study, "score", inputs, [study.scores_file, *outputs])
+    return Scores.model_validate_json(study.scores_file.read_bytes())
+
+
+def load_published_scores(study: StudyFolder) -> list[npt.NDArray[np.float64]]:
+    """Per unit the scores of its options by AutoBuild as published, as scoring has written them."""
+    text = _published_file(study).read_text(encoding="utf-8")
+    return [np.array(scores) for scores in json.loads(text)]
+
+
+def _score_as_published(study: StudyFolder, space: SearchSpace) -> Path:
+    """Write the option scores of AutoBuild as published, a failed label counting as the worst."""
+    from sdsearch.ranker.published import fit_paper, score_options
+
+    labels = training_labels(study)
+    y = training_targets(study, labels)
+    worst = min(value for value in y if value is not None)
+    fitted = fit_paper(
+        [label.architecture for label in labels],
+        np.array([worst if value is None else value for value in y]),
+        np.random.default_rng(study.config.space.seed),
+    )
+    scores = [found.tolist() for found in score_options(fitted, space)]
+    file = _published_file(study)
+    write_atomic(file, json.dumps(scores) + "\n")
+    return file
+
+
+def _published_file(study: StudyFolder) -> Path:
+    return study.ranker_dir / "published.json"

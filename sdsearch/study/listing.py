@@ -1,0 +1,197 @@
+"""The listing: which architectures are in a study, and where each of them came from.
+
+An architecture may have come in several ways, as a named member that was also drawn: it is one
+entry with a set of origins. What was picked to be measured is a line each of `architectures.jsonl`;
+what was built is in `designs.json`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import ValidationError, model_validator
+
+from sdsearch.design.designs import Design, DesignFile
+from sdsearch.errors import InputError, nearest
+from sdsearch.files import write_atomic
+from sdsearch.keys import canonical_json
+from sdsearch.model import FrozenModel
+from sdsearch.unet.architecture import Architecture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sdsearch.study.folder import StudyFolder
+
+OriginKind = Literal["member", "sample", "proposal", "design"]
+
+
+class Origin(FrozenModel):
+    """One way into a study.
+
+    Attributes:
+        kind: a named member, a draw by the study's strategy, a proposal for a further round of
+            labels, or a built design.
+        name: the member's name, the strategy's, or the design's.
+    """
+
+    kind: OriginKind
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Entry(FrozenModel):
+    """An architecture of a study with all its origins."""
+
+    arch_key: str
+    architecture: Architecture
+    origins: frozenset[Origin]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.architecture.key != self.arch_key:
+            raise ValueError(f"arch_key {self.arch_key} is not {self.architecture.key}")
+        if not self.origins:
+            raise ValueError("an entry needs an origin")
+        return self
+
+    def is_from(self, *kinds: OriginKind) -> bool:
+        """Whether it came in by one of these ways."""
+        return any(origin.kind in kinds for origin in self.origins)
+
+    @property
+    def names(self) -> list[str]:
+        """Its origins by name, in the order of `OriginKind`, then of the alphabet."""
+        order = {"member": 0, "sample": 1, "proposal": 2, "design": 3}
+        ordered = sorted(self.origins, key=lambda origin: (order[origin.kind], origin.name))
+        return [origin.name for origin in ordered]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The architectures of a study in the order in which they came, each once."""
+
+    entries: tuple[Entry, ...]
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[Architecture, Origin]]) -> Listing:
+        """Join the origins of equal architectures."""
+        found: dict[str, tuple[Architecture, set[Origin]]] = {}
+        for architecture, origin in pairs:
+            found.setdefault(architecture.key, (architecture, set()))[1].add(origin)
+        return cls(
+            tuple(
+                Entry(arch_key=key, architecture=architecture, origins=frozenset(origins))
+                for key, (architecture, origins) in found.items()
+            )
+        )
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @property
+    def architectures(self) -> dict[str, Architecture]:
+        """Every architecture by its key."""
+        return {entry.arch_key: entry.architecture for entry in self}
+
+    def pairs(self) -> Iterator[tuple[Architecture, Origin]]:
+        """Every architecture with each of its origins: what `of` joins."""
+        for entry in self:
+            for origin in sorted(entry.origins, key=str):
+                yield entry.architecture, origin
+
+    def keys_from(self, *kinds: OriginKind) -> list[str]:
+        """The keys of what came in by one of these ways, in order."""
+        return [entry.arch_key for entry in self if entry.is_from(*kinds)]
+
+    def member(self, name: str) -> str | None:
+        """The key of a named member, or None where the study has none of this name."""
+        origin = Origin(kind="member", name=name)
+        return next((entry.arch_key for entry in self if origin in entry.origins), None)
+
+
+def read_listing(study: StudyFolder) -> Listing:
+    """All architectures of a study: those picked to be measured, then the designs.
+
+    Raises:
+        InputError: nothing was sampled yet, or a file is damaged.
+    """
+    designs = (
+        (design.architecture, Origin(kind="design", name=design.name))
+        for design in read_designs(study)
+    )
+    return Listing.of([*read_sample(study).pairs(), *designs])
+
+
+def read_sample(study: StudyFolder) -> Listing:
+    """What was picked to be measured: `architectures.jsonl`.
+
+    Raises:
+        InputError: nothing was sampled yet, or the file is damaged.
+    """
+    file = study.architectures_file
+    if not file.is_file():
+        raise InputError(f"{file} is missing; run: sdsearch sample {study.root}")
+    entries = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            entries.append(Entry.model_validate_json(line))
+        except ValidationError as error:
+            raise InputError(
+                f"line {number} of {file} must be an architecture with its origins, but: "
+                f"{error.errors()[0]['msg']}; pick them again: sdsearch sample {study.root}"
+            ) from None
+    return Listing(tuple(entries))
+
+
+def write_sample(study: StudyFolder, sample: Listing) -> None:
+    """Write `architectures.jsonl`; a file that says the same already is left untouched."""
+    rows = ({**entry.model_dump(mode="json"), "origins": _sorted(entry)} for entry in sample)
+    text = "".join(canonical_json(row) + "\n" for row in rows)
+    file = study.architectures_file
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        write_atomic(file, text)
+
+
+def read_designs(study: StudyFolder) -> tuple[Design, ...]:
+    """The built designs; none before any are built.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    file = study.designs_file
+    if not file.is_file():
+        return ()
+    try:
+        return DesignFile.model_validate_json(file.read_bytes()).designs
+    except ValidationError as error:
+        raise InputError(
+            f"{file} must hold designs, but: {error.errors()[0]['msg']}; build them again: "
+            f"sdsearch build {study.root}"
+        ) from None
+
+
+def find_design(study: StudyFolder, name: str) -> Design:
+    """The built design of a name.
+
+    Raises:
+        InputError: there is none; the nearest name is given.
+    """
+    designs = {design.name: design for design in read_designs(study)}
+    if name not in designs:
+        hint = f"did you mean {nearest(name, designs)!r}?" if designs else "build some first"
+        raise InputError(f"there is no design {name!r}; {hint}")
+    return designs[name]
+
+
+def _sorted(entry: Entry) -> list[dict[str, str]]:
+    return [
+        {"kind": origin.kind, "name": origin.name}
+        for origin in sorted(entry.origins, key=lambda origin: (origin.kind, origin.name))
+    ]

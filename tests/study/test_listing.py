@@ -1,0 +1,117 @@
+"""Who is in a study, and where from: no way in is lost, and no damaged file is read as another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdsearch.errors import InputError
+from sdsearch.report.findings import read_evidence
+from sdsearch.report.outcome import outcome
+from sdsearch.report.page import render
+from sdsearch.stages.fit import training_labels
+from sdsearch.stages.sample import sample_study
+from sdsearch.study.listing import (
+    Listing,
+    Origin,
+    find_design,
+    read_listing,
+    read_sample,
+    write_sample,
+)
+from tests.fakes import label_by_params, make_design, make_study, tiny_member, write_designs
+from tests.unets import random_members
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ARCHS = random_members(5, seed=3, space="tiny")
+ORIGINS = [
+    Origin(kind="member", name="teacher"),
+    Origin(kind="sample", name="uniform"),
+    Origin(kind="proposal", name="active"),
+    Origin(kind="design", name="autobuild-1"),
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(ARCHS), st.sampled_from(ORIGINS)), max_size=20))
+def test_an_architecture_is_listed_once_with_every_way_it_came(pairs) -> None:
+    listing = Listing.of(pairs)
+    assert list(listing.architectures) == list(dict.fromkeys(arch.key for arch, _ in pairs))
+    for entry in listing:
+        assert entry.origins == {o for arch, o in pairs if arch.key == entry.arch_key}
+    assert Listing.of(listing.pairs()) == listing
+
+
+@given(st.lists(st.tuples(st.sampled_from(ARCHS), st.sampled_from(ORIGINS)), max_size=20))
+def test_a_sample_is_read_as_it_was_written(tmp_path_factory, pairs) -> None:
+    study = make_study(tmp_path_factory.mktemp("study"))
+    write_sample(study, Listing.of(pairs))
+    text = study.architectures_file.read_bytes()
+    assert read_sample(study) == Listing.of(pairs)
+    write_sample(study, read_sample(study))
+    assert study.architectures_file.read_bytes() == text
+
+
+def test_a_member_that_is_drawn_too_stays_a_member(tmp_path: Path) -> None:
+    toml = "[space]\nname = 'sd14-blocks'\nlabels = 68\nseed = 33\n"
+    study = make_study(tmp_path / "study", toml)
+    teacher = tiny_member().key
+    listing = sample_study(study)
+    (entry,) = (entry for entry in listing if entry.arch_key == teacher)
+    assert entry.names == ["teacher", "uniform"]
+    assert listing.member("teacher") == teacher
+    assert teacher in listing.keys_from("sample")
+    label_by_params(study)
+    rows = {row.name: row for row in outcome(study).rows}
+    assert rows["teacher"].n == 1
+    assert rows["evaluated uniform"].n == 68
+    assert teacher in {label.arch_key for label in training_labels(study)}
+    page = render(read_evidence(study), outcome(study))
+    assert "teacher, uniform" in page
+    assert "<td>teacher</td>" in page.replace('<td class="text">', "<td>")
+
+
+def test_designs_follow_what_was_sampled(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", "[space]\nlabels = 2\n")
+    sample_study(study)
+    new, old = ARCHS[0], tiny_member("bk-tiny")
+    write_designs(study, [make_design(new, "autobuild", 1), make_design(old, "random", 1)])
+    listing = read_listing(study)
+    assert listing.entries[-1].names == ["autobuild-1"]
+    assert listing.keys_from("design") == [old.key, new.key]
+    assert len(listing) == len(read_sample(study)) + 1
+    assert find_design(study, "random-1").architecture == old
+    with pytest.raises(InputError, match="did you mean 'autobuild-1'"):
+        find_design(study, "autobuild-9")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        '{"arch_key": "0", "origin": "uniform"}',
+        '{"arch_key":"KEY","architecture":ARCH,"origins":[]}',
+        '{"arch_key":"KEY","architecture":ARCH,"origins":[{"kind":"wind","name":"x"}]}',
+        '{"arch_key":"OTHER","architecture":ARCH,"origins":[{"kind":"sample","name":"x"}]}',
+    ],
+)
+def test_a_damaged_sample_names_its_line_and_the_next_step(tmp_path: Path, line: str) -> None:
+    study = make_study(tmp_path / "study")
+    write_sample(study, Listing.of([(ARCHS[0], ORIGINS[1])]))
+    text = line.replace("KEY", ARCHS[1].key).replace("ARCH", ARCHS[1].model_dump_json())
+    with study.architectures_file.open("a") as file:
+        file.write(text + "\n")
+    with pytest.raises(InputError, match=r"line 2 of .*sdsearch sample"):
+        read_sample(study)
+
+
+def test_a_damaged_design_file_says_how_to_make_it_again(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study")
+    study.designs_file.write_text('{"designs": [')
+    with pytest.raises(InputError, match=r"designs\.json.*sdsearch build"):
+        find_design(study, "autobuild-1")
