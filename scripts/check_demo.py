@@ -1,0 +1,75 @@
+"""Hold a demo's study against the reference that was made before the modules moved into rooms.
+
+python scripts/check_demo.py .demo/study
+
+Designs must be the same architectures, label values equal, scores and held-out rank correlations
+within 1e-6. Keys and intervals are left out: how they are computed may change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from sdsearch.keys import canonical_json
+from sdsearch.study.folder import StudyFolder, read_study
+from sdsearch.study.listing import read_designs
+
+REFERENCE = Path(__file__).resolve().parents[1] / "tests" / "golden" / "demo.json"
+TOLERANCE = 1e-6
+
+
+def find_differences(study: StudyFolder) -> list[str]:
+    """What is not as in the reference, in words; nothing where the demo is the same."""
+    wanted = json.loads(REFERENCE.read_text(encoding="utf-8"))
+    designs = {
+        design.name: {
+            "arch_key": design.arch_key,
+            "score": design.score,
+            "target": design.predicted.target,
+        }
+        for design in read_designs(study)
+    }
+    scores = json.loads(study.scores_file.read_text(encoding="utf-8"))
+    report = json.loads((study.ranker_dir / "ranker.json").read_text(encoding="utf-8"))["report"]
+    found = {
+        "labels": len(study.labels.read_all()),
+        "label_values_sha256": hash_values(study),
+        "designs": designs,
+        "srcc": {name: quality["srcc"] for name, quality in report["predictors"].items()},
+        "scores": {name: scores[name] for name in wanted["scores"]},
+    }
+    return [said for name in found for said in differences(name, found[name], wanted[name])]
+
+
+def hash_values(study: StudyFolder) -> str:
+    """The SHA-256 of all label values, in the order of their keys."""
+    labels = sorted(study.labels.read_all(), key=lambda label: label.key)
+    rows = [
+        [label.arch_key, label.protocol_key, label.seed, label.model_dump(mode="json")["values"]]
+        for label in labels
+    ]
+    return hashlib.sha256(canonical_json(rows).encode()).hexdigest()
+
+
+def differences(where: str, found: Any, wanted: Any) -> list[str]:
+    """Where two JSON values differ, numbers by more than the tolerance."""
+    if isinstance(wanted, dict) and isinstance(found, dict) and wanted.keys() == found.keys():
+        return [x for key in wanted for x in differences(f"{where}.{key}", found[key], wanted[key])]
+    if isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        pairs = enumerate(zip(found, wanted, strict=True))
+        return [x for i, (a, b) in pairs for x in differences(f"{where}[{i}]", a, b)]
+    if isinstance(wanted, int | float) and isinstance(found, int | float):
+        same = abs(found - wanted) <= TOLERANCE
+    else:
+        same = found == wanted
+    return [] if same else [f"{where} is {found}, but was {wanted}"]
+
+
+if __name__ == "__main__":
+    found = find_differences(read_study(sys.argv[1]))
+    print("\n".join(found) or "the demo is the same as before the move")
+    sys.exit(bool(found))

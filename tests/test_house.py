@@ -1,0 +1,151 @@
+"""The house: rooms of a size that one can survey, one way for the data, nothing said twice."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import grimp
+import pytest
+from scripts.draw_rooms import PICTURE, draw_rooms, read_layers
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = {"sdsearch": ROOT / "sdsearch", "sdsearch_eval": ROOT / "eval" / "sdsearch_eval"}
+FOLDERS = sorted({file.parent for home in PACKAGES.values() for file in home.rglob("*.py")})
+MODULES = sorted(file for home in PACKAGES.values() for file in home.rglob("*.py"))
+SOURCES = {file: file.read_text(encoding="utf-8") for file in MODULES}
+ROOMS = [folder for folder in FOLDERS if folder not in PACKAGES.values()]
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def places_of(pattern: str) -> list[str]:
+    """Where a pattern occurs in the code of the two packages."""
+    return [
+        f"{name_of(file)}: {line.strip()}"
+        for file, text in SOURCES.items()
+        for line in text.splitlines()
+        if re.search(pattern, line)
+    ]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
+def test_no_folder_holds_more_than_twelve_modules(folder: Path) -> None:
+    assert len(list(folder.glob("*.py"))) <= 12
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_every_module_says_in_its_first_line_what_it_is(module: Path) -> None:
+    said = ast.get_docstring(ast.parse(SOURCES[module]))
+    assert said
+    first = said.splitlines()[0]
+    assert len(first) > 15
+    assert first.endswith((".", ":")), first
+    assert SOURCES[module].startswith('"""')
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=name_of)
+def test_every_room_says_what_lives_there_what_it_may_import_and_where_to_start(room: Path) -> None:
+    tree = ast.parse(SOURCES[room / "__init__.py"])
+    said = ast.get_docstring(tree) or ""
+    assert re.search(r"\bimports?\b", said), said
+    assert re.search(r"\bStart\b", said), said
+    assert len(said.splitlines()) <= 5
+    exported = [n for n in tree.body if isinstance(n, ast.Assign) and "__all__" in ast.unparse(n)]
+    assert len(exported) == 1
+    assert ast.literal_eval(exported[0].value), "a room has public names"
+
+
+def test_imports_have_no_circle_type_only_ones_included() -> None:
+    graph = grimp.build_graph(*PACKAGES, cache_dir=None, exclude_type_checking_imports=False)
+    wanted = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    TopologicalSorter(wanted).prepare()  # raises on a circle and names it
+    assert len(graph.modules) > 150
+
+
+def test_each_package_has_at_most_nine_layers_and_each_room_is_in_one() -> None:
+    for package, layers in read_layers().items():
+        assert len(layers) <= 9
+        listed = [name for layer in layers for name in layer]
+        assert len(set(listed)) == len(listed)
+        home = PACKAGES[package]
+        rooms = {folder.name for folder in ROOMS if folder.parent == home}
+        single = {file.stem for file in home.glob("*.py")} - {"__init__", "__main__"}
+        assert rooms | single == set(listed) - {"__main__"}
+
+
+def test_layers_count_type_only_imports_too() -> None:
+    said = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert not said["tool"]["importlinter"].get("exclude_type_checking_imports")
+
+
+def test_the_pages_name_every_room() -> None:
+    pages = "".join(
+        (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("architecture.md", "tour.md")
+    )
+    missing = [
+        folder.name for folder in ROOMS if not re.search(rf"`{re.escape(folder.name)}/", pages)
+    ]
+    assert missing == []
+
+
+def test_the_page_says_every_layer_in_one_sentence() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tables = page.split("## ")
+    for package, layers in read_layers().items():
+        (table,) = (part for part in tables if part.startswith(f"`{package}`"))
+        rows = [row for row in table.splitlines() if re.match(r"\| \d ", row)]
+        assert len(rows) == len(layers)
+        for row, layer in zip(rows, layers, strict=True):
+            assert {name.strip("`/") for name in re.findall(r"`[\w/]+`", row)} >= set(layer)
+
+
+def test_the_picture_of_the_rooms_is_that_of_the_real_imports() -> None:
+    drawn = draw_rooms()
+    assert PICTURE.read_text(encoding="utf-8") == drawn, "run: python scripts/draw_rooms.py"
+
+
+def test_the_file_name_of_a_label_is_built_in_one_place() -> None:
+    built = places_of(r'f"\{[^"]*\}-s\{')
+    assert len(built) == 1
+    assert built[0].startswith("sdsearch/labels/label.py")
+    assert len(places_of(r"\{key\.series\}\.json")) == 1
+
+
+def test_the_unpruned_architecture_is_one_constant() -> None:
+    assert places_of(r"""members\[["']teacher["']\]""") == []
+    assert len(places_of(r"^UNPRUNED = ")) == 1
+
+
+def test_origins_are_values_and_never_cut() -> None:
+    assert places_of(r"origin\w*\[") == []
+    assert places_of(r"origin\w*\.(startswith|removeprefix|partition|split)") == []
+    assert places_of(r"""["']member:""") == []
+
+
+def test_no_decision_hangs_on_the_words_of_a_message() -> None:
+    assert places_of(r"""(partition|split|index|find)\(["'] must be""") == []
+    said = r"(str\(error\)|\.reason|\.message|failure\))"
+    assert places_of(rf"re\.(search|match)\([^)]*{said}") == []
+    searched = places_of(rf"\.(search|match|fullmatch)\(.*{said}")
+    assert {place.split(":")[0] for place in searched} == {
+        "eval/sdsearch_eval/bench/failures.py"
+    }, "torch's own messages are read in one place"
+
+
+def test_every_command_of_the_harness_takes_one_typed_request() -> None:
+    from sdsearch.study.requests import REQUEST
+    from sdsearch_eval import jobs
+
+    assert places_of(r"\bargparse\b") == []
+    for name in jobs.__all__:
+        job = getattr(jobs, name)
+        assert len(job.__annotations__) == 2, "the request and what is returned"
+        assert job.__annotations__["request"].endswith("Request")
+    commands = set(REQUEST.json_schema()["discriminator"]["mapping"])
+    assert len(commands) == len(jobs.__all__) + 1  # the app is asked for in the same way
