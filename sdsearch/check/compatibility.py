@@ -169,9 +169,9 @@ def _freeu(config: Mapping[str, Any]) -> Verdict:
 
 def _lora(arch: Architecture) -> Verdict:
     whole = UNPRUNED
-    attentions = [slot.name for slot in SLOTS if slot.kind == "attn"]
-    kept = [name for name in attentions if name in arch.kept_slots]
-    moved = [name for name in kept if student_path(name, arch) != student_path(name, whole)]
+    attentions = [slot for slot in SLOTS if slot.kind == "attn"]
+    kept = [slot for slot in attentions if slot.name in arch.kept_slots]
+    moved = [slot for slot in kept if student_path(slot, arch) != student_path(slot, whole)]
     total = len(attentions) * _LORA_TENSORS
     if arch.widths is not None:
         return Verdict(status="does not", why="its tensors have the teacher's widths")

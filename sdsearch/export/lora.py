@@ -84,7 +84,7 @@ def write_lora(source: Path, arch: Architecture, backbone: Backbone, folder: Pat
     try:
         found = cut_lora(load_file(source), arch, backbone)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"--lora must be a safetensors file, but {source}: {error}") from None
+        raise InputError(f"a LoRA must be a safetensors file, but {source}: {error}") from None
     out = folder / f"{source.stem}.safetensors"
     write_atomic(out, save({name: one.contiguous() for name, one in found.tensors.items()}))
     listing = {"kept": len(found.tensors), "dropped": found.dropped}
@@ -127,11 +127,11 @@ def _split(
 def _moved(module: str, arch: Architecture, whole: Architecture) -> str | None:
     """The student's name of a teacher's module; None where its block was removed."""
     for slot in SLOTS:
-        path = student_path(slot.name, whole)
+        path = student_path(slot, whole)
         if module == path or module.startswith(f"{path}."):
             if slot.name not in arch.kept_slots:
                 return None
-            return student_path(slot.name, arch) + module.removeprefix(path)
+            return student_path(slot, arch) + module.removeprefix(path)
     return module
 
 

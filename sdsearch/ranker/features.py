@@ -99,7 +99,7 @@ class FeatureLayout(BaseModel):
 def encode(graph: ArchGraph, layout: FeatureLayout) -> SlotFeatures:
     """Features of one graph: (46, 5) ids and (46, 5) floats."""
     states = [
-        REMOVED if state == "removed" else slot.kind
+        slot.kind if state == "kept" else REMOVED
         for slot, state in zip(SLOTS, graph.states, strict=True)
     ]
     words = [

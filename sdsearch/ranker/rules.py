@@ -15,7 +15,7 @@ from scipy import stats as scipy_stats
 
 from sdsearch.ranker.net import PlanTensors
 from sdsearch.ranker.plan import plan_space
-from sdsearch.unet.slots import SLOTS, Half
+from sdsearch.unet.slots import SLOTS, UNIT_NAMES, Half
 
 if TYPE_CHECKING:
     from sdsearch.design.scores import Rule
@@ -73,7 +73,7 @@ def rule_scores(
 
 def output_slots(unit: str) -> list[tuple[int, int]]:
     """The last slot of each half of a unit, and the hop at which it is read."""
-    level = 3 if unit == "bottom" else int(unit.removeprefix("level"))
+    level = UNIT_NAMES.index(unit)
     found = {}
     for number, slot in enumerate(SLOTS):
         if slot.half in LAST_HOPS and slot.level == level and slot.unit in (unit, None):

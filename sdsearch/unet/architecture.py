@@ -14,16 +14,17 @@ from pydantic import (
 )
 
 from sdsearch.keys import content_key
+from sdsearch.unet.slots import SLOTS, Slot, SlotState
 
 if TYPE_CHECKING:
     from sdsearch.unet.backbone import Backbone
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
-ENCODER_SLOTS = {0: (), 1: (0,), 2: (0, 1)}
-"""Encoder res-block slots that a level of a given depth keeps."""
-DECODER_SLOTS = {0: (2,), 1: (0, 2), 2: (0, 1, 2)}
-"""Decoder slots likewise: a shallower decoder drops its middle block (BK-SDM's map), because only
+_ENCODER_LAYERS = {None: (), 0: (), 1: (0,), 2: (0, 1)}
+"""Layers of the encoder that a level of a given depth keeps; None is an absent level 3."""
+_DECODER_LAYERS = {None: (), 0: (2,), 1: (0, 2), 2: (0, 1, 2)}
+"""Decoder layers likewise: a shallower decoder drops its middle block (BK-SDM's map), because only
 there do the widths of the remaining skips fit the teacher's tensors at every level."""
 
 
@@ -118,31 +119,7 @@ class Architecture(BaseModel):
     @cached_property
     def kept_slots(self) -> frozenset[str]:
         """Names of the kept slots of the unpruned net, such as `down.0.res.0` or `up.1.attn.2`."""
-        kept = {
-            "conv_in",
-            "conv_out",
-            "down.0.sample",
-            "down.1.sample",
-            "up.1.sample",
-            "up.2.sample",
-        }
-        for number, level in enumerate(self.levels):
-            halves = (
-                (f"down.{number}", ENCODER_SLOTS[level.depth], level.down_attn),
-                (f"up.{3 - number}", DECODER_SLOTS[level.depth], level.up_attn),
-            )
-            for block, slots, bits in halves:
-                kept |= {f"{block}.res.{slot}" for slot in slots}
-                kept |= {f"{block}.attn.{slot}" for slot, on in zip(slots, bits, strict=True) if on}
-        if self.bottom.depth is not None:
-            kept |= {"down.2.sample", "up.0.sample"}
-            kept |= {f"down.3.res.{slot}" for slot in ENCODER_SLOTS[self.bottom.depth]}
-            kept |= {f"up.0.res.{slot}" for slot in DECODER_SLOTS[self.bottom.depth]}
-        if self.bottom.mid is not None:
-            kept.add("mid.res.0")
-        if self.bottom.mid == "attention":
-            kept |= {"mid.attn.0", "mid.res.1"}
-        return frozenset(kept)
+        return self._slots_that_are("kept")
 
     @cached_property
     def ghost_slots(self) -> frozenset[str]:
@@ -151,18 +128,37 @@ class Architecture(BaseModel):
         The stock class cannot omit them: their `norm`, `proj_in` and a zeroed `proj_out` stay, an
         exact identity with a small cost.
         """
-        ghosts: set[str] = set()
-        for number, level in enumerate(self.levels):
-            halves = (
-                (f"down.{number}", ENCODER_SLOTS[level.depth], level.down_attn),
-                (f"up.{3 - number}", DECODER_SLOTS[level.depth], level.up_attn),
-            )
-            for block, slots, bits in halves:
-                if any(bits):
-                    ghosts |= {
-                        f"{block}.attn.{s}" for s, on in zip(slots, bits, strict=True) if not on
-                    }
-        return frozenset(ghosts)
+        return self._slots_that_are("ghost")
+
+    @cached_property
+    def slot_states(self) -> tuple[SlotState, ...]:
+        """What becomes of each of `SLOTS`."""
+        return tuple(self._state(slot) for slot in SLOTS)
+
+    def kept_layers(self, slot: Slot) -> tuple[int, ...]:
+        """The layers that are kept in the encoder or decoder half of a slot's level, in order."""
+        depth = self.levels[slot.level].depth if slot.level < 3 else self.bottom.depth
+        return (_ENCODER_LAYERS if slot.half == "enc" else _DECODER_LAYERS)[depth]
+
+    def _slots_that_are(self, state: SlotState) -> frozenset[str]:
+        states = zip(SLOTS, self.slot_states, strict=True)
+        return frozenset(slot.name for slot, found in states if found == state)
+
+    def _state(self, slot: Slot) -> SlotState:
+        if slot.half == "mid":
+            first = slot.position == 0
+            kept = self.bottom.mid == "attention" or (self.bottom.mid == "resnet" and first)
+        elif slot.kind in ("res", "attn"):
+            layers = self.kept_layers(slot)
+            kept = slot.layer in layers
+            if kept and slot.kind == "attn":
+                level = self.levels[slot.level]
+                bits = level.down_attn if slot.half == "enc" else level.up_attn
+                if not bits[layers.index(slot.layer)]:
+                    return "ghost" if any(bits) else "removed"
+        else:
+            kept = slot.unit is None or self.bottom.depth is not None
+        return "kept" if kept else "removed"
 
     def __str__(self) -> str:
         widths = [f"widths {'/'.join(map(str, self.widths))}"] if self.widths else []

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from sdsearch.errors import InputError
-from sdsearch.unet.architecture import DECODER_SLOTS, ENCODER_SLOTS, Architecture, member_backbone
+from sdsearch.unet.architecture import Architecture, member_backbone
 from sdsearch.unet.backbone import check_family, plain_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sdsearch.unet.backbone import Backbone
+    from sdsearch.unet.slots import Slot
 
 
 def unet_config(arch: Architecture, backbone: Backbone) -> dict[str, Any]:
@@ -61,37 +62,31 @@ def unet_config(arch: Architecture, backbone: Backbone) -> dict[str, Any]:
     return config
 
 
-def student_path(slot: str, arch: Architecture) -> str:
+def student_path(slot: Slot, arch: Architecture) -> str:
     """Module path in the member's UNet of a slot that it keeps or has as a ghost.
 
     Raises:
         InputError: the member has no module for this slot.
     """
-    if slot not in arch.kept_slots | arch.ghost_slots:
-        raise InputError(f"slot {slot!r} has no module in architecture {arch.key}: it was removed")
-    if slot in ("conv_in", "conv_out"):
-        return slot
-    block, *number, kind, layer = (
-        slot.split(".") if not slot.endswith("sample") else (*slot.split("."), "0")
-    )
-    if block == "mid":
-        return f"mid_block.{'resnets' if kind == 'res' else 'attentions'}.{layer}"
-    stage = int(number[0])
-    if kind == "sample":
-        modules = "downsamplers" if block == "down" else "upsamplers"
-        position = 0
-    else:
-        modules = "resnets" if kind == "res" else "attentions"
-        position = _kept_layers(block, stage, arch).index(int(layer))
-    shift = 1 if block == "up" and arch.bottom.depth is None else 0
-    return f"{block}_blocks.{stage - shift}.{modules}.{position}"
-
-
-def _kept_layers(block: str, stage: int, arch: Architecture) -> tuple[int, ...]:
-    level = stage if block == "down" else 3 - stage
-    depth = arch.levels[level].depth if level < 3 else arch.bottom.depth
-    slots = ENCODER_SLOTS if block == "down" else DECODER_SLOTS
-    return slots[depth if depth is not None else 0]
+    if slot.name not in arch.kept_slots | arch.ghost_slots:
+        raise InputError(
+            f"slot {slot.name!r} has no module in architecture {arch.key}: it was removed"
+        )
+    if slot.kind in ("conv_in", "conv_out"):
+        return slot.name
+    modules = {
+        "res": "resnets",
+        "attn": "attentions",
+        "sample": "downsamplers" if slot.half == "enc" else "upsamplers",
+    }[slot.kind]
+    if slot.half == "mid":
+        return f"mid_block.{modules}.{slot.layer}"
+    # Modules are numbered without the removed ones, decoder blocks from the deepest level up.
+    number = 0 if slot.kind == "sample" else arch.kept_layers(slot).index(slot.layer)
+    if slot.half == "enc":
+        return f"down_blocks.{slot.level}.{modules}.{number}"
+    deepest = 2 if arch.bottom.depth is None else 3
+    return f"up_blocks.{deepest - slot.level}.{modules}.{number}"
 
 
 def _block_type(side: str, attention: tuple[bool, ...]) -> str:

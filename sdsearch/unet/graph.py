@@ -12,17 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from sdsearch.unet.architecture import member_backbone
-from sdsearch.unet.backbone import LEVELS
 from sdsearch.unet.cost import slot_costs
-from sdsearch.unet.slots import SLOTS, Slot
+from sdsearch.unet.slots import SLOTS, SlotState
 
 if TYPE_CHECKING:
     from sdsearch.unet.architecture import Architecture
     from sdsearch.unet.backbone import Backbone
 
-__all__ = ["EDGES", "SLOTS", "ArchGraph", "Edge", "Slot", "active_edges", "build_graph"]
-
-State = Literal["kept", "removed"]
 _LETTERS = {"conv_in": "C", "res": "R", "attn": "A", "sample": "S", "conv_out": "C"}
 
 
@@ -40,10 +36,10 @@ class ArchGraph:
     """One member as a graph: per slot its state, costs, channels and resolution (pixels of latent).
 
     Costs are per UNet call at batch 1 and the backbone's `sample_size`; MACs include attention
-    matmuls. A ghost attention has state "removed" and a cost. Channels are the member's own.
+    matmuls. Ghosts cost their projections. Channels are the member's own.
     """
 
-    states: tuple[State, ...]
+    states: tuple[SlotState, ...]
     params: tuple[int, ...]
     macs: tuple[int, ...]
     in_channels: tuple[int, ...]
@@ -53,10 +49,9 @@ class ArchGraph:
     def __repr__(self) -> str:
         """Blocks in order of execution, such as `down.0 RARaS`; `-` is removed, `a` a ghost."""
         blocks: dict[str, str] = {}
-        for slot, state, params in zip(SLOTS, self.states, self.params, strict=True):
-            letter = _LETTERS[slot.kind] if state == "kept" else "a" if params else "-"
-            block = slot.name.removesuffix(f".{slot.layer}").rpartition(".")[0] or slot.name
-            blocks[block] = blocks.get(block, "") + letter
+        for slot, state in zip(SLOTS, self.states, strict=True):
+            letter = {"kept": _LETTERS[slot.kind], "ghost": "a", "removed": "-"}[state]
+            blocks[slot.block] = blocks.get(slot.block, "") + letter
         drawn = ", ".join(f"{block} {letters}" for block, letters in blocks.items())
         millions, giga = sum(self.params) / 1e6, sum(self.macs) / 1e9
         return f"ArchGraph({drawn}; {millions:.2f} M params, {giga:.2f} G MACs)"
@@ -67,7 +62,7 @@ def build_graph(arch: Architecture, backbone: Backbone) -> ArchGraph:
     costs = slot_costs(arch, backbone)
     own = member_backbone(arch, backbone)
     return ArchGraph(
-        states=tuple("kept" if slot.name in arch.kept_slots else "removed" for slot in SLOTS),
+        states=arch.slot_states,
         params=tuple(cost.params for cost in costs),
         macs=tuple(cost.macs.total for cost in costs),
         in_channels=tuple(slot.in_channels(own) for slot in SLOTS),
@@ -77,11 +72,11 @@ def build_graph(arch: Architecture, backbone: Backbone) -> ArchGraph:
 
 
 def active_edges(graph: ArchGraph) -> list[Edge]:
-    """The wiring among kept slots: removed slots contracted, edges into them dropped."""
+    """The wiring among kept slots: the others contracted, edges into them dropped."""
     main_input = {edge.target: edge.source for edge in EDGES if edge.kind == "main"}
 
     def contract(source: int) -> int:
-        while graph.states[source] == "removed":
+        while graph.states[source] != "kept":
             source = main_input[source]
         return source
 
@@ -93,19 +88,12 @@ def active_edges(graph: ArchGraph) -> list[Edge]:
 
 
 def _teacher_edges() -> tuple[Edge, ...]:
-    number = {slot.name: i for i, slot in enumerate(SLOTS)}
     main = [Edge(i, i + 1, "main") for i in range(len(SLOTS) - 1)]
-    pushed = ["conv_in"]
-    for level in range(LEVELS):
-        kind = "attn" if level < LEVELS - 1 else "res"
-        pushed += [f"down.{level}.{kind}.{layer}" for layer in (0, 1)]
-        pushed += [f"down.{level}.sample"] if level < LEVELS - 1 else []
-    skip = [
-        Edge(number[pushed.pop()], number[f"up.{block}.res.{layer}"], "skip")
-        for block in range(LEVELS)
-        for layer in (0, 1, 2)
-    ]
-    return (*main, *skip)
+    # A skip is pushed by whatever ends a layer of the encoder: the attention, else the res block.
+    pushing = [i for i, s in enumerate(SLOTS) if s.half in ("in", "enc") and s.attention is None]
+    popping = [i for i, s in enumerate(SLOTS) if s.half == "dec" and s.kind == "res"]
+    skips = zip(reversed(pushing), popping, strict=True)
+    return (*main, *(Edge(source, target, "skip") for source, target in skips))
 
 
 EDGES = _teacher_edges()

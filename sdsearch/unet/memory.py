@@ -43,8 +43,7 @@ def activation_values(
         if slot.half == "dec" and slot.kind == "res":
             alive.enter_decoder(slot)
         found.append(alive.total() + _working(slot, own, size, ghost=slot.name in arch.ghost_slots))
-        has_attention = slot.name.replace("res", "attn") in present
-        skip = slot.half in ("in", "enc") and not (slot.kind == "res" and has_attention)
+        skip = slot.half in ("in", "enc") and slot.attention not in present
         alive.produce(slot.out_channels(own) * size, skip=skip)
     return tuple(found)
 
@@ -67,10 +66,9 @@ class _Alive:
 
     def enter_decoder(self, slot: Slot) -> None:
         """A decoder res block concatenates the stream with the last skip."""
-        block = slot.name.rpartition(".res")[0]
         entering = self._stream
-        if block != self._block:
-            self._block, self._block_skips, self._block_input = block, 0, self._stream
+        if slot.block != self._block:
+            self._block, self._block_skips, self._block_input = slot.block, 0, self._stream
             entering = self._stream or self._skips[-1]
         skip = self._skips.pop()
         self._block_skips += skip

@@ -1,4 +1,4 @@
-"""Hooks: where the features of a student and of its teacher are comparable, for distillation."""
+"""Feature pairs: where a student and its teacher can be compared, for distillation."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def feature_pairs(arch: Architecture, backbone: Backbone) -> tuple[FeaturePair, 
                 last.level,
                 "enc" if last.half == "enc" else "dec",
                 _reduction(last),
-                student_path(last.name, arch),
-                student_path(teacher.name, whole),
+                student_path(last, arch),
+                student_path(teacher, whole),
                 widths[last.level],
                 backbone.block_out_channels[last.level],
                 stream(last.level, arch),

@@ -61,7 +61,7 @@ def provenance(
     sources = _time_sources(arch, backbone)
     for slot in SLOTS:
         if slot.name in arch.kept_slots | arch.ghost_slots:
-            target, origin = student_path(slot.name, arch), student_path(slot.name, teacher)
+            target, origin = student_path(slot, arch), student_path(slot, teacher)
             found = _slot_sources(slot, origin, arch, backbone)
             sources |= {f"{target}.{tail}": source for tail, source in found.items()}
     for name in ("conv_norm_out.weight", "conv_norm_out.bias"):
@@ -87,7 +87,7 @@ def lost_shortcuts(arch: Architecture, backbone: Backbone) -> list[str]:
     widths, full = student_widths(arch, backbone), backbone.block_out_channels
     teacher = UNPRUNED
     return [
-        f"{student_path(slot.name, teacher)}.conv_shortcut.{part}"
+        f"{student_path(slot, teacher)}.conv_shortcut.{part}"
         for slot in SLOTS
         if slot.kind == "res" and slot.name in arch.kept_slots
         if has_shortcut(slot, full) and not has_shortcut(slot, widths)

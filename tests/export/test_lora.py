@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SPACE = search_space("tiny")
 WHOLE = SPACE.members["teacher"]
-ATTENTIONS = [slot.name for slot in SLOTS if slot.kind == "attn"]
+ATTENTIONS = [slot for slot in SLOTS if slot.kind == "attn"]
 
 
 def teacher_lora(style: str = "diffusers") -> dict[str, torch.Tensor]:
@@ -68,7 +68,7 @@ def test_a_kept_attention_keeps_its_own_tensors_and_a_removed_one_loses_them(
 ) -> None:
     lora = teacher_lora()
     found = cut_lora(lora, arch, TINY)
-    kept = [name for name in ATTENTIONS if name in arch.kept_slots]
+    kept = [slot for slot in ATTENTIONS if slot.name in arch.kept_slots]
     assert len(found.tensors) == len(lora) * len(kept) // len(ATTENTIONS)
     assert len(found.tensors) + len(found.dropped) == len(lora)
     assert set(found.dropped.values()) <= {"its block was removed"}

@@ -8,6 +8,7 @@ from sdsearch.errors import InputError
 from sdsearch.space.space import search_space
 from sdsearch.unet.backbone import SD14, TINY
 from sdsearch.unet.config import student_path, unet_config
+from sdsearch.unet.slots import SLOTS, SLOTS_BY_NAME
 from tests.unets import TEACHER, hard_members, inputs, predict, random_members, random_unet
 
 MEMBERS = search_space("sd14").members
@@ -63,17 +64,35 @@ def test_a_resnet_mid_block_is_one_residual_block():
     assert not any(mid.attentions)
 
 
+def check_student_paths(arch):
+    """The paths of kept and ghost slots are the blocks of diffusers' own UNet, each of its kind."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(unet_config(arch, TINY))
+    kinds = {
+        "ResnetBlock2D": "res",
+        "Transformer2DModel": "attn",
+        "Downsample2D": "sample",
+        "Upsample2D": "sample",
+    }
+    classes = {name: type(module).__name__ for name, module in unet.named_modules()}
+    found = {name: kinds[of] for name, of in classes.items() if of in kinds}
+    present = [slot for slot in SLOTS if slot.name in arch.kept_slots | arch.ghost_slots]
+    named = {student_path(slot, arch): slot.kind for slot in present}
+    assert len(named) == len(present)
+    assert named == found | {"conv_in": "conv_in", "conv_out": "conv_out"}
+
+
 @pytest.mark.parametrize(
     "arch", [*hard_members(), *random_members(10, seed=24)], ids=lambda arch: arch.key
 )
 def test_student_paths_name_every_block_of_the_unet_once(arch):
-    with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(unet_config(arch, TINY))
-    blocks = ("ResnetBlock2D", "Transformer2DModel", "Downsample2D", "Upsample2D")
-    found = {name for name, module in unet.named_modules() if type(module).__name__ in blocks}
-    named = [student_path(slot, arch) for slot in arch.kept_slots | arch.ghost_slots]
-    assert len(named) == len(set(named))
-    assert set(named) == found | {"conv_in", "conv_out"}
+    check_student_paths(arch)
+
+
+@pytest.mark.slow
+def test_student_paths_of_200_random_members_name_every_block_of_their_unets_once():
+    for arch in random_members(200, seed=25):
+        check_student_paths(arch)
 
 
 @pytest.mark.parametrize(
@@ -88,11 +107,11 @@ def test_student_paths_name_every_block_of_the_unet_once(arch):
     ],
 )
 def test_a_slot_keeps_its_name_where_the_module_moves(name, slot, path):
-    assert student_path(slot, MEMBERS[name]) == path
+    assert student_path(SLOTS_BY_NAME[slot], MEMBERS[name]) == path
 
 
 @pytest.mark.parametrize("slot", ["up.0.res.2", "down.2.sample", "up.1.res.1", "mid.res.0"])
 def test_a_removed_slot_has_no_path(slot):
     assert slot in TEACHER.kept_slots
     with pytest.raises(InputError, match=slot):
-        student_path(slot, MEMBERS["bk-tiny"])
+        student_path(SLOTS_BY_NAME[slot], MEMBERS["bk-tiny"])

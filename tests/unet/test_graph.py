@@ -14,7 +14,7 @@ from sdsearch.unet.backbone import SD14, TINY
 from sdsearch.unet.config import student_path
 from sdsearch.unet.cost import count_params
 from sdsearch.unet.graph import EDGES, active_edges, build_graph
-from sdsearch.unet.slots import SLOTS
+from sdsearch.unet.slots import SLOTS, SLOTS_BY_NAME
 from tests.unets import TEACHER, hard_members, inputs, predict, random_members, random_unet
 
 NUMBER = {slot.name: number for number, slot in enumerate(SLOTS)}
@@ -60,7 +60,8 @@ def hooked_wiring(arch) -> set[tuple[str, str, str]]:
 
     for name in arch.kept_slots | arch.ghost_slots:
         # The final norm is part of the slot conv_out and takes its input.
-        path = "conv_norm_out" if name == "conv_out" else student_path(name, arch)
+        slot = SLOTS_BY_NAME[name]
+        path = "conv_norm_out" if name == "conv_out" else student_path(slot, arch)
         unet.get_submodule(path).register_forward_hook(hook(name))
     with cats:
         predict(unet, *inputs())
@@ -110,15 +111,15 @@ def test_facts_of_a_slot_depend_on_its_own_unit_alone(first, second):
             assert facts[0][number] == facts[1][number], slot.name
 
 
-def test_removed_slots_are_free_except_ghosts():
+def test_kept_slots_and_ghosts_cost_something_and_removed_slots_nothing():
     for arch in hard_members():
         graph = build_graph(arch, SD14)
         for slot, state, params, macs in zip(
             SLOTS, graph.states, graph.params, graph.macs, strict=True
         ):
             assert (state == "kept") == (slot.name in arch.kept_slots)
-            paid = slot.name in arch.kept_slots | arch.ghost_slots
-            assert (params > 0) == (macs > 0) == paid
+            assert (state == "ghost") == (slot.name in arch.ghost_slots)
+            assert (params > 0) == (macs > 0) == (state != "removed")
 
 
 def test_slots_and_the_time_embedding_are_all_of_the_parameters():

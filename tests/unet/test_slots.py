@@ -1,15 +1,16 @@
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
 from sdsearch.unet.backbone import SD14, TINY
 from sdsearch.unet.config import student_path
-from sdsearch.unet.slots import SLOTS
+from sdsearch.unet.slots import SLOTS, SLOTS_BY_NAME
 from tests.unets import TEACHER, random_unet
 
 
 def test_there_are_46_slots_as_the_design_counts_them():
-    blocks = Counter(slot.name.rsplit(".res", 1)[0].split(".attn")[0] for slot in SLOTS)
+    blocks = Counter(slot.block for slot in SLOTS)
     halves = Counter(slot.half for slot in SLOTS)
     assert len(SLOTS) == len({slot.name for slot in SLOTS}) == 46
     assert halves == {"in": 1, "enc": 17, "mid": 3, "dec": 24, "out": 1}
@@ -29,10 +30,24 @@ def test_the_last_samplers_belong_to_the_bottom():
     assert unit["conv_in"] is unit["conv_out"] is None
 
 
+def test_a_name_says_what_the_fields_say():
+    for slot in SLOTS:
+        parts = {"sample": [slot.kind], "conv_in": [], "conv_out": []}
+        own = parts.get(slot.kind, [slot.kind, str(slot.layer)])
+        assert slot.name == ".".join([slot.block, *own])
+
+
+def test_a_res_block_names_the_attention_that_runs_next():
+    for slot, following in pairwise(SLOTS):
+        reads = following.kind == "attn"
+        assert slot.attention == (following.name if reads else None)
+        assert (following.block, following.layer) == (slot.block, slot.layer) or not reads
+
+
 def test_channels_are_those_of_the_real_convolutions():
     unet = random_unet()
     for slot in SLOTS:
-        module = unet.get_submodule(student_path(slot.name, TEACHER))
+        module = unet.get_submodule(student_path(slot, TEACHER))
         if slot.kind == "res":
             expected = (module.conv1.in_channels, module.conv2.out_channels)
         elif slot.kind == "attn":
@@ -45,4 +60,4 @@ def test_channels_are_those_of_the_real_convolutions():
 
 @pytest.mark.parametrize(("name", "channels"), [("up.2.res.0", 1920), ("up.3.res.2", 640)])
 def test_decoder_blocks_read_the_skip_too(name, channels):
-    assert next(s for s in SLOTS if s.name == name).in_channels(SD14) == channels
+    assert SLOTS_BY_NAME[name].in_channels(SD14) == channels

@@ -10,7 +10,7 @@ from sdsearch.space.space import search_space
 from sdsearch.unet.architecture import Architecture, Bottom, Level
 from sdsearch.unet.backbone import TINY
 from sdsearch.unet.config import student_path
-from sdsearch.unet.slots import SLOTS
+from sdsearch.unet.slots import SLOTS, SLOTS_BY_NAME
 from sdsearch.weights.channels import channel_choices
 from sdsearch.weights.importance import choose_channels
 from sdsearch.weights.inherit import frequency_resampling, inherit, make_unet
@@ -80,8 +80,8 @@ def test_the_student_does_not_share_memory_with_the_teacher(teacher_state):
 def test_ghosts_are_an_exact_identity(arch, teacher_state):
     unet = inherit(arch, TINY, teacher_state)
     passed = []
-    for slot in arch.ghost_slots:
-        module = unet.get_submodule(student_path(slot, arch))
+    for name in arch.ghost_slots:
+        module = unet.get_submodule(student_path(SLOTS_BY_NAME[name], arch))
         module.register_forward_hook(lambda _, a, out: passed.append(torch.equal(a[0], out[0])))
     assert torch.isfinite(predict(unet, *inputs())).all()
     assert len(passed) == len(arch.ghost_slots) > 0
@@ -116,13 +116,11 @@ def test_a_member_that_only_loses_attentions_is_the_teacher_with_them_bypassed(s
     arch = Architecture(levels=tuple(levels), bottom=Bottom(depth=2, mid="attention"))
     teacher = lively_unet(seed=4)
     student = inherit(arch, TINY, teacher.state_dict())
-    removed = [
-        slot.name for slot in SLOTS if slot.kind == "attn" and slot.name not in arch.kept_slots
-    ]
+    removed = [slot for slot in SLOTS if slot.kind == "attn" and slot.name not in arch.kept_slots]
     assert removed
     before = predict(teacher, *inputs())
-    for name in removed:
-        module = teacher.get_submodule(student_path(name, TEACHER))
+    for slot in removed:
+        module = teacher.get_submodule(student_path(slot, TEACHER))
         module.register_forward_hook(lambda _, given, __: (given[0],))
     bypassed = predict(teacher, *inputs())
     assert largest_difference(before, bypassed) > 1e-3

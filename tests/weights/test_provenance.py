@@ -9,6 +9,7 @@ from sdsearch.errors import InputError
 from sdsearch.space.space import search_space
 from sdsearch.unet.backbone import SD14, SD14_INPAINT, TINY
 from sdsearch.unet.config import student_path, unet_config
+from sdsearch.unet.slots import SLOTS_BY_NAME
 from sdsearch.weights.channels import channel_choices
 from sdsearch.weights.importance import choose_channels
 from sdsearch.weights.provenance import lost_shortcuts, provenance, provenance_document
@@ -72,7 +73,7 @@ def test_every_tensor_at_full_size_is_accounted_for():
 def test_only_output_projections_of_ghosts_are_zero():
     for arch in [*hard_members(), *random_members(20, seed=32)]:
         zero = {name for name, s in provenance(arch, TINY).items() if s.tensor is None}
-        paths = {student_path(slot, arch) for slot in arch.ghost_slots}
+        paths = {student_path(SLOTS_BY_NAME[name], arch) for name in arch.ghost_slots}
         assert zero == {f"{path}.proj_out.{part}" for path in paths for part in ("weight", "bias")}
 
 
