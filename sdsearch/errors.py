@@ -13,6 +13,24 @@ class InputError(ValueError):
     """The user's input breaks an invariant; the message names it, the value and the next step."""
 
 
+class FieldError(InputError):
+    """A field has a value that is not supported; the message is made of the four facts.
+
+    Attributes:
+        field: its name.
+        value: what it is.
+        wanted: what it must be, in words.
+        next_step: what to do, or why nothing can be done.
+    """
+
+    def __init__(self, field: str, value: object, wanted: str, next_step: str) -> None:
+        super().__init__(field, value, wanted, next_step)
+        self.field, self.value, self.wanted, self.next_step = field, value, wanted, next_step
+
+    def __str__(self) -> str:
+        return f"{self.field} must be {self.wanted}, but it is {self.value!r}: {self.next_step}"
+
+
 class WorkError(RuntimeError):
     """Work on valid input failed; what was finished before is kept."""
 

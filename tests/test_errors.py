@@ -1,4 +1,6 @@
-from sdsearch.errors import InputError, WorkError, nearest
+import pickle
+
+from sdsearch.errors import FieldError, InputError, WorkError, nearest
 
 
 def test_nearest_finds_a_misspelt_name():
@@ -8,3 +10,11 @@ def test_nearest_finds_a_misspelt_name():
 def test_wrong_input_and_failed_work_are_told_apart():
     assert not issubclass(InputError, WorkError)
     assert not issubclass(WorkError, InputError)
+
+
+def test_a_field_error_says_its_facts_and_holds_them_in_another_process_too():
+    error = FieldError("act_fn", "gelu", "'silu'", "take another UNet")
+    assert str(error) == "act_fn must be 'silu', but it is 'gelu': take another UNet"
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 (made here)
+    assert (again.field, again.value, again.wanted) == ("act_fn", "gelu", "'silu'")
+    assert str(again) == str(error)

@@ -1,11 +1,11 @@
-"""What can be wrong with a UNet's config alone, most of which diffusers loads without a word."""
+"""What can be wrong with a UNet's config alone, most of which diffusers loads silently."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.check.problems import Problem
-from sdsearch.errors import InputError
+from sdsearch.errors import FieldError
 from sdsearch.unet.backbone import check_family
 
 if TYPE_CHECKING:
@@ -58,14 +58,13 @@ def _family(config: Mapping[str, Any]) -> Iterator[Problem]:
         return
     try:
         check_family(config)
-    except InputError as error:
-        field, _, rest = str(error).partition(" must be ")
+    except FieldError as error:
         yield Problem(
             code="unsupported-field",
-            where=field,
-            found=repr(config.get(field)),
-            wanted=rest.partition(", but")[0],
-            next_step="sdsearch knows four-level UNets of Stable Diffusion v1 and v2 only",
+            where=error.field,
+            found=repr(error.value),
+            wanted=error.wanted,
+            next_step=error.next_step,
         )
 
 
@@ -111,9 +110,7 @@ def _divisors(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _facts(config: Mapping[str, Any], backbone: Backbone, *, named: bool) -> Iterator[Problem]:
     whose = "the teacher's" if named else "that of the known UNet of these widths,"
-    silent = (
-        "the weights load without a word and compute something else: take the config of the teacher"
-    )
+    silent = "the weights load silently and compute something else: take the config of the teacher"
     stages = _stages(config)
     heads = _per_level(config, "attention_head_dim", 8)
     wanted = list(backbone.heads[:stages])

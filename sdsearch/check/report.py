@@ -1,6 +1,6 @@
 """Pre-flight of a stock UNet: what it is, what it costs, what is wrong with it, what it works with.
 
-diffusers loads many broken folders without a word: a wrong number of heads or norm groups changes
+diffusers loads many broken folders silently: a wrong number of heads or norm groups changes
 the output and no shape, and a deleted mid block comes back untrained. Each such case is a `Problem`
 here, with what was found, what was wanted and the next step.
 """

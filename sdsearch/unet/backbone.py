@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sdsearch.errors import InputError
+from sdsearch.errors import FieldError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,7 +121,8 @@ class Backbone(BaseModel):
         """Read the `unet/config.json` of an unpruned UNet; fine-tuned widths are welcome.
 
         Raises:
-            InputError: a field has a value outside the SD v1.4 family; the field is named.
+            FieldError: a field has a value outside the SD v1.4 family.
+            InputError: the facts do not fit each other.
         """
         config = plain_config(config)
         check_family(config)
@@ -149,7 +150,7 @@ def check_family(config: Mapping[str, Any]) -> None:
     """Refuse the config of another family (SDXL, 3D, video, ...), pruned or not.
 
     Raises:
-        InputError: it names the first field that is not supported, its value and what it must be.
+        FieldError: the first field that is not supported.
     """
     _check_fields(config, _FAMILY)
 
@@ -158,10 +159,10 @@ def _check_fields(config: Mapping[str, Any], fields: Mapping[str, tuple[Any, ...
     for field, supported in fields.items():
         value = config.get(field, supported[0])
         if value not in supported:
-            raise InputError(
-                f"{field} must be {supported[0]!r}, but it is {value!r}: only four-level UNets of "
-                "the Stable Diffusion v1 and v2 family are supported"
+            next_step = (
+                "only four-level UNets of the Stable Diffusion v1 and v2 family are supported"
             )
+            raise FieldError(field, value, repr(supported[0]), next_step)
 
 
 SD14 = Backbone(block_out_channels=(320, 640, 1280, 1280))

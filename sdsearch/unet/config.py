@@ -173,7 +173,7 @@ def _check_facts(config: Mapping[str, Any], backbone: Backbone, stages: int) -> 
     if heads != list(backbone.heads[:stages]):
         raise InputError(
             f"attention_head_dim, the number of heads, must be {list(backbone.heads[:stages])} as "
-            f"in the backbone, but it is {given!r}: such a net loads its weights without a word "
+            f"in the backbone, but it is {given!r}: such a net loads its weights silently "
             "and computes something else"
         )
 

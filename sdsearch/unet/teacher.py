@@ -64,7 +64,7 @@ def _hub_config(repository: str) -> Path:
     try:
         return Path(hf_hub_download(repository, "unet/config.json"))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = " ".join(str(error).split())
         raise InputError(
             f"unet/config.json of teacher {repository!r} must be on the hub or in its cache, but: "
             f"{reason}; check the id, your network and HF_TOKEN, or give a local folder"

@@ -225,6 +225,17 @@ def test_what_is_wrong_with_a_config_is_found(
     assert code in codes(check_unet(file, "sd14"))
 
 
+def test_a_field_of_another_family_is_reported_with_its_value_and_what_it_must_be(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(BK_FOUR | {"addition_embed_type": "text_time"}))
+    found = [one for one in check_unet(file).problems if one.code == "unsupported-field"]
+    facts = [(one.where, one.found, one.wanted) for one in found]
+    assert facts == [("addition_embed_type", "'text_time'", "None")]
+    assert "v1 and v2" in found[0].next_step
+
+
 def test_a_three_level_net_with_four_head_counts_is_found(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     heads = {"attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024}
