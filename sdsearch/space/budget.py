@@ -57,8 +57,8 @@ class Budget(FrozenModel):
         asked: dict[Resource, Limit] = {name: getattr(self, name) for name in RESOURCES}
         if self.latency_ms is not None and "latency_ms" not in teacher:
             raise InputError(
-                "a budget of latency_ms needs [build] latency_table = FILE; make one: sdsearch "
-                "latency FILE --space NAME"
+                "a budget of latency_ms needs the space's latency table, but there is none; make "
+                "one with sdsearch latency and name it as [build] latency_table in study.toml"
             )
         return {
             name: limit.share * teacher[name] if isinstance(limit, Share) else float(limit)
@@ -106,10 +106,11 @@ def space_costs(space: SearchSpace) -> tuple[NDArray[np.int64], NDArray[np.int64
     Members of the same widths share the costs of their options, so that only those are counted.
     """
     params, macs = (np.zeros(space.radices, np.int64) for _ in range(2))
-    for chosen in product(*(unit.by_width for unit in space.units)):
+    for chosen in product(*(unit.by_width for unit in space.units)):  # option numbers per unit
         first = [digits[0] for digits in chosen]
-        base = _costs(space, first)
-        block = base.reshape(2, 1, 1, 1, 1)
+        base = _costs(space, first)  # (2,) params and MACs
+        # Costs add up over units: the first member's, and what another option of each unit changes.
+        block = base.reshape(2, 1, 1, 1, 1)  # grows to (2, a, b, c, d) by broadcasting
         for axis, digits in enumerate(chosen):
             rows = [_costs(space, [*first[:axis], d, *first[axis + 1 :]]) - base for d in digits]
             shape = [2, 1, 1, 1, 1]

@@ -1,4 +1,4 @@
-"""How a command line names a member: by name, by number, or by a UNet config that says it."""
+"""Looking up a member: by its name, by its number, or by a UNet config that says it."""
 
 from __future__ import annotations
 
