@@ -1,10 +1,4 @@
-"""Architectures as numbers: named slot features, a PyG graph, and plans of distinct computations.
-
-The topology is that of the unpruned net for every member, and each feature of a slot depends only
-on the option of the slot's own unit. Two graphs therefore share the hop-h embedding of a slot
-whenever they agree on everything within h hops upstream. `HopPlan` lists every distinct such
-computation once; it makes training fast and scoring of the whole space exact.
-"""
+"""Architectures as numbers: named features of the 46 slots, and the same as a PyG graph."""
 
 from __future__ import annotations
 
@@ -15,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from sdsearch.errors import InputError
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch.unet.graph import EDGES, ArchGraph, build_graph
 from sdsearch.unet.slots import SLOTS
@@ -29,7 +24,7 @@ if TYPE_CHECKING:
     from sdsearch.unet.backbone import Backbone
 
 Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
+Floats32 = npt.NDArray[np.float32]
 
 CATEGORICAL = ("level", "half", "slot", "state", "joint")
 CONTINUOUS = ("resolution", "in_channels", "out_channels", "params_share", "macs_share")
@@ -45,7 +40,7 @@ class SlotFeatures:
     """Features of the slots of one graph or, with a leading axis, of many."""
 
     categorical: Ints  # (..., 46, 5) ids into the vocabularies
-    continuous: Floats  # (..., 46, 5) about [0, 1]
+    continuous: Floats32  # (..., 46, 5) about [0, 1]
 
 
 class FeatureLayout(BaseModel):
@@ -84,6 +79,14 @@ class FeatureLayout(BaseModel):
     def for_space(cls, space: SearchSpace) -> FeatureLayout:
         """The layout of a search space, from its unpruned member."""
         return cls.of(build_graph(UNPRUNED, space.backbone))
+
+    def check_space(self, space: SearchSpace) -> None:
+        """Raise `InputError` where a space has another layout: its scores would mean nothing."""
+        if self != FeatureLayout.for_space(space):
+            raise InputError(
+                f"the ranker must be fitted on the backbone of space {space.name!r}, but its layout"
+                " differs; refit: sdsearch fit STUDY"
+            )
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -154,7 +157,7 @@ def to_data(graph: ArchGraph, layout: FeatureLayout) -> Data:
     return data
 
 
-def _log_share(cost: Sequence[int], total: int) -> Floats:
+def _log_share(cost: Sequence[int], total: int) -> Floats32:
     share = np.asarray(cost, dtype=np.float64) / total
-    scaled: Floats = np.log1p(share * _SHARE_UNIT) / np.log1p(_SHARE_UNIT)
+    scaled: Floats32 = np.log1p(share * _SHARE_UNIT) / np.log1p(_SHARE_UNIT)
     return scaled

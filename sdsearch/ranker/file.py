@@ -17,7 +17,7 @@ from sdsearch.ranker.baselines import Forest, Linear
 from sdsearch.ranker.features import FeatureLayout
 from sdsearch.ranker.fit import FitReport, FittedRanker, RankerConfig
 from sdsearch.ranker.net import Ranker
-from sdsearch.ranker.validation import BASELINES, Kind
+from sdsearch.ranker.validation import BASELINES, PredictorKind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,7 +74,7 @@ def _assemble(described: _RankerFile, tensors: dict[str, Tensor]) -> FittedRanke
     state = {name: tensors.pop(f"ranker.{name}") for name in ranker.state_dict()}
     ranker.load_state_dict(state, strict=True)
     centre, spread = tensors.pop("centre"), tensors.pop("spread")
-    baselines: dict[Kind, Linear | Forest] = {}
+    baselines: dict[PredictorKind, Linear | Forest] = {}
     for name in BASELINES:
         model: type[Linear | Forest] = Forest if name == "forest" else Linear
         parts = [tensors.pop(f"{name}.{field.name}").numpy() for field in fields(model)]

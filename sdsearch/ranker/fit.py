@@ -22,13 +22,13 @@ from sdsearch.ranker.plan import plan_batch
 from sdsearch.ranker.validation import (
     BASELINES,
     Held,
-    Kind,
+    PredictorKind,
     Quality,
+    average_held_out,
     baselines_out_of_fold,
     choose_kind,
     fit_of,
-    measure,
-    pool,
+    rate_predictions,
     split_folds,
 )
 from sdsearch.unet.graph import build_graph
@@ -48,7 +48,7 @@ class RankerConfig(FrozenModel):
     Without `baselines` the GNN, which `kind` must then be, is fitted and measured alone.
     """
 
-    kind: Kind | Literal["auto"] = "auto"
+    kind: PredictorKind | Literal["auto"] = "auto"
     hops: int = Field(4, ge=1)
     width: int = Field(32, ge=1)
     # More steps fit noise: on planted truths with 10-15 % of it, 600 lose .05 of held-out SRCC.
@@ -73,7 +73,7 @@ class FitReport(FrozenModel):
 
     labels: int
     failed: int
-    kind: Kind
+    kind: PredictorKind
     reason: str
     predictors: dict[str, Quality]
     hops: tuple[Quality, ...]
@@ -91,10 +91,10 @@ class FittedRanker:
     ranker: Ranker
     centre: Tensor  # (members,) mean target of each member's training labels
     spread: Tensor  # (members,) their deviation
-    baselines: Mapping[Kind, Linear | Forest]
+    baselines: Mapping[PredictorKind, Linear | Forest]
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> PredictorKind:
         """The predictor in use."""
         return self.report.kind
 
@@ -143,7 +143,7 @@ def fit_ranker(
     if config.baselines:
         costs = _costs(architectures, space)
         predictors |= baselines_out_of_fold(x, costs, target, weight, held, seed)
-    qualities = {name: measure(target, guess, rng) for name, guess in predictors.items()}
+    qualities = {name: rate_predictions(target, guess, rng) for name, guess in predictors.items()}
     kind, reason = config.kind, "the only one fitted"
     if kind == "auto" or config.baselines:
         kind, reason = choose_kind(config.kind, target, predictors, qualities, rng)
@@ -153,7 +153,7 @@ def fit_ranker(
         kind=kind,
         reason=reason,
         predictors=qualities,
-        hops=tuple(measure(target, guess, rng) for guess in hops),
+        hops=tuple(rate_predictions(target, guess, rng) for guess in hops),
         members=len(held),
         seconds=time.monotonic() - start,
     )
@@ -205,16 +205,17 @@ def train_ensemble(
     if weight is not None:
         importance = weight[train].float()
         importance = importance / importance.mean(1, keepdim=True)
-    rows = y[train]
+    rows = y[train]  # (members, rows)
     centre, spread = rows.mean(1), rows.std(1, correction=0)
     spread = torch.where(spread > 1e-12, spread, torch.ones_like(spread))
     target = (rows - centre[:, None]) / spread[:, None]
     goal = average_rank(target) if config.correlation == "spearman" else target
     correlation = soft_spearman if config.correlation == "spearman" else pearson
     target = target.float()
-    goal = goal.float().repeat(config.hops + 1, 1)
-    uses = torch.zeros(len(y), len(train))
+    goal = goal.float().repeat(config.hops + 1, 1)  # ((hops + 1) * members, rows)
+    uses = torch.zeros(len(y), len(train))  # (n, members): how often each trains on a label
     uses.scatter_add_(0, train.T, torch.ones(train.T.shape))
+    # Per hop (items, members): the share of an item among all slots that a member trains on
     weights = [count.T @ uses for count in plan.counts]
     weights = [weight / weight.sum(0) for weight in weights]
     optimizer = torch.optim.AdamW(
@@ -222,9 +223,9 @@ def train_ensemble(
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
     for _ in range(config.steps):
-        predicted, norms = ranker(plan, weights)
+        predicted, norms = ranker(plan, weights)  # (n, members), (hops + 1, n, members)
         error = (importance * (predicted.T.gather(1, train) - target).square()).mean(1)
-        index = train.expand(len(norms), -1, -1)
+        index = train.expand(len(norms), -1, -1)  # (hops + 1, members, rows)
         rho = correlation(norms.transpose(1, 2).gather(2, index).flatten(0, 1), goal)
         # A sum over members: each trains exactly as it would alone.
         loss = error.sum() + config.rank_weight * (1.0 - rho).sum() / len(norms)
@@ -251,8 +252,8 @@ def _out_of_fold(
         seen = norms.transpose(1, 2).gather(2, train.expand(len(norms), -1, -1))
         scale = seen.std(2, correction=0).clamp(min=1e-12)
         norms = (norms - seen.mean(2)[:, None]) / scale[:, None]
-    guesses = pool((predicted * spread + centre).double().numpy().T, held)
-    return guesses, [pool(norm.double().numpy().T, held) for norm in norms]
+    guesses = average_held_out((predicted * spread + centre).double().numpy().T, held)
+    return guesses, [average_held_out(norm.double().numpy().T, held) for norm in norms]
 
 
 def _costs(architectures: Sequence[Architecture], space: SearchSpace) -> Floats:

@@ -87,14 +87,20 @@ def _cosine(a: Tensor, b: Tensor) -> Tensor:
 
 
 class _SoftRank(Function):
-    """Forward: isotonic regression of the sorted input. Backward: minus the block mean."""
+    """Forward: isotonic regression of the sorted input. Backward: minus the block mean.
+
+    With z = x / eps and w the hard ranks n..1, the projection of z onto the permutahedron of w is,
+    in descending order of z, s - v where v is the non-increasing fit of s - w (Prop. 3).
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
         n = x.shape[1]
+        # (rows, n) all of them, in descending order of x until the scatter at the end
         s, order = torch.sort(x.detach().double() / eps, dim=1, descending=True, stable=True)
         w = torch.arange(n, 0, -1, dtype=torch.float64, device=x.device)
         v = _isotonic(s - w)
+        # A block is a run of pooled, hence equal, values of v; blocks are numbered from 0.
         tolerance = 1e-10 * (1.0 + s.abs().amax(1, keepdim=True))
         breaks = (v[:, :-1] - v[:, 1:]) > tolerance
         block = torch.zeros_like(order)
@@ -108,6 +114,7 @@ class _SoftRank(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         order, block = ctx.saved_tensors
         g = grad.double().gather(1, order)
+        # v is the mean of s - w over each block, so that ds - dv is what deviates from that mean.
         total = torch.zeros_like(g).scatter_add_(1, block, g)
         count = torch.zeros_like(g).scatter_add_(1, block, torch.ones_like(g))
         centred = g - (total / count.clamp(min=1.0)).gather(1, block)
@@ -128,9 +135,9 @@ def _isotonic_pooling(y: Tensor) -> Tensor:
 def _isotonic_min_max(y: Tensor) -> Tensor:
     """v_i = min_{j<=i} max_{k>=i} mean(y_j..y_k)."""
     n = y.shape[1]
-    c = torch.nn.functional.pad(y.cumsum(1), (1, 0))
+    c = torch.nn.functional.pad(y.cumsum(1), (1, 0))  # (rows, n + 1): c_k is the sum before y_k
     at = torch.arange(n, device=y.device)
-    length = at[None, :] - at[:, None] + 1
+    length = at[None, :] - at[:, None] + 1  # (j, k), below 1 where the run is empty
     mean = (c[:, None, 1:] - c[:, :-1, None]) / length.clamp(min=1)  # (rows, j, k)
     mean = mean.masked_fill(length < 1, -torch.inf)
     highest = mean.flip(2).cummax(2).values.flip(2)  # (rows, j, i): max over k >= i

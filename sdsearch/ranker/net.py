@@ -113,26 +113,28 @@ class AttentionLayer(nn.Module):
 
     def convolve(self, x: Tensor, sources: Tensor, void: Tensor) -> Tensor:
         """(items, members, inputs) of one hop -> (next items, members, width), before BN."""
+        # u items, e members, c inputs, d width; every item is projected once, whoever reads it
         at_source = torch.einsum("uec,ecd->ued", x, self.source) + self.source_bias
         at_target = torch.einsum("uec,ecd->ued", x, self.target) + self.target_bias
         neighbours = gather(at_source, sources)  # (next, 3, members, width)
-        own = gather(at_target, sources[:, 2])[:, None]
-        hidden = functional.leaky_relu(neighbours + own + self.edge, _SLOPE)
+        own = gather(at_target, sources[:, 2])[:, None]  # (next, 1, members, width)
+        hidden = functional.leaky_relu(neighbours + own + self.edge, _SLOPE)  # as neighbours
         # Products and sums, not einsum: its many tiny matrix products take twice as long.
         logits = (hidden * self.attention).sum(-1)  # (next, 3, members)
         alpha = logits.masked_fill(void[:, :, None], -torch.inf).softmax(dim=1)
-        return (alpha[..., None] * neighbours).sum(1) + self.bias
+        return (alpha[..., None] * neighbours).sum(1) + self.bias  # (next, members, width)
 
     def forward(self, x: Tensor, sources: Tensor, void: Tensor, weight: Tensor | None) -> Tensor:
         """One hop; `weight` (items, members) sums to 1 and gives batch statistics, None stored."""
-        x = self.convolve(x, sources, void)
-        mean, variance = self.mean, self.variance
+        x = self.convolve(x, sources, void)  # (next, members, width)
+        mean, variance = self.mean, self.variance  # (members, width)
         if weight is not None:
+            # An item counts as often as the training graphs use it.
             mean = torch.einsum("ue,ued->ed", weight, x)
             variance = torch.einsum("ue,ued->ed", weight, (x - mean).square())
             # Full-batch training: the last statistics are those of the whole training set.
             self.mean, self.variance = mean.detach(), variance.detach()
-        factor = self.scale * (variance + _EPS).rsqrt()
+        factor = self.scale * (variance + _EPS).rsqrt()  # (members, width)
         return functional.relu(x * factor + (self.shift - mean * factor))
 
 
@@ -200,6 +202,7 @@ class Ranker(nn.Module):
         """Predictions (graphs, members) and graph norms (hops + 1, graphs, members)."""
         embedded = self.embed(plan, weights)
         last = embedded[-1]
+        # Mean over a graph's slots: (graphs, items) @ (items, members * width).
         pooled = (plan.counts[-1] / len(SLOTS)) @ last.flatten(1)
         norms = [
             (count / len(SLOTS)) @ x.sum(-1) for count, x in zip(plan.counts, embedded, strict=True)

@@ -18,7 +18,7 @@ from sdsearch.ranker.features import (
     CATEGORICAL,
     CONTINUOUS,
     FeatureLayout,
-    Floats,
+    Floats32,
     Ints,
     SlotFeatures,
     encode_all,
@@ -79,13 +79,14 @@ def plan_space(space: SearchSpace, layout: FeatureLayout, hops: int) -> HopPlan:
             f"every unit must have one width to plan a whole space, but {space.name} has widths to "
             "choose; plan each of its width_parts"
         )
+    # Slots depend on their own unit alone, so one member per option shows all of its features.
     base = space.digits(np.zeros(1, dtype=np.int64))[0]
     encoded = []
     for axis, unit in enumerate(space.units):
         digits = np.tile(base, (len(unit.options), 1))
         digits[:, axis] = np.arange(len(unit.options))
         members = [space.arch(int(i)) for i in space.indices(digits)]
-        encoded.append(encode_all(members, space.backbone, layout))
+        encoded.append(encode_all(members, space.backbone, layout))  # (options, 46, ...)
     axis_of = {unit.name: axis for axis, unit in enumerate(space.units)}
     rows = []
     for number, slot in enumerate(SLOTS):
@@ -105,11 +106,13 @@ def plan_space(space: SearchSpace, layout: FeatureLayout, hops: int) -> HopPlan:
     return _plan(rows, hops)
 
 
-def _slot_rows(features: SlotFeatures, slot: int) -> tuple[Ints, Floats]:
+def _slot_rows(features: SlotFeatures, slot: int) -> tuple[Ints, Floats32]:
     return features.categorical[:, slot], features.continuous[:, slot]
 
 
-def _plan(rows: list[tuple[Ints, Floats]], hops: int) -> HopPlan:
+def _plan(rows: list[tuple[Ints, Floats32]], hops: int) -> HopPlan:
+    """`rows` are per slot its ids and values, (..., 5) each; the items get the leading shape."""
+    # Per slot (graphs or options, 10). Equal rows are one item of hop 0, whichever slots have them.
     flat = [
         np.concatenate([ids, values], axis=-1, dtype=np.float64).reshape(
             -1, len(CATEGORICAL) + len(CONTINUOUS)
@@ -117,7 +120,7 @@ def _plan(rows: list[tuple[Ints, Floats]], hops: int) -> HopPlan:
         for ids, values in rows
     ]
     table, inverse = np.unique(np.concatenate(flat), axis=0, return_inverse=True)
-    at = np.cumsum([0] + [len(part) for part in flat])
+    at = np.cumsum([0] + [len(part) for part in flat])  # where each slot's rows begin
     current = [
         inverse.reshape(-1)[at[i] : at[i + 1]].reshape(rows[i][0].shape[:-1])
         for i in range(len(rows))
@@ -133,17 +136,24 @@ def _plan(rows: list[tuple[Ints, Floats]], hops: int) -> HopPlan:
 
 
 def _next_hop(current: list[Ints]) -> tuple[list[Ints], Ints]:
-    """Items of the next hop: the distinct (main, skip, self) triples of each slot."""
-    base = max(int(part.max()) for part in current) + 2  # digit 0 stands for "no edge"
+    """Items of the next hop: the distinct (main, skip, self) triples of each slot.
+
+    `current` are per slot its items at this hop, of shapes that broadcast to one another. Returns
+    those of the next hop, and the triple behind each, (items, 3).
+    """
+    # A triple is written as one number of three digits: `unique` is fast on numbers, not on rows.
+    base = max(int(part.max()) for part in current) + 2  # digit 0 is "no edge", else item + 1
     following, sources, offset = [], [], 0
     for slot, own in enumerate(current):
         digits = [
             current[source] + 1 if source >= 0 else np.zeros((1,) * own.ndim, dtype=np.int64)
             for source in (MAIN_SOURCE[slot], SKIP_SOURCE[slot])
         ]
+        # Broadcasting joins the axes of all three: the units that the slot sees after this hop.
         code = (digits[0] * base + digits[1]) * base + own + 1
         distinct, inverse = np.unique(code, return_inverse=True)
         following.append(offset + inverse.reshape(code.shape))
+        # The three digits again, less 1: (distinct, 3) items, -1 where there is no edge.
         sources.append(
             np.stack([distinct // base**2, distinct // base % base, distinct % base], axis=1) - 1
         )

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-STAGES = ("enc0", "enc1", "enc2", "enc3", "mid3", "dec3", "dec2", "dec1", "dec0")
+STAGES = tuple(dict.fromkeys((s.half, s.level) for s in SLOTS if s.half not in ("in", "out")))
+"""(half, level) of the nine stages in order of execution; the mid block is at level 3."""
 OPERATORS = ("res", "attn", "down", "up")
 LONGEST = 7
 """Operators of the longest stage, R A R A R A and the upsampler."""
@@ -57,13 +58,13 @@ class PaperConfig:
 def split_stages(arch: Architecture) -> tuple[Stage, ...]:
     """All nine stages of an architecture; those that keep nothing are empty."""
     kept = arch.kept_slots
-    operators: dict[str, list[int]] = {name: [] for name in STAGES}
+    operators: list[list[int]] = [[] for _ in STAGES]
     for slot in SLOTS:
-        name = f"{slot.half}{slot.level}"
-        if name in operators and slot.name in kept:
+        stage = (slot.half, slot.level)
+        if stage in STAGES and slot.name in kept:
             kind = {"enc": "down", "dec": "up"}[slot.half] if slot.kind == "sample" else slot.kind
-            operators[name].append(OPERATORS.index(kind))
-    return tuple((STAGES.index(name), tuple(found)) for name, found in operators.items())
+            operators[STAGES.index(stage)].append(OPERATORS.index(kind))
+    return tuple((number, tuple(found)) for number, found in enumerate(operators))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +112,15 @@ class ChainAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(graphs, longest, inputs) -> (graphs, longest, width)."""
-        own, wanted = self.source(x), self.target(x)
-        before = functional.pad(own[:, :-1], (0, 0, 1, 0))
+        own, wanted = self.source(x), self.target(x)  # (graphs, longest, width)
+        before = functional.pad(own[:, :-1], (0, 0, 1, 0))  # shifted by one: the predecessor
         pairs = torch.stack([own, before])  # (2, graphs, longest, width)
+        # (2, graphs, longest): how much each operator looks at itself and at its predecessor
         logits = functional.leaky_relu(pairs + wanted, 0.2) @ self.attention
         first = torch.zeros_like(logits, dtype=torch.bool)
         first[1, :, 0] = True  # nothing comes before the first
         alpha = logits.masked_fill(first, -torch.inf).softmax(0)
-        return (alpha[..., None] * pairs).sum(0) + self.bias
+        return (alpha[..., None] * pairs).sum(0) + self.bias  # (graphs, longest, width)
 
 
 class ChainRanker(nn.Module):
@@ -145,20 +147,22 @@ class ChainRanker(nn.Module):
 
     def embed(self, chains: Chains) -> list[Tensor]:
         """Non-negative embeddings of all hops, (graphs, longest, width), 0 beyond a chain's end."""
-        mask = chains.mask[..., None]
+        mask = chains.mask[..., None]  # (graphs, longest, 1)
+        # A scalar per feature, (graphs, longest, 1) each
         scalars = [encode(chains.features[number]) for number, encode in enumerate(self.encoders)]
-        hops = [torch.cat(scalars, -1).abs() * mask]
+        hops = [torch.cat(scalars, -1).abs() * mask]  # (graphs, longest, 3)
         for number, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+            # (operators, width): batch statistics must not see the padding
             nodes = functional.relu(norm(layer(hops[-1])[chains.mask]))
             x = nodes.new_zeros(*chains.mask.shape, nodes.shape[-1])
-            x = x.index_put((chains.mask,), nodes)
+            x = x.index_put((chains.mask,), nodes)  # (graphs, longest, width) again
             hops.append(x + hops[-1] if number else x)
         return hops
 
     def forward(self, chains: Chains) -> tuple[Tensor, Tensor]:
         """Predictions (graphs,) and graph norms (hops + 1, graphs)."""
         hops, lengths = self.embed(chains), chains.lengths
-        norms = torch.stack([x.sum((1, 2)) / lengths for x in hops])
+        norms = torch.stack([x.sum((1, 2)) / lengths for x in hops])  # L1, as nothing is negative
         return self.head(hops[-1].sum(1) / lengths[:, None])[:, 0], norms
 
 
@@ -250,13 +254,11 @@ def score_stages(fitted: PaperFit, stages: Sequence[Stage]) -> Floats:
 def score_options(fitted: PaperFit, space: SearchSpace) -> list[Floats]:
     """Per unit the score of each option: the sum of its stages, the other units unpruned."""
     found = []
-    for axis, unit in enumerate(space.units):
-        level = 3 if unit.name == "bottom" else axis
-        own = {f"{half}{level}" for half in ("enc", "mid", "dec")}
+    for axis, unit in enumerate(space.units):  # unit i decides about level i
         digits = np.tile(space.option_indices(UNPRUNED), (len(unit.options), 1))
         digits[:, axis] = np.arange(len(unit.options))
         members = [space.arch(int(index)) for index in space.indices(digits)]
-        parts = [[s for s in split_stages(arch) if STAGES[s[0]] in own] for arch in members]
+        parts = [[s for s in split_stages(arch) if STAGES[s[0]][1] == axis] for arch in members]
         scores = score_stages(fitted, [stage for part in parts for stage in part])
         found.append(scores.reshape(len(members), -1).sum(1))
     return found

@@ -1,7 +1,7 @@
-"""Rules that read an option's worth off the ranker's embeddings, in place, over all backgrounds.
+"""What is read off the ranker's embeddings: the worth of feature values, slots and options.
 
-All rules are z-scored within a unit, so that they order the options of one unit and say nothing
-about how much the unit matters.
+Rules score options, in place, over all backgrounds. They are z-scored within a unit: they order the
+options of one unit and say nothing about how much the unit matters.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import numpy.typing as npt
 import torch
 from scipy import stats as scipy_stats
 
+from sdsearch.design.scores import FeatureScore
+from sdsearch.ranker.features import CATEGORICAL, CONTINUOUS, encode_all
 from sdsearch.ranker.net import PlanTensors
-from sdsearch.ranker.plan import plan_space
+from sdsearch.ranker.plan import plan_batch, plan_space
+from sdsearch.unet.architecture import UNPRUNED
 from sdsearch.unet.slots import SLOTS, UNIT_NAMES, Half
 
 if TYPE_CHECKING:
@@ -32,40 +35,39 @@ def slot_norms(fitted: FittedRanker, space: SearchSpace) -> list[Floats]:
     """Per unit (hops + 1, slots, options, members): L1 norms, their mean over all backgrounds."""
     hops, members = fitted.config.hops, len(fitted.centre)
     found = [np.zeros((hops + 1, len(SLOTS), len(u.options), members)) for u in space.units]
-    for digits, part in space.width_parts:
+    for digits, part in space.width_parts:  # digits: per unit the part's option numbers
         with torch.inference_mode():
             plan = plan_space(part, fitted.layout, hops)
             embedded = fitted.ranker.embed(PlanTensors.of(plan, batch=False))
         for hop, x in enumerate(embedded):
-            norms = x.sum(-1).double().numpy()  # (items, members)
+            norms = x.sum(-1).double().numpy()  # (items, members); L1, as nothing is negative
             for slot, items in enumerate(plan.items[hop]):
-                table = norms[items]
+                table = norms[items]  # (a, b, c, d, members), 1 along units it does not see
                 for axis, (total, numbers) in enumerate(zip(found, digits, strict=True)):
                     others = tuple(i for i in range(len(found)) if i != axis)
+                    # Parts differ in size: sum over a part's backgrounds, divide at the end.
                     backgrounds = len(part) / len(numbers)
                     total[hop, slot, numbers] += table.mean(axis=others) * backgrounds
     for total in found:
-        total /= len(space) / total.shape[2]
+        total /= len(space) / total.shape[2]  # members of the space that share an option
     return found
 
 
-def rule_scores(
-    rule: Rule, norms: Floats, unit: str, effect: Floats, hop_weights: Floats
-) -> Floats:
+def rule_scores(rule: Rule, norms: Floats, unit: str, effect: Floats, weights: Floats) -> Floats:
     """(options, members) scores of a unit's options by one rule.
 
     `graph`: norms of the whole graph at hops 1..M. `module`: those of the unit's own slots at hops
     0..M. `last`: those of the unit's output slots alone, as published. `partial-dependence`: the
-    mean prediction. `hop_weights` are of hops 0..M.
+    mean prediction, `effect` (options, members). `norms` are the unit's of `slot_norms`, `weights`
+    those of hops 0..M.
     """
     if rule == "partial-dependence":
         return _standardised(effect)
     if rule == "graph":
-        weights = hop_weights[1:]
-        return _weighted(norms[1:].sum(1), weights / weights.sum())
+        return _weighted(norms[1:].sum(1), weights[1:] / weights[1:].sum())
     if rule == "module":
         own = [number for number, slot in enumerate(SLOTS) if slot.unit == unit]
-        return _weighted(norms[:, own].sum(1), hop_weights)
+        return _weighted(norms[:, own].sum(1), weights)
     top = len(norms) - 1
     read = np.stack([norms[min(hop, top), slot] for slot, hop in output_slots(unit)])
     return _weighted(read, np.full(len(read), 1.0 / len(read)))
@@ -79,6 +81,61 @@ def output_slots(unit: str) -> list[tuple[int, int]]:
         if slot.half in LAST_HOPS and slot.level == level and slot.unit in (unit, None):
             found[slot.half] = number
     return [(number, LAST_HOPS[half]) for half, number in found.items()]
+
+
+def hop_weights(fitted: FittedRanker) -> Floats:
+    """Out-of-fold SRCC of hops 0..M, negatives as 0, summing to 1; equal if hops 1..M have none."""
+    srcc = np.array([max(hop.srcc, 0.0) for hop in fitted.report.hops])
+    return srcc / srcc.sum() if srcc[1:].sum() > 0 else np.full(len(srcc), 1.0 / len(srcc))
+
+
+def slot_contributions(
+    fitted: FittedRanker, space: SearchSpace, weights: Floats
+) -> dict[str, float]:
+    """What each slot adds to the graph score of the unpruned net: weighted norms of hops 0..M."""
+    teacher = encode_all([UNPRUNED], space.backbone, fitted.layout)
+    plan = plan_batch(teacher, fitted.config.hops)
+    with torch.inference_mode():
+        embedded = fitted.ranker.embed(PlanTensors.of(plan))
+    norms = [x.sum(-1).mean(1).double().numpy() / len(SLOTS) for x in embedded]  # (items,) a hop
+    return {
+        slot.name: float(
+            sum(
+                weight * norm[items[number][0]]
+                for weight, norm, items in zip(weights, norms, plan.items, strict=True)
+            )
+        )
+        for number, slot in enumerate(SLOTS)
+    }
+
+
+def feature_scores(fitted: FittedRanker, space: SearchSpace) -> tuple[FeatureScore, ...]:
+    """Hop-0 scalars of every value that occurs; continuous features at their extremes."""
+    found = [plan_space(part, fitted.layout, 0).features for _, part in space.width_parts]
+    categorical = np.concatenate([features.categorical for features in found])
+    continuous = np.concatenate([features.continuous for features in found])
+    table, rows = fitted.ranker.features, []
+    with torch.inference_mode():
+        for column, name in enumerate(CATEGORICAL):
+            words = fitted.layout.vocabularies[name]
+            rows += [
+                (name, words[value], table.tables[column][int(value)].abs())
+                for value in np.unique(categorical[:, column])
+            ]
+        for column, name in enumerate(CONTINUOUS):
+            values = continuous[:, column]
+            for value in sorted({float(values.min()), float(values.max())}):
+                scalar = (table.weight[column] * value + table.bias[column]).abs()
+                rows.append((name, f"{value:.3g}", scalar))
+    return tuple(
+        FeatureScore(
+            category=name,
+            value=value,
+            score=float(scalar.mean()),
+            spread=float(scalar.std(correction=0)),
+        )
+        for name, value, scalar in rows
+    )
 
 
 def stability(scores: Floats) -> float:

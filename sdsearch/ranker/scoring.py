@@ -17,20 +17,23 @@ from torch import Tensor
 from sdsearch.design.scores import (
     READ_RULES,
     BlockScore,
-    FeatureScore,
     OptionScore,
     Scores,
     SpaceScores,
     UnitScores,
     describe_option,
 )
-from sdsearch.errors import InputError
 from sdsearch.ranker.baselines import Forest, Linear, kept_slots
-from sdsearch.ranker.features import CATEGORICAL, CONTINUOUS, FeatureLayout, encode_all
 from sdsearch.ranker.net import PlanTensors, gather
-from sdsearch.ranker.plan import plan_batch, plan_space
-from sdsearch.ranker.rules import rule_scores, slot_norms, stability
-from sdsearch.unet.architecture import UNPRUNED
+from sdsearch.ranker.plan import plan_space
+from sdsearch.ranker.rules import (
+    feature_scores,
+    hop_weights,
+    rule_scores,
+    slot_contributions,
+    slot_norms,
+    stability,
+)
 from sdsearch.unet.graph import build_graph
 from sdsearch.unet.slots import SLOTS
 
@@ -40,20 +43,22 @@ if TYPE_CHECKING:
     from sdsearch.design.scores import ReadRule, Rule
     from sdsearch.ranker.fit import FittedRanker
     from sdsearch.ranker.plan import HopPlan
-    from sdsearch.ranker.validation import Kind
+    from sdsearch.ranker.validation import PredictorKind
     from sdsearch.space.space import SearchSpace
     from sdsearch.space.units import Unit
 
 Floats = npt.NDArray[np.float64]
 
 
-def score_space(fitted: FittedRanker, space: SearchSpace, kind: Kind | None = None) -> SpaceScores:
+def score_space(
+    fitted: FittedRanker, space: SearchSpace, kind: PredictorKind | None = None
+) -> SpaceScores:
     """Predicted target of all members, in the order of `space.index`, mean over the ensemble.
 
     A space with widths to choose is scored part by part (see `SearchSpace.width_parts`). `kind`
     asks for another predictor than the one that the fit chose.
     """
-    _check_space(fitted, space)
+    fitted.layout.check_space(space)
     kind = kind or fitted.kind
     shape = space.radices
     predicted, spread = np.empty(shape, np.float32), np.empty(shape, np.float32)
@@ -74,21 +79,26 @@ def score_space(fitted: FittedRanker, space: SearchSpace, kind: Kind | None = No
 
 
 def _score_part(fitted: FittedRanker, space: SearchSpace) -> SpaceScores:
-    """`score_space` of the GNN where every unit has one width."""
-    shape = space.radices
+    """`score_space` of the GNN where every unit has one width.
+
+    The head is linear up to its ReLU, so it is applied to the few rows of the tables, and a member
+    only adds up what its slots have become.
+    """
+    shape = space.radices  # (a, b, c, d) options of the four units
     with torch.inference_mode():
         plan = plan_space(space, fitted.layout, fitted.config.hops)
-        last = fitted.ranker.embed(PlanTensors.of(plan, batch=False))[-1]
-        tables = [
+        last = fitted.ranker.embed(PlanTensors.of(plan, batch=False))[-1]  # (items, members, width)
+        tables = [  # each (a, b, c, d, members, width), with 1 for units it does not depend on
             fitted.ranker.head.project(table.flatten(0, 3) / len(SLOTS)).reshape(table.shape)
             for table in _tables(plan, last)
         ]
         predicted, spread = np.empty(shape, np.float32), np.empty(shape, np.float32)
         sums = [np.zeros((size, len(fitted.centre))) for size in shape]
-        for first in range(shape[0]):
-            total = torch.zeros(*shape[1:], *last.shape[1:])
+        for first in range(shape[0]):  # one option of unit 0 at a time, for memory
+            total = torch.zeros(*shape[1:], *last.shape[1:])  # (b, c, d, members, width)
             for table in tables:
                 total += table[min(first, len(table) - 1)]
+            # (b, c, d, members), back in units of the target
             y = fitted.ranker.head.finish(total) * fitted.spread + fitted.centre
             predicted[first] = y.mean(-1).numpy()
             spread[first] = y.std(-1, correction=0).numpy()
@@ -98,26 +108,6 @@ def _score_part(fitted: FittedRanker, space: SearchSpace) -> SpaceScores:
                 sums[axis] += exact.sum(dims)
     marginals = tuple(total / (len(space) / len(total)) for total in sums)
     return SpaceScores(predicted.reshape(-1), spread.reshape(-1), marginals)
-
-
-def score_norms(fitted: FittedRanker, space: SearchSpace) -> npt.NDArray[np.float32]:
-    """(hops + 1, len(space)) graph norms of all members at every hop, mean over the ensemble.
-
-    A graph's norm is the mean of its slots' norms (see `ranker`), so that tables of slots add up.
-    """
-    _check_space(fitted, space)
-    found = np.zeros((fitted.config.hops + 1, *space.radices), np.float32)
-    for digits, part in space.width_parts:
-        with torch.inference_mode():
-            plan = plan_space(part, fitted.layout, fitted.config.hops)
-            embedded = fitted.ranker.embed(PlanTensors.of(plan, batch=False))
-        for hop, x in enumerate(embedded):
-            norms = x.sum(-1).mean(1).numpy() / len(SLOTS)
-            total = np.zeros(part.radices, np.float32)
-            for items in plan.items[hop]:
-                total += norms[items]
-            found[hop][np.ix_(*digits)] = total
-    return found.reshape(len(found), -1)
 
 
 def score_units(
@@ -130,7 +120,7 @@ def score_units(
     each unit the weight of its effects: it is the rule's score, standardised, times the deviation
     of `effect` over the unit's options. A baseline has no embeddings: its rule is its effect.
     """
-    _check_space(fitted, space)
+    fitted.layout.check_space(space)
     weights = hop_weights(fitted)
     norms = slot_norms(fitted, space) if fitted.kind == "gnn" else None
     rule = rule if norms is not None else "partial-dependence"
@@ -151,54 +141,23 @@ def score_units(
         rule=rule,
         hop_weights=tuple(weights),
         mean=float(scored.predicted.mean(dtype=np.float64)),
-        features=_feature_scores(fitted, space) if norms is not None else (),
+        features=feature_scores(fitted, space) if norms is not None else (),
         blocks=tuple(blocks),
         units=tuple(units),
-        contributions=_contributions(fitted, space, weights) if norms is not None else {},
+        contributions=slot_contributions(fitted, space, weights) if norms is not None else {},
     )
-
-
-def _contributions(fitted: FittedRanker, space: SearchSpace, weights: Floats) -> dict[str, float]:
-    """What each slot adds to the graph score of the unpruned net: weighted norms of hops 0..M."""
-    teacher = encode_all([UNPRUNED], space.backbone, fitted.layout)
-    plan = plan_batch(teacher, fitted.config.hops)
-    with torch.inference_mode():
-        embedded = fitted.ranker.embed(PlanTensors.of(plan))
-    norms = [x.sum(-1).mean(1).double().numpy() / len(SLOTS) for x in embedded]
-    return {
-        slot.name: float(
-            sum(
-                weight * norm[items[number][0]]
-                for weight, norm, items in zip(weights, norms, plan.items, strict=True)
-            )
-        )
-        for number, slot in enumerate(SLOTS)
-    }
-
-
-def hop_weights(fitted: FittedRanker) -> Floats:
-    """Out-of-fold SRCC of hops 0..M, negatives as 0, summing to 1; equal if hops 1..M have none."""
-    srcc = np.array([max(hop.srcc, 0.0) for hop in fitted.report.hops])
-    return srcc / srcc.sum() if srcc[1:].sum() > 0 else np.full(len(srcc), 1.0 / len(srcc))
-
-
-def _check_space(fitted: FittedRanker, space: SearchSpace) -> None:
-    if fitted.layout != FeatureLayout.for_space(space):
-        raise InputError(
-            f"the ranker must be fitted on the backbone of space {space.name!r}, but its layout"
-            " differs; refit: sdsearch fit STUDY"
-        )
 
 
 def _tables(plan: HopPlan, last: Tensor) -> list[Tensor]:
     """Sum of the slots' embeddings, as few tables that broadcast to (units..., members, width)."""
+    # Slots that depend on the same units have tables of one shape: add them up.
     tables: dict[tuple[int, ...], Tensor] = {}
     for items in plan.items[-1]:
-        table = gather(last, torch.from_numpy(items))
+        table = gather(last, torch.from_numpy(items))  # (*items.shape, members, width)
         tables[items.shape] = tables[items.shape] + table if items.shape in tables else table
     found: dict[tuple[int, ...], Tensor] = {}
     for shape, table in sorted(tables.items(), key=lambda pair: -int(np.prod(pair[0]))):
-        # Fold a table into one that already spans its axes.
+        # From large to small: fold a table into one that already spans its axes.
         host = next((s for s in found if np.broadcast_shapes(s, shape) == s), None)
         if host is None:
             found[shape] = table
@@ -300,42 +259,14 @@ def _without(
     return max(fits, key=lambda j: len(kept[j]), default=None)
 
 
-def _feature_scores(fitted: FittedRanker, space: SearchSpace) -> tuple[FeatureScore, ...]:
-    """Hop-0 scalars of every value that occurs; continuous features at their extremes."""
-    found = [plan_space(part, fitted.layout, 0).features for _, part in space.width_parts]
-    categorical = np.concatenate([features.categorical for features in found])
-    continuous = np.concatenate([features.continuous for features in found])
-    table, rows = fitted.ranker.features, []
-    with torch.inference_mode():
-        for column, name in enumerate(CATEGORICAL):
-            words = fitted.layout.vocabularies[name]
-            rows += [
-                (name, words[value], table.tables[column][int(value)].abs())
-                for value in np.unique(categorical[:, column])
-            ]
-        for column, name in enumerate(CONTINUOUS):
-            values = continuous[:, column]
-            for value in sorted({float(values.min()), float(values.max())}):
-                scalar = (table.weight[column] * value + table.bias[column]).abs()
-                rows.append((name, f"{value:.3g}", scalar))
-    return tuple(
-        FeatureScore(
-            category=name,
-            value=value,
-            score=float(scalar.mean()),
-            spread=float(scalar.std(correction=0)),
-        )
-        for name, value, scalar in rows
-    )
-
-
 def _score_with(model: Linear | Forest, fitted: FittedRanker, space: SearchSpace) -> SpaceScores:
     plan = plan_space(space, fitted.layout, 0)
     kept = kept_slots(plan.features, fitted.layout)
     columns = [kept[items] for items in plan.items[0]]  # per slot, broadcasts to the space
-    shape = tuple(len(unit.options) for unit in space.units)
+    shape = space.radices
     cube = np.empty(shape)
     for first in range(shape[0]):
+        # Per slot (b * c * d,): which of the members with this option of unit 0 keep it.
         rows = [np.broadcast_to(c[min(first, len(c) - 1)], shape[1:]).reshape(-1) for c in columns]
         cube[first] = model.predict(np.stack(rows, axis=1)).reshape(shape[1:])
     axes = range(len(shape))

@@ -28,8 +28,8 @@ Floats = npt.NDArray[np.float64]
 Fit = Callable[[Floats, Floats, Floats], Linear | Forest]
 """Columns (n, c), targets (n,) and weights (n,) to a fitted baseline."""
 Held = npt.NDArray[np.bool_]  # (members, n): what each ensemble member does not train on
-Kind = Literal["gnn", "ridge", "ridge-pairs", "forest"]
-BASELINES: tuple[Kind, ...] = ("ridge", "ridge-pairs", "forest")
+PredictorKind = Literal["gnn", "ridge", "ridge-pairs", "forest"]
+BASELINES: tuple[PredictorKind, ...] = ("ridge", "ridge-pairs", "forest")
 
 TOP = 4  # designs are built by fours, so the top of the ranking is what counts
 
@@ -64,7 +64,7 @@ def split_folds(n: int, folds: int, repeats: int, rng: np.random.Generator) -> H
     return held
 
 
-def pool(guesses: Floats, held: Held) -> Floats:
+def average_held_out(guesses: Floats, held: Held) -> Floats:
     """Mean of (members, n) over the members that held a label out; all members if none did."""
     weight = held.astype(np.float64) if held.any() else np.ones(held.shape)
     pooled: Floats = (guesses * weight).sum(0) / weight.sum(0)
@@ -86,18 +86,18 @@ def baselines_out_of_fold(
     found = {}
     for name, (columns, fit) in fits.items():
         guesses = [fit(columns[~out], y[~out], weight[~out]).predict(columns) for out in held]
-        found[name] = pool(np.stack(guesses), held)
+        found[name] = average_held_out(np.stack(guesses), held)
     return found
 
 
-def fit_of(kind: Kind, seed: int) -> Fit:
+def fit_of(kind: PredictorKind, seed: int) -> Fit:
     """How a baseline is fitted to columns, targets and weights."""
     if kind == "forest":
         return lambda x, y, weight: fit_forest(x, y, seed, weight)
     return lambda x, y, weight: fit_ridge(x, y, weight, with_pairs=kind == "ridge-pairs")
 
 
-def measure(y: Floats, guess: Floats, rng: np.random.Generator) -> Quality:
+def rate_predictions(y: Floats, guess: Floats, rng: np.random.Generator) -> Quality:
     """All measures of one predictor's held-out predictions."""
     low, high = spearman_interval(y, guess, rng)
     others: dict[str, Callable[[Floats, Floats], float]] = {
@@ -117,12 +117,12 @@ def measure(y: Floats, guess: Floats, rng: np.random.Generator) -> Quality:
 
 
 def choose_kind(
-    asked: Kind | Literal["auto"],
+    asked: PredictorKind | Literal["auto"],
     y: Floats,
     guesses: Mapping[str, Floats],
     qualities: Mapping[str, Quality],
     rng: np.random.Generator,
-) -> tuple[Kind, str]:
+) -> tuple[PredictorKind, str]:
     """The predictor to use and why, in words.
 
     `auto` is the GNN, unless the best baseline ranks the same held-out labels better beyond noise:

@@ -13,16 +13,25 @@ from sdsearch.ranker.features import encode_all
 from sdsearch.ranker.fit import RankerConfig, fit_ranker
 from sdsearch.ranker.net import PlanTensors
 from sdsearch.ranker.plan import plan_batch
-from sdsearch.ranker.rules import output_slots, rule_scores, slot_norms, stability
-from sdsearch.ranker.scoring import hop_weights, score_norms, score_space, score_units
+from sdsearch.ranker.rules import (
+    hop_weights,
+    output_slots,
+    rule_scores,
+    slot_norms,
+    stability,
+)
+from sdsearch.ranker.scoring import score_space, score_units
 from sdsearch.space.budget import Budget
 from sdsearch.space.space import SearchSpace, search_space
 from sdsearch.space.units import Unit
+from sdsearch.unet.architecture import UNPRUNED
 from sdsearch.unet.slots import SLOTS
 from tests.planted import PlantedTruth, small_fit
 
 if TYPE_CHECKING:
     from sdsearch.design.scores import Rule, Scores
+    from sdsearch.ranker.fit import FittedRanker
+    from sdsearch.unet.architecture import Architecture
 
 SPACE = search_space("tiny")
 BLOCKS = search_space("sd14-blocks", SPACE.backbone)
@@ -31,6 +40,14 @@ BLOCKS = search_space("sd14-blocks", SPACE.backbone)
 @pytest.fixture(scope="module")
 def scores() -> Scores:
     return score_units(small_fit(), SPACE, score_space(small_fit(), SPACE))
+
+
+def graph_norms(fitted: FittedRanker, archs: list[Architecture]) -> np.ndarray:
+    """(hops + 1, graphs, members) norms, by listing every graph."""
+    plan = plan_batch(encode_all(archs, SPACE.backbone, fitted.layout), fitted.config.hops)
+    with torch.no_grad():
+        norms: np.ndarray = fitted.ranker(PlanTensors.of(plan))[1].double().numpy()
+    return norms
 
 
 @pytest.mark.parametrize("kind", ["gnn", "ridge"])
@@ -62,24 +79,9 @@ def test_option_norms_are_the_mean_graph_norms_over_all_backgrounds() -> None:
     fitted, axis, option = small_fit(), 3, 5
     digits = BLOCKS.digits(np.arange(len(BLOCKS)))
     with_option = BLOCKS.indices(digits[digits[:, axis] == option])
-    archs = [BLOCKS.arch(int(i)) for i in with_option]
-    plan = plan_batch(encode_all(archs, BLOCKS.backbone, fitted.layout), fitted.config.hops)
-    with torch.no_grad():
-        norms = fitted.ranker(PlanTensors.of(plan))[1]  # (hops + 1, graphs, members)
+    norms = graph_norms(fitted, [BLOCKS.arch(int(i)) for i in with_option])
     found = slot_norms(fitted, BLOCKS)[axis][:, :, option].sum(1) / len(SLOTS)
-    np.testing.assert_allclose(found, norms.double().mean(1).numpy(), rtol=1e-4)
-
-
-def test_norms_of_all_members_are_those_of_their_graphs() -> None:
-    fitted = small_fit()
-    found = score_norms(fitted, SPACE)
-    assert found.shape == (5, 704_000)
-    numbers = np.random.default_rng(2).choice(len(SPACE), 64, replace=False)
-    archs = [SPACE.arch(int(i)) for i in numbers]
-    plan = plan_batch(encode_all(archs, SPACE.backbone, fitted.layout), fitted.config.hops)
-    with torch.no_grad():
-        norms = fitted.ranker(PlanTensors.of(plan))[1].mean(-1).numpy()
-    np.testing.assert_allclose(found[:, numbers], norms, rtol=1e-4)
+    np.testing.assert_allclose(found, norms.mean(1), rtol=1e-4)
 
 
 def few_of_many_widths() -> SearchSpace:
@@ -111,11 +113,7 @@ def test_a_space_with_widths_is_scored_exactly_part_by_part(kind: str) -> None:
 
 def test_norms_of_a_space_with_widths_are_those_of_its_graphs() -> None:
     space, fitted = few_of_many_widths(), small_fit()
-    archs = [space.arch(i) for i in range(len(space))]
-    plan = plan_batch(encode_all(archs, space.backbone, fitted.layout), fitted.config.hops)
-    with torch.no_grad():
-        norms = fitted.ranker(PlanTensors.of(plan))[1].double().numpy()  # (hops, graphs, members)
-    np.testing.assert_allclose(score_norms(fitted, space), norms.mean(-1), rtol=1e-4)
+    norms = graph_norms(fitted, [space.arch(i) for i in range(len(space))])
     cube = norms.reshape(len(norms), *space.radices, -1)
     for axis, found in enumerate(slot_norms(fitted, space)):
         others = tuple(i + 1 for i in range(4) if i != axis)
@@ -133,7 +131,7 @@ def test_options_of_many_widths_say_theirs_and_blocks_are_compared_within_a_widt
 
 
 def test_contributions_of_blocks_sum_to_the_graph_score(scores: Scores) -> None:
-    norms = score_norms(small_fit(), SPACE)[:, SPACE.index(SPACE.members["teacher"])]
+    norms = graph_norms(small_fit(), [UNPRUNED])[:, 0].mean(-1)
     assert list(scores.contributions) == [slot.name for slot in SLOTS]
     assert all(value >= 0 for value in scores.contributions.values())
     assert scores.graph_score == pytest.approx(float(np.dot(scores.hop_weights, norms)), rel=1e-5)

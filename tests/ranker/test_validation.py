@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from sdsearch.ranker.validation import (
+    average_held_out,
     baselines_out_of_fold,
     choose_kind,
-    measure,
-    pool,
+    rate_predictions,
     split_folds,
 )
 
@@ -30,7 +30,7 @@ def test_a_single_label_cannot_be_held_out() -> None:
 def test_pooling_uses_only_members_that_held_a_label_out() -> None:
     held = np.array([[True, False], [False, True], [True, False]])
     guesses = np.array([[1.0, 9.0], [9.0, 5.0], [3.0, 9.0]])
-    assert pool(guesses, held).tolist() == [2.0, 5.0]
+    assert average_held_out(guesses, held).tolist() == [2.0, 5.0]
 
 
 def test_baselines_predict_what_they_have_not_seen() -> None:
@@ -42,10 +42,10 @@ def test_baselines_predict_what_they_have_not_seen() -> None:
     even = np.ones(60)
     found = baselines_out_of_fold(x, costs, y, even, held, seed=0)
     assert sorted(found) == ["forest", "macs", "params", "ridge", "ridge-pairs"]
-    assert measure(y, found["ridge"], rng).srcc > 0.99
-    assert measure(y, found["forest"], rng).srcc > 0.7
+    assert rate_predictions(y, found["ridge"], rng).srcc > 0.99
+    assert rate_predictions(y, found["forest"], rng).srcc > 0.7
     # A fitted line learns the sign: fewer MACs are better here.
-    assert measure(y, found["macs"], rng).srcc > 0.5
+    assert rate_predictions(y, found["macs"], rng).srcc > 0.5
     changed = y.copy()
     changed[held[0]] += 100.0
     again = baselines_out_of_fold(x, costs, changed, even, held, seed=0)["ridge"]
@@ -68,7 +68,7 @@ def test_auto_is_the_gnn_unless_a_baseline_gains_beyond_noise(
     y, wrong = rng.normal(size=(2, 68))
     noise = {"gnn": gnn_noise, "ridge": ridge_noise, "ridge-pairs": 50.0, "forest": 50.0}
     guesses = {name: y + size * wrong for name, size in noise.items()}
-    qualities = {name: measure(y, guess, rng) for name, guess in guesses.items()}
+    qualities = {name: rate_predictions(y, guess, rng) for name, guess in guesses.items()}
     kind, reason = choose_kind(asked, y, guesses, qualities, rng)  # type: ignore[arg-type]
     assert kind == chosen
     assert words in reason
@@ -78,7 +78,7 @@ def test_auto_is_the_gnn_unless_a_baseline_gains_beyond_noise(
 def test_every_measure_has_an_interval_around_its_value() -> None:
     rng = np.random.default_rng(3)
     y = rng.normal(size=68)
-    found = measure(y, y + rng.normal(size=68), rng)
+    found = rate_predictions(y, y + rng.normal(size=68), rng)
     assert found.low < found.srcc < found.high
     assert set(found.intervals) == {"kendall", "ndcg_at_4", "top_4_regret"}
     for name, (low, high) in found.intervals.items():
@@ -87,5 +87,5 @@ def test_every_measure_has_an_interval_around_its_value() -> None:
 
 
 def test_a_single_label_has_finite_measures() -> None:
-    found = measure(np.array([1.0]), np.array([2.0]), np.random.default_rng(0))
+    found = rate_predictions(np.array([1.0]), np.array([2.0]), np.random.default_rng(0))
     assert np.isfinite([found.srcc, found.kendall, found.ndcg_at_4, found.top_4_regret]).all()
