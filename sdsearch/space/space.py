@@ -107,6 +107,7 @@ class SearchSpace:
 
     def digits(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """(n,) member numbers -> (n, 4) option numbers."""
+        # number = ((d0 * r1 + d1) * r2 + d2) * r3 + d3, with digits d and radices r of the units
         return np.stack(np.unravel_index(indices, self.radices), axis=1)
 
     def indices(self, digits: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -29,7 +29,7 @@ def activation_values(
     sizes = level_sizes(latent)
     pixels = [height * width for height, width in sizes]
     if arch.bottom.depth is None:
-        pixels[3] = pixels[2]
+        pixels[3] = pixels[2]  # without level 3 the mid block runs at level 2
     alive = _Alive(own.in_channels * pixels[0] + own.cross_attention_dim * tokens)
     present = arch.kept_slots | arch.ghost_slots
     found = []
@@ -37,12 +37,13 @@ def activation_values(
         if slot.name not in present:
             found.append(0)
             continue
-        size = pixels[slot.level]
+        size = pixels[slot.level]  # of the output, so of the next level behind a sampler
         if slot.kind == "sample":
             size = pixels[slot.level + (1 if slot.half == "enc" else -1)]
         if slot.half == "dec" and slot.kind == "res":
             alive.enter_decoder(slot)
         found.append(alive.total() + _working(slot, own, size, ghost=slot.name in arch.ghost_slots))
+        # The encoder keeps what ends each of its layers: the attention, else the res block.
         skip = slot.half in ("in", "enc") and slot.attention not in present
         alive.produce(slot.out_channels(own) * size, skip=skip)
     return tuple(found)
@@ -69,6 +70,7 @@ class _Alive:
         entering = self._stream
         if slot.block != self._block:
             self._block, self._block_skips, self._block_input = slot.block, 0, self._stream
+            # Without a mid block the newest skip is the stream too: one tensor, read twice.
             entering = self._stream or self._skips[-1]
         skip = self._skips.pop()
         self._block_skips += skip

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError
+from sdsearch.unet.backbone import LEVELS
 from sdsearch.unet.slots import SLOTS, Slot
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 Axes = tuple[tuple[str, ...], ...]
 Widths = tuple[int, int, int, int]
 
+STREAMS = tuple(f"level.{level}" for level in range(LEVELS))
+"""Names of the choices of the levels' residual streams."""
 _HEADED = (".self.qk", ".self.v", ".cross.qk", ".cross.v")
 
 
@@ -90,7 +93,7 @@ def input_levels(slot: Slot) -> tuple[int, ...]:
 
 def stream(level: int, arch: Architecture) -> str:
     """The choice of a level's stream; what is left of an absent level 3 joins level 2's."""
-    return f"level.{2 if level == 3 and arch.bottom.depth is None else level}"
+    return STREAMS[2 if level == 3 and arch.bottom.depth is None else level]
 
 
 def has_shortcut(slot: Slot, widths: Widths) -> bool:
@@ -139,7 +142,8 @@ def channel_choices(arch: Architecture, backbone: Backbone) -> dict[str, Channel
     for name in ("time.hidden", "time.out"):
         add(name, 4 * full[0], 4 * widths[0])
     for level in range(3 if arch.bottom.depth is None else 4):
-        name = f"level.{level}"
+        name = STREAMS[level]
+        # Levels joined by an identity keep the same channels: all their cells bind each of them.
         tied = _tied_levels(level, full)
         cells = sorted(set().union(*(_cells(one, backbone) for one in tied)))
         choices[name] = ChannelChoice(
@@ -148,7 +152,7 @@ def channel_choices(arch: Architecture, backbone: Backbone) -> dict[str, Channel
             widths[level],
             backbone.norm_num_groups,
             tuple(cells),
-            f"level.{tied[0]}",
+            STREAMS[tied[0]],
         )
     for slot in SLOTS:
         teacher, student = full[slot.level], widths[slot.level]
@@ -177,10 +181,11 @@ def _cells(level: int, backbone: Backbone) -> set[int]:
     """Where groups begin in a level's stream, in its own norms and behind concatenations."""
     full, groups = backbone.block_out_channels, backbone.norm_num_groups
     width = full[level]
-    starts = set(range(0, width, width // groups))
+    starts = set(range(0, width, width // groups))  # of the stream's own group norms
     for slot in SLOTS:
         if slot.kind == "res" and slot.half == "dec":
             main, skip = input_levels(slot)
+            # The norm's groups lie over main and skip joined: of 1280 + 640 in 32, each has 60.
             total = full[main] + full[skip]
             edges = range(0, total, total // groups)
             if main == level:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from sdsearch.errors import InputError
 from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.weights.channels import ChannelChoice, channel_choices
+from sdsearch.weights.channels import STREAMS, ChannelChoice, channel_choices
 from sdsearch.weights.provenance import provenance
 
 if TYPE_CHECKING:
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
     from sdsearch.unet.architecture import Architecture
     from sdsearch.unet.backbone import Backbone
 
-Rule = Literal["l2", "leading"]
+ChannelRule = Literal["l2", "leading"]
 
 
 def choose_channels(
-    arch: Architecture, backbone: Backbone, teacher: Mapping[str, Tensor], rule: Rule = "l2"
+    arch: Architecture, backbone: Backbone, teacher: Mapping[str, Tensor], rule: ChannelRule = "l2"
 ) -> dict[str, NDArray[np.int64]]:
     """The teacher's channels that a member keeps, by choice, in the student's order.
 
@@ -51,12 +52,14 @@ def best_channels(choice: ChannelChoice, score: NDArray[np.float64]) -> NDArray[
     """
     channels = np.arange(choice.teacher)
     starts = np.array([*choice.cells, choice.teacher])
-    cell = np.searchsorted(starts, channels, side="right") - 1
-    by_score = np.lexsort((channels, -score, cell))
+    cell = np.searchsorted(starts, channels, side="right") - 1  # (teacher,), as all that follow
+    # Cells are ranges of channels: sorted by cell, then score, every place stays in its own cell.
+    by_score = np.lexsort((channels, -score, cell))  # the last key counts first
     rank = np.empty(choice.teacher, np.int64)
-    rank[by_score] = channels - starts[cell]
-    turn = (rank + 0.5) / np.diff(starts)[cell]
+    rank[by_score] = channels - starts[cell]  # in the channel's cell, 0 is the best
+    turn = (rank + 0.5) / np.diff(starts)[cell]  # when the k-th of n channels is due: (k + 1/2) / n
     group = channels // (choice.teacher // choice.groups)
+    # (groups, channels of a group), those due first in front
     in_turn = np.lexsort((channels, -score, turn, group)).reshape(choice.groups, -1)
     return np.sort(in_turn[:, : choice.student // choice.groups].reshape(-1))
 
@@ -81,6 +84,7 @@ def l2_importance(
         if tensor.dim() == 1:
             continue
         for dimension, axis in enumerate(pooled):
+            # (channels of this dimension,), cut where another choice's channels are concatenated
             others = [d for d in range(tensor.dim()) if d != dimension]
             norm = torch.linalg.vector_norm(tensor, dim=others, dtype=torch.float32)
             found = norm.double().square().cpu().numpy()
@@ -143,9 +147,8 @@ def check_channels(
 def _check_joined(
     choices: Mapping[str, ChannelChoice], kept: Mapping[str, NDArray[np.int64]]
 ) -> None:
-    for level in range(3):
-        above, below = choices[f"level.{level}"], choices.get(f"level.{level + 1}")
-        if below is None or below.pool != above.pool or below.student != above.student:
+    for above, below in pairwise(choices[name] for name in STREAMS if name in choices):
+        if below.pool != above.pool or below.student != above.student:
             continue
         first, second = (kept.get(c.name, np.arange(c.teacher)) for c in (above, below))
         if not np.array_equal(first, second):

@@ -12,8 +12,8 @@ import torch
 
 from sdsearch.errors import InputError
 from sdsearch.unet.config import unet_config
-from sdsearch.weights.channels import ChannelChoice, channel_choices
-from sdsearch.weights.importance import Rule, check_channels, choose_channels
+from sdsearch.weights.channels import STREAMS, ChannelChoice, channel_choices
+from sdsearch.weights.importance import ChannelRule, check_channels, choose_channels
 from sdsearch.weights.provenance import Source, provenance
 from sdsearch.weights.tensorfile import TensorFile
 
@@ -46,7 +46,7 @@ def inherit(
     arch: Architecture,
     backbone: Backbone,
     teacher: Mapping[str, Tensor] | Path,
-    channels: Rule | Mapping[str, NDArray[np.int64]] = "l2",
+    channels: ChannelRule | Mapping[str, NDArray[np.int64]] = "l2",
 ) -> UNet2DConditionModel:
     """A freshly built student with the teacher's weights, in float32 and evaluation mode.
 
@@ -96,7 +96,7 @@ class _Cut:
             if axis:
                 shape[dimension] = sum(self.choices[name].teacher for name in axis)
         if source.how == "resample":
-            shape[1] = self.choices["level.0"].teacher
+            shape[1] = self.choices[STREAMS[0]].teacher
         if source.zero_channels:
             shape[1] -= source.zero_channels
         return tuple(shape)
