@@ -84,7 +84,7 @@ def latency(
     """Measure a latency table (resumable), or predict a member's latency from one."""
     import numpy as np
 
-    from sdsearch.space.latency import LatencyConditions, design_survey, read_table
+    from sdsearch.space.latency import LatencyConditions, design_survey, read_latency_table
     from sdsearch.space.lookup import find_member
     from sdsearch.space.space import search_space
     from sdsearch.stages.latency import tabulate_latency
@@ -108,7 +108,7 @@ def latency(
         made = tabulate_latency(table, wanted)
         found = {"table": str(table), **made.error.model_dump(), "hardware": made.survey.hardware}
     else:
-        made = read_table(table)
+        made = read_latency_table(table)
         space = search_space(made.survey.space, made.survey.backbone)
         ms = made.predict(find_member(predict, space))
         found = {"member": predict, "milliseconds": ms, **made.error.model_dump()}

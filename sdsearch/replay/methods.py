@@ -1,4 +1,4 @@
-"""The search methods that a replay compares; each is one function of a `Task`.
+"""The search methods that a replay compares; each is one function of a `ReplayTask`.
 
 A method of your own is such a function too, given as "module:function" (docs/tiny-benchmark.md).
 """
@@ -16,14 +16,14 @@ from sdsearch.replay.replay import slots_kept
 from sdsearch.unet.cost import count_params
 
 if TYPE_CHECKING:
-    from sdsearch.replay.replay import Floats, Method, Task
+    from sdsearch.replay.replay import Floats, ReplayTask, SearchMethod
 
 PAPER_STEPS, PAPER_RATE = 220, 2e-3
 """A twentieth of the published steps at twenty times the rate: a replay trains dozens of them."""
 CHILDREN = 400
 
 
-def autobuild(task: Task, rng: np.random.Generator) -> Floats:
+def autobuild(task: ReplayTask, rng: np.random.Generator) -> Floats:
     """Sum of unit scores by the GNN, as the builder adds them up."""
     from sdsearch.ranker.scoring import score_units
 
@@ -31,7 +31,7 @@ def autobuild(task: Task, rng: np.random.Generator) -> Floats:
     return add_up(scores)[task.indices]
 
 
-def autobuild_paper(task: Task, rng: np.random.Generator) -> Floats:
+def autobuild_paper(task: ReplayTask, rng: np.random.Generator) -> Floats:
     """Sum of option scores by the published method, its training shortened to `PAPER_STEPS`."""
     from sdsearch.ranker.published import PaperConfig, fit_paper, score_options
 
@@ -44,30 +44,30 @@ def autobuild_paper(task: Task, rng: np.random.Generator) -> Floats:
     return total
 
 
-def exhaustive(task: Task, rng: np.random.Generator) -> Floats:
+def exhaustive(task: ReplayTask, rng: np.random.Generator) -> Floats:
     """The GNN's prediction, as in scoring every member of the space."""
     return task.scored.predicted[task.indices].astype(np.float64)
 
 
-def ridge(task: Task, rng: np.random.Generator) -> Floats:
+def ridge(task: ReplayTask, rng: np.random.Generator) -> Floats:
     """Ridge regression on which slots are kept."""
     labelled, candidates = task.kept
     return fit_ridge(labelled, task.y).predict(candidates)
 
 
-def forest(task: Task, rng: np.random.Generator) -> Floats:
+def forest(task: ReplayTask, rng: np.random.Generator) -> Floats:
     """A random forest on which slots are kept."""
     labelled, candidates = task.kept
     return fit_forest(labelled, task.y, int(rng.integers(2**31))).predict(candidates)
 
 
-def params(task: Task, rng: np.random.Generator) -> Floats:
+def params(task: ReplayTask, rng: np.random.Generator) -> Floats:
     """The more parameters, the better."""
     backbone = task.space.backbone
     return np.array([count_params(arch, backbone) for arch in task.candidates], dtype=np.float64)
 
 
-def evolution(task: Task, rng: np.random.Generator) -> Floats:
+def evolution(task: ReplayTask, rng: np.random.Generator) -> Floats:
     """The next generation of regularised evolution: how many children fall on a candidate.
 
     Parents win tournaments among the labelled; a child takes another option in one unit, and the
@@ -88,12 +88,12 @@ def evolution(task: Task, rng: np.random.Generator) -> Floats:
     return votes + rng.random(len(votes)) * 0.5
 
 
-def random(task: Task, rng: np.random.Generator) -> Floats:
+def random(task: ReplayTask, rng: np.random.Generator) -> Floats:
     """Any order."""
     return rng.random(len(task.candidates))
 
 
-METHODS: dict[str, Method] = {
+METHODS: dict[str, SearchMethod] = {
     "autobuild": autobuild,
     "autobuild-paper": autobuild_paper,
     "exhaustive": exhaustive,

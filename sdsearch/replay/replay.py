@@ -39,7 +39,7 @@ SMALLEST_POOL = 20
 
 
 @dataclass(frozen=True)
-class Task:
+class ReplayTask:
     """What a method is given: N labelled architectures and the candidates to rank.
 
     Attributes:
@@ -89,7 +89,7 @@ def slots_kept(architectures: Sequence[Architecture]) -> Floats:
     )
 
 
-Method = Callable[[Task, np.random.Generator], Floats]
+SearchMethod = Callable[[ReplayTask, np.random.Generator], Floats]
 """A search method: how good it takes each candidate to be, (M,), higher is better."""
 
 
@@ -185,11 +185,11 @@ def check_replay(pool: Pool, budgets: Sequence[float | None], labels: int) -> No
             raise InputError(
                 f"a replay needs {2 * BUILT} candidates, but of {len(pool.y)} architectures "
                 f"{count} are within {budget or 'no budget'} and {labels} labels leave about "
-                f"{max(left, 0)}; lower --labels or raise --share"
+                f"{max(left, 0)}; take fewer labels or a larger share"
             )
 
 
-def find_method(name: str, known: Mapping[str, Method]) -> Method:
+def find_method(name: str, known: Mapping[str, SearchMethod]) -> SearchMethod:
     """A built-in method by its name, or the user's own as "module:function".
 
     Raises:
@@ -211,14 +211,16 @@ def find_method(name: str, known: Mapping[str, Method]) -> Method:
     except (ImportError, AttributeError) as error:
         raise InputError(f"the method {name!r} must be importable, but {error}") from None
     if not callable(found):
-        raise InputError(f"the method {name!r} must be a function of a Task, but is no function")
-    method: Method = found
+        raise InputError(
+            f"the method {name!r} must be a function of a ReplayTask, but is no function"
+        )
+    method: SearchMethod = found
     return method
 
 
 def replay_once(
     pool: Pool,
-    methods: Mapping[str, Method],
+    methods: Mapping[str, SearchMethod],
     budgets: Sequence[float | None],
     labels: int,
     seed: tuple[int, int],
@@ -230,7 +232,7 @@ def replay_once(
     """
     order = np.random.default_rng([*seed, 0]).permutation(len(pool.y))
     train, rest = order[:labels], np.sort(order[labels:])
-    task = Task(
+    task = ReplayTask(
         pool.space,
         tuple(pool.architectures[i] for i in train),
         pool.y[train],
@@ -263,7 +265,7 @@ def _judge(
     if len(at) < BUILT:
         raise InputError(
             f"resampling {resampling} leaves {len(at)} of {BUILT} candidates within a share of "
-            f"{budget}; lower --labels or raise --share"
+            f"{budget}; take fewer labels or a larger share"
         )
     ranking = at[np.argsort(-values[within], kind="stable")]
     found = pool.quality[ranking[:BUILT]]

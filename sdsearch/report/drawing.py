@@ -28,7 +28,7 @@ from sdsearch.report.placing import (
 )
 from sdsearch.unet.architecture import member_backbone
 from sdsearch.unet.cost import SlotCost, UNetCost, unet_cost
-from sdsearch.unet.slots import SLOTS, level_sizes
+from sdsearch.unet.slots import SLOTS, SLOTS_BY_NAME, level_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -112,10 +112,9 @@ def score_colour(share: float) -> str:
 
 
 def _checked(scores: Mapping[str, float]) -> dict[str, float]:
-    names = [slot.name for slot in SLOTS]
     for name, score in scores.items():
-        if name not in names:
-            hint = f"did you mean {nearest(name, names)!r}?"
+        if name not in SLOTS_BY_NAME:
+            hint = f"did you mean {nearest(name, SLOTS_BY_NAME)!r}?"
             raise InputError(f"scores must be of slots, but {name!r} is none; {hint}")
         if not isfinite(score):
             raise InputError(f"scores must be finite, but that of {name} is {score}; leave it out")
@@ -204,7 +203,7 @@ def _draw_box(
 ) -> str:
     """A box in the colour of its kind or score; a block that is off has its score on a strip."""
     slot, kept = box.slot, box.state == "kept"
-    kind = slot.kind.split("_")[0]
+    kind = "conv" if slot.kind in ("conv_in", "conv_out") else slot.kind
     look = f"{box.state} sds-{'plain' if scores else kind}" if kept else box.state
     ink, colour, strip, y = "sds-light" if kept and not scores else "", "", "", box.y + 20.5
     facts = f"{slot.name}: {box.state}; {cost.params:,} parameters; {cost.macs.total:,} MACs"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from sdsearch.unet.graph import EDGES, active_edges, build_graph
 from sdsearch.unet.slots import SLOTS
@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
     from sdsearch.unet.architecture import Architecture
     from sdsearch.unet.backbone import Backbone
-    from sdsearch.unet.slots import Slot
-
-State = Literal["kept", "ghost", "removed"]
+    from sdsearch.unet.slots import Slot, SlotState
 
 BOX_WIDTH, BOX_HEIGHT, PITCH = 46.0, 32.0, 56.0
 ENCODER, DECODER, MID = 126.0, 540.0, 417.0
@@ -27,7 +25,7 @@ class Box:
     """A slot at its place; `x` and `y` are its upper left corner in SVG units."""
 
     slot: Slot
-    state: State
+    state: SlotState
     x: float
     y: float
 
@@ -49,9 +47,7 @@ class Skip:
 def place_boxes(arch: Architecture) -> dict[str, Box]:
     """All 46 slots by name in order of execution, each at its place."""
     boxes = {}
-    states: dict[str, State] = dict.fromkeys(arch.kept_slots, "kept")
-    states |= dict.fromkeys(arch.ghost_slots, "ghost")
-    for slot in SLOTS:
+    for slot, state in zip(SLOTS, arch.slot_states, strict=True):
         column = slot.position
         if slot.half in ("in", "enc"):
             x = ENCODER + PITCH * (column + (slot.half == "enc"))
@@ -60,7 +56,6 @@ def place_boxes(arch: Architecture) -> dict[str, Box]:
         else:
             x = DECODER + PITCH * (6 if slot.half == "out" else column)
         row = 4 if slot.half == "mid" else slot.level
-        state = states.get(slot.name, "removed")
         boxes[slot.name] = Box(slot, state, x, TOP + ROW * row + ARC)
     return boxes
 

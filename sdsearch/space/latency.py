@@ -183,8 +183,9 @@ def space_latencies(table: LatencyTable, space: SearchSpace) -> NDArray[np.float
     """
     if space.chooses_widths:
         raise InputError(f"all members must have the same widths, but {space.name} has a choice")
+    # Times add up over units: member 0's, and what another option of each unit changes.
     base = table.predict(space.arch(0))
-    total = np.full(space.radices, base)
+    total = np.full(space.radices, base)  # (a, b, c, d)
     for axis, radix in enumerate(space.radices):
         digits = np.zeros((radix, len(space.units)), np.int64)
         digits[:, axis] = np.arange(radix)
@@ -219,7 +220,7 @@ def read_survey(path: Path) -> LatencySurvey:
     return _read(LatencySurvey, path)
 
 
-def read_table(path: Path) -> LatencyTable:
+def read_latency_table(path: Path) -> LatencyTable:
     """Read a table file; raises `InputError` where it is none."""
     return _read(LatencyTable, path)
 

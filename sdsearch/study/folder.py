@@ -11,7 +11,7 @@ from sdsearch.files import write_atomic
 from sdsearch.keys import content_key
 from sdsearch.labels.label import Series
 from sdsearch.labels.store import LabelStore
-from sdsearch.space.latency import LatencyTable, read_table
+from sdsearch.space.latency import LatencyTable, read_latency_table
 from sdsearch.space.space import SearchSpace, search_space
 from sdsearch.study.config import TEMPLATE, StudyConfig, parse_config
 from sdsearch.unet.teacher import teacher_backbone
@@ -141,7 +141,7 @@ def load_space(study: StudyFolder) -> SearchSpace:
 def load_latency_table(study: StudyFolder) -> LatencyTable | None:
     """The latency table that [build] names, read now; None where none is named."""
     name = study.config.build.latency_table
-    return None if name is None else read_table(study.root / name)
+    return None if name is None else read_latency_table(study.root / name)
 
 
 def init_study(path: Path | str, share: float | None = None) -> StudyFolder:

@@ -21,7 +21,14 @@ from sdsearch.labels.store import write_label_table
 from sdsearch.labels.target import Target
 from sdsearch.replay.methods import METHODS
 from sdsearch.replay.plot import draw_replay
-from sdsearch.replay.replay import Pool, Task, check_replay, find_method, read_pool, replay_once
+from sdsearch.replay.replay import (
+    Pool,
+    ReplayTask,
+    check_replay,
+    find_method,
+    read_pool,
+    replay_once,
+)
 from sdsearch.replay.runs import describe_summary, run_replay, summarize_trials
 from sdsearch.space.space import search_space
 from sdsearch.stats import spearman
@@ -31,7 +38,7 @@ from tests.planted import PlantedTruth
 
 if TYPE_CHECKING:
     from sdsearch.labels.label import Label
-    from sdsearch.replay.replay import Floats, Method
+    from sdsearch.replay.replay import Floats, SearchMethod
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = search_space("tiny")
@@ -49,20 +56,20 @@ def pool_of(labels: list[Label]) -> Pool:
     return read_pool(labels, SPACE, TARGET, "fd_efflite0", None)
 
 
-def oracle(task: Task, rng: np.random.Generator) -> Floats:
+def oracle(task: ReplayTask, rng: np.random.Generator) -> Floats:
     """A user's method that happens to know the truth."""
     return -TRUTH.fid(task.candidates)
 
 
-def reversed_oracle(task: Task, rng: np.random.Generator) -> Floats:
+def reversed_oracle(task: ReplayTask, rng: np.random.Generator) -> Floats:
     return -oracle(task, rng)
 
 
-def too_few(task: Task, rng: np.random.Generator) -> Floats:
+def too_few(task: ReplayTask, rng: np.random.Generator) -> Floats:
     return np.zeros(3)
 
 
-def undecided(task: Task, rng: np.random.Generator) -> Floats:
+def undecided(task: ReplayTask, rng: np.random.Generator) -> Floats:
     return np.full(len(task.candidates), np.nan)
 
 
@@ -83,7 +90,7 @@ def test_a_method_that_is_always_wrong_finds_the_best_last() -> None:
 def test_what_was_labelled_is_no_candidate_and_the_values_are_the_tables() -> None:
     labels, seen = planted_labels(), []
 
-    def looks(task: Task, rng: np.random.Generator) -> Floats:
+    def looks(task: ReplayTask, rng: np.random.Generator) -> Floats:
         seen.append(task)
         return np.arange(len(task.candidates), dtype=np.float64)
 
@@ -99,7 +106,7 @@ def test_what_was_labelled_is_no_candidate_and_the_values_are_the_tables() -> No
 def test_under_a_budget_only_members_within_it_are_picked() -> None:
     pool = pool_of(planted_labels())
 
-    def biggest(task: Task, rng: np.random.Generator) -> Floats:
+    def biggest(task: ReplayTask, rng: np.random.Generator) -> Floats:
         return METHODS["params"](task, rng)
 
     (trial,) = replay_once(pool, {"biggest": biggest}, [0.6], 20, (0, 0))
@@ -127,7 +134,7 @@ def test_resamplings_differ_and_are_the_same_with_any_number_of_processes() -> N
 
 
 @pytest.mark.parametrize("method", [too_few, undecided])
-def test_a_method_must_return_a_number_for_every_candidate(method: Method) -> None:
+def test_a_method_must_return_a_number_for_every_candidate(method: SearchMethod) -> None:
     pool = pool_of(planted_labels())
     with pytest.raises(InputError, match="'mine' must return 40 values"):
         list(replay_once(pool, {"mine": method}, [None], 20, (0, 0)))
@@ -159,7 +166,7 @@ def test_a_table_of_few_labels_is_refused() -> None:
 
 def test_a_budget_that_leaves_no_candidates_is_refused() -> None:
     pool = pool_of(planted_labels())
-    with pytest.raises(InputError, match=r"lower --labels or raise --share"):
+    with pytest.raises(InputError, match=r"take fewer labels or a larger share"):
         check_replay(pool, (0.3,), 20)
     with pytest.raises(InputError, match=r"0 < share <= 1"):
         check_replay(pool, (60.0,), 20)
@@ -190,7 +197,7 @@ def test_a_quick_method_orders_the_candidates_by_what_it_has_seen(name: str, low
 
 def test_params_orders_by_size_and_random_by_nothing() -> None:
     archs = tuple(label.architecture for label in planted_labels(120))
-    task = Task(SPACE, archs[:20], np.zeros(20), archs[20:])
+    task = ReplayTask(SPACE, archs[:20], np.zeros(20), archs[20:])
     sizes = [count_params(arch, SPACE.backbone) for arch in task.candidates]
     assert spearman(METHODS["params"](task, np.random.default_rng(0)), sizes) == pytest.approx(1)
     drawn = [METHODS["random"](task, np.random.default_rng(seed)) for seed in range(20)]
@@ -217,7 +224,7 @@ def test_the_gnn_methods_rank_planted_candidates_well() -> None:
     order = np.random.default_rng(0).permutation(120)
     archs = [label.architecture for label in labels]
     y = -np.log(TRUTH.fid(archs))
-    task = Task(
+    task = ReplayTask(
         SPACE,
         tuple(archs[i] for i in order[:68]),
         y[order[:68]],

@@ -12,8 +12,8 @@ from sdsearch.space.latency import (
     count_blocks,
     design_survey,
     fit_latency_table,
+    read_latency_table,
     read_survey,
-    read_table,
     space_latencies,
 )
 from sdsearch.space.space import search_space
@@ -128,7 +128,7 @@ def test_files_lead_back_to_what_was_written(tmp_path: Path) -> None:
     (tmp_path / "survey.json").write_text(survey.model_dump_json())
     (tmp_path / "table.json").write_text(table.model_dump_json())
     assert read_survey(tmp_path / "survey.json") == survey
-    assert read_table(tmp_path / "table.json") == table
+    assert read_latency_table(tmp_path / "table.json") == table
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}", '{"milliseconds": {}}'])
@@ -137,7 +137,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path, content: str | None) -> Non
     if content is not None:
         file.write_text(content)
     with pytest.raises(InputError, match=r"table\.json"):
-        read_table(file)
+        read_latency_table(file)
 
 
 def test_too_few_or_unmeasured_members_are_refused() -> None:
