@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from sdsearch.model import FrozenModel
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch.unet.config import student_path
 from sdsearch.unet.slots import SLOTS
@@ -20,19 +19,15 @@ _LORA_TENSORS = 16
 """Of one attention block: queries, keys, values and output of two attentions, each an A and a B."""
 
 
-class Verdict(BaseModel):
+class Verdict(FrozenModel):
     """Whether something made for the teacher works with a UNet, and why, in one sentence."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     status: Literal["works", "partly", "does not"]
     why: str
 
 
-class Requirement(BaseModel):
+class Requirement(FrozenModel):
     """The first diffusers release that builds a config, and the feature that needs it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: str
     feature: str

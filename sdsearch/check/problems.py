@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from sdsearch.model import FrozenModel
 
 
-class Problem(BaseModel):
+class Problem(FrozenModel):
     """One thing that is wrong with a folder; `code` is stable, for scripts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     code: str
     where: str

@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
-
 from sdsearch.check.compatibility import (
     Requirement,
     Verdict,
@@ -23,6 +21,7 @@ from sdsearch.check.pipeline import check_pipeline
 from sdsearch.check.problems import Problem
 from sdsearch.check.weights import check_weights
 from sdsearch.errors import InputError
+from sdsearch.model import FrozenModel
 from sdsearch.space.space import SPACES, search_space
 from sdsearch.unet.backbone import PRESETS, Backbone, plain_config
 from sdsearch.unet.config import read_architecture
@@ -35,13 +34,9 @@ if TYPE_CHECKING:
 
     from sdsearch.unet.architecture import Architecture
 
-_FILE = ConfigDict(frozen=True, extra="forbid")
 
-
-class Costs(BaseModel):
+class Costs(FrozenModel):
     """What a UNet costs at its native size: one call at batch 1, memory also with guidance."""
-
-    model_config = _FILE
 
     params: int
     weight_bytes_fp32: int
@@ -52,10 +47,8 @@ class Costs(BaseModel):
     activation_bytes_fp32_guided: int | None = None
 
 
-class CheckReport(BaseModel):
+class CheckReport(FrozenModel):
     """All that a pre-flight found; `problems` empty means that nothing stands against the UNet."""
-
-    model_config = _FILE
 
     path: str
     backbone: str | None

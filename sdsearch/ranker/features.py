@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
 from sdsearch.errors import InputError
+from sdsearch.model import FrozenModel
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch.unet.graph import EDGES, ArchGraph, build_graph
 from sdsearch.unet.slots import SLOTS
@@ -43,10 +43,8 @@ class SlotFeatures:
     continuous: Floats32  # (..., 46, 5) about [0, 1]
 
 
-class FeatureLayout(BaseModel):
+class FeatureLayout(FrozenModel):
     """Names every feature column and value; holds the teacher's totals that scale the costs."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     vocabularies: dict[str, tuple[str, ...]]
     teacher_params: int

@@ -12,9 +12,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from sdsearch.errors import InputError
+from sdsearch.model import FrozenModel
 from sdsearch.unet.architecture import Architecture, member_backbone
 from sdsearch.unet.backbone import Backbone
 from sdsearch.unet.cost import slot_costs
@@ -27,15 +28,12 @@ if TYPE_CHECKING:
 
     from sdsearch.space.space import SearchSpace
 
-_FILE = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 _FOLDS, _REPEATS = 5, 4
-_Model = TypeVar("_Model", bound=BaseModel)
+_Model = TypeVar("_Model", bound=FrozenModel)
 
 
-class LatencyConditions(BaseModel):
+class LatencyConditions(FrozenModel):
     """Where and how UNet calls were timed; times under other conditions are other times."""
-
-    model_config = _FILE
 
     device: str = "cpu"
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
@@ -49,10 +47,8 @@ class LatencyConditions(BaseModel):
     """Timed calls of a member in each round, after the warm-up."""
 
 
-class SurveyedMember(BaseModel):
+class SurveyedMember(FrozenModel):
     """One member and its timed calls, in milliseconds, round by round."""
-
-    model_config = _FILE
 
     architecture: Architecture
     milliseconds: tuple[tuple[float, ...], ...] = ()
@@ -69,16 +65,14 @@ class SurveyedMember(BaseModel):
         return float(high - low)
 
 
-class LatencySurvey(BaseModel):
+class LatencySurvey(FrozenModel):
     """What is to be timed and what has been; the harness fills it in and can resume it."""
-
-    model_config = _FILE
 
     space: str
     backbone: Backbone
     conditions: LatencyConditions
     hardware: str = ""
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     members: tuple[SurveyedMember, ...]
 
     @property
@@ -87,10 +81,8 @@ class LatencySurvey(BaseModel):
         return all(len(m.milliseconds) == self.conditions.rounds for m in self.members)
 
 
-class CrossValidation(BaseModel):
+class CrossValidation(FrozenModel):
     """Mean absolute percentage error over held-out members, and its standard error over them."""
-
-    model_config = _FILE
 
     mape: float
     se: float
@@ -101,10 +93,8 @@ class CrossValidation(BaseModel):
     seed: int
 
 
-class LatencyTable(BaseModel):
+class LatencyTable(FrozenModel):
     """Milliseconds of every block that was seen, and how well their sum predicts a UNet call."""
-
-    model_config = _FILE
 
     schema_version: Literal[1] = 1
     milliseconds: dict[str, float]

@@ -6,20 +6,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
 
 from sdsearch.keys import content_key
+from sdsearch.model import FrozenModel
 from sdsearch.unet.slots import SLOTS, Slot, SlotState
 
 if TYPE_CHECKING:
     from sdsearch.unet.backbone import Backbone
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 _ENCODER_LAYERS = {None: (), 0: (), 1: (0,), 2: (0, 1)}
 """Layers of the encoder that a level of a given depth keeps; None is an absent level 3."""
@@ -28,14 +26,12 @@ _DECODER_LAYERS = {None: (), 0: (2,), 1: (0, 2), 2: (0, 1, 2)}
 there do the widths of the remaining skips fit the teacher's tensors at every level."""
 
 
-class Level(BaseModel):
+class Level(FrozenModel):
     """Encoder and decoder half of one resolution with attention.
 
     `depth` encoder res blocks and depth + 1 decoder res blocks are kept; each has its attention on
     or off, in execution order.
     """
-
-    model_config = _FROZEN
 
     depth: Literal[1, 2]
     down_attn: tuple[bool, ...]
@@ -57,14 +53,12 @@ class Level(BaseModel):
         return f"d{self.depth} attn {'/'.join(bits)}"
 
 
-class Bottom(BaseModel):
+class Bottom(FrozenModel):
     """Level 3, which has no attention, and the mid block.
 
     `depth` None means that level 3 is absent: a three-stage net, whose mid block cannot have
     attention (its transformer depth would be taken from level 2's list).
     """
-
-    model_config = _FROZEN
 
     depth: Literal[0, 1, 2] | None
     mid: Literal["attention", "resnet"] | None
@@ -82,14 +76,12 @@ class Bottom(BaseModel):
         return f"level 3 {level}, mid {self.mid or 'none'}"
 
 
-class Architecture(BaseModel):
+class Architecture(FrozenModel):
     """One member of a search space: the options of levels 0, 1, 2 and of the bottom.
 
     `widths` are the channels of levels 0 to 3 where they are not the backbone's. Without an encoder
     block at level 3 nothing there could change the width, so it has that of level 2.
     """
-
-    model_config = _FROZEN
 
     levels: tuple[Level, Level, Level]
     bottom: Bottom

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from sdsearch.errors import FieldError, InputError
+from sdsearch.model import FrozenModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,14 +59,12 @@ first. SDXL, 3D and video UNets differ from the family in at least one of them."
 _CLASS_DEFAULTS = {"cross_attention_dim": 1280, "block_out_channels": [320, 640, 1280, 1280]}
 
 
-class Backbone(BaseModel):
+class Backbone(FrozenModel):
     """Widths, heads, groups and channels of a teacher UNet, in diffusers' words.
 
     `attention_head_dim` is the number of heads, as the stock class reads it: one for all levels, or
     one per level from the highest resolution down.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     block_out_channels: tuple[int, int, int, int]
     attention_head_dim: int | tuple[int, int, int, int] = 8
