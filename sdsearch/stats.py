@@ -38,7 +38,7 @@ def mean_and_se(values: VectorLike) -> tuple[float, float]:
 def spearman(a: VectorLike, b: VectorLike) -> float:
     """Spearman rank correlation (SRCC) with average ranks for ties; 0 where undefined."""
     x, y = _pair(a, b)
-    return float(_spearman_rows(x[None], y[None])[0])
+    return float(_spearman(x, y))
 
 
 def kendall(a: VectorLike, b: VectorLike) -> float:
@@ -50,19 +50,13 @@ def kendall(a: VectorLike, b: VectorLike) -> float:
 
 
 def spearman_interval(
-    a: VectorLike,
-    b: VectorLike,
-    rng: np.random.Generator,
-    *,
-    resamples: int = 1000,
-    level: float = 0.95,
+    a: VectorLike, b: VectorLike, rng: np.random.Generator, *, resamples: int = 1000
 ) -> Interval:
-    """Percentile bootstrap interval of the SRCC over resampled pairs."""
+    """Bootstrap interval of the SRCC; fewer than three pairs say nothing: [-1, 1]."""
     x, y = _pair(a, b)
     if x.size < 3:
         return Interval(-1.0, 1.0)
-    pick = rng.integers(0, x.size, size=(resamples, x.size))
-    return _percentiles(_spearman_rows(x[pick], y[pick]), level)
+    return bootstrap_interval(_spearman, (x, y), rng, resamples=resamples)
 
 
 def spearman_gain_interval(
@@ -72,37 +66,44 @@ def spearman_gain_interval(
     rng: np.random.Generator,
     *,
     resamples: int = 1000,
-    level: float = 0.95,
 ) -> Interval:
-    """Percentile bootstrap interval of SRCC(y, a) - SRCC(y, b) over the same resampled rows."""
+    """Bootstrap interval of SRCC(y, a) - SRCC(y, b); fewer than three rows say nothing: [-2, 2]."""
     truth, first = _pair(y, a)
     _, second = _pair(y, b)
     if truth.size < 3:
         return Interval(-2.0, 2.0)
-    pick = rng.integers(0, truth.size, size=(resamples, truth.size))
-    gain = _spearman_rows(truth[pick], first[pick]) - _spearman_rows(truth[pick], second[pick])
-    return _percentiles(gain, level)
+
+    def gain(y: Vector, a: Vector, b: Vector, axis: int) -> Vector:
+        return _spearman(y, a, axis) - _spearman(y, b, axis)
+
+    return bootstrap_interval(gain, (truth, first, second), rng, resamples=resamples)
 
 
 def bootstrap_interval(
-    statistic: Callable[[Vector, Vector], float],
-    a: VectorLike,
-    b: VectorLike,
+    statistic: Callable[..., float | Vector],
+    samples: Sequence[Vector],
     rng: np.random.Generator,
     *,
     resamples: int = 200,
-    level: float = 0.95,
 ) -> Interval:
-    """Percentile bootstrap interval of any statistic of pairs; a single pair gives its value."""
-    x, y = _pair(a, b)
-    picks = rng.integers(0, x.size, size=(resamples if x.size > 1 else 1, x.size))
-    values = [statistic(x[pick], y[pick]) for pick in picks]
-    return _percentiles(values, level)
+    """95 % percentile bootstrap interval of a statistic of paired samples.
 
+    A resample draws rows with replacement, the same of every sample. A single row can only be drawn
+    as itself: its interval is its value.
 
-def _percentiles(values: VectorLike, level: float) -> Interval:
-    tail = (1.0 - level) / 2.0
-    low, high = np.quantile(values, [tail, 1.0 - tail])
+    Args:
+        statistic: of one vector per sample; one that takes `axis` is called once, with all
+            resamples as arrays of shape (resamples, n).
+        samples: vectors (n,) of one length.
+        rng: draws the rows.
+        resamples: how often rows are drawn.
+    """
+    if len(samples[0]) == 1:
+        value = float(statistic(*samples))
+        return Interval(value, value)
+    low, high = scipy_stats.bootstrap(
+        samples, statistic, paired=True, n_resamples=resamples, method="percentile", rng=rng
+    ).confidence_interval
     return Interval(float(low), float(high))
 
 
@@ -130,18 +131,19 @@ def _best(values: Vector, k: int) -> npt.NDArray[np.intp]:
     return np.argsort(-values, kind="stable")[:k]
 
 
-def _spearman_rows(x: Vector, y: Vector) -> Vector:
-    """SRCC of each row of two (rows, n) arrays."""
-    if x.shape[1] < 2:
-        return np.zeros(len(x))
-    rx: Vector = scipy_stats.rankdata(x, axis=1)
-    ry: Vector = scipy_stats.rankdata(y, axis=1)
-    rx -= rx.mean(axis=1, keepdims=True)
-    ry -= ry.mean(axis=1, keepdims=True)
-    scale = np.sqrt((rx**2).sum(axis=1) * (ry**2).sum(axis=1))
-    rho: Vector = np.zeros(len(x))
-    np.divide((rx * ry).sum(axis=1), scale, out=rho, where=scale > 0)
+def _spearman(x: Vector, y: Vector, axis: int = -1) -> Vector:
+    """SRCC along an axis; 0 where x or y is constant or shorter than two."""
+    rx, ry = (_centred_ranks(values, axis) for values in (x, y))
+    scale = np.sqrt((rx**2).sum(axis) * (ry**2).sum(axis))
+    rho: Vector = np.zeros_like(scale)
+    np.divide((rx * ry).sum(axis), scale, out=rho, where=scale > 0)
     return rho
+
+
+def _centred_ranks(values: Vector, axis: int) -> Vector:
+    ranks: Vector = scipy_stats.rankdata(values, axis=axis)
+    ranks -= (values.shape[axis] + 1) / 2
+    return ranks
 
 
 def _pair(a: VectorLike, b: VectorLike) -> tuple[Vector, Vector]:

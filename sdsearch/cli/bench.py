@@ -48,8 +48,6 @@ def bench(
     Nothing is measured: every method learns from the same random labels, and the table says what
     its picks are worth. Without a budget and under each share of the unpruned net's parameters.
     """
-    import numpy as np
-
     from sdsearch.assets import asset_path
     from sdsearch.console import counting
     from sdsearch.files import write_atomic
@@ -79,7 +77,7 @@ def bench(
             processes=processes,
             progress=progress,
         )
-    summary = summarize_trials(trials, pool, labels, seed, np.random.default_rng(seed))
+    summary = summarize_trials(trials, pool, labels, seed)
     text = describe_summary(summary)
     if out is not None:
         write_atomic(out / "bench.json", summary.model_dump_json(indent=1) + "\n")

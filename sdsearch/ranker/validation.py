@@ -110,7 +110,8 @@ def rate_predictions(y: Floats, guess: Floats, rng: np.random.Generator) -> Qual
         low=low,
         high=high,
         intervals={
-            name: bootstrap_interval(statistic, y, guess, rng) for name, statistic in others.items()
+            name: bootstrap_interval(statistic, (y, guess), rng)
+            for name, statistic in others.items()
         },
         **{name: statistic(y, guess) for name, statistic in others.items()},
     )

@@ -13,11 +13,13 @@ from pydantic import Field
 from sdsearch.model import FrozenModel
 from sdsearch.replay.methods import METHODS
 from sdsearch.replay.replay import BUILT, Trial, find_method, replay_once
+from sdsearch.stats import bootstrap_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sdsearch.replay.replay import Floats, Pool
+    from sdsearch.stats import Interval
 
 MEASURES = ("srcc", "ndcg", "mean", "best", "regret", "needed")
 _BOOTSTRAPS = 2000
@@ -103,28 +105,27 @@ def _resampling(
     return list(replay_once(pool, found, budgets, labels, (seed, number)))
 
 
-def summarize_trials(
-    trials: Sequence[Trial], pool: Pool, labels: int, seed: int, rng: np.random.Generator
-) -> ReplaySummary:
-    """Medians with intervals for each method and budget, in the order of the trials."""
+def summarize_trials(trials: Sequence[Trial], pool: Pool, labels: int, seed: int) -> ReplaySummary:
+    """Medians with intervals for each method and budget, in the order of the trials.
+
+    `seed` is that of the trials; every interval draws the same resamples by it.
+    """
     groups: dict[tuple[str, float | None], list[Trial]] = {}
     for trial in trials:
         groups.setdefault((trial.method, trial.budget), []).append(trial)
     first = trials[0].method
     count = len({trial.resampling for trial in trials})
-    picks = rng.integers(count, size=(_BOOTSTRAPS, count))  # the same for all: paired
     rows = []
     for (method, budget), group in groups.items():
         columns = {name: np.array([getattr(t, name) for t in group]) for name in MEASURES}
         ahead = np.array([t.mean for t in groups[first, budget]])
         gap = columns["mean"] - ahead
-        low, high = np.quantile(gap[picks].mean(1), [0.025, 0.975])
         rows.append(
             MethodSummary(
                 method=method,
                 budget=budget,
-                behind=(float(gap.mean()), float(low), float(high)),
-                **{name: _spread(values, picks) for name, values in columns.items()},
+                behind=(float(gap.mean()), *_interval(gap, np.mean, seed)),
+                **{name: _spread(values, seed) for name, values in columns.items()},
             )
         )
     budgets = dict.fromkeys(budget for _, budget in groups)
@@ -145,9 +146,14 @@ def say_budget(budget: float | None) -> str:
     return "no budget" if budget is None else f"<= {budget:.0%} of the parameters"
 
 
-def _spread(values: Floats, picks: np.ndarray) -> Spread:
-    low, high = np.quantile(np.median(values[picks], axis=1), [0.025, 0.975])
-    return Spread(median=float(np.median(values)), low=float(low), high=float(high))
+def _spread(values: Floats, seed: int) -> Spread:
+    low, high = _interval(values, np.median, seed)
+    return Spread(median=float(np.median(values)), low=low, high=high)
+
+
+def _interval(values: Floats, statistic: Callable[..., float | Floats], seed: int) -> Interval:
+    rng = np.random.default_rng(seed)  # the same draws for all: differences between rows are theirs
+    return bootstrap_interval(statistic, (values,), rng, resamples=_BOOTSTRAPS)
 
 
 def describe_summary(summary: ReplaySummary) -> str:

@@ -239,7 +239,7 @@ def test_a_summary_pairs_resamplings_and_says_who_is_behind() -> None:
     pool = pool_of(planted_labels())
     names = ["tests.replay.test_replay:oracle", "random"]
     trials = run_replay(pool, names, BUDGETS, 20, 4, 0, processes=1)
-    summary = summarize_trials(trials, pool, 20, 0, np.random.default_rng(0))
+    summary = summarize_trials(trials, pool, 20, 0)
     mine, other = (row for row in summary.rows if row.budget is None)
     assert mine.behind == (0.0, 0.0, 0.0)
     gaps = [
@@ -262,7 +262,7 @@ def test_a_summary_pairs_resamplings_and_says_who_is_behind() -> None:
 def test_foreign_text_in_the_picture_stays_text() -> None:
     pool = pool_of(planted_labels())
     trials = list(replay_once(pool, {"<script>&": oracle}, BUDGETS, 20, (0, 0)))
-    summary = summarize_trials(trials, pool, 20, 0, np.random.default_rng(0))
+    summary = summarize_trials(trials, pool, 20, 0)
     svg = draw_replay(summary)
     assert "<script>" not in svg
     assert "&lt;script&gt;&amp;" in svg
