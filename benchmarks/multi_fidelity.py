@@ -32,7 +32,7 @@ from sdsearch.replay.replay import slots_kept
 from sdsearch.stats import spearman, spearman_interval
 from sdsearch.study.folder import read_study
 from sdsearch.study.listing import Listing, Origin, write_sample
-from sdsearch.workers.halving import keep_best
+from sdsearch.workers.halving import halve
 from sdsearch.workers.process import HarnessProcess
 
 if TYPE_CHECKING:
@@ -159,14 +159,16 @@ def print_halving(measured: Measured, costs: Floats) -> None:
         f"\nhalving of {CANDIDATES} candidates, {RESAMPLINGS} resamplings; how much worse the mean "
         f"of the best {TOP} is than of all in full [95 % of resamplings]:"
     )
+
+    def look_up(rung: int, keys: list[str]) -> dict[str, float]:
+        return {key: -float(values[rung, int(key)]) for key in keys}
+
     for share in KEPT:
         behind, same = [], []
         for draw in draws:
-            full, best = values[FULL, draw], np.sort(values[FULL, draw])[:TOP]
-            kept = keep_best(
-                {f"{i:04d}": -float(values[CHEAP, k]) for i, k in enumerate(draw)}, share
-            )
-            found = np.sort(full[[int(key) for key in kept]])[:TOP]
+            best = np.sort(values[FULL, draw])[:TOP]
+            survivors = halve([str(k) for k in draw], [share], look_up)[FULL].values
+            found = np.sort([-value for value in survivors.values()])[:TOP]
             behind.append(found.mean() - best.mean())
             same.append(np.array_equal(found, best))
         low, high = np.quantile(behind, [0.025, 0.975])

@@ -9,7 +9,7 @@ to get labels for a ranker, which needs bad ones too.
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sdsearch.errors import WorkError
 from sdsearch.model import FrozenModel
@@ -54,30 +54,65 @@ def label_by_halving(
     Raises:
         WorkError: all architectures of a rung failed.
     """
-    left, before, reports = list(dict.fromkeys(keys)), dict[str, float](), []
     rungs = study.config.label.rungs
-    for number in (*range(len(rungs)), None):
-        at = study.at_rung(number)
-        label(number, left)
-        values = read_values(at, left)
-        share = 1.0 if number is None else rungs[number].keep
-        kept = keep_best(values, share)
-        both = [key for key in values if key in before]
-        reports.append(
-            RungReport(
-                protocol_key=at.config.protocol.key,
-                samples=at.config.protocol.samples,
-                recovery_steps=at.config.protocol.recovery.steps,
-                measured=len(values),
-                failed=len(left) - len(values),
-                kept=len(kept),
-                srcc=spearman([before[k] for k in both], [values[k] for k in both])
-                if len(both) > 2
-                else None,
-            )
+    studies = [study.at_rung(number) for number in (*range(len(rungs)), None)]
+
+    def measure(number: int, left: list[str]) -> dict[str, float]:
+        label(number if number < len(rungs) else None, left)
+        return read_values(studies[number], left)
+
+    found = halve(keys, [rung.keep for rung in rungs], measure)
+    before: list[dict[str, float]] = [{}, *(rung.values for rung in found[:-1])]
+    return [
+        RungReport(
+            protocol_key=at.config.protocol.key,
+            samples=at.config.protocol.samples,
+            recovery_steps=at.config.protocol.recovery.steps,
+            measured=len(rung.values),
+            failed=len(rung.asked) - len(rung.values),
+            kept=len(rung.kept),
+            srcc=_agreement(last, rung.values),
         )
-        left, before = kept, values
-    return reports
+        for at, rung, last in zip(studies, found, before, strict=True)
+    ]
+
+
+class Measured(NamedTuple):
+    """A rung: who was measured, the values of those that did not fail, and who goes on."""
+
+    asked: list[str]
+    values: dict[str, float]
+    kept: list[str]
+
+
+def halve(
+    keys: Sequence[str],
+    shares: Sequence[float],
+    measure: Callable[[int, list[str]], dict[str, float]],
+) -> list[Measured]:
+    """Measure `keys` on rung 0, the best share of each rung on the next, the dearest at last.
+
+    Args:
+        keys: what competes.
+        shares: which share of each rung but the last goes on.
+        measure: the values of keys on a rung, higher is better; those that fail have none.
+
+    Raises:
+        WorkError: a rung has no values.
+    """
+    left, found = list(dict.fromkeys(keys)), list[Measured]()
+    for number, share in enumerate((*shares, 1.0)):
+        values = measure(number, left)
+        found.append(Measured(left, values, keep_best(values, share)))
+        left = found[-1].kept
+    return found
+
+
+def _agreement(before: Mapping[str, float], values: Mapping[str, float]) -> float | None:
+    both = [key for key in values if key in before]
+    if len(both) < 3:
+        return None
+    return spearman([before[key] for key in both], [values[key] for key in both])
 
 
 def keep_best(values: Mapping[str, float], share: float) -> list[str]:
