@@ -84,7 +84,6 @@ class Protocol(FrozenModel):
     scheduler: Scheduler = "ddim"
     steps: int = Field(8, ge=1)
     guidance: float = Field(1.0, ge=0)
-    strength: float = Field(1.0, ge=1, le=1)
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     extractor: str = "efflite0"
     feature_size: int = Field(128, ge=32)
@@ -117,7 +116,8 @@ class Protocol(FrozenModel):
     @property
     def key(self) -> str:
         """Content key (12 hex digits) of all fields."""
-        return content_key(self.model_dump(mode="json"))
+        # Sampling begins with pure noise: strength 1, which once was a field of every label's key.
+        return content_key({**self.model_dump(mode="json"), "strength": 1.0})
 
 
 class Rung(FrozenModel):

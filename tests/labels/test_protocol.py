@@ -45,7 +45,7 @@ def test_the_key_survives_a_round_trip_through_json() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"strength": 0.8},
+        {"strength": 1.0},
         {"steps": 0},
         {"guidance": float("nan")},
         {"seed": 1},
