@@ -58,22 +58,6 @@ def kernel_distance(first: Array, second: Array) -> float:
     return float(within_first + within_second - 2 * across)
 
 
-def unbiased_kernel_distance(first: Array, second: Array) -> float:
-    """KID of independent (n, d) and (m, d) features: the unbiased estimator of Binkowski et al.
-
-    For paired samples, as in inpainting, `kernel_distance` is the one without bias.
-    """
-    _check_features(first, second)
-    d = first.shape[1]
-    inside = [_off_diagonal((x @ x.T / d + 1) ** 3) for x in (first, second)]
-    return float(sum(inside) - 2 * ((first @ second.T / d + 1) ** 3).mean())
-
-
-def _off_diagonal(kernel: Array) -> float:
-    n = len(kernel)
-    return float((kernel.sum() - np.trace(kernel)) / (n * (n - 1)))
-
-
 @dataclass(frozen=True, slots=True)
 class Extrapolation:
     """A Frechet distance extrapolated to infinitely many samples, and how straight the line was."""

@@ -68,10 +68,9 @@ class Protocol(FrozenModel):
     The label seed is not part of it: a label is unique by (architecture, protocol, seed).
     Defaults are those of the tiny benchmark. `extractor` is `efflite0`, `fid` (the official
     Inception weights), `inception:FILE` or `clip:FOLDER`. `mask_convention` says what a folder of
-    masks means by its values; `lpips` adds the official LPIPS; `distances` says who computes
-    the distances of distributions. These three are named by the key only where they are not
-    the default. `revision` is the harness's own: it is raised whenever
-    a renderer, mask, sampling rule or metric changes a value.
+    masks means by its values; `lpips` adds the official LPIPS; these two are named by the key only
+    where they are not the default. `revision` is the harness's own: it is raised whenever a
+    renderer, mask, sampling rule or metric changes a value.
     """
 
     revision: Literal[2] = 2
@@ -91,14 +90,13 @@ class Protocol(FrozenModel):
     recovery: RecoveryRecipe = RecoveryRecipe()
     mask_convention: MaskConvention = "canonical"
     lpips: Literal["none", "alex"] = "none"
-    distances: Literal["own", "torchmetrics"] = "own"
 
     @model_serializer(mode="wrap")
     def _leave_out_defaults_of_later_fields(
         self, dump: SerializerFunctionWrapHandler
     ) -> dict[str, Any]:
         data: dict[str, Any] = dump(self)
-        for name in ("mask_convention", "lpips", "distances"):
+        for name in ("mask_convention", "lpips"):
             if getattr(self, name) == type(self).model_fields[name].default:
                 del data[name]
         return data

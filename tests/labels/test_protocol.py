@@ -20,7 +20,6 @@ def test_every_field_changes_the_key() -> None:
         {"threads": 1},
         {"mask_convention": "lama"},
         {"lpips": "alex"},
-        {"distances": "torchmetrics"},
         {"recovery": RecoveryRecipe(steps=0)},
         {"recovery": RecoveryRecipe(losses={"output": 1.0, "task": 0.5})},
     ]

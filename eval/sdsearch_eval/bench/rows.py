@@ -28,7 +28,6 @@ from sdsearch_eval.metrics import (
 from sdsearch_eval.nets.features import extract_features, lpips_like
 from sdsearch_eval.nets.lpips import lpips_of
 from sdsearch_eval.sampling.generation import generate
-from sdsearch_eval.torchmetrics_distances import torchmetrics_frechet, torchmetrics_kernel
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -42,10 +41,6 @@ Rows = dict[str, "NDArray[Any]"]
 """By name: (n,) values of samples in float64; `pooled`, their (n, d) float32 features; and
 `image_hash`, 64 bits of each image's SHA-256, by which runs are compared bit for bit."""
 
-DISTANCES = {
-    "own": (frechet_distance, kernel_distance),
-    "torchmetrics": (torchmetrics_frechet, torchmetrics_kernel),
-}
 POOLED, IMAGE_HASH = "pooled", "image_hash"
 
 
@@ -92,7 +87,6 @@ def summarize_rows(rows: Rows, bench: Bench) -> dict[str, Measurement]:
     reference, teacher = (
         tensor.double().cpu().numpy() for tensor in (bench.reference.pooled, bench.teacher_pooled)
     )
-    frechet, kernel = DISTANCES[bench.protocol.distances]
     extrapolated = {}
     if len(pooled) >= FEWEST_TO_EXTRAPOLATE:
         rng = np.random.default_rng(bench.seed)
@@ -100,10 +94,10 @@ def summarize_rows(rows: Rows, bench: Bench) -> dict[str, Measurement]:
         extrapolated[column("fd_inf")] = Measurement(value=line.value, se=line.se, n=len(pooled))
     return {
         **extrapolated,
-        column("fd"): jackknife(frechet, pooled, reference),
-        column("kid"): jackknife(kernel, pooled, reference),
+        column("fd"): jackknife(frechet_distance, pooled, reference),
+        column("kid"): jackknife(kernel_distance, pooled, reference),
         **{name: mean_of(row) for name, row in rows.items() if name not in (POOLED, IMAGE_HASH)},
-        "fd_vs_teacher": jackknife(frechet, pooled, teacher),
+        "fd_vs_teacher": jackknife(frechet_distance, pooled, teacher),
     }
 
 

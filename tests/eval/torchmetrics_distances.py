@@ -1,7 +1,7 @@
 """The two distances of distributions as torchmetrics computes them, on features that are given.
 
-An independent second opinion, and what `protocol.distances = "torchmetrics"` uses. Its kernel
-distance is the unbiased estimator for independent sets, not the one for paired samples.
+An independent second opinion. Its kernel distance is the unbiased estimator for independent sets,
+not the one for paired samples.
 """
 
 from __future__ import annotations
