@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks.pyg_ranker import PygRanker, batch_of
-from sdsearch.design.builder import build_designs
+from sdsearch.design.builder import add_up, build_designs
 from sdsearch.files import write_atomic
 from sdsearch.ranker.features import FeatureLayout
 from sdsearch.ranker.fit import RankerConfig, fit_ranker
@@ -100,19 +100,12 @@ def compare_losses_and_rules(seeds: int) -> tuple[Table, int]:
                     beaten += int(built.mean() < truth.fid(archs).min())
         scores = score_options(fit_paper(archs, np.array(y), np.random.default_rng(seed)), SPACE)
         within = [spearman(found, true) for found, true in zip(scores, marginals, strict=False)]
-        built = truth.fid([SPACE.arch(index) for index in best_sums(scores, 4)])
+        first = np.argsort(-add_up(scores), kind="stable")[:4]
+        built = truth.fid([SPACE.arch(int(index)) for index in first])
         table.add(PUBLISHED, "within", float(np.mean(within)))
         table.add(PUBLISHED, "gap of the top 4", built.mean() - lowest)
         print(f"seed {seed}: losses and rules done", flush=True)
     return table, beaten
-
-
-def best_sums(scores: list[np.ndarray], count: int) -> list[int]:
-    """Indices of the members with the largest sums of option scores."""
-    total = np.zeros(())
-    for values in scores:
-        total = total[..., None] + values
-    return [int(index) for index in np.argsort(-total.reshape(-1), kind="stable")[:count]]
 
 
 def compare_predictors(seeds: int) -> tuple[Table, dict[str, list[str]]]:

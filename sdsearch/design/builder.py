@@ -74,7 +74,7 @@ def build_designs(
         allowed &= cost <= limits.get(name, np.inf)
     if allowed.sum() < top:
         raise InputError(_too_tight(limits, costs, int(allowed.sum()), top))
-    sums = add_up(scores)
+    sums = add_up(scores.values())
     writer = DesignWriter(space, scores, scored, sums, allowed, limits, table)
     reduced = [_best_options(values) for values in scores.values()]
     within = np.flatnonzero(allowed)
@@ -91,7 +91,7 @@ def build_designs(
         if method == "autobuild-paper":
             if paper is None:
                 raise InputError("method 'autobuild-paper' needs the published scores of options")
-            return _best_first(_sums(paper), within)
+            return _best_first(add_up(paper), within)
         if method == "random":
             return _drawn(within, top, rng)
         if method == "pareto":
@@ -108,12 +108,11 @@ def build_designs(
     ]
 
 
-def add_up(scores: Scores) -> npt.NDArray[np.float64]:
-    """Sum of unit scores of every member, in the order of `space.index`."""
-    return _sums(scores.values())
+def add_up(units: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """Every member's sum of the scores of its options, in the order of `space.index`.
 
-
-def _sums(units: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    `units` holds one array per unit of the space: the scores of its options, in order.
+    """
     total = np.zeros(())
     for values in units:
         total = total[..., None] + values

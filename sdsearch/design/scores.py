@@ -185,8 +185,8 @@ class Scores(FrozenModel):
         """Per unit the scores of its options, in order."""
         return [np.array([option.score for option in unit.options]) for unit in self.units]
 
-    def insights(self, limit: int = 3) -> list[str]:
-        """The findings in words: which level matters, which blocks to keep, which can go."""
+    def insights(self) -> list[str]:
+        """The findings in words: which level matters, three blocks to keep, three that can go."""
         ranked = sorted(self.units, key=lambda unit: -unit.range)
         said = [
             f"{ranked[0].unit} matters most: its options span {ranked[0].range:.3g} in the target,"
@@ -199,8 +199,8 @@ class Scores(FrozenModel):
         blocks = sorted(self.blocks, key=lambda block: block.effect)
         needed = [block for block in blocks if block.effect < -block.spread]
         spare = [block for block in blocks[::-1] if block.effect > -block.spread]
-        said += [f"Keep {b.name}: removing {_removal(b)}." for b in _once(needed)[:limit]]
-        said += [f"{b.name} can go: removing {_removal(b)}." for b in _once(spare)[:limit]]
+        said += [f"Keep {b.name}: removing {_removal(b)}." for b in _once(needed)[:3]]
+        said += [f"{b.name} can go: removing {_removal(b)}." for b in _once(spare)[:3]]
         return said
 
 

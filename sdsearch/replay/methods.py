@@ -28,7 +28,7 @@ def autobuild(task: ReplayTask, rng: np.random.Generator) -> Floats:
     from sdsearch.ranker.scoring import score_units
 
     scores = score_units(task.fitted, task.space, task.scored, "graph")
-    return add_up(scores)[task.indices]
+    return add_up(scores.values())[task.indices]
 
 
 def autobuild_paper(task: ReplayTask, rng: np.random.Generator) -> Floats:
@@ -37,11 +37,7 @@ def autobuild_paper(task: ReplayTask, rng: np.random.Generator) -> Floats:
 
     config = PaperConfig(steps=PAPER_STEPS, learning_rate=PAPER_RATE)
     scores = score_options(fit_paper(list(task.labelled), task.y, rng, config), task.space)
-    digits = task.space.digits(task.indices)
-    total = np.zeros(len(digits))
-    for unit, found in enumerate(scores):
-        total += found[digits[:, unit]]
-    return total
+    return add_up(scores)[task.indices]
 
 
 def exhaustive(task: ReplayTask, rng: np.random.Generator) -> Floats:

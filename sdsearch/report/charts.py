@@ -97,9 +97,9 @@ def lower_front(points: Sequence[Point]) -> list[tuple[float, float]]:
     return corners
 
 
-def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return about `count` round numbers inside [low, high]; low < high must hold."""
-    raw = (high - low) / count
+def nice_ticks(low: float, high: float) -> list[float]:
+    """Return about five round numbers inside [low, high]; low < high must hold."""
+    raw = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * nice for nice in (1, 2, 5, 10) if power * nice >= raw)
     first, last = math.ceil(low / step), math.floor(high / step)

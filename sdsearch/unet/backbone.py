@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LEVELS = 4
-LAYERS_PER_BLOCK = 2
 _UNPRUNED: dict[str, tuple[Any, ...]] = {
     "down_block_types": (["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],),
     "up_block_types": (["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,),

@@ -53,15 +53,14 @@ class SlotCost:
 class UNetCost:
     """What a whole UNet call costs: all samples of a batch, both halves of guidance.
 
-    `activation_bytes` is the peak of `slot_activation_bytes`, as `sdsearch.unet.memory` defines it.
-    `slots` are per sample. The time embedding belongs to no slot, but to the totals.
+    `activation_bytes` is the peak that `sdsearch.unet.memory` defines; `slots` are per sample. The
+    time embedding belongs to no slot, but to the totals.
     """
 
     params: int
     macs: Macs
     activation_bytes: int
     slots: tuple[SlotCost, ...]
-    slot_activation_bytes: tuple[int, ...]
 
 
 NO_MACS = Macs(0, 0)
@@ -85,12 +84,11 @@ def unet_cost(
     size = _latent_size(latent, backbone)
     samples = batch * (2 if cfg else 1)
     slots = slot_costs(arch, backbone, size, tokens)
-    alive = activation_values(arch, backbone, size, tokens)
-    activations = tuple(values * samples * value_bytes for values in alive)
+    peak = max(activation_values(arch, backbone, size, tokens)) * samples * value_bytes
     params, macs = _time_embedding_cost(member_backbone(arch, backbone))
     for slot in slots:
         params, macs = params + slot.params, macs + slot.macs
-    return UNetCost(params, macs * samples, max(activations), slots, activations)
+    return UNetCost(params, macs * samples, peak, slots)
 
 
 def slot_costs(

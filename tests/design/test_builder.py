@@ -51,7 +51,7 @@ def made_up(space: SearchSpace) -> tuple[Scores, SpaceScores, SpaceScores]:
         blocks=(),
         units=units,
     )
-    sums = add_up(scores)
+    sums = add_up(scores.values())
     predicted = (sums + 0.1 * rng.normal(size=len(space))).astype(np.float32)
     spread = np.full(len(space), 0.2, np.float32)
     ridge = SpaceScores(-predicted, spread, ())
@@ -71,7 +71,7 @@ def build(budget: Budget, methods: tuple[str, ...] = METHODS, seed: int = 0, top
 
 
 def test_sums_follow_the_order_of_the_space() -> None:
-    sums = add_up(SCORES)
+    sums = add_up(SCORES.values())
     for index in (0, 1, 12_345, len(SPACE) - 1):
         digits = SPACE.option_indices(SPACE.arch(index))
         want = sum(unit.options[d].score for unit, d in zip(SCORES.units, digits, strict=True))
@@ -103,7 +103,7 @@ def test_without_a_budget_the_methods_find_their_own_best() -> None:
     }
     assert by_method["exhaustive"] == SCORED.top(4)
     assert by_method["ridge"] == RIDGE.top(4)
-    assert by_method["autobuild"] == np.argsort(-add_up(SCORES))[:4].tolist()
+    assert by_method["autobuild"] == np.argsort(-add_up(SCORES.values()))[:4].tolist()
 
 
 def test_without_a_budget_autobuild_takes_from_the_best_options_of_each_unit() -> None:
@@ -121,7 +121,7 @@ def test_a_budget_holds_for_every_method_and_is_solved_exactly(resource: str) ->
     designs = build(budget)
     assert len(designs) == 16
     assert all(getattr(design, resource) <= limit for design in designs)
-    best = np.sort(add_up(SCORES)[costs <= limit])[::-1][:4]
+    best = np.sort(add_up(SCORES.values())[costs <= limit])[::-1][:4]
     np.testing.assert_allclose([d.score for d in designs if d.method == "autobuild"], best)
     assert any(f"{resource} " in reason and "limit" in reason for reason in designs[0].reasons)
     absolute = Budget.model_validate({resource: limit})
@@ -136,7 +136,11 @@ def test_the_top_10_of_every_exact_method_are_those_of_brute_force(method: str, 
     named = rng.permutation(sorted(costs))[: 1 + seed % 3]
     limits = {str(name): float(np.quantile(costs[name], rng.uniform(0.2, 0.9))) for name in named}
     scores, scored, ridge = made_up(BLOCKS)
-    value = {"autobuild": add_up(scores), "exhaustive": scored.predicted, "ridge": ridge.predicted}
+    value = {
+        "autobuild": add_up(scores.values()),
+        "exhaustive": scored.predicted,
+        "ridge": ridge.predicted,
+    }
     fits = np.all([costs[name] <= limit for name, limit in limits.items()], axis=0)  # type: ignore[index]
     brute = sorted(np.flatnonzero(fits), key=lambda index: -value[method][index])[:10]
     designs = build_designs(
@@ -161,7 +165,7 @@ def test_a_limit_on_memory_is_met_by_the_best_members_that_meet_it() -> None:
     memory = [member_resources(BLOCKS.arch(int(i)), BLOCKS)["memory_bytes"] for i in some]
     limit = float(np.quantile(memory, 0.5))
     assert min(memory) < limit < max(memory)
-    sums = add_up(scores)
+    sums = add_up(scores.values())
     designs = build_designs(
         BLOCKS, ["autobuild"], Budget(memory_bytes=limit), scores, scored, np.random.default_rng(0)
     )
@@ -242,7 +246,7 @@ def test_the_front_is_what_nothing_cheaper_beats() -> None:
 
 def test_pareto_designs_lie_on_the_front_best_first_and_smaller_ones_after() -> None:
     designs = build(Budget(), ("pareto",))
-    sums, params = add_up(SCORES), space_costs(SPACE)[0]
+    sums, params = add_up(SCORES.values()), space_costs(SPACE)[0]
     front = set(pareto_front(sums, params.astype(float)).tolist())
     assert all(SPACE.index(design.architecture) in front for design in designs)
     assert [d.params for d in designs] == sorted((d.params for d in designs), reverse=True)

@@ -111,7 +111,7 @@ def test_a_space_with_widths_is_scored_exactly_part_by_part(kind: str) -> None:
         np.testing.assert_allclose(marginal, cube.mean(axis=others), atol=1e-5)
 
 
-def test_norms_of_a_space_with_widths_are_those_of_its_graphs() -> None:
+def test_option_norms_of_a_space_with_widths_are_the_mean_norms_of_its_graphs() -> None:
     space, fitted = few_of_many_widths(), small_fit()
     norms = graph_norms(fitted, [space.arch(i) for i in range(len(space))])
     cube = norms.reshape(len(norms), *space.radices, -1)

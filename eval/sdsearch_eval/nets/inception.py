@@ -7,7 +7,6 @@ torch-fidelity's file; that package itself needs torchvision and is no dependenc
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +28,7 @@ Chains = dict[str, tuple[str | tuple[str, str], ...]]
 
 def official_weights() -> Path:
     """Where torch-fidelity and torchmetrics keep the official weights."""
-    home = os.environ.get("TORCH_HOME") or Path.home() / ".cache" / "torch"
-    return Path(home) / "hub" / "checkpoints" / OFFICIAL_FILE
+    return Path(torch.hub.get_dir()) / "checkpoints" / OFFICIAL_FILE
 
 
 def prepare_inception(images: Tensor, size: int) -> Tensor:

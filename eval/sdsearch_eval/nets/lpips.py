@@ -6,7 +6,6 @@ where torch keeps downloads. Nothing is downloaded, and torchvision itself is no
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,8 +67,7 @@ def _alexnet_features() -> nn.Sequential:
 
 def trunk_weights() -> Path:
     """Where torch keeps the AlexNet that torchvision downloads."""
-    home = os.environ.get("TORCH_HOME") or Path.home() / ".cache" / "torch"
-    return Path(home) / "hub" / "checkpoints" / TRUNK_FILE
+    return Path(torch.hub.get_dir()) / "checkpoints" / TRUNK_FILE
 
 
 def linear_weights() -> Path:

@@ -9,19 +9,17 @@ one does, but for the order in which gradients are summed.
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from sdsearch.errors import InputError, WorkError
 from sdsearch.files import write_atomic
 from sdsearch_eval.recovery.distillation import FeatureLoss
-from sdsearch_eval.recovery.short import Lesson, learning_rate_share
+from sdsearch_eval.recovery.short import Lesson, learning_rate_share, recovery_losses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,7 +102,7 @@ def finetune_student(
         lesson = lessons.make(run.step)
         for part in _micro_batches(lesson, world, recipe):
             with accelerator.accumulate(model):
-                losses = _losses(model, part, lesson, recipe, features)
+                losses = recovery_losses(model, part, recipe, features, lesson)
                 weighted = [getattr(recipe.losses, name) * x for name, x in losses.items()]
                 loss = torch.stack(weighted).sum()
                 accelerator.backward(loss)
@@ -155,28 +153,6 @@ def _micro_batches(lesson: Lesson, world: World, recipe: LongRecovery) -> Iterat
     mine = torch.arange(world.rank, count, world.size)
     for index in mine.chunk(recipe.accumulate):
         yield Lesson(*(getattr(lesson, field.name)[index] for field in fields(Lesson)))
-
-
-def _losses(
-    model: torch.nn.Module,
-    part: Lesson,
-    whole: Lesson,
-    recipe: LongRecovery,
-    features: FeatureLoss | None,
-) -> dict[str, Tensor]:
-    """Losses of a part, relative to the targets of the whole batch: parts then average exactly."""
-    model_input = part.model_input.contiguous(memory_format=torch.channels_last)
-    inputs = (model_input, part.timesteps, part.text)
-    found: dict[str, Tensor] = {}
-    with features.taps() if features is not None else nullcontext() as taps:
-        output = model(*inputs, return_dict=False)[0].float()
-    if features is not None and taps is not None:
-        found["feature"] = features(taps.outputs, *inputs)
-    for name, targets in (("output", "teacher_output"), ("task", "target")):
-        if getattr(recipe.losses, name):
-            every = getattr(whole, targets).square().mean()
-            found[name] = F.mse_loss(output, getattr(part, targets)) / every
-    return found
 
 
 def _finish_step(

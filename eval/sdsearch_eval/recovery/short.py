@@ -6,16 +6,18 @@ once per study, so that every architecture sees the same lesson and pays only fo
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from sdsearch.errors import WorkError
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch_eval.data.samples import load_recovery_samples
-from sdsearch_eval.recovery.distillation import FeatureLoss, relative_error
+from sdsearch_eval.recovery.distillation import FeatureLoss
 from sdsearch_eval.sampling.sampling import UNetInputs, images_to_tensor, prepare_inputs, unet_input
 from sdsearch_eval.seeds import derive_seed
 
@@ -150,7 +152,7 @@ def recover_student(
     features = FeatureLoss(arch, lessons.teacher, unet) if recipe.losses.feature else None
     log = []
     for step in range(recipe.steps):
-        losses = _losses(unet, lessons[step], recipe, features)
+        losses = recovery_losses(unet, lessons[step], recipe, features)
         loss = torch.stack([getattr(recipe.losses, name) * x for name, x in losses.items()]).sum()
         row = {"loss": float(loss.detach()), **{n: float(x.detach()) for n, x in losses.items()}}
         if not np.isfinite(row["loss"]):
@@ -167,26 +169,29 @@ def recover_student(
     return log
 
 
-def _losses(
-    unet: UNet2DConditionModel,
+def recovery_losses(
+    model: torch.nn.Module,
     lesson: Lesson,
     recipe: RecoveryRecipe,
     features: FeatureLoss | None,
+    whole: Lesson | None = None,
 ) -> dict[str, Tensor]:
-    """The losses that have a weight, by name."""
+    """The losses that have a weight, by name, in float32.
+
+    Each is relative to the targets of the `whole` batch that the lesson is a part of, by default
+    itself: the losses of equal parts then average to that of the batch.
+    """
     model_input = lesson.model_input.contiguous(memory_format=torch.channels_last)
     inputs = (model_input, lesson.timesteps, lesson.text)
     found: dict[str, Tensor] = {}
-    if features is None:
-        output = unet(*inputs, return_dict=False)[0]
-    else:
-        with features.taps() as taps:
-            output = unet(*inputs, return_dict=False)[0]
+    with features.taps() if features is not None else nullcontext() as taps:
+        output = model(*inputs, return_dict=False)[0].float()
+    if features is not None and taps is not None:
         found["feature"] = features(taps.outputs, *inputs)
-    if recipe.losses.output:
-        found["output"] = relative_error(output, lesson.teacher_output)
-    if recipe.losses.task:
-        found["task"] = relative_error(output, lesson.target)
+    for name, targets in (("output", "teacher_output"), ("task", "target")):
+        if getattr(recipe.losses, name):
+            scale = getattr(whole or lesson, targets).square().mean()
+            found[name] = F.mse_loss(output, getattr(lesson, targets)) / scale
     return found
 
 

@@ -21,11 +21,11 @@ RUNS = 9
 
 
 @torch.no_grad()
-def measure_latency(unet: UNet2DConditionModel, inputs: UNetInputs, batch: int = 1) -> Latency:
-    """Milliseconds of one UNet call on the first `batch` tasks of `inputs`."""
-    first = inputs.select(slice(0, batch))
+def measure_latency(unet: UNet2DConditionModel, inputs: UNetInputs) -> Latency:
+    """Milliseconds of one UNet call on the first task of `inputs`."""
+    first = inputs.select(slice(0, 1))
     latent = unet_input(unet, first.noise, first).to(unet.dtype)
-    text = inputs.text[:batch].to(unet.dtype)
+    text = first.text.to(unet.dtype)
     device = latent.device
     timestep = torch.tensor(500, device=device)
     durations = []
@@ -42,7 +42,7 @@ def measure_latency(unet: UNet2DConditionModel, inputs: UNetInputs, batch: int =
         n=RUNS,
         device=device_name(device),
         dtype=str(unet.dtype).removeprefix("torch."),
-        batch=batch,
+        batch=1,
         resolution=int(latent.shape[-1]),
         threads=torch.get_num_threads(),
     )
