@@ -1,4 +1,4 @@
-"""Write the JSON schemas of what commands print with `--json`: fit, score, build, bench, label.
+"""Write the JSON schemas of what commands print with `--json`.
 
 Run `python scripts/make_schemas.py` whenever one of these changes; a test asks for it.
 """
@@ -10,11 +10,14 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from sdsearch.check.report import CheckReport
 from sdsearch.design.designs import Design
 from sdsearch.design.scores import Scores
 from sdsearch.files import write_atomic
 from sdsearch.ranker.fit import FitReport
 from sdsearch.replay.runs import ReplaySummary
+from sdsearch.stages.latency import LatencyReport
+from sdsearch.stages.show import SpaceSummary
 from sdsearch.workers.status import LabelStatus
 
 FOLDER = Path(__file__).parents[1] / "sdsearch" / "cli" / "schemas"
@@ -28,6 +31,9 @@ def schemas() -> dict[str, str]:
         "build": list[Design],
         "bench": ReplaySummary,
         "label-status": list[LabelStatus],
+        "space": SpaceSummary,
+        "latency": LatencyReport,
+        "check": CheckReport,
     }
     return {
         f"{name}.schema.json": json.dumps(

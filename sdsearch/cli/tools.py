@@ -40,7 +40,7 @@ def space(
     """Show a search space: its size, units and named members; or draw one member."""
     from sdsearch.space.lookup import find_member
     from sdsearch.space.space import search_space
-    from sdsearch.stages.show import describe_space, draw_member
+    from sdsearch.stages.show import draw_member, summarize_space
     from sdsearch.study.folder import load_space, read_study
     from sdsearch.unet.teacher import find_backbone
 
@@ -53,16 +53,15 @@ def space(
     if draw is not None:
         print(draw_member(find_member(draw, found), found, out, own))
         return
-    facts = describe_space(found)
+    summary = summarize_space(found)
     if as_json:
-        print_json(facts)
+        print_json(summary.model_dump(mode="json"))
         return
-    print(f"{facts['name']}: {facts['size']:,} architectures")
-    for unit in facts["units"]:
-        print(f"  {unit['name']}: {unit['options']} options")
-    for member, costs in facts["members"].items():
-        giga = costs["macs"] / 1e9
-        print(f"  {member}: {costs['params']:,} parameters, {giga:.3f} G MACs a call")
+    print(f"{summary.name}: {summary.size:,} architectures")
+    for unit in summary.units:
+        print(f"  {unit.name}: {unit.options} options")
+    for member, costs in summary.members.items():
+        print(f"  {member}: {costs.params:,} parameters, {costs.macs / 1e9:.3f} G MACs a call")
 
 
 def latency(
@@ -87,7 +86,7 @@ def latency(
     from sdsearch.space.latency import LatencyConditions, design_survey, read_latency_table
     from sdsearch.space.lookup import find_member
     from sdsearch.space.space import search_space
-    from sdsearch.stages.latency import tabulate_latency
+    from sdsearch.stages.latency import LatencyReport, tabulate_latency
     from sdsearch.unet.teacher import find_backbone
 
     if predict is None:
@@ -106,20 +105,26 @@ def latency(
         space = search_space(name, backbone)
         wanted = design_survey(space, members, conditions, np.random.default_rng(0))
         made = tabulate_latency(table, wanted)
-        found = {"table": str(table), **made.error.model_dump(), "hardware": made.survey.hardware}
+        milliseconds = None
     else:
         made = read_latency_table(table)
         space = search_space(made.survey.space, made.survey.backbone)
-        ms = made.predict(find_member(predict, space))
-        found = {"member": predict, "milliseconds": ms, **made.error.model_dump()}
+        milliseconds = made.predict(find_member(predict, space))
+    error, hardware = made.error, made.survey.hardware
     if as_json:
-        print_json(found)
+        report = LatencyReport(
+            table=str(table),
+            hardware=hardware,
+            error=error,
+            member=predict,
+            milliseconds=milliseconds,
+        )
+        print_json(report.model_dump(mode="json"))
         return
-    error = made.error
-    if predict is not None:
-        print(f"{predict}: {found['milliseconds']:.2f} ms a UNet call")
+    if milliseconds is not None:
+        print(f"{predict}: {milliseconds:.2f} ms a UNet call")
     print(
-        f"on {made.survey.hardware}: error {error.mape:.1f} % +- {error.se:.1f} (cross-validated "
+        f"on {hardware}: error {error.mape:.1f} % +- {error.se:.1f} (cross-validated "
         f"over {error.n} members, {error.worst:.1f} % at worst)"
     )
 

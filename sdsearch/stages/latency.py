@@ -7,11 +7,28 @@ from typing import TYPE_CHECKING
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.harness import run_harness
-from sdsearch.space.latency import LatencySurvey, LatencyTable, fit_latency_table, read_survey
+from sdsearch.model import FrozenModel
+from sdsearch.space.latency import (
+    CrossValidation,
+    LatencySurvey,
+    LatencyTable,
+    fit_latency_table,
+    read_survey,
+)
 from sdsearch.study.requests import LatencyRequest
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+class LatencyReport(FrozenModel):
+    """A latency table, how well it predicts and, where one was asked for, a member's latency."""
+
+    table: str
+    hardware: str
+    error: CrossValidation
+    member: str | None = None
+    milliseconds: float | None = None
 
 
 def tabulate_latency(path: Path, wanted: LatencySurvey) -> LatencyTable:

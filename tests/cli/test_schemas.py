@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -8,8 +9,14 @@ import pytest
 from typer.testing import CliRunner
 
 from scripts.make_schemas import FOLDER, schemas
-from sdsearch.cli.main import app, sample
+from sdsearch.cli.main import app
+from sdsearch.space.latency import fit_latency_table
+from sdsearch.stages.sample import sample_study
+from sdsearch.unet.architecture import UNPRUNED
+from sdsearch.unet.backbone import TINY
+from sdsearch.unet.config import unet_config
 from tests.fakes import label_by_params, make_study
+from tests.space.test_latency import planted_survey
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +27,7 @@ TOML = "[space]\nlabels = 12\n[build]\ntop = 2\nmethods = ['autobuild', 'random'
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = make_study(tmp_path_factory.mktemp("study"), TOML)
-    sample(made)
+    sample_study(made)
     label_by_params(made)
     return made.root
 
@@ -30,26 +37,69 @@ def test_the_committed_schemas_are_those_of_the_code() -> None:
     assert committed == schemas(), "run: python scripts/make_schemas.py"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("command", ["fit", "score", "build"])
-def test_what_a_command_prints_as_json_is_valid_by_its_schema(study: Path, command: str) -> None:
-    schema = json.loads((FOLDER / f"{command}.schema.json").read_text())
-    done = CliRunner().invoke(app, [command, str(study), "--json"])
-    assert done.exit_code == 0, done.output
+def check_printed(schema: str, *line: str, damage: str, code: int = 0) -> Any:
+    """What a command prints with --json, valid by its schema and not without the field `damage`."""
+    validator = jsonschema.Draft202012Validator(
+        json.loads((FOLDER / f"{schema}.schema.json").read_text())
+    )
+    validator.check_schema(validator.schema)
+    done = CliRunner().invoke(app, [*line, "--json"])
+    assert done.exit_code == code, done.output
     printed: Any = json.loads(done.stdout)
-    validator = jsonschema.Draft202012Validator(schema)
-    validator.check_schema(schema)
     validator.validate(printed)
-    damaged = printed[0] if command == "build" else printed
-    damaged.pop("predictors" if command == "fit" else "units" if command == "score" else "params")
-    assert list(validator.iter_errors(printed))
+    damaged = json.loads(done.stdout)
+    (damaged[0] if isinstance(damaged, list) else damaged).pop(damage)
+    assert list(validator.iter_errors(damaged))
+    return printed
+
+
+def test_every_command_with_json_has_a_schema() -> None:
+    named = [command.name or command.callback.__name__ for command in app.registered_commands]  # type: ignore[union-attr]
+    with_json = {
+        name
+        for name, command in zip(named, app.registered_commands, strict=True)
+        if command.callback and "as_json" in inspect.signature(command.callback).parameters
+    }
+    known = {name.removesuffix(".schema.json").removesuffix("-status") for name in schemas()}
+    assert with_json == known
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "damage"), [("fit", "predictors"), ("score", "units"), ("build", "params")]
+)
+def test_what_a_command_prints_as_json_is_valid_by_its_schema(
+    study: Path, command: str, damage: str
+) -> None:
+    check_printed(command, command, str(study), damage=damage)
+
+
+def test_the_json_of_a_space_is_valid_by_its_schema() -> None:
+    printed = check_printed("space", "space", "--space", "sd14-blocks", damage="members")
+    assert printed["size"] == 5632
+    assert printed["members"]["bk-tiny"]["index"] < printed["size"]
+
+
+def test_the_json_of_a_latency_table_is_valid_by_its_schema(tmp_path: Path) -> None:
+    table = tmp_path / "table.json"
+    table.write_text(fit_latency_table(planted_survey()).model_dump_json())
+    printed = check_printed(
+        "latency", "latency", str(table), "--predict", "bk-tiny", damage="error"
+    )
+    assert printed["member"] == "bk-tiny"
+    assert printed["milliseconds"] > 0
+
+
+@pytest.mark.parametrize(("heads", "code"), [(2, 0), (3, 2)])
+def test_the_json_of_a_check_is_valid_by_its_schema(tmp_path: Path, heads: int, code: int) -> None:
+    config = {**unet_config(UNPRUNED, TINY), "attention_head_dim": heads}
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config))
+    line = ("check", str(file), "--against", "tiny")
+    printed = check_printed("check", *line, damage="problems", code=code)
+    assert bool(printed["problems"]) == bool(code)
 
 
 def test_the_status_of_labels_is_valid_by_its_schema(study: Path) -> None:
-    schema = json.loads((FOLDER / "label-status.schema.json").read_text())
-    done = CliRunner().invoke(app, ["label", str(study), "--status", "--json"])
-    assert done.exit_code == 0, done.output
-    printed: Any = json.loads(done.stdout)
-    jsonschema.Draft202012Validator(schema).validate(printed)
-    (status,) = printed
+    (status,) = check_printed("label-status", "label", str(study), "--status", damage="ok")
     assert (status["ok"], status["waiting"], status["running"]) == (16, 0, [])

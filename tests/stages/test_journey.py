@@ -14,7 +14,7 @@ import pytest
 
 from sdsearch.space.space import search_space
 from sdsearch.stages.sample import sample_study
-from sdsearch.stages.show import describe_space
+from sdsearch.stages.show import summarize_space
 from sdsearch.study.folder import read_study
 from sdsearch.study.listing import read_designs, read_sample
 
@@ -74,10 +74,10 @@ def test_the_sample_is_the_same_every_time_and_holds_the_members(tmp_path: Path)
 
 
 def test_a_space_is_described_with_costs_of_its_members() -> None:
-    said = describe_space(search_space("sd14-blocks"))
-    assert said["size"] == 5_632
-    assert said["members"]["bk-tiny"]["params"] == 323_384_964
-    assert [unit["options"] for unit in said["units"]] == [8, 8, 8, 11]
+    summary = summarize_space(search_space("sd14-blocks"))
+    assert summary.size == 5_632
+    assert summary.members["bk-tiny"].params == 323_384_964
+    assert [unit.options for unit in summary.units] == [8, 8, 8, 11]
 
 
 @pytest.fixture(scope="module")
