@@ -205,10 +205,6 @@ of all 704,000 predictions. The last row is AutoBuild as published, on the chain
 Under our loss and rule the built top 4 beat the best of the {labels} labels, on average, in
 {beaten} of {seeds} seeds.
 
-Reading: the rule decides, not the loss. Both losses rank alike here, and so do `graph`, partial
-dependence and the exhaustive top 4; the last node alone, in place or isolated, ranks badly and
-builds badly.
-
 ## GNN and baselines
 Out-of-fold SRCC where blocks of a level interact not at all, as half as much, and twice as much as
 they matter alone (deviation of pair terms 0, 0.5 and 2 against 1).

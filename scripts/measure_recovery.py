@@ -113,11 +113,6 @@ half-level features (BK-SDM's pairs, derived for any member). `seconds` is recov
 second table of a member pairs recipes seed by seed: positive is better, ± one standard error of the
 mean of {seeds} differences.
 
-Features besides the output bring nothing measurable at 30 steps, for a third more time.
-
-`sdsearch recover --processes 2` gives what one process gives at the same global batch, but for the
-order of sums: the loss of the first step agrees to 1e-5 and those of the following ones to 2 %
-(relative), which `tests/eval/test_finetune.py` holds it to.
 """
 
 

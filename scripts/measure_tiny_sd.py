@@ -180,7 +180,7 @@ def describe(
     ]
     return DOCUMENT.format(
         table="\n".join([head("filled by", SHOWN_COLUMNS), *rows]),
-        margins="\n".join([head("teacher beats", COLUMNS), *margins]),
+        margins="\n".join([head("teacher against", COLUMNS), *margins]),
         vae=plus_minus(other["vae"]),
         gain=plus_minus(other["gain"]),
         real=plus_minus(other["real"]),
@@ -237,18 +237,17 @@ delete-a-block jackknife.
 `lpips_like` is a perceptual distance on its feature maps; they compare within this table and are
 neither FID nor LPIPS. For scale: {n} other real scenes have `fd_efflite0` {real}.
 `edge_jump` is the mean colour step across the hole's edge beyond that of the original, in levels
-of 255: a smooth sky that is slightly off in tone shows there. The autoencoder alone has some of it.
+of 255: a smooth sky that is slightly off in tone shows there.
 
-By how much the teacher is better, and in standard errors of the difference of two independent
-measurements (they share scenes and holes, so this understates it):
+By how much the teacher is better (negative: worse), and in standard errors of the difference of
+two independent measurements (they share scenes and holes, so this understates it):
 
 {margins}
 
-- **The caption matters**: with the caption of another scene, the same noise and the same hole,
-  `lpips_like_efflite0` is worse by {gain} (paired over scenes).
+- **Another caption**: with the caption of another scene, the same noise and the same hole,
+  `lpips_like_efflite0` rises by {gain} (paired over scenes).
 - **The autoencoder** alone reconstructs test scenes at {vae} dB PSNR: the ceiling of the whole.
-- **Guidance 2** costs twice as much and has the row of that name: at this size it gains nothing,
-  so that the default protocol uses 1.
+- **Guidance 2** costs twice as much and has the row of that name; the default protocol uses 1.
 """
 
 
