@@ -108,7 +108,9 @@ def test_without_a_budget_the_methods_find_their_own_best() -> None:
 
 def test_without_a_budget_autobuild_takes_from_the_best_options_of_each_unit() -> None:
     best = [{one.option for one in SCORES.top_k(unit.name, 4)} for unit in SPACE.units]
-    for design in build(Budget(), ("autobuild",)):
+    designs = build(Budget(), ("autobuild",))
+    assert len(designs) == 4
+    for design in designs:
         digits = SPACE.option_indices(design.architecture)
         assert all(digit in options for digit, options in zip(digits, best, strict=True))
 
@@ -183,6 +185,7 @@ def test_a_budget_of_latency_needs_a_table_and_is_met() -> None:
         build_designs(BLOCKS, ["autobuild"], budget, scores, scored, rng)
     designs = build_designs(BLOCKS, ["autobuild"], budget, scores, scored, rng, table=TABLE)
     teacher = TABLE.predict(BLOCKS.members["teacher"])
+    assert len(designs) == 4
     for design in designs:
         assert design.latency_ms is not None
         assert design.latency_ms <= 0.7 * teacher

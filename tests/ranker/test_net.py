@@ -88,6 +88,8 @@ def test_members_do_not_influence_each_other() -> None:
 def test_the_same_generator_seed_gives_the_same_ranker() -> None:
     first, second = make_ranker(4).state_dict(), make_ranker(4).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
+    other = make_ranker(5).state_dict()
+    assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
 def test_gather_takes_rows_by_an_index_of_any_shape() -> None:

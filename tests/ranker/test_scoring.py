@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -226,10 +227,26 @@ def test_a_space_of_another_backbone_is_refused() -> None:
         score_space(small_fit(), search_space("sd14"))
 
 
-def test_hops_without_any_correlation_weigh_the_same() -> None:
-    weights = hop_weights(small_fit())
-    assert weights.shape == (5,)
-    assert weights.min() >= 0.0
+def with_hop_srcc(*srcc: float) -> FittedRanker:
+    """A fit whose hops 0..M rank held-out labels with these correlations."""
+    fitted = small_fit()
+    hops = tuple(
+        hop.model_copy(update={"srcc": value})
+        for hop, value in zip(fitted.report.hops, srcc, strict=True)
+    )
+    return replace(fitted, report=fitted.report.model_copy(update={"hops": hops}))
+
+
+def test_hops_weigh_as_they_correlate_and_negative_ones_nothing() -> None:
+    weights = hop_weights(with_hop_srcc(0.2, -0.5, 0.6, 0.0, 0.8))
+    np.testing.assert_allclose(weights, [0.125, 0.0, 0.375, 0.0, 0.5])
+
+
+@pytest.mark.parametrize("features", [0.0, 0.7])
+def test_hops_without_any_correlation_weigh_the_same(features: float) -> None:
+    # Hop 0 has seen no neighbour: its correlation alone says nothing of the graph.
+    weights = hop_weights(with_hop_srcc(features, -0.1, 0.0, -0.3, 0.0))
+    np.testing.assert_allclose(weights, 0.2)
 
 
 @pytest.mark.slow

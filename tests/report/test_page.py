@@ -64,6 +64,7 @@ def test_the_outcome_table_comes_first_and_the_file_needs_no_network(study: Stud
     found = outline(html)
     assert html.index("<table>") < html.index("<svg")
     assert found.tags.count("script") == 1, "its own, at the end"
+    assert found.links
     assert all(link.startswith(("#", "data:")) for link in found.links)
     assert "http" not in html.replace('xmlns="http://www.w3.org/2000/svg"', "")
     assert html.index("evaluated uniform") < html.index("bk-small")
