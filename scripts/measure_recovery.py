@@ -112,7 +112,6 @@ plain fine-tuning on the training target, `output` distils the teacher's answer,
 half-level features (BK-SDM's pairs, derived for any member). `seconds` is recovery alone. The
 second table of a member pairs recipes seed by seed: positive is better, ± one standard error of the
 mean of {seeds} differences.
-
 """
 
 
