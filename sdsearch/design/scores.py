@@ -158,6 +158,10 @@ class Scores(FrozenModel):
     units: tuple[UnitScores, ...]
     contributions: dict[str, float] = Field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        options = sum(len(unit.options) for unit in self.units)
+        return f"Scores({self.space}, {self.kind}: {len(self.blocks)} blocks, {options} options)"
+
     @property
     def graph_score(self) -> float:
         """The unpruned net's graph norm, hops weighted: exactly the sum of the contributions."""

@@ -203,6 +203,13 @@ def search_space(
 
     `resize_level_0` gives level 0 of `sd14-wide` a choice of widths too. The frequencies of the
     time embedding then change in number, so that its input columns have to be resampled.
+
+    >>> import sdsearch
+    >>> space = sdsearch.search_space("sd14")
+    >>> space
+    SearchSpace('sd14', 704,000 architectures)
+    >>> space.arch(space.index(space.members["bk-tiny"])) == space.members["bk-tiny"]
+    True
     """
     if name not in SPACES:
         raise InputError(

@@ -1,0 +1,1 @@
+"""The public interface: what `import sdsearch` gives, over the stages. Start at study.py."""
