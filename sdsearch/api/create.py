@@ -44,14 +44,14 @@ def create_study(
     >>> import sdsearch, tempfile
     >>> from pathlib import Path
     >>> folder = Path(tempfile.mkdtemp(), "study")
-    >>> study = sdsearch.create_study(folder, budget=0.6, protocol={"samples": 96})
+    >>> study = sdsearch.create_study(folder, budget=0.6, build={"top": 2})
     >>> study.config.build.budget.params
     Share(share=0.6)
-    >>> study == sdsearch.create_study(folder, budget=0.6, protocol={"samples": 96})
+    >>> study == sdsearch.create_study(folder, budget=0.6, build={"top": 2})
     True
-    >>> sdsearch.create_study(folder, budget=0.5)  # doctest: +ELLIPSIS
+    >>> sdsearch.create_study(folder, budget=0.5, build={"top": 2})  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    sdsearch.errors.InputError: ...: build.budget.params.share is 0.6 there, not 0.5; ...
+    sdsearch.errors.InputError: ... differs: build.budget.params.share is 0.6 there, not 0.5; ...
 
     Raises:
         InputError: a value is invalid, or the folder holds a study that says something else; the

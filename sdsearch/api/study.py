@@ -61,10 +61,12 @@ class Study:
     >>> study = sdsearch.create_study(tempfile.mkdtemp(), budget=0.6)
     >>> len(study.sample())  # the four named members and 68 others
     72
-    >>> study.import_labels().imported  # those of the tiny model, which comes with them
-    68
-    >>> sorted(study.labels.fd_efflite0.round(1))[:2]
-    [80.3, 81.0]
+    >>> imported = study.import_labels()  # the tiny model comes with them: hours of `label`
+    >>> study.status()[0].ok
+    72
+    >>> teacher = sdsearch.Architecture.parse("teacher")
+    >>> print(study.labels.fd_efflite0[teacher.key].round(2))
+    80.27
     """
 
     folder: StudyFolder

@@ -84,6 +84,12 @@ class Architecture(FrozenModel):
 
     `widths` are the channels of levels 0 to 3 where they are not the backbone's. Without an encoder
     block at level 3 nothing there could change the width, so it has that of level 2.
+
+    >>> own = Architecture.parse("bk-tiny; level 0: depth 2, attention up 101")
+    >>> print(own.levels[0], "/", own.bottom)
+    depth 2, attention down 11 up 101 / no level 3, mid none
+    >>> own.key  # its name in every file
+    'f69f30b5fa2a'
     """
 
     levels: tuple[Level, Level, Level]
