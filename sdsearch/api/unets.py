@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     from sdsearch.unet.architecture import Architecture
-    from sdsearch.weights.importance import Rule
+    from sdsearch.weights.importance import ChannelRule
 
 
 def inherit_unet(
     architecture: Architecture,
     teacher: UNet2DConditionModel | Path | str = "tiny",
-    channels: Rule = "l2",
+    channels: ChannelRule = "l2",
 ) -> UNet2DConditionModel:
     """A stock `UNet2DConditionModel` of an architecture that starts from a teacher's weights.
 

@@ -110,6 +110,14 @@ class Outcome:
         found = f", best {best.best:.2f} of {best.name}" if best else ""
         return f"Outcome({self.column}: {len(self.rows)} rows{found}; {self.title})"
 
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        console = Console(width=100, no_color=True)
+        with console.capture() as printed:
+            console.print(outcome_table(self))
+        return printed.get().rstrip()
+
     def _repr_html_(self) -> str:
         return html_table(self.heading, self.cells(), HEADER, notes(self))
 

@@ -141,6 +141,8 @@ def test_the_outcome_is_shown_as_one_line_and_as_a_table(study: Study) -> None:
     found = study.outcome()
     assert repr(found).startswith("Outcome(fd_efflite0: ")
     assert "tiny Stable Diffusion, protocol " in repr(found)
+    assert "│ autobuild " in str(found)
+    assert "share of the teacher's" in str(found)
     shown = found._repr_html_()
     assert '<th scope="row">autobuild</th>' in shown
     assert shown.count("<tr>") == 1 + len(found.rows)
