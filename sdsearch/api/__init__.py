@@ -1,1 +1,4 @@
-"""The public interface: what `import sdsearch` gives, over the stages. Start at study.py."""
+"""The public interface, which `import sdsearch` gives: studies, designs in a user's hands, UNets.
+
+Imports stages and what lies below them. Start at study.py.
+"""
