@@ -17,10 +17,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from make_tiny_labels import TABLE, list_architectures
 
+from sdsearch.api.create import create_study
 from sdsearch.labels.store import read_label_table
 from sdsearch.report.outcome import noise_floor
 from sdsearch.stages.label import label_study
-from sdsearch.study.folder import init_study
 
 COUNT, DEVIATIONS = 5, 3.0
 
@@ -35,7 +35,7 @@ def main() -> int:
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
     with TemporaryDirectory() as folder:
-        study = init_study(Path(folder) / "study")
+        study = create_study(Path(folder) / "study").folder
         column, key = study.config.protocol.column("fd"), study.config.protocol.key
         labels = [label for label in read_label_table(options.table) if label.protocol_key == key]
         measured = [x for x in labels if x.seed == 0 and x.status == "ok"]

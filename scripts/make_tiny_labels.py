@@ -25,13 +25,14 @@ import torch
 from filelock import FileLock
 from tiny_groups import draw_stratified
 
+from sdsearch.api.create import create_study
 from sdsearch.assets import asset_path
 from sdsearch.labels.protocol import Protocol
 from sdsearch.labels.store import read_label_table, write_label_table
 from sdsearch.report.outcome import noise_floor
 from sdsearch.stages.label import label_study
 from sdsearch.stages.sample import sample_study
-from sdsearch.study.folder import init_study, load_space
+from sdsearch.study.folder import load_space
 from sdsearch.study.listing import Listing, Origin, write_sample
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch.unet.cost import count_params
@@ -73,7 +74,7 @@ def main() -> None:
 
 def measure_part(part: str, work: Path, table: Path) -> StudyFolder:
     """Measure what the part still lacks; the study that holds its labels."""
-    study = init_study(work / ("sampled" if part == "repeated" else part))
+    study = create_study(work / ("sampled" if part == "repeated" else part)).folder
     if part in ("sampled", "repeated"):
         listing = sample_study(study)
         named, sampled = listing.keys_from("member"), listing.keys_from("sample")

@@ -20,7 +20,7 @@ from sdsearch.labels.protocol import Protocol, Rung
 from sdsearch.labels.store import read_label_table, write_label_table
 from sdsearch.space.space import search_space
 from sdsearch.stages.label import label_study
-from sdsearch.study.folder import init_study
+from sdsearch.study.folder import read_study
 
 if TYPE_CHECKING:
     from sdsearch.labels.label import Label
@@ -61,7 +61,7 @@ def open_rung(folder: Path) -> StudyFolder:
         f"recovery = {{ steps = {protocol.recovery.steps} }}\n",
         encoding="utf-8",
     )
-    return init_study(folder)
+    return read_study(folder)
 
 
 def shorten(label: Label) -> Label:

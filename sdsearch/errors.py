@@ -10,7 +10,15 @@ if TYPE_CHECKING:
 
 
 class InputError(ValueError):
-    """The user's input breaks an invariant; the message names it, the value and the next step."""
+    """The user's input breaks an invariant; the message names it, the value and the next step.
+
+    >>> import sdsearch
+    >>> try:
+    ...     sdsearch.search_space("sd15")
+    ... except sdsearch.InputError as error:
+    ...     print(error)
+    space must be one of sd14, sd14-blocks, sd14-wide, tiny, but got 'sd15'; did you mean 'sd14'?
+    """
 
 
 class FieldError(InputError):
@@ -32,10 +40,15 @@ class FieldError(InputError):
 
 
 class WorkError(RuntimeError):
-    """Work on valid input failed; what was finished before is kept."""
+    """Work on valid input failed; what was finished before is kept, so that it can go on.
+
+    >>> import sdsearch
+    >>> issubclass(sdsearch.WorkError, RuntimeError)
+    True
+    """
 
 
-class HarnessError(RuntimeError):
+class HarnessError(WorkError):
     """The harness ended badly and has printed why; `code` is its exit code."""
 
     def __init__(self, command: str, code: int) -> None:

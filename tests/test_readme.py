@@ -45,6 +45,7 @@ def test_the_python_example_runs_as_it_stands(
     said = capsys.readouterr().out
     assert "autobuild-1" in said
     assert "evaluated uniform" in said
+    assert "UNetCost(" in said
 
 
 COLUMNS = (

@@ -8,6 +8,7 @@ here, with what was found, what was wanted and the next step.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.check.compatibility import (
@@ -30,7 +31,6 @@ from sdsearch.unet.teacher import find_backbone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from sdsearch.unet.architecture import Architecture
 
@@ -62,17 +62,31 @@ class CheckReport(FrozenModel):
     problems: tuple[Problem, ...]
     compatibility: dict[str, Verdict]
 
+    def __repr__(self) -> str:
+        found = "; ".join(problem.code for problem in self.problems) or "no problems"
+        return f"CheckReport({self.path!r}: {found})"
 
-def check_unet(path: Path, against: str | None = None) -> CheckReport:
+    def __str__(self) -> str:
+        return report_text(self)
+
+
+def check_unet(path: Path | str, against: str | None = None) -> CheckReport:
     """Check a UNet's `config.json`, its folder, or a whole pipeline folder.
 
     `against` is the teacher it was made from: a preset's name, a folder or a hub id. Without it,
     facts that no tensor shows (heads, norm groups) are compared with the preset of its widths.
+    `print` the report to read it.
+
+    >>> import sdsearch
+    >>> from sdsearch.assets import asset_path
+    >>> found = sdsearch.check_unet(asset_path("tiny-sd"), against="tiny")
+    >>> found.member, found.problems
+    ('teacher', ())
 
     Raises:
         InputError: there is no readable UNet config, or the teacher cannot be read.
     """
-    unet, pipeline = _locate(path)
+    unet, pipeline = _locate(Path(path))
     config = _read_config(unet / "config.json" if unet.is_dir() else unet)
     name, backbone = _reference(config, against)
     problems = check_config(config, backbone, named=against is not None)

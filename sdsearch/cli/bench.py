@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sdsearch.cli.tools import Json, Teacher, print_json
+import sdsearch
+from sdsearch.cli.options import Json, Teacher, print_json
 
 _TINY = Path("tiny")
 _SHARES = (0.6, 0.45)
@@ -57,11 +58,9 @@ def bench(
     from sdsearch.replay.plot import draw_replay
     from sdsearch.replay.replay import check_replay, read_pool
     from sdsearch.replay.runs import describe_summary, run_replay, summarize_trials
-    from sdsearch.space.space import search_space
     from sdsearch.stages.label import TINY_TABLE
-    from sdsearch.unet.teacher import find_backbone
 
-    space = search_space(name, find_backbone(teacher) if teacher else None)
+    space = sdsearch.search_space(name, sdsearch.find_backbone(teacher) if teacher else None)
     rows = read_label_table(asset_path(TINY_TABLE) if table == _TINY else table)
     pool = read_pool(rows, space, Target(target), column, protocol)
     budgets = (None, *(share or _SHARES))

@@ -8,9 +8,11 @@ from typing import Annotated, Any, get_args
 import typer
 from typer.core import TyperCommand
 
+import sdsearch
+from sdsearch.cli.options import STUDY, Folder
 from sdsearch.errors import InputError
 
-_STUDY, _OUT = Path("study"), Path("compare.png")
+_OUT = Path("compare.png")
 _LISTS = ("--pipelines", "--image", "--mask", "--prompt", "--seeds")
 
 
@@ -41,7 +43,7 @@ def repeat_options(args: list[str], names: tuple[str, ...]) -> list[str]:
 
 
 def compare(
-    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study folder.")] = _STUDY,
+    study: Folder = STUDY,
     pipelines: Annotated[
         list[str] | None,
         typer.Option(help="Any pipelines instead of a study's: tiny, folders, hub ids."),
@@ -73,14 +75,12 @@ def compare(
     """
     from sdsearch.labels.protocol import MaskConvention, Scheduler
     from sdsearch.stages.compare import compare_pipelines
-    from sdsearch.stages.compare import compare_study as compare_designs
-    from sdsearch.study.folder import read_study
     from sdsearch.study.requests import InpaintRequest
 
     if not pipelines:
         if image or mask or prompt:
             raise InputError("--image, --mask and --prompt need --pipelines, but there are none")
-        print(compare_designs(read_study(study)))
+        print(sdsearch.load_study(study).compare())
         return
     if not image or not mask:
         raise InputError("--pipelines needs --image and --mask, but one of them is missing")

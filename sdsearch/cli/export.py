@@ -7,44 +7,44 @@ from typing import Annotated
 
 import typer
 
+import sdsearch
+from sdsearch.cli.options import STUDY, Folder
 from sdsearch.errors import InputError
 
-_STUDY = Path("study")
+Lora = Annotated[
+    Path | None, typer.Option(help="A LoRA of the teacher: what fits of it goes beside.")
+]
 
 
 def export(
-    study: Annotated[Path, typer.Argument(metavar="STUDY", help="The study folder.")] = _STUDY,
+    study: Folder = STUDY,
     names: Annotated[
         list[str] | None, typer.Option("--design", help="A design's name; repeat for several.")
     ] = None,
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Also ONNX, checked in onnxruntime (extra `onnx`).")
     ] = False,
-    lora: Annotated[
-        Path | None, typer.Option(help="A LoRA of the teacher: what fits of it goes beside.")
-    ] = None,
+    lora: Lora = None,
     push: Annotated[
         str | None, typer.Option(metavar="OWNER/NAME", help="Say what a push would upload.")
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Really push.")] = False,
 ) -> None:
     """Export designs (by default those of autobuild) as stock diffusers pipelines."""
-    from sdsearch.stages.export import add_lora, add_onnx, export_designs, push_export
-    from sdsearch.study.folder import read_study
+    from sdsearch.stages.export import add_lora, add_onnx, push_export
 
-    loaded = read_study(study)
+    loaded = sdsearch.load_study(study)
     if lora is not None and not lora.is_file():
         raise InputError(f"--lora must be a safetensors file, but {lora} is no file")
     if push is not None and len(names or ()) != 1:
         raise InputError(
             f"--push takes one design, but {len(names or ())} are named; name it with --design"
         )
-    folders = export_designs(loaded, names or ())
-    for folder in folders:
+    for folder in loaded.export(*names or ()):
         if onnx:
             add_onnx(folder)
         if lora is not None:
-            add_lora(folder, lora, loaded)
+            add_lora(folder, lora, loaded.folder)
         if push is not None:
             push_export(folder, push, confirmed=yes)
         print(folder)

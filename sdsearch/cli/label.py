@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from sdsearch.cli.tools import Folder, Json, print_json
+import sdsearch
+from sdsearch.cli.options import STUDY, Folder, Json, print_json
 from sdsearch.errors import InputError
 
-_STUDY = Path("study")
 _TOGETHER = (["--prepare", "--halving"], ["--retry-failed", "--halving"])
 
 Table = Annotated[
@@ -50,7 +49,7 @@ Recompute = Annotated[
 
 
 def label(
-    study: Folder = _STUDY,
+    study: Folder = STUDY,
     table: Table = None,
     processes: Processes = 1,
     executor: Executor = None,
@@ -69,9 +68,6 @@ def label(
     takes what is free, and takes over what a dead one held. A model that hangs is ended after
     [label] time_limit seconds. Failures are labels with a reason. More: docs/scaling.md
     """
-    from sdsearch.stages import label as labelling
-    from sdsearch.study.folder import read_study
-
     _check_together(
         {
             "--import": table is not None,
@@ -85,35 +81,33 @@ def label(
     )
     if as_json and not status:
         raise InputError("--json goes with --status only: a label is a JSON file in labels/ itself")
-    loaded = read_study(study)
+    loaded = sdsearch.load_study(study)
     if table is not None:
-        report = labelling.import_table(loaded, None if table == "tiny" else Path(table))
+        report = loaded.import_labels(None if table == "tiny" else table)
         print(
             f"imported {report.imported} labels, {report.skipped_existing} were there already, "
             f"refused: {report.other_protocol} of another protocol, {report.other_teacher} of "
             f"another teacher; from {report.origin}"
         )
     elif status:
-        states = labelling.read_statuses(loaded)
+        states = loaded.status()
         if as_json:
             print_json([state.model_dump(mode="json") for state in states])
         for line in [] if as_json else [line for state in states for line in state.describe()]:
             print(line)
     elif recompute_metrics:
-        labelling.recompute_labels(loaded)
+        loaded.recompute()
     elif prepare:
-        labelling.prepare_study(loaded, processes=processes, rungs=halving)
+        loaded.prepare(processes=processes, rungs=halving)
     else:
         if retry_failed:
-            print(f"removed {labelling.forget_failed(loaded)} failed labels")
+            print(f"removed {loaded.forget_failed()} failed labels")
         try:
             if halving:
-                for rung in labelling.halve_study(loaded, processes=processes, executor=executor):
+                for rung in loaded.label_by_halving(processes=processes, executor=executor):
                     print(f"  {rung.describe()}")
             else:
-                labelling.label_study(
-                    loaded, processes=processes, executor=executor, seed=seed, only=arch or ()
-                )
+                loaded.label(processes=processes, executor=executor, seed=seed, only=arch or ())
         except KeyboardInterrupt:
             print("stopped; finished labels are kept, run again to go on", file=sys.stderr)
             raise typer.Exit(130) from None

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Folder = Annotated[Path, typer.Argument(metavar="STUDY", help="The study folder.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
-Teacher = Annotated[
-    str | None, typer.Option(help="tiny, sd14, sd2, ..., a pipeline folder or a hub id.")
+import sdsearch
+from sdsearch.cli.options import STUDY, Folder, Json, Teacher, print_json
+
+Drawn = Annotated[Path | None, typer.Option(help="Where the SVG goes (default: KEY.svg here).")]
+Table = Annotated[Path, typer.Argument(help="The table's JSON file, made or read.")]
+Checked = Annotated[
+    Path, typer.Argument(help="A UNet's config.json, its folder, or a pipeline folder.")
 ]
-_STUDY = Path("study")
-
-
-def print_json(value: object) -> None:
-    """Print a value as JSON on standard output."""
-    print(json.dumps(value, indent=2, allow_nan=False))
 
 
 def space(
-    study: Folder = _STUDY,
+    study: Folder = STUDY,
     name: Annotated[
         str | None,
         typer.Option("--space", help="sd14, sd14-blocks, sd14-wide or tiny, without a study."),
@@ -32,24 +28,20 @@ def space(
         str | None,
         typer.Option(metavar="ARCH", help="Draw a member: its name, number or config.json."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Where the SVG goes (default: KEY.svg here).")
-    ] = None,
+    out: Drawn = None,
     as_json: Json = False,
 ) -> None:
     """Show a search space: its size, units and named members; or draw one member."""
     from sdsearch.space.lookup import find_member
-    from sdsearch.space.space import search_space
     from sdsearch.stages.show import draw_member, summarize_space
-    from sdsearch.study.folder import load_space, read_study
-    from sdsearch.unet.teacher import find_backbone
 
     own = None
     if name or teacher:
-        found = search_space(name or "sd14", find_backbone(teacher) if teacher else None)
+        backbone = sdsearch.find_backbone(teacher) if teacher else None
+        found = sdsearch.search_space(name or "sd14", backbone)
     else:
-        own = read_study(study)
-        found = load_space(own)
+        loaded = sdsearch.load_study(study)
+        own, found = loaded.folder, loaded.space()
     if draw is not None:
         print(draw_member(find_member(draw, found), found, out, own))
         return
@@ -65,7 +57,7 @@ def space(
 
 
 def latency(
-    table: Annotated[Path, typer.Argument(help="The table's JSON file, made or read.")],
+    table: Table,
     teacher: Teacher = None,
     name: Annotated[str, typer.Option("--space", help="The space its members are from.")] = "sd14",
     members: Annotated[int, typer.Option(help="How many members to measure.")] = 48,
@@ -85,12 +77,10 @@ def latency(
 
     from sdsearch.space.latency import LatencyConditions, design_survey, read_latency_table
     from sdsearch.space.lookup import find_member
-    from sdsearch.space.space import search_space
     from sdsearch.stages.latency import LatencyReport, tabulate_latency
-    from sdsearch.unet.teacher import find_backbone
 
     if predict is None:
-        backbone = find_backbone(teacher or "tiny")
+        backbone = sdsearch.find_backbone(teacher or "tiny")
         side = size or backbone.sample_size
         conditions = LatencyConditions.model_validate(
             {
@@ -102,13 +92,13 @@ def latency(
                 "threads": threads,
             }
         )
-        space = search_space(name, backbone)
+        space = sdsearch.search_space(name, backbone)
         wanted = design_survey(space, members, conditions, np.random.default_rng(0))
         made = tabulate_latency(table, wanted)
         milliseconds = None
     else:
         made = read_latency_table(table)
-        space = search_space(made.survey.space, made.survey.backbone)
+        space = sdsearch.search_space(made.survey.space, made.survey.backbone)
         milliseconds = made.predict(find_member(predict, space))
     error, hardware = made.error, made.survey.hardware
     if as_json:
@@ -130,19 +120,15 @@ def latency(
 
 
 def check(
-    path: Annotated[
-        Path, typer.Argument(help="A UNet's config.json, its folder, or a pipeline folder.")
-    ],
+    path: Checked,
     against: Teacher = None,
     as_json: Json = False,
 ) -> None:
     """Check a stock UNet before you use it: what it is, costs, hides, and works with."""
-    from sdsearch.check.report import check_unet, report_text
-
-    found = check_unet(path, against)
+    found = sdsearch.check_unet(path, against)
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:
-        print(report_text(found))
+        print(found)
     if found.problems:
         raise typer.Exit(2)

@@ -57,6 +57,12 @@ class Design(FrozenModel):
     score: float
     reasons: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        return (
+            f"Design({self.name!r}, {self.params:,} parameters, predicted target "
+            f"{self.predicted.target:.4g} ± {self.predicted.se:.2g})"
+        )
+
 
 class DesignFile(FrozenModel):
     """`designs.json`."""

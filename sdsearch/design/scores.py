@@ -16,7 +16,6 @@ from pydantic import Field
 from sdsearch.errors import InputError, nearest
 from sdsearch.files import write_atomic
 from sdsearch.model import FrozenModel
-from sdsearch.unet.architecture import Bottom, Level
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,6 +158,10 @@ class Scores(FrozenModel):
     units: tuple[UnitScores, ...]
     contributions: dict[str, float] = Field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        options = sum(len(unit.options) for unit in self.units)
+        return f"Scores({self.space}, {self.kind}: {len(self.blocks)} blocks, {options} options)"
+
     @property
     def graph_score(self) -> float:
         """The unpruned net's graph norm, hops weighted: exactly the sum of the contributions."""
@@ -202,16 +205,6 @@ class Scores(FrozenModel):
         said += [f"Keep {b.name}: removing {_removal(b)}." for b in _once(needed)[:3]]
         said += [f"{b.name} can go: removing {_removal(b)}." for b in _once(spare)[:3]]
         return said
-
-
-def describe_option(option: Level | Bottom, width: int | None = None) -> str:
-    """An option in words: depth, which attentions it keeps, first block first, and its width."""
-    wide = "" if width is None else f", width {width}"
-    if isinstance(option, Level):
-        bits = ["".join("01"[on] for on in part) for part in (option.down_attn, option.up_attn)]
-        return f"depth {option.depth}, attention down {bits[0]} up {bits[1]}{wide}"
-    level = "no level 3" if option.depth is None else f"level 3 of depth {option.depth}"
-    return f"{level}, mid {option.mid or 'none'}{wide}"
 
 
 def read_scores(file: Path) -> Scores | None:

@@ -88,19 +88,10 @@ def _recorded_inputs(folder: Path) -> str | None:
 def _assemble(source: ExportSource, weights: Path) -> StableDiffusionInpaintPipeline:
     import torch
     from diffusers import StableDiffusionInpaintPipeline
-    from safetensors.torch import load_file
 
-    from sdsearch.weights.inherit import make_unet
+    from sdsearch.weights.inherit import load_unet
 
-    student = make_unet(source.design.architecture, source.backbone)
-    try:
-        student.load_state_dict(load_file(weights), strict=True)
-    except RuntimeError as error:
-        raise WorkError(
-            f"the weights in {weights} must fit {source.design.arch_key}, but do not; delete the "
-            f"file and export again: {str(error).splitlines()[1].strip()}"
-        ) from None
-    student = student.eval()
+    student = load_unet(source.design.architecture, source.backbone, weights)
     teacher = teacher_folder(source.study.config.teacher.pipeline)
     try:
         pipeline: StableDiffusionInpaintPipeline = StableDiffusionInpaintPipeline.from_pretrained(

@@ -83,14 +83,21 @@ def read_source(design: Design, study: StudyFolder, teacher: str) -> ExportSourc
 def recovered_weights(source: ExportSource) -> Path:
     """The recovered weights of a design, recovering it now where they are missing."""
     study, arch_key = source.study, source.design.arch_key
-    if source.long_values:
-        return study.finetuned_dir(arch_key) / "weights.safetensors"
-    weights = study.recovered_file(arch_key)
-    if not weights.is_file():
+    weights = find_weights(arch_key, study)
+    if weights is None:
         run_harness(RecoverRequest(study=study.root, arch_key=arch_key))
+        weights = study.recovered_file(arch_key)
         if not weights.is_file():
             raise WorkError(f"recovering {arch_key} must have made {weights}, but has not")
     return weights
+
+
+def find_weights(arch_key: str, study: StudyFolder) -> Path | None:
+    """The recovered weights that are there: of an ended long recovery, else of the short one."""
+    if _read_long_values(arch_key, study):
+        return study.finetuned_dir(arch_key) / "weights.safetensors"
+    weights = study.recovered_file(arch_key)
+    return weights if weights.is_file() else None
 
 
 def teacher_folder(pipeline: str) -> Path:

@@ -98,7 +98,7 @@ class Protocol(FrozenModel):
         data: dict[str, Any] = dump(self)
         for name in ("mask_convention", "lpips"):
             if getattr(self, name) == type(self).model_fields[name].default:
-                del data[name]
+                data.pop(name, None)
         return data
 
     def column(self, metric: str) -> str:

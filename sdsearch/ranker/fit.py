@@ -80,6 +80,13 @@ class FitReport(FrozenModel):
     members: int
     seconds: float
 
+    def __repr__(self) -> str:
+        quality = self.predictors[self.kind]
+        return (
+            f"FitReport({self.kind} on {self.labels} labels: SRCC {quality.srcc:.3f} "
+            f"[{quality.low:.2f}, {quality.high:.2f}])"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class FittedRanker:

@@ -21,7 +21,6 @@ from sdsearch.design.scores import (
     Scores,
     SpaceScores,
     UnitScores,
-    describe_option,
 )
 from sdsearch.ranker.baselines import Forest, Linear, kept_slots
 from sdsearch.ranker.net import PlanTensors, gather
@@ -181,7 +180,7 @@ def _unit_scores(
         options=tuple(
             OptionScore(
                 option=i,
-                words=describe_option(option.blocks, option.width if many else None),
+                words=str(option) if many else str(option.blocks),
                 score=float(score[i]),
                 graph=float(by_rule["graph"][i].mean()),
                 module=float(by_rule["module"][i].mean()),

@@ -60,19 +60,37 @@ _STYLE = """
 """
 
 
+class Drawing(str):
+    """An SVG document: a string that a notebook shows as the picture."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<Drawing: {len(self):,} characters of SVG>"
+
+    def _repr_svg_(self) -> str:
+        return str(self)
+
+
 def draw_unet(
     arch: Architecture,
     backbone: Backbone,
     scores: Mapping[str, float] | None = None,
     title: str | None = None,
     said: Mapping[str, str] | None = None,
-) -> str:
+) -> Drawing:
     """A standalone SVG document of a member; the same input gives the same bytes.
 
     `scores` maps slot names to numbers, which colour the boxes from low to high; without them the
     kind of a block gives its colour. `title` may be any text: it is escaped. The document can also
     be put into an HTML page as it is, beside others. `said` maps slot names to more words about
     them, any text; every box can then be reached by keyboard.
+
+    >>> import sdsearch
+    >>> small = sdsearch.Architecture.parse("bk-small")
+    >>> drawing = sdsearch.draw_unet(small, sdsearch.find_backbone("sd14"))
+    >>> drawing[:4], "482.35 M parameters" in drawing
+    ('<svg', True)
 
     Raises:
         InputError: a score names a slot that does not exist, or is not finite.
@@ -94,7 +112,7 @@ def draw_unet(
     facts = [arch.model_dump(mode="json"), backbone.model_dump(mode="json"), scores, heading]
     identity = f"sds-{content_key(facts)}"
     role = "img" if said is None else "group"
-    return (
+    return Drawing(
         f'<svg xmlns="http://www.w3.org/2000/svg" class="sds" role="{role}" '
         f'viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" aria-labelledby="{identity}-t {identity}-d">'
         f'<title id="{identity}-t">{escape(heading)}</title>'

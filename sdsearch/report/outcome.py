@@ -9,6 +9,7 @@ from statistics import fmean, stdev, variance
 from typing import TYPE_CHECKING
 
 from sdsearch.labels.label import Label, Measurement
+from sdsearch.report.html import html_table
 from sdsearch.space.budget import member_resources, say_amount
 from sdsearch.study.folder import load_latency_table, load_space
 from sdsearch.study.listing import read_designs, read_listing
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from sdsearch.space.space import SearchSpace
     from sdsearch.study.folder import StudyFolder
 
+HEADER = ("architectures", "n", "mean", "best", "params")
 MEMBERS = ("teacher", "bk-base", "bk-small", "bk-tiny")
 
 
@@ -84,6 +86,40 @@ class Outcome:
     rows: tuple[OutcomeRow, ...]
     noise: NoiseFloor | None
     floors: dict[str, dict[str, Measurement]]
+
+    @property
+    def heading(self) -> str:
+        """What the table shows."""
+        return f"{self.column} (lower is better): {self.title}"
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """The table's rows as text, in the order of `HEADER`."""
+        return [
+            (
+                row.name + (f" ({row.failed} failed)" if row.failed else ""),
+                str(row.n),
+                with_error(row.mean, row.mean_se),
+                with_error(row.best, row.best_se),
+                f"{row.params_share:.1%}",
+            )
+            for row in self.rows
+        ]
+
+    def __repr__(self) -> str:
+        best = min(self.rows, key=lambda row: row.best, default=None)
+        found = f", best {best.best:.2f} of {best.name}" if best else ""
+        return f"Outcome({self.column}: {len(self.rows)} rows{found}; {self.title})"
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        console = Console(width=100, no_color=True)
+        with console.capture() as printed:
+            console.print(outcome_table(self))
+        return printed.get().rstrip()
+
+    def _repr_html_(self) -> str:
+        return html_table(self.heading, self.cells(), HEADER, notes(self))
 
 
 def read_floors(study: StudyFolder) -> dict[str, dict[str, Measurement]]:
@@ -173,18 +209,11 @@ def outcome_table(result: Outcome) -> Group:
     from rich.table import Table
 
     table = Table()
-    table.add_column("architectures")
-    for name in ("n", "mean", "best", "params"):
-        table.add_column(name, justify="right")
-    for row in result.rows:
-        table.add_row(
-            row.name + (f" ({row.failed} failed)" if row.failed else ""),
-            str(row.n),
-            with_error(row.mean, row.mean_se),
-            with_error(row.best, row.best_se),
-            f"{row.params_share:.1%}",
-        )
-    return Group(f"{result.column} (lower is better): {result.title}", table, *notes(result))
+    for name in HEADER:
+        table.add_column(name, justify="right" if name != HEADER[0] else "left")
+    for row in result.cells():
+        table.add_row(*row)
+    return Group(result.heading, table, *notes(result))
 
 
 def notes(result: Outcome) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from sdsearch.errors import InputError, nearest
 from sdsearch.space.units import Option, Unit, make_units, wide_widths
-from sdsearch.unet.architecture import UNPRUNED, Architecture, Bottom, Level
+from sdsearch.unet.architecture import NAMED, Architecture
 from sdsearch.unet.backbone import LEVELS, SD14, TINY, Backbone
 from sdsearch.unet.config import read_architecture
 
@@ -37,6 +37,9 @@ class SearchSpace:
 
     def __len__(self) -> int:
         return prod(self.radices)
+
+    def __repr__(self) -> str:
+        return f"SearchSpace({self.name!r}, {len(self):,} architectures)"
 
     @property
     def radices(self) -> tuple[int, ...]:
@@ -184,17 +187,7 @@ class SearchSpace:
     @cached_property
     def members(self) -> dict[str, Architecture]:
         """The named members: the teacher and BK-SDM Base, Small and (widths allowing) Tiny."""
-        bottoms = {
-            "bk-base": Bottom(depth=1, mid="attention"),
-            "bk-small": Bottom(depth=1, mid=None),
-            "bk-tiny": Bottom(depth=None, mid=None),
-        }
-        shallow = Level(depth=1, down_attn=(True,), up_attn=(True, True))
-        named = {"teacher": UNPRUNED} | {
-            name: Architecture(levels=(shallow,) * 3, bottom=bottom)
-            for name, bottom in bottoms.items()
-        }
-        return {name: arch for name, arch in named.items() if self.why_not(arch) is None}
+        return {name: arch for name, arch in NAMED.items() if self.why_not(arch) is None}
 
     def _check_count(self, n: int, most: int) -> None:
         if not 0 <= n <= most:
@@ -210,6 +203,13 @@ def search_space(
 
     `resize_level_0` gives level 0 of `sd14-wide` a choice of widths too. The frequencies of the
     time embedding then change in number, so that its input columns have to be resampled.
+
+    >>> import sdsearch
+    >>> space = sdsearch.search_space("sd14")
+    >>> space
+    SearchSpace('sd14', 704,000 architectures)
+    >>> space.arch(space.index(space.members["bk-tiny"])) == space.members["bk-tiny"]
+    True
     """
     if name not in SPACES:
         raise InputError(

@@ -168,6 +168,6 @@ target = "-log(fd_efflite0)" # over label columns; higher is better
 [build]
 methods = ["autobuild", "exhaustive", "random"] # also "ridge", "evolution", "pareto"
 top = 4                      # designs of each method
-budget = BUDGET              # such as { params = { share = 0.60 } }; a bare number is absolute
+budget = {}                  # such as { params = { share = 0.60 } }; a bare number is absolute
 """
-"""The study.toml that `init` writes; BUDGET is filled in."""
+"""The study.toml of a new study, with the defaults; what was asked for is filled in."""

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sdsearch.errors import InputError
-from sdsearch.files import write_atomic
 from sdsearch.keys import content_key
 from sdsearch.labels.label import Series
 from sdsearch.labels.store import LabelStore
 from sdsearch.space.latency import LatencyTable, read_latency_table
 from sdsearch.space.space import SearchSpace, search_space
-from sdsearch.study.config import TEMPLATE, StudyConfig, parse_config
+from sdsearch.study.config import StudyConfig, parse_config
 from sdsearch.unet.teacher import teacher_backbone
 
 
@@ -142,17 +141,3 @@ def load_latency_table(study: StudyFolder) -> LatencyTable | None:
     """The latency table that [build] names, read now; None where none is named."""
     name = study.config.build.latency_table
     return None if name is None else read_latency_table(study.root / name)
-
-
-def init_study(path: Path | str, share: float | None = None) -> StudyFolder:
-    """Make a study folder with a commented study.toml of defaults; an existing one is kept.
-
-    Args:
-        path: the folder.
-        share: when given, a params budget as a share of the teacher.
-    """
-    file = Path(path) / "study.toml"
-    if not file.exists():
-        budget = f"{{ params = {{ share = {share} }} }}" if share else "{}"
-        write_atomic(file, TEMPLATE.replace("BUDGET", budget))
-    return read_study(path)

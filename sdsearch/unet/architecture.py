@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import (
     SerializerFunctionWrapHandler,
+    ValidationError,
     model_serializer,
     model_validator,
 )
 
+from sdsearch.errors import InputError
 from sdsearch.keys import content_key
 from sdsearch.model import FrozenModel
+from sdsearch.unet.notation import read_notation
 from sdsearch.unet.slots import SLOTS, Slot, SlotState
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sdsearch.unet.backbone import Backbone
 
 
@@ -47,10 +52,8 @@ class Level(FrozenModel):
         return self
 
     def __str__(self) -> str:
-        bits = (
-            "".join("x" if on else "." for on in side) for side in (self.down_attn, self.up_attn)
-        )
-        return f"d{self.depth} attn {'/'.join(bits)}"
+        down, up = ("".join("01"[on] for on in half) for half in (self.down_attn, self.up_attn))
+        return f"depth {self.depth}, attention down {down} up {up}"
 
 
 class Bottom(FrozenModel):
@@ -72,8 +75,8 @@ class Bottom(FrozenModel):
         return self
 
     def __str__(self) -> str:
-        level = "absent" if self.depth is None else f"d{self.depth}"
-        return f"level 3 {level}, mid {self.mid or 'none'}"
+        level = "no level 3" if self.depth is None else f"level 3 of depth {self.depth}"
+        return f"{level}, mid {self.mid or 'none'}"
 
 
 class Architecture(FrozenModel):
@@ -81,6 +84,12 @@ class Architecture(FrozenModel):
 
     `widths` are the channels of levels 0 to 3 where they are not the backbone's. Without an encoder
     block at level 3 nothing there could change the width, so it has that of level 2.
+
+    >>> own = Architecture.parse("bk-tiny; level 0: depth 2, attention up 101")
+    >>> print(own.levels[0], "/", own.bottom)
+    depth 2, attention down 11 up 101 / no level 3, mid none
+    >>> own.key  # its name in every file
+    'f69f30b5fa2a'
     """
 
     levels: tuple[Level, Level, Level]
@@ -154,8 +163,45 @@ class Architecture(FrozenModel):
 
     def __str__(self) -> str:
         widths = [f"widths {'/'.join(map(str, self.widths))}"] if self.widths else []
-        levels = (f"level {i} {level}" for i, level in enumerate(self.levels))
+        levels = (f"level {number}: {level}" for number, level in enumerate(self.levels))
         return "; ".join([*levels, str(self.bottom), *widths])
+
+    def __repr__(self) -> str:
+        return f"Architecture.parse({str(self)!r})"
+
+    @classmethod
+    def parse(cls, words: str) -> Self:
+        """The architecture that `words` say; what they do not mention is as in the teacher.
+
+        They may begin with a named member (`teacher`, `bk-base`, `bk-small`, `bk-tiny`), whose
+        parts then hold instead. A level of another depth keeps what it had at each res block; a
+        block that it gains has attention. `parse(str(arch)) == arch` for every architecture. The
+        notation is described in `sdsearch.unet.notation`.
+
+        >>> arch = Architecture.parse("level 1: depth 1, attention down 1 up 01; mid none")
+        >>> arch.levels[1]
+        Level(depth=1, down_attn=(True,), up_attn=(False, True))
+        >>> arch.levels[0] == UNPRUNED.levels[0], arch.bottom.mid
+        (True, None)
+        >>> str(Architecture.parse("bk-tiny; level 2: attention down 0").levels[2])
+        'depth 1, attention down 0 up 11'
+
+        Raises:
+            InputError: it names the part and what is allowed there.
+        """
+        said = read_notation(words, NAMED)
+        base = NAMED[said.get("name", "teacher")]
+        levels = [_change_level(f"level {n}", level, said) for n, level in enumerate(base.levels)]
+        bottom: dict[str, Any] = base.bottom.model_dump()
+        for field, part in (("depth", "level 3 depth"), ("mid", "mid")):
+            if part in said:
+                bottom[field] = {"none": None, "0": 0, "1": 1, "2": 2}.get(said[part], said[part])
+        widths = [int(width) for width in said["widths"].split("/")] if "widths" in said else None
+        try:
+            return cls.model_validate({"levels": levels, "bottom": bottom, "widths": widths})
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise InputError(f"{words!r} is no architecture: {reason}") from None
 
 
 def member_backbone(arch: Architecture, backbone: Backbone) -> Backbone:
@@ -167,6 +213,35 @@ def member_backbone(arch: Architecture, backbone: Backbone) -> Backbone:
     return backbone.with_widths(arch.widths) if arch.widths else backbone
 
 
+def _change_level(name: str, level: Level, said: Mapping[str, str]) -> Level:
+    """A level with what a notation says about it, by part."""
+    depth = int(said.get(f"{name} depth", level.depth))
+    attention = {}
+    for half, layers, bits in (
+        ("down", _ENCODER_LAYERS, level.down_attn),
+        ("up", _DECODER_LAYERS, level.up_attn),
+    ):
+        before = dict(zip(layers[level.depth], bits, strict=True))
+        kept = [before.get(layer, True) for layer in layers[depth]]
+        if digits := said.get(f"{name} attention {half}"):
+            if len(digits) != len(kept):
+                raise InputError(
+                    f"{name} attention {half} must have a digit for each res block at depth "
+                    f"{depth}, {len(kept)} in all, but is {digits!r}"
+                )
+            kept = [digit == "1" for digit in digits]
+        attention[f"{half}_attn"] = kept
+    return Level.model_validate({"depth": depth, **attention})
+
+
 _WHOLE = Level(depth=2, down_attn=(True,) * 2, up_attn=(True,) * 3)
+_SHALLOW = Level(depth=1, down_attn=(True,), up_attn=(True,) * 2)
 UNPRUNED = Architecture(levels=(_WHOLE,) * 3, bottom=Bottom(depth=2, mid="attention"))
 """The architecture that removes nothing: the teacher's own."""
+NAMED = {
+    "teacher": UNPRUNED,
+    "bk-base": Architecture(levels=(_SHALLOW,) * 3, bottom=Bottom(depth=1, mid="attention")),
+    "bk-small": Architecture(levels=(_SHALLOW,) * 3, bottom=Bottom(depth=1, mid=None)),
+    "bk-tiny": Architecture(levels=(_SHALLOW,) * 3, bottom=Bottom(depth=None, mid=None)),
+}
+"""The teacher, and Base, Small and Tiny of BK-SDM (Kim et al., ECCV 2024)."""

@@ -62,7 +62,12 @@ class Backbone(FrozenModel):
     """Widths, heads, groups and channels of a teacher UNet, in diffusers' words.
 
     `attention_head_dim` is the number of heads, as the stock class reads it: one for all levels, or
-    one per level from the highest resolution down.
+    one per level from the highest resolution down. `from_config` reads that of any UNet of the
+    family.
+
+    >>> import sdsearch
+    >>> sdsearch.Backbone.from_config({"block_out_channels": [64, 128, 256, 256]}).heads
+    (8, 8, 8, 8)
     """
 
     block_out_channels: tuple[int, int, int, int]

@@ -62,6 +62,12 @@ class UNetCost:
     activation_bytes: int
     slots: tuple[SlotCost, ...]
 
+    def __repr__(self) -> str:
+        return (
+            f"UNetCost({self.params:,} parameters, {self.macs.total / 1e9:.3f} G MACs, "
+            f"{self.activation_bytes / 2**20:.1f} MiB of activations)"
+        )
+
 
 NO_MACS = Macs(0, 0)
 
@@ -80,6 +86,11 @@ def unet_cost(
 
     The default latent is the backbone's `sample_size`. Classifier-free guidance (`cfg`) doubles the
     batch; `value_bytes` is 4 for float32, 2 for half precision.
+
+    >>> import sdsearch
+    >>> small = sdsearch.Architecture.parse("bk-small")
+    >>> sdsearch.unet_cost(small, sdsearch.find_backbone("sd14"))
+    UNetCost(482,346,884 parameters, 255.447 G MACs, 125.3 MiB of activations)
     """
     size = _latent_size(latent, backbone)
     samples = batch * (2 if cfg else 1)

@@ -43,7 +43,8 @@ def teacher_backbone(pipeline: str) -> Backbone:
     if pipeline == "tiny":
         return TINY
     folder = resolve_teacher(pipeline)
-    file = _hub_config(folder) if isinstance(folder, str) else folder / "unet" / "config.json"
+    name = "unet/config.json"
+    file = _hub_file(folder, name) if isinstance(folder, str) else folder / name
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -52,21 +53,46 @@ def teacher_backbone(pipeline: str) -> Backbone:
 
 
 def find_backbone(text: str) -> Backbone:
-    """The backbone called `text`: a preset's name such as "sd14", a pipeline folder or a hub id."""
+    """The backbone called `text`: a preset's name such as "sd14", a pipeline folder or a hub id.
+
+    >>> import sdsearch
+    >>> sdsearch.find_backbone("sd2").cross_attention_dim
+    1024
+
+    Raises:
+        InputError: nothing is called so, or it is a UNet of another family.
+    """
     return PRESETS.get(text) or teacher_backbone(text)
 
 
-def _hub_config(repository: str) -> Path:
-    """The UNet's config in the hub's cache, downloaded if it is not there: about 1 kB."""
+def unet_weights(pipeline: str) -> Path:
+    """The safetensors file of a teacher's UNet; that of a hub id is fetched into the hub's cache.
+
+    Raises:
+        InputError: there is none.
+    """
+    folder, name = resolve_teacher(pipeline), "unet/diffusion_pytorch_model.safetensors"
+    if isinstance(folder, str):
+        return _hub_file(folder, name)
+    if not (folder / name).is_file():
+        raise InputError(
+            f"the teacher's UNet weights must be at {folder / name}, but are not; save them as "
+            "safetensors"
+        )
+    return folder / name
+
+
+def _hub_file(repository: str, name: str) -> Path:
+    """A file of a repository in the hub's cache, downloaded if it is not there."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(hf_hub_download(repository, "unet/config.json"))
+        return Path(hf_hub_download(repository, name))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
-            f"unet/config.json of teacher {repository!r} must be on the hub or in its cache, but: "
+            f"{name} of teacher {repository!r} must be on the hub or in its cache, but: "
             f"{reason}; check the id, your network and HF_TOKEN, or give a local folder"
         ) from None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sdsearch.errors import InputError
+from sdsearch.errors import InputError, WorkError
 from sdsearch.unet.config import unet_config
 from sdsearch.weights.channels import STREAMS, ChannelChoice, channel_choices
 from sdsearch.weights.importance import ChannelRule, check_channels, choose_channels
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sdsearch.unet.architecture import Architecture
     from sdsearch.unet.backbone import Backbone
 
-__all__ = ["inherit", "make_unet", "provenance"]
+__all__ = ["inherit", "load_unet", "make_unet", "provenance"]
 
 _ROWS = 64
 """Output channels sliced at a time, so that no second copy of a large tensor comes up."""
@@ -40,6 +40,25 @@ def make_unet(arch: Architecture, backbone: Backbone) -> UNet2DConditionModel:
     with torch.device("meta"):
         unet: UNet2DConditionModel = UNet2DConditionModel.from_config(unet_config(arch, backbone))
     return unet.to_empty(device="cpu").eval()
+
+
+def load_unet(arch: Architecture, backbone: Backbone, weights: Path) -> UNet2DConditionModel:
+    """A member's UNet with the weights of a safetensors file, in evaluation mode.
+
+    Raises:
+        WorkError: the file lacks a tensor of the member, or holds one of another.
+    """
+    from safetensors.torch import load_file
+
+    unet = make_unet(arch, backbone)
+    try:
+        unet.load_state_dict(load_file(weights))
+    except RuntimeError as error:
+        raise WorkError(
+            f"the weights in {weights} must fit {arch.key}, but do not; delete the file and "
+            f"recover again: {str(error).splitlines()[1].strip()}"
+        ) from None
+    return unet
 
 
 def inherit(

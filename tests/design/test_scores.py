@@ -8,10 +8,8 @@ from sdsearch.design.scores import (
     SpaceScores,
     UnitScores,
     best_of,
-    describe_option,
 )
 from sdsearch.errors import InputError
-from sdsearch.unet.architecture import Bottom, Level
 
 
 def option(number: int, score: float) -> OptionScore:
@@ -77,13 +75,6 @@ def test_insights_say_what_matters_what_to_keep_and_what_can_go() -> None:
     assert "Keep down.0.res.1: removing it (with up.3.res.1) costs 0.4" in said
     assert "Keep up.3.res.1" not in said
     assert "down.0.attn.0 can go" in said
-
-
-def test_options_are_described_in_words() -> None:
-    level = Level(depth=1, down_attn=(True,), up_attn=(False, True))
-    assert describe_option(level) == "depth 1, attention down 1 up 01"
-    assert describe_option(Bottom(depth=None, mid=None)) == "no level 3, mid none"
-    assert describe_option(Bottom(depth=2, mid="attention")) == "level 3 of depth 2, mid attention"
 
 
 def test_best_of_orders_ties_by_position() -> None:

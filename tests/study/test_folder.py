@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sdsearch.errors import InputError
-from sdsearch.space.budget import Budget, Share
-from sdsearch.study.config import StudyConfig
-from sdsearch.study.folder import StudyFolder, init_study, load_space, read_study
+from sdsearch.space.budget import Budget
+from sdsearch.study.config import TEMPLATE, StudyConfig
+from sdsearch.study.folder import StudyFolder, load_space, read_study
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,17 +20,8 @@ def write(folder: Path, text: str) -> Path:
     return folder
 
 
-def test_a_new_study_holds_the_defaults_and_is_not_overwritten(tmp_path: Path) -> None:
-    study = init_study(tmp_path / "study")
-    assert study.config == StudyConfig()
-    text = (tmp_path / "study" / "study.toml").read_text()
-    assert init_study(tmp_path / "study", share=0.5).config == StudyConfig()
-    assert (tmp_path / "study" / "study.toml").read_text() == text
-
-
-def test_a_share_becomes_a_params_budget(tmp_path: Path) -> None:
-    budget = init_study(tmp_path, share=0.6).config.build.budget
-    assert budget == Budget(params=Share(share=0.6))
+def test_the_template_of_a_new_study_says_the_defaults(tmp_path: Path) -> None:
+    assert read_study(write(tmp_path, TEMPLATE)).config == StudyConfig()
 
 
 def test_an_empty_file_means_all_defaults(tmp_path: Path) -> None:

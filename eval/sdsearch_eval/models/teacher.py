@@ -10,7 +10,7 @@ import torch
 
 from sdsearch.errors import InputError
 from sdsearch.unet.backbone import Backbone
-from sdsearch.unet.teacher import teacher_sha256
+from sdsearch.unet.teacher import teacher_sha256, unet_weights
 from sdsearch.weights.inherit import inherit, make_unet
 from sdsearch_eval.models.components import Components, load_components
 
@@ -58,12 +58,7 @@ def load_teacher(folder: Path, device: torch.device) -> Teacher:
             f"the teacher's UNet must have 4 input channels (blending) or 9 (inpainting), but has "
             f"{backbone.in_channels}"
         )
-    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    if not weights.is_file():
-        raise InputError(
-            f"the teacher's UNet weights must be at {weights}, but are not; save them as "
-            "safetensors"
-        )
+    weights = unet_weights(str(folder))
     parts = load_components(folder, device)
     return Teacher(
         **{field.name: getattr(parts, field.name) for field in fields(parts)},

@@ -1,0 +1,83 @@
+"""Labels and designs as pandas DataFrames; pandas is an extra and is imported here alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sdsearch.errors import InputError
+from sdsearch.labels.label import Latency, Measurement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pandas import DataFrame
+
+    from sdsearch.design.designs import Design
+    from sdsearch.labels.label import Label
+
+
+def frame_labels(labels: Iterable[Label]) -> DataFrame:
+    """One row a label of a series, by architecture key, with a column for each measured value.
+
+    A value with a standard error has it in NAME_se; a latency is its median in milliseconds, its
+    interquartile range in NAME_iqr. A failed label has no values (NaN), but says its `failure`.
+
+    Raises:
+        InputError: pandas is not installed.
+    """
+    rows = [
+        {
+            "arch_key": label.arch_key,
+            "architecture": str(label.architecture),
+            "status": label.status,
+            "failure": None if label.failure is None else str(label.failure),
+            **_scalars(label),
+        }
+        for label in labels
+    ]
+    return _frame(rows, ("arch_key", "architecture", "status", "failure"))
+
+
+def frame_designs(designs: Iterable[Design]) -> DataFrame:
+    """One row a design, by name: what it is, what it costs and what was predicted for it.
+
+    Raises:
+        InputError: pandas is not installed.
+    """
+    facts = ("method", "rank", "arch_key", "params", "macs", "memory_bytes", "latency_ms", "score")
+    rows = [
+        {
+            "name": design.name,
+            **{fact: getattr(design, fact) for fact in facts},
+            "predicted": design.predicted.target,
+            "predicted_se": design.predicted.se,
+            "architecture": str(design.architecture),
+        }
+        for design in designs
+    ]
+    columns = ("name", *facts, "predicted", "predicted_se", "architecture")
+    return _frame(rows, columns)
+
+
+def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> DataFrame:
+    """The rows by their first column, in a frame that has `columns` even without rows."""
+    try:
+        import pandas
+    except ImportError:
+        raise InputError(
+            "labels and designs as a DataFrame need pandas, but it is not installed; run: "
+            'pip install "sdsearch[pandas]"'
+        ) from None
+    frame = pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=columns)
+    return frame.set_index(columns[0])
+
+
+def _scalars(label: Label) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, value in label.values.items():
+        found[name] = label.scalar(name)
+        if isinstance(value, Measurement) and value.se is not None:
+            found[f"{name}_se"] = value.se
+        if isinstance(value, Latency):
+            found[f"{name}_iqr"] = value.iqr
+    return found

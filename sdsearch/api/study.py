@@ -1,0 +1,269 @@
+"""The study as Python users meet it: a method for every stage, two tables, the built designs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sdsearch.api.design import StudyDesign
+from sdsearch.report.html import html_table
+from sdsearch.study.folder import load_space, read_study
+from sdsearch.study.listing import find_design, read_designs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pandas import DataFrame
+
+    from sdsearch.design.scores import Scores
+    from sdsearch.labels.store import ImportReport
+    from sdsearch.ranker.fit import FitReport
+    from sdsearch.report.outcome import Outcome
+    from sdsearch.space.space import SearchSpace
+    from sdsearch.stages.label import Executor
+    from sdsearch.study.config import StudyConfig
+    from sdsearch.study.folder import StudyFolder
+    from sdsearch.study.listing import Listing
+    from sdsearch.unet.architecture import Architecture
+    from sdsearch.workers.halving import RungReport
+    from sdsearch.workers.status import LabelStatus
+
+
+def load_study(path: Path | str) -> Study:
+    """Load a study from its folder, as its study.toml says now.
+
+    >>> import sdsearch, tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> sdsearch.create_study(folder) == sdsearch.load_study(folder)
+    True
+
+    Raises:
+        InputError: there is no study.toml, or it is invalid: the section, the key and the nearest
+            known key are named.
+    """
+    return Study(read_study(path))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Study:
+    """One search: a folder in which every stage leaves what it made, and resumes when it is killed.
+
+    Make one with `create_study`, load one with `load_study`. A stage does first what it needs
+    (`build` scores, `score` fits), and skips what is current. `labels` and `designs` are read at
+    each look; no other attribute reads a file.
+
+    Attributes:
+        folder: root and configuration, as the functions of `sdsearch.stages` take them. It is what
+            study.toml said when the study was loaded; load it again after an edit.
+
+    >>> import sdsearch, tempfile
+    >>> study = sdsearch.create_study(tempfile.mkdtemp(), budget=0.6)
+    >>> len(study.sample())  # the four named members and 68 others
+    72
+    >>> imported = study.import_labels()  # the tiny model comes with them: hours of `label`
+    >>> study.status()[0].ok
+    72
+    >>> teacher = sdsearch.Architecture.parse("teacher")
+    >>> print(study.labels.fd_efflite0[teacher.key].round(2))
+    80.27
+    """
+
+    folder: StudyFolder
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self.folder.root
+
+    @property
+    def config(self) -> StudyConfig:
+        """What study.toml said when the study was loaded."""
+        return self.folder.config
+
+    @property
+    def labels(self) -> DataFrame:
+        """The labels under the study's protocol and seed, a row each by architecture key, read now.
+
+        docs/metrics.md says what the columns are.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        from sdsearch.api.frames import frame_labels
+
+        return frame_labels(self.folder.labels.read_series(self.folder.series).values())
+
+    @property
+    def designs(self) -> DataFrame:
+        """The built designs, a row each, by name, read now; none before `build`.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        from sdsearch.api.frames import frame_designs
+
+        return frame_designs(read_designs(self.folder))
+
+    def __repr__(self) -> str:
+        config = self.config
+        budget = config.build.budget.model_dump(exclude_none=True)
+        return (
+            f"Study({str(self.path)!r}, teacher={config.teacher.pipeline!r}, "
+            f"space={config.space.name!r}, budget={budget})"
+        )
+
+    def _repr_html_(self) -> str:
+        labels = self.folder.labels.read_series(self.folder.series).values()
+        failed = sum(label.failure is not None for label in labels)
+        designs = [design.name for design in read_designs(self.folder)]
+        rows = [
+            ("teacher", self.config.teacher.pipeline),
+            ("space", self.config.space.name),
+            ("budget", str(self.config.build.budget.model_dump(exclude_none=True) or "none")),
+            ("target", self.config.ranker.target.expression),
+            ("protocol and seed", str(self.folder.series)),
+            ("labels", f"{len(labels) - failed} measured, {failed} failed"),
+            ("designs", ", ".join(designs) or "not built yet"),
+        ]
+        return html_table(f"study {self.path}", rows)
+
+    def space(self) -> SearchSpace:
+        """The search space on the teacher's own backbone, whose configuration is read now."""
+        return load_space(self.folder)
+
+    def sample(self) -> Listing:
+        """Pick the architectures to measure: architectures.jsonl, the same every time."""
+        from sdsearch.stages.sample import sample_study
+
+        return sample_study(self.folder)
+
+    def propose(self, count: int = 16) -> list[Architecture]:
+        """Add `count` architectures to measure: those that the predictor would learn most from."""
+        from sdsearch.stages.sample import propose_architectures
+
+        return propose_architectures(self.folder, count)
+
+    def prepare(self, *, processes: int = 1, rungs: bool = False) -> None:
+        """Compute what all labels share, before many workers start at once."""
+        from sdsearch.stages.label import prepare_study
+
+        prepare_study(self.folder, processes=processes, rungs=rungs)
+
+    def label(
+        self,
+        *,
+        processes: int = 1,
+        executor: Executor | None = None,
+        seed: int | None = None,
+        only: Sequence[str] = (),
+    ) -> None:
+        """Measure every sampled and built architecture that has no label yet.
+
+        Call it on as many machines as share the folder: each takes what is free.
+
+        Args:
+            processes: how many GPUs work together on one label.
+            executor: "local" or "ray"; default: that of `[label]`.
+            seed: the label seed; default: the study's.
+            only: keys of architectures; default: all.
+        """
+        from sdsearch.stages.label import label_study
+
+        label_study(self.folder, processes=processes, executor=executor, seed=seed, only=only)
+
+    def label_by_halving(
+        self, *, processes: int = 1, executor: Executor | None = None
+    ) -> list[RungReport]:
+        """Measure all by the cheaper protocols of `[label] rungs`, only the best by the study's."""
+        from sdsearch.stages.label import halve_study
+
+        return halve_study(self.folder, processes=processes, executor=executor)
+
+    def import_labels(self, table: Path | str | None = None) -> ImportReport:
+        """Import a label table (JSONL) of this protocol and teacher; None: the tiny model's own."""
+        from pathlib import Path
+
+        from sdsearch.stages.label import import_table
+
+        return import_table(self.folder, None if table is None else Path(table))
+
+    def forget_failed(self) -> int:
+        """Remove the failed labels, so that `label` measures them again; returns their number."""
+        from sdsearch.stages.label import forget_failed
+
+        return forget_failed(self.folder)
+
+    def recompute(self) -> None:
+        """Compute the values of all labels again from their kept rows, without sampling."""
+        from sdsearch.stages.label import recompute_labels
+
+        recompute_labels(self.folder)
+
+    def status(self) -> list[LabelStatus]:
+        """What is measured, failed, running and left: of each begun rung, then of the study."""
+        from sdsearch.stages.label import read_statuses
+
+        return read_statuses(self.folder)
+
+    def fit(self) -> FitReport:
+        """Fit the predictor on the labels; returns how well it ranks what it has not seen."""
+        from sdsearch.stages.fit import fit_study
+
+        return fit_study(self.folder)
+
+    def score(self) -> Scores:
+        """Score features, blocks and options of levels, from every architecture of the space."""
+        from sdsearch.stages.score import score_study
+
+        return score_study(self.folder)
+
+    def build(self) -> tuple[StudyDesign, ...]:
+        """Build the best designs under the budget, by each method of `[build]`."""
+        from sdsearch.stages.build import build_study
+
+        return tuple(StudyDesign(self.folder, design) for design in build_study(self.folder))
+
+    def design(self, name: str) -> StudyDesign:
+        """The built design of this name.
+
+        Raises:
+            InputError: there is none; the nearest name is given.
+        """
+        return StudyDesign(self.folder, find_design(self.folder, name))
+
+    def recover(self, name: str, *, processes: int = 1) -> Path:
+        """Recover a design by the long recipe of `[export.recovery]`; returns the folder of it."""
+        from sdsearch.stages.recover import recover_design
+
+        return recover_design(self.folder, name, processes)
+
+    def compare(self) -> Path:
+        """Inpaint the same holes by the teacher and the best designs; returns the picture."""
+        from sdsearch.stages.compare import compare_study
+
+        return compare_study(self.folder)
+
+    def export(self, *names: str) -> list[Path]:
+        """Export the named designs, by default those of autobuild, as stock diffusers pipelines."""
+        from sdsearch.stages.export import export_designs
+
+        return export_designs(self.folder, names)
+
+    def outcome(self) -> Outcome:
+        """Who found the better architectures: the table of measured values."""
+        from sdsearch.report.outcome import outcome
+
+        return outcome(self.folder)
+
+    def report(self) -> Path:
+        """Print the outcome and write report.html, one offline file; returns its path."""
+        from sdsearch.stages.report import report_study
+
+        return report_study(self.folder)
+
+    def run(self) -> Path:
+        """Do everything above, in order; returns the path of the report."""
+        from sdsearch.stages.journey import run_study
+
+        return run_study(self.folder)

@@ -1,0 +1,22 @@
+"""What commands share: the study's folder, the common options, and printing JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Folder = Annotated[Path, typer.Argument(metavar="STUDY", help="The study folder.")]
+STUDY = Path("study")
+"""The study folder where none is given."""
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of words.")]
+Teacher = Annotated[
+    str | None, typer.Option(help="tiny, sd14, sd2, ..., a pipeline folder or a hub id.")
+]
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON on standard output."""
+    print(json.dumps(value, indent=2, allow_nan=False))

@@ -1,0 +1,58 @@
+"""`sdsearch sample`, `fit`, `score` and `build`: from a space to designs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+import sdsearch
+from sdsearch.cli.options import STUDY, Folder, Json, print_json
+
+
+def sample(
+    study: Folder = STUDY,
+    strategy: Annotated[
+        Literal["study", "active"],
+        typer.Option(help="study: as study.toml says; active: what the predictor knows least of."),
+    ] = "study",
+    count: Annotated[int, typer.Option(min=1, help="How many more, with --strategy active.")] = 16,
+) -> None:
+    """Pick the architectures to measure: the named members and N by the study's strategy."""
+    loaded = sdsearch.load_study(study)
+    if strategy == "active":
+        found = loaded.propose(count)
+        print(f"{len(found)} more in {study / 'architectures.jsonl'}; next: sdsearch label {study}")
+        return
+    print(f"{len(loaded.sample())} architectures in {study / 'architectures.jsonl'}")
+
+
+def fit(study: Folder = STUDY, as_json: Json = False) -> None:
+    """Fit the predictor on the labels and compare it with baselines on the same folds."""
+    report = sdsearch.load_study(study).fit()
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+        return
+    for name, quality in report.predictors.items():
+        print(f"  {name}: SRCC {quality.srcc:.3f} [{quality.low:.2f}, {quality.high:.2f}]")
+    print(f"used: {report.kind}: {report.reason}")
+
+
+def score(study: Folder = STUDY, as_json: Json = False) -> None:
+    """Score features, blocks and options, and predict every member of the space."""
+    scores = sdsearch.load_study(study).score()
+    if as_json:
+        print_json(scores.model_dump(mode="json"))
+        return
+    for line in scores.insights():
+        print(f"  {line}")
+
+
+def build(study: Folder = STUDY, as_json: Json = False) -> None:
+    """Build the best designs by each method under the budget."""
+    designs = sdsearch.load_study(study).build()
+    if as_json:
+        print_json([design.record.model_dump(mode="json") for design in designs])
+        return
+    for design in designs:
+        print(f"  {design.name}: {design.architecture.key}, {design.params:,} parameters")

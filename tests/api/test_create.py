@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import sdsearch
+from sdsearch.api.create import fill_template
+from sdsearch.errors import InputError
+from sdsearch.study.config import StudyConfig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_without_arguments_a_study_has_the_defaults_and_a_commented_file(tmp_path: Path) -> None:
+    study = sdsearch.create_study(tmp_path / "new" / "study")
+    assert study.config == StudyConfig()
+    text = (study.path / "study.toml").read_text()
+    assert 'pipeline = "tiny"            # "tiny" | a local diffusers folder' in text
+    assert "budget = {}" in text
+
+
+@pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        (0.6, {"params": {"share": 0.6}}),
+        ({"macs": {"share": 0.7}, "params": 3_000_000}, {"params": 3e6, "macs": {"share": 0.7}}),
+        (None, {}),
+    ],
+)
+def test_a_budget_is_a_share_of_the_parameters_or_limits_by_resource(
+    tmp_path: Path, budget: Any, said: dict[str, Any]
+) -> None:
+    made = sdsearch.create_study(tmp_path, budget=budget)
+    assert made.config.build.budget.model_dump(exclude_none=True) == said
+
+
+def test_every_section_can_be_given_and_is_read_back(tmp_path: Path) -> None:
+    made = sdsearch.create_study(
+        tmp_path,
+        space={"name": "sd14-blocks", "labels": 12},
+        budget=0.5,
+        protocol={"samples": 8, "seed": 7, "recovery": {"steps": 3, "losses": {"task": 0.5}}},
+        ranker={"kind": "ridge", "target": "-log(kid_efflite0)"},
+        build={"methods": ["random", "pareto"], "top": 2},
+        export={"recovery": {"mixed_precision": "bf16", "learning_rate": 1e-5}},
+    )
+    config = sdsearch.load_study(tmp_path).config
+    assert config == made.config
+    assert (config.space.name, config.space.labels, config.seed) == ("sd14-blocks", 12, 7)
+    assert config.protocol.recovery.losses.task == 0.5
+    assert config.ranker.target.expression == "-log(kid_efflite0)"
+    assert (config.build.methods, config.build.top) == (("random", "pareto"), 2)
+    assert config.build.budget.model_dump(exclude_none=True) == {"params": {"share": 0.5}}
+    assert config.export.recovery.learning_rate == 1e-5
+
+
+def test_another_teacher_has_the_space_of_its_family_by_default(tmp_path: Path) -> None:
+    made = sdsearch.create_study(tmp_path, teacher="runwayml/some-inpainting")
+    assert (made.config.space.name, made.config.space.labels) == ("sd14", 68)
+
+
+def test_a_study_that_says_the_same_is_loaded_and_another_names_what_differs(
+    tmp_path: Path,
+) -> None:
+    made = sdsearch.create_study(tmp_path, budget=0.6)
+    file = tmp_path / "study.toml"
+    file.write_text(file.read_text() + "# a note of its owner\n")
+    assert sdsearch.create_study(tmp_path, budget=0.6) == made
+    with pytest.raises(InputError) as raised:
+        sdsearch.create_study(tmp_path, budget=0.5, space={"labels": 9})
+    said = str(raised.value)
+    assert "build.budget.params.share is 0.6 there, not 0.5" in said
+    assert "space.labels is 68 there, not 9" in said
+    assert "load_study" in said
+    assert file.read_text().endswith("# a note of its owner\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"budget": 1.5}, "'share' in [build.budget.params] is 1.5"),
+        ({"budget": {"mcs": 3}}, "did you mean 'macs'"),
+        ({"protocol": {"stepz": 3}}, "did you mean 'steps'"),
+        ({"protocl": {}}, "did you mean 'protocol'"),
+        ({"space": "sd15"}, "did you mean 'sd14'"),
+        ({"teacher": "./nowhere"}, "is no folder here"),
+        ({"ranker": {"target": "log("}}, "is no expression"),
+    ],
+)
+def test_a_wrong_value_is_named_and_nothing_is_written(
+    tmp_path: Path, arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError) as raised:
+        sdsearch.create_study(tmp_path / "study", **arguments)
+    assert said in str(raised.value)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_template_keeps_its_comments_in_their_columns_and_gets_what_it_lacks() -> None:
+    template = '[a]\nx = 1        # one\ny = "b"      # two\n\n[b]   # the second\nz = 3\n'
+    settings = {"a": {"x": 20, "y": "a long value", "w": [True, 1e-5]}, "c": {"v": {"u": None}}}
+    assert fill_template(template, settings) == (
+        "[a]\n"
+        "x = 20       # one\n"
+        'y = "a long value" # two\n'
+        "w = [true, 1e-05]\n"
+        "\n"
+        "[b]   # the second\n"
+        "z = 3\n"
+        "\n"
+        "[c]\n"
+        "v = {}\n"
+    )

@@ -1,0 +1,76 @@
+"""The commands of a study are a thin layer over the public interface."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+import sdsearch
+from sdsearch.cli import main as cli
+from tests.fakes import make_design, make_study, tiny_member, write_designs
+
+ROOT = Path(sdsearch.__file__).parent
+COMMANDS = (
+    "init run sample label fit score build recover export report space check latency bench "
+    "compare app"
+)
+BESIDE_THE_INTERFACE = {
+    "sdsearch.stages.compare.compare_pipelines",
+    "sdsearch.stages.export.add_lora",
+    "sdsearch.stages.export.add_onnx",
+    "sdsearch.stages.export.push_export",
+    "sdsearch.stages.label.TINY_TABLE",
+    "sdsearch.stages.latency.tabulate_latency",
+    "sdsearch.stages.show.describe_space",
+    "sdsearch.stages.show.draw_member",
+}
+
+
+def call(*arguments: str) -> str:
+    done = CliRunner().invoke(cli.app, list(arguments))
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_the_commands_are_these() -> None:
+    found = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
+    assert sorted(found) == sorted(COMMANDS.split())
+
+
+def test_init_writes_what_create_study_does_and_keeps_what_is_there(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    said = call("init", str(one), "--share", "0.6")
+    assert said == f"wrote {one}/study.toml; next: sdsearch run {one}\n"
+    assert sdsearch.create_study(other, budget=0.6).config == sdsearch.load_study(one).config
+    text = (one / "study.toml").read_text()
+    assert text == (other / "study.toml").read_text()
+    said = call("init", str(one), "--share", "0.5")
+    assert said == f"kept {one}/study.toml; next: sdsearch run {one}\n"
+    assert (one / "study.toml").read_text() == text
+
+
+def test_the_sample_is_written_and_counted(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", "[space]\nlabels = 5\n")
+    said = call("sample", str(study.root))
+    assert said == f"9 architectures in {study.root}/architectures.jsonl\n"
+
+
+def test_an_unknown_design_is_named_before_any_work(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study")
+    write_designs(study, [make_design(tiny_member("bk-small"), "autobuild", 1)])
+    done = CliRunner().invoke(cli.app, ["export", str(study.root), "--design", "autobild-1"])
+    assert isinstance(done.exception, sdsearch.InputError)
+    assert "did you mean 'autobuild-1'" in str(done.exception)
+
+
+def test_commands_reach_the_stages_by_the_interface_where_it_has_them() -> None:
+    imported = {
+        f"{node.module}.{alias.name}"
+        for file in (ROOT / "cli").glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sdsearch.stages")
+        for alias in node.names
+    }
+    assert imported == BESIDE_THE_INTERFACE
