@@ -14,11 +14,15 @@ import numpy as np
 import torch
 
 from benchmarks.pyg_ranker import PygRanker, batch_of
-from sdsearch.ranker.features import FeatureLayout
-from sdsearch.ranker.fit import FittedRanker, RankerConfig, fit_ranker
-from sdsearch.ranker.net import Ranker
-from sdsearch.ranker.scoring import score_space
-from sdsearch.space.space import search_space
+from sdsearch.ranker import (
+    FeatureLayout,
+    FittedRanker,
+    Ranker,
+    RankerConfig,
+    fit_ranker,
+    score_space,
+)
+from sdsearch.space import search_space
 from tests.planted import PlantedTruth
 
 MEMBERS = 20

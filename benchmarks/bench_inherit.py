@@ -24,12 +24,9 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from sdsearch.space.space import search_space
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.backbone import SD14
-from sdsearch.unet.config import unet_config
-from sdsearch.weights.inherit import inherit, make_unet
-from sdsearch.weights.provenance import provenance
+from sdsearch.space import search_space
+from sdsearch.unet import SD14, UNPRUNED, unet_config
+from sdsearch.weights import inherit, make_unet, provenance
 
 GIB = 1 << 30
 MOST_TIME, MOST_MEMORY = 1.2, 1.1

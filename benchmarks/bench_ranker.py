@@ -19,21 +19,26 @@ import numpy as np
 import torch
 
 from benchmarks.pyg_ranker import PygRanker, batch_of
-from sdsearch.design.builder import add_up, build_designs
+from sdsearch.design import add_up, build_designs
 from sdsearch.files import write_atomic
-from sdsearch.ranker.features import FeatureLayout
-from sdsearch.ranker.fit import RankerConfig, fit_ranker
-from sdsearch.ranker.losses import average_rank, soft_spearman
-from sdsearch.ranker.published import fit_paper, score_options
-from sdsearch.ranker.scoring import score_space, score_units
-from sdsearch.space.budget import Budget
-from sdsearch.space.space import search_space
+from sdsearch.ranker import (
+    FeatureLayout,
+    RankerConfig,
+    average_rank,
+    fit_paper,
+    fit_ranker,
+    score_options,
+    score_space,
+    score_units,
+    soft_spearman,
+)
+from sdsearch.space import Budget, search_space
 from sdsearch.stats import mean_and_se, spearman
 from tests.planted import PlantedTruth
 
 if TYPE_CHECKING:
-    from sdsearch.design.scores import Rule
-    from sdsearch.ranker.losses import CorrelationMode
+    from sdsearch.design import Rule
+    from sdsearch.ranker import CorrelationMode
 
 SPACE = search_space("tiny")
 LABELS, POOL, SPEED_MEMBERS = 68, 20_000, 20

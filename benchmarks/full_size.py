@@ -26,16 +26,13 @@ from diffusers import (
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from sdsearch.assets import asset_path
-from sdsearch.labels.protocol import Protocol, RecoveryRecipe
-from sdsearch.space.space import search_space
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.backbone import SD14, SD14_INPAINT
-from sdsearch.unet.cost import unet_cost
-from sdsearch.weights.inherit import make_unet
-from sdsearch_eval.data.samples import load_samples
-from sdsearch_eval.models.teacher import load_teacher
-from sdsearch_eval.sampling.generation import generate
-from sdsearch_eval.sampling.sampling import cast_unet, prepare_inputs
+from sdsearch.labels import Protocol, RecoveryRecipe
+from sdsearch.space import search_space
+from sdsearch.unet import SD14, SD14_INPAINT, UNPRUNED, unet_cost
+from sdsearch.weights import make_unet
+from sdsearch_eval.data import load_samples
+from sdsearch_eval.models import load_teacher
+from sdsearch_eval.sampling import cast_unet, generate, prepare_inputs
 
 GIB = 1 << 30
 MOST_MEMORY = 20.0

@@ -26,16 +26,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdsearch.files import write_atomic
-from sdsearch.space.space import search_space
-from sdsearch.stages.label import label_study
-from sdsearch.study.folder import read_study
-from sdsearch.study.listing import Listing, Origin, write_sample
-from sdsearch.workers.process import HarnessProcess
+from sdsearch.space import search_space
+from sdsearch.stages import label_study
+from sdsearch.study import Listing, Origin, read_study, write_sample
+from sdsearch.workers import HarnessProcess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.study import StudyFolder
 
 OUT = Path(__file__).with_name("two_nodes.json")
 TOML = """\

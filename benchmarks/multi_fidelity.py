@@ -25,18 +25,15 @@ import numpy as np
 import numpy.typing as npt
 
 from sdsearch.assets import asset_path
-from sdsearch.labels.protocol import Protocol, Rung
-from sdsearch.labels.store import read_label_table
-from sdsearch.ranker.baselines import fit_ridge
-from sdsearch.replay.replay import slots_kept
+from sdsearch.labels import Protocol, Rung, read_label_table
+from sdsearch.ranker import fit_ridge
+from sdsearch.replay import slots_kept
 from sdsearch.stats import spearman, spearman_interval
-from sdsearch.study.folder import read_study
-from sdsearch.study.listing import Listing, Origin, write_sample
-from sdsearch.workers.halving import halve
-from sdsearch.workers.process import HarnessProcess
+from sdsearch.study import Listing, Origin, read_study, write_sample
+from sdsearch.workers import HarnessProcess, halve
 
 if TYPE_CHECKING:
-    from sdsearch.unet.architecture import Architecture
+    from sdsearch.unet import Architecture
 
 Floats = npt.NDArray[np.float64]
 PROTOCOLS = (Rung().cheapen(Protocol()), Protocol())

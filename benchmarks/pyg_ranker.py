@@ -10,15 +10,14 @@ from torch.nn import functional
 from torch_geometric.data import Batch
 from torch_geometric.nn import GATv2Conv, global_mean_pool
 
-from sdsearch.ranker.features import CATEGORICAL, CONTINUOUS, FeatureLayout, to_data
-from sdsearch.unet.graph import build_graph
+from sdsearch.ranker import CATEGORICAL, CONTINUOUS, FeatureLayout, to_data
+from sdsearch.unet import build_graph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sdsearch.ranker.net import Ranker
-    from sdsearch.unet.architecture import Architecture
-    from sdsearch.unet.backbone import Backbone
+    from sdsearch.ranker import Ranker
+    from sdsearch.unet import Architecture, Backbone
 
 
 class PygRanker(nn.Module):

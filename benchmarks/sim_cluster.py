@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cluster_model import Cluster, Run, simulate_run
-from sdsearch.space.space import search_space
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.cost import count_macs, count_params
+from sdsearch.space import search_space
+from sdsearch.unet import UNPRUNED, count_macs, count_params
 
 MEASURED = Path(__file__).with_name("two_nodes.json")
 WITHIN = 0.15

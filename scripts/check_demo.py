@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sdsearch.keys import canonical_json
-from sdsearch.study.folder import StudyFolder, read_study
-from sdsearch.study.listing import read_designs
+from sdsearch.study import StudyFolder, read_designs, read_study
 
 REFERENCE = Path(__file__).resolve().parents[1] / "tests" / "golden" / "demo.json"
 TOLERANCE = 1e-6

@@ -17,10 +17,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from make_tiny_labels import TABLE, list_architectures
 
-from sdsearch.api.create import create_study
-from sdsearch.labels.store import read_label_table
-from sdsearch.report.outcome import noise_floor
-from sdsearch.stages.label import label_study
+from sdsearch.api import create_study
+from sdsearch.labels import read_label_table
+from sdsearch.report import noise_floor
+from sdsearch.stages import label_study
 
 COUNT, DEVIATIONS = 5, 3.0
 

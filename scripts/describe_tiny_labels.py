@@ -16,17 +16,15 @@ from make_tiny_labels import TABLE
 from tiny_groups import group_keys
 
 from sdsearch.files import write_atomic
-from sdsearch.labels.protocol import Protocol
-from sdsearch.labels.store import read_label_table
-from sdsearch.labels.target import Target
-from sdsearch.report.outcome import noise_floor
-from sdsearch.space.space import search_space
+from sdsearch.labels import Protocol, Target, read_label_table
+from sdsearch.report import noise_floor
+from sdsearch.space import search_space
 from sdsearch.stats import spearman
-from sdsearch.unet.architecture import UNPRUNED
+from sdsearch.unet import UNPRUNED
 
 if TYPE_CHECKING:
-    from sdsearch.labels.label import Label
-    from sdsearch.space.space import SearchSpace
+    from sdsearch.labels import Label
+    from sdsearch.space import SearchSpace
 
 COLUMN, TARGET = "fd_efflite0", Target("-log(fd_efflite0)")
 OTHERS = ("kid_efflite0", "lpips_like_efflite0", "psnr_hole", "ssim_hole", "params", "macs")

@@ -2,10 +2,9 @@
 
 python scripts/draw_rooms.py
 
-Layers come from the contracts in pyproject.toml, arrows from the imports of the code, type-only ones
-included; the more modules of one room import the other, the thicker. Arrows to the single modules
-of the ground floor, which all may use, are left out. A test asks for a new picture whenever the
-rooms change.
+Layers come from the contracts in pyproject.toml, arrows from the imports of the code, also of types
+alone; the more modules of one room import the other, the thicker. Arrows to the single modules of
+the ground floor, which all may use, are left out. A test asks for a new picture when rooms change.
 """
 
 from __future__ import annotations

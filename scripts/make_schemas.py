@@ -10,15 +10,14 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from sdsearch.check.report import CheckReport
-from sdsearch.design.designs import Design
-from sdsearch.design.scores import Scores
+from sdsearch.check import CheckReport
+from sdsearch.design import Design, Scores
 from sdsearch.files import write_atomic
-from sdsearch.ranker.fit import FitReport
-from sdsearch.replay.runs import ReplaySummary
-from sdsearch.stages.latency import LatencyReport
-from sdsearch.stages.show import SpaceSummary
-from sdsearch.workers.status import LabelStatus
+from sdsearch.ranker import FitReport
+from sdsearch.replay import ReplaySummary
+from sdsearch.space import SpaceSummary
+from sdsearch.stages import LatencyReport
+from sdsearch.workers import LabelStatus
 
 FOLDER = Path(__file__).parents[1] / "sdsearch" / "cli" / "schemas"
 

@@ -25,28 +25,23 @@ import torch
 from filelock import FileLock
 from tiny_groups import draw_stratified
 
-from sdsearch.api.create import create_study
+from sdsearch.api import create_study
 from sdsearch.assets import asset_path
-from sdsearch.labels.protocol import Protocol
-from sdsearch.labels.store import read_label_table, write_label_table
-from sdsearch.report.outcome import noise_floor
-from sdsearch.stages.label import label_study
-from sdsearch.stages.sample import sample_study
-from sdsearch.study.folder import load_space
-from sdsearch.study.listing import Listing, Origin, write_sample
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.cost import count_params
-from sdsearch_eval.data.samples import load_samples
-from sdsearch_eval.models.teacher import load_teacher
-from sdsearch_eval.sampling.latency import measure_latency
-from sdsearch_eval.sampling.sampling import prepare_inputs
+from sdsearch.labels import Protocol, read_label_table, write_label_table
+from sdsearch.report import noise_floor
+from sdsearch.stages import label_study, sample_study
+from sdsearch.study import Listing, Origin, load_space, write_sample
+from sdsearch.unet import UNPRUNED, count_params
+from sdsearch_eval.data import load_samples
+from sdsearch_eval.models import load_teacher
+from sdsearch_eval.sampling import measure_latency, prepare_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sdsearch.labels.label import Label
-    from sdsearch.study.folder import StudyFolder
-    from sdsearch.unet.architecture import Architecture
+    from sdsearch.labels import Label
+    from sdsearch.study import StudyFolder
+    from sdsearch.unet import Architecture
 
 PARTS = ("sampled", "repeated", "stratified", "neighbours", "latency")
 REPEATED, SEEDS = 20, (1, 2)

@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING
 from make_tiny_labels import TABLE, list_architectures
 from tiny_groups import group_keys
 
-from sdsearch.labels.protocol import Protocol, Rung
-from sdsearch.labels.store import read_label_table, write_label_table
-from sdsearch.space.space import search_space
-from sdsearch.stages.label import label_study
-from sdsearch.study.folder import read_study
+from sdsearch.labels import Protocol, Rung, read_label_table, write_label_table
+from sdsearch.space import search_space
+from sdsearch.stages import label_study
+from sdsearch.study import read_study
 
 if TYPE_CHECKING:
-    from sdsearch.labels.label import Label
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.labels import Label
+    from sdsearch.study import StudyFolder
 
 OUT = Path("benchmarks/tiny-rung.jsonl")
 COLUMN = "fd_efflite0"

@@ -19,15 +19,14 @@ import torch
 
 from sdsearch.assets import asset_path
 from sdsearch.files import write_atomic
-from sdsearch.labels.protocol import Protocol, RecoveryLosses, RecoveryRecipe
-from sdsearch.space.space import search_space
-from sdsearch_eval.bench.bench import prepare_bench
-from sdsearch_eval.bench.evaluate import evaluate
-from sdsearch_eval.models.teacher import load_teacher
+from sdsearch.labels import Protocol, RecoveryLosses, RecoveryRecipe
+from sdsearch.space import search_space
+from sdsearch_eval.bench import evaluate, prepare_bench
+from sdsearch_eval.models import load_teacher
 
 if TYPE_CHECKING:
-    from sdsearch.unet.architecture import Architecture
-    from sdsearch_eval.models.teacher import Teacher
+    from sdsearch.unet import Architecture
+    from sdsearch_eval.models import Teacher
 
 SEEDS, SAMPLES = (0, 1, 2), 96
 COLUMNS = ("fd_efflite0", "lpips_like_efflite0", "latent_mse_vs_teacher")

@@ -20,25 +20,29 @@ from skimage.restoration import inpaint_biharmonic
 
 from sdsearch.assets import asset_path
 from sdsearch.files import write_atomic
-from sdsearch.labels.protocol import Protocol
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch_eval.bench.bench import Bench, prepare_bench
-from sdsearch_eval.bench.rows import measure_images
-from sdsearch_eval.data.scenes import render_scene, split_seed
+from sdsearch.labels import Protocol
+from sdsearch.unet import UNPRUNED
+from sdsearch_eval.bench import Bench, measure_images, prepare_bench
+from sdsearch_eval.data import render_scene, split_seed
 from sdsearch_eval.metrics import frechet_distance, jackknife, mean_of, psnr_in
-from sdsearch_eval.models.teacher import load_teacher
-from sdsearch_eval.nets.features import Features, extract_features, lpips_like
-from sdsearch_eval.pictures.comparison import draw_comparison
-from sdsearch_eval.sampling.generation import Generated, generate
-from sdsearch_eval.sampling.sampling import images_to_tensor, paste_back, tensor_to_images
+from sdsearch_eval.models import load_teacher
+from sdsearch_eval.nets import Features, extract_features, lpips_like
+from sdsearch_eval.pictures import draw_comparison
+from sdsearch_eval.sampling import (
+    Generated,
+    generate,
+    images_to_tensor,
+    paste_back,
+    tensor_to_images,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from sdsearch.labels.label import Measurement
-    from sdsearch_eval.data.samples import Sample
+    from sdsearch.labels import Measurement
+    from sdsearch_eval.data import Sample
 
 COLUMNS = ("fd_efflite0", "kid_efflite0", "lpips_like_efflite0", "psnr_hole", "ssim_hole")
 SHOWN_COLUMNS = (*COLUMNS, "edge_jump")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from sdsearch.space.space import SearchSpace
-    from sdsearch.unet.architecture import Architecture
+    from sdsearch.space import SearchSpace
+    from sdsearch.unet import Architecture
 
 UNIFORM, STRATIFIED = 68, 160
 

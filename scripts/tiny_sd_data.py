@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from transformers import CLIPTokenizer
 
-from sdsearch_eval.data.masks import draw_mask
-from sdsearch_eval.data.scenes import RENDERER_VERSION, render_scene, split_seed
+from sdsearch_eval.data import RENDERER_VERSION, draw_mask, render_scene, split_seed
 
 if TYPE_CHECKING:
     from pathlib import Path

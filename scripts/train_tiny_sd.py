@@ -34,9 +34,7 @@ from tiny_sd_trainer import Trainer
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.backbone import TINY
-from sdsearch.unet.config import unet_config
+from sdsearch.unet import TINY, UNPRUNED, unet_config
 
 VAE_BATCH, UNET_BATCH = 64, 128
 CAPTION_DROPOUT = 0.1

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 from make_tiny_labels import TABLE, add_to_table
 
 from sdsearch.files import write_atomic
-from sdsearch.report.outcome import outcome, with_error
+from sdsearch.report import outcome, with_error
 from sdsearch.stats import mean_and_se, spearman
-from sdsearch.study.folder import read_study
-from sdsearch.study.listing import read_designs
+from sdsearch.study import read_designs, read_study
 
 if TYPE_CHECKING:
-    from sdsearch.report.outcome import Outcome
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.report import Outcome
+    from sdsearch.study import StudyFolder
 
 BUDGETS = {
     "none": "No budget",

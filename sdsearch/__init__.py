@@ -14,18 +14,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sdsearch.api.create import create_study
-    from sdsearch.api.design import StudyDesign
-    from sdsearch.api.study import Study, load_study
-    from sdsearch.api.unets import inherit_unet
-    from sdsearch.check.report import check_unet
+    from sdsearch.api import Study, StudyDesign, create_study, inherit_unet, load_study
+    from sdsearch.check import check_unet
     from sdsearch.errors import InputError, WorkError
-    from sdsearch.report.drawing import draw_unet
-    from sdsearch.space.space import search_space
-    from sdsearch.unet.architecture import Architecture
-    from sdsearch.unet.backbone import Backbone
-    from sdsearch.unet.cost import unet_cost
-    from sdsearch.unet.teacher import find_backbone
+    from sdsearch.report import draw_unet
+    from sdsearch.space import search_space
+    from sdsearch.unet import Architecture, Backbone, find_backbone, unet_cost
 
     __version__: str
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grimp
 import pytest
+
 from scripts.draw_rooms import PICTURE, draw_rooms, read_layers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,9 +86,8 @@ def test_layers_count_type_only_imports_too() -> None:
 
 
 def test_the_pages_name_every_room() -> None:
-    pages = "".join(
-        (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("architecture.md", "tour.md")
-    )
+    names = ("architecture.md", "tour.md")
+    pages = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in names)
     missing = [
         folder.name for folder in ROOMS if not re.search(rf"`{re.escape(folder.name)}/", pages)
     ]

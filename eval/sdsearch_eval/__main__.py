@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from sdsearch.errors import InputError, WorkError
-from sdsearch.study.requests import REQUEST, HarnessRequest, ServeRequest
+from sdsearch.study import REQUEST, HarnessRequest, ServeRequest
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,7 +55,7 @@ def _do(request: HarnessRequest) -> int:
     if isinstance(request, ServeRequest):
         return jobs.serve_labels(request)
     if request.command == "app":
-        from sdsearch_eval.app.pages import serve_app
+        from sdsearch_eval.app import serve_app
 
         serve_app(request)
     elif request.command == "recompute":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdsearch.errors import InputError
-from sdsearch.labels.label import Measurement
+from sdsearch.labels import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from sdsearch.errors import InputError
-from sdsearch.labels.label import Failure
+from sdsearch.labels import Failure
 
 Trouble = Failure | Exception | None
 """What went wrong in a process: with one architecture, or with everything."""

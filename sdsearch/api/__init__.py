@@ -1,4 +1,17 @@
-"""The public interface, which `import sdsearch` gives: studies, designs in a user's hands, UNets.
+"""The public interface: what `import sdsearch` offers, and what the command line calls.
 
-Imports stages and what lies below them. Start at study.py.
+It imports all rooms but `cli`. Start at `study`; `create` makes one.
 """
+
+from sdsearch.api.create import create_study
+from sdsearch.api.design import StudyDesign
+from sdsearch.api.study import Study, load_study
+from sdsearch.api.unets import inherit_unet
+
+__all__ = [
+    "Study",
+    "StudyDesign",
+    "create_study",
+    "inherit_unet",
+    "load_study",
+]

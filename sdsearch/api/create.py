@@ -11,10 +11,9 @@ from typing import Any
 from sdsearch.api.study import Study
 from sdsearch.errors import InputError
 from sdsearch.files import write_once
-from sdsearch.space.space import search_space
-from sdsearch.study.config import TEMPLATE, StudyConfig, parse_config
-from sdsearch.study.folder import read_study
-from sdsearch.unet.teacher import resolve_teacher
+from sdsearch.space import search_space
+from sdsearch.study import TEMPLATE, StudyConfig, parse_config, read_study
+from sdsearch.unet import resolve_teacher
 
 _SECTION = re.compile(r"^\[(\w+)\]", re.MULTILINE)
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from sdsearch.api.unets import inherit_unet
 from sdsearch.console import say
-from sdsearch.design.scores import read_scores
-from sdsearch.study.folder import load_space
-from sdsearch.unet.cost import unet_cost
+from sdsearch.design import read_scores
+from sdsearch.study import load_space
+from sdsearch.unet import unet_cost
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from diffusers import StableDiffusionInpaintPipeline
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-    from sdsearch.design.designs import Design
-    from sdsearch.report.drawing import Drawing
-    from sdsearch.study.folder import StudyFolder
-    from sdsearch.unet.architecture import Architecture
-    from sdsearch.unet.cost import UNetCost
+    from sdsearch.design import Design
+    from sdsearch.report import Drawing
+    from sdsearch.study import StudyFolder
+    from sdsearch.unet import Architecture, UNetCost
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -76,7 +75,7 @@ class StudyDesign:
 
     def draw(self) -> Drawing:
         """Its UNet as SVG; the colours are what each block is worth, if the study has scores."""
-        from sdsearch.report.drawing import draw_unet
+        from sdsearch.report import draw_unet
 
         scores, backbone = read_scores(self.folder.scores_file), load_space(self.folder).backbone
         return draw_unet(
@@ -85,7 +84,7 @@ class StudyDesign:
 
     def recovered_weights(self) -> Path | None:
         """The file of its recovered weights: of the long recovery, else of a label's; or None."""
-        from sdsearch.export.recovered import find_weights
+        from sdsearch.export import find_weights
 
         return find_weights(self.record.arch_key, self.folder)
 
@@ -98,7 +97,7 @@ class StudyDesign:
             InputError: the teacher cannot be read.
             WorkError: the recovered weights do not fit the design.
         """
-        from sdsearch.weights.inherit import load_unet
+        from sdsearch.weights import load_unet
 
         weights = self.recovered_weights()
         if weights is None:
@@ -118,7 +117,7 @@ class StudyDesign:
         """
         from diffusers import StableDiffusionInpaintPipeline
 
-        from sdsearch.stages.export import export_designs
+        from sdsearch.stages import export_designs
 
         (folder,) = export_designs(self.folder, [self.name])
         pipeline: StableDiffusionInpaintPipeline = StableDiffusionInpaintPipeline.from_pretrained(

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.errors import InputError
-from sdsearch.labels.label import Latency, Measurement
+from sdsearch.labels import Latency, Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pandas import DataFrame
 
-    from sdsearch.design.designs import Design
-    from sdsearch.labels.label import Label
+    from sdsearch.design import Design
+    from sdsearch.labels import Label
 
 
 def frame_labels(labels: Iterable[Label]) -> DataFrame:

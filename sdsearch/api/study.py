@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdsearch.api.design import StudyDesign
-from sdsearch.report.html import html_table
-from sdsearch.study.folder import load_space, read_study
-from sdsearch.study.listing import find_design, read_designs
+from sdsearch.report import html_table
+from sdsearch.study import find_design, load_space, read_designs, read_study
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,18 +15,15 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
-    from sdsearch.design.scores import Scores
-    from sdsearch.labels.store import ImportReport
-    from sdsearch.ranker.fit import FitReport
-    from sdsearch.report.outcome import Outcome
-    from sdsearch.space.space import SearchSpace
-    from sdsearch.stages.label import Executor
-    from sdsearch.study.config import StudyConfig
-    from sdsearch.study.folder import StudyFolder
-    from sdsearch.study.listing import Listing
-    from sdsearch.unet.architecture import Architecture
-    from sdsearch.workers.halving import RungReport
-    from sdsearch.workers.status import LabelStatus
+    from sdsearch.design import Scores
+    from sdsearch.labels import ImportReport
+    from sdsearch.ranker import FitReport
+    from sdsearch.report import Outcome
+    from sdsearch.space import SearchSpace
+    from sdsearch.stages import Executor
+    from sdsearch.study import Listing, StudyConfig, StudyFolder
+    from sdsearch.unet import Architecture
+    from sdsearch.workers import LabelStatus, RungReport
 
 
 def load_study(path: Path | str) -> Study:
@@ -134,19 +130,19 @@ class Study:
 
     def sample(self) -> Listing:
         """Pick the architectures to measure: architectures.jsonl, the same every time."""
-        from sdsearch.stages.sample import sample_study
+        from sdsearch.stages import sample_study
 
         return sample_study(self.folder)
 
     def propose(self, count: int = 16) -> list[Architecture]:
         """Add `count` architectures to measure: those that the predictor would learn most from."""
-        from sdsearch.stages.sample import propose_architectures
+        from sdsearch.stages import propose_architectures
 
         return propose_architectures(self.folder, count)
 
     def prepare(self, *, processes: int = 1, rungs: bool = False) -> None:
         """Compute what all labels share, before many workers start at once."""
-        from sdsearch.stages.label import prepare_study
+        from sdsearch.stages import prepare_study
 
         prepare_study(self.folder, processes=processes, rungs=rungs)
 
@@ -168,7 +164,7 @@ class Study:
             seed: the label seed; default: the study's.
             only: keys of architectures; default: all.
         """
-        from sdsearch.stages.label import label_study
+        from sdsearch.stages import label_study
 
         label_study(self.folder, processes=processes, executor=executor, seed=seed, only=only)
 
@@ -176,7 +172,7 @@ class Study:
         self, *, processes: int = 1, executor: Executor | None = None
     ) -> list[RungReport]:
         """Measure all by the cheaper protocols of `[label] rungs`, only the best by the study's."""
-        from sdsearch.stages.label import halve_study
+        from sdsearch.stages import halve_study
 
         return halve_study(self.folder, processes=processes, executor=executor)
 
@@ -184,43 +180,43 @@ class Study:
         """Import a label table (JSONL) of this protocol and teacher; None: the tiny model's own."""
         from pathlib import Path
 
-        from sdsearch.stages.label import import_table
+        from sdsearch.stages import import_table
 
         return import_table(self.folder, None if table is None else Path(table))
 
     def forget_failed(self) -> int:
         """Remove the failed labels, so that `label` measures them again; returns their number."""
-        from sdsearch.stages.label import forget_failed
+        from sdsearch.stages import forget_failed
 
         return forget_failed(self.folder)
 
     def recompute(self) -> None:
         """Compute the values of all labels again from their kept rows, without sampling."""
-        from sdsearch.stages.label import recompute_labels
+        from sdsearch.stages import recompute_labels
 
         recompute_labels(self.folder)
 
     def status(self) -> list[LabelStatus]:
         """What is measured, failed, running and left: of each begun rung, then of the study."""
-        from sdsearch.stages.label import read_statuses
+        from sdsearch.stages import read_statuses
 
         return read_statuses(self.folder)
 
     def fit(self) -> FitReport:
         """Fit the predictor on the labels; returns how well it ranks what it has not seen."""
-        from sdsearch.stages.fit import fit_study
+        from sdsearch.stages import fit_study
 
         return fit_study(self.folder)
 
     def score(self) -> Scores:
         """Score features, blocks and options of levels, from every architecture of the space."""
-        from sdsearch.stages.score import score_study
+        from sdsearch.stages import score_study
 
         return score_study(self.folder)
 
     def build(self) -> tuple[StudyDesign, ...]:
         """Build the best designs under the budget, by each method of `[build]`."""
-        from sdsearch.stages.build import build_study
+        from sdsearch.stages import build_study
 
         return tuple(StudyDesign(self.folder, design) for design in build_study(self.folder))
 
@@ -234,36 +230,36 @@ class Study:
 
     def recover(self, name: str, *, processes: int = 1) -> Path:
         """Recover a design by the long recipe of `[export.recovery]`; returns the folder of it."""
-        from sdsearch.stages.recover import recover_design
+        from sdsearch.stages import recover_design
 
         return recover_design(self.folder, name, processes)
 
     def compare(self) -> Path:
         """Inpaint the same holes by the teacher and the best designs; returns the picture."""
-        from sdsearch.stages.compare import compare_study
+        from sdsearch.stages import compare_study
 
         return compare_study(self.folder)
 
     def export(self, *names: str) -> list[Path]:
         """Export the named designs, by default those of autobuild, as stock diffusers pipelines."""
-        from sdsearch.stages.export import export_designs
+        from sdsearch.stages import export_designs
 
         return export_designs(self.folder, names)
 
     def outcome(self) -> Outcome:
         """Who found the better architectures: the table of measured values."""
-        from sdsearch.report.outcome import outcome
+        from sdsearch.report import outcome
 
         return outcome(self.folder)
 
     def report(self) -> Path:
         """Print the outcome and write report.html, one offline file; returns its path."""
-        from sdsearch.stages.report import report_study
+        from sdsearch.stages import report_study
 
         return report_study(self.folder)
 
     def run(self) -> Path:
         """Do everything above, in order; returns the path of the report."""
-        from sdsearch.stages.journey import run_study
+        from sdsearch.stages import run_study
 
         return run_study(self.folder)

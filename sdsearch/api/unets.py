@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdsearch.unet.backbone import Backbone
-from sdsearch.unet.teacher import teacher_backbone, unet_weights
+from sdsearch.unet import Backbone, teacher_backbone, unet_weights
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-    from sdsearch.unet.architecture import Architecture
-    from sdsearch.weights.importance import ChannelRule
+    from sdsearch.unet import Architecture
+    from sdsearch.weights import ChannelRule
 
 
 def inherit_unet(
@@ -42,7 +41,7 @@ def inherit_unet(
     Raises:
         InputError: the teacher cannot be read, or is no unpruned UNet of the SD v1 and v2 family.
     """
-    from sdsearch.weights.inherit import inherit
+    from sdsearch.weights import inherit
 
     if isinstance(teacher, (str, Path)):
         backbone = teacher_backbone(str(teacher))

@@ -1,1 +1,12 @@
-"""TODO."""
+"""What is wrong with a UNet or pipeline that someone brings, what it costs and works with.
+
+It imports `space`, `weights` and `unet`. Start at `report`.
+"""
+
+from sdsearch.check.report import CheckReport, check_unet, report_text
+
+__all__ = [
+    "CheckReport",
+    "check_unet",
+    "report_text",
+]

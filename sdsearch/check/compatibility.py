@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from sdsearch.model import FrozenModel
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.config import student_path
-from sdsearch.unet.slots import SLOTS
+from sdsearch.unet import SLOTS, UNPRUNED, student_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sdsearch.unet.architecture import Architecture
+    from sdsearch.unet import Architecture
 
 _TEACHER_SKIPS, _TEACHER_CROSS_ATTENTIONS = 12, 16
 _LORA_TENSORS = 16

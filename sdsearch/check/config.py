@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from sdsearch.check.problems import Problem
 from sdsearch.errors import FieldError
-from sdsearch.unet.backbone import check_family
+from sdsearch.unet import check_family
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from sdsearch.unet.backbone import Backbone
+    from sdsearch.unet import Backbone
 
 _LISTS = (
     "down_block_types",

@@ -23,16 +23,20 @@ from sdsearch.check.problems import Problem
 from sdsearch.check.weights import check_weights
 from sdsearch.errors import InputError
 from sdsearch.model import FrozenModel
-from sdsearch.space.space import SPACES, search_space
-from sdsearch.unet.backbone import PRESETS, Backbone, plain_config
-from sdsearch.unet.config import read_architecture
-from sdsearch.unet.cost import unet_cost
-from sdsearch.unet.teacher import find_backbone
+from sdsearch.space import SPACES, search_space
+from sdsearch.unet import (
+    PRESETS,
+    Backbone,
+    find_backbone,
+    plain_config,
+    read_architecture,
+    unet_cost,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sdsearch.unet.architecture import Architecture
+    from sdsearch.unet import Architecture
 
 
 class Costs(FrozenModel):

@@ -80,7 +80,7 @@ def _weight_files(folder: Path) -> list[Path]:
 def _read(file: Path, found: Shapes) -> Iterator[Problem]:
     import torch
 
-    from sdsearch.weights.tensorfile import TensorFile
+    from sdsearch.weights import TensorFile
 
     with TensorFile(file) as tensors:
         for name, tensor in tensors.items():

@@ -1,1 +1,8 @@
-"""TODO."""
+"""The command line: options in, a call of the public interface, words or JSON out.
+
+It imports all rooms; heavy ones inside commands. Start at `main`.
+"""
+
+from sdsearch.cli.main import app
+
+__all__ = ["app"]

@@ -52,13 +52,17 @@ def bench(
     from sdsearch.assets import asset_path
     from sdsearch.console import counting
     from sdsearch.files import write_atomic
-    from sdsearch.labels.store import read_label_table
-    from sdsearch.labels.target import Target
-    from sdsearch.replay.methods import METHODS
-    from sdsearch.replay.plot import draw_replay
-    from sdsearch.replay.replay import check_replay, read_pool
-    from sdsearch.replay.runs import describe_summary, run_replay, summarize_trials
-    from sdsearch.stages.label import TINY_TABLE
+    from sdsearch.labels import Target, read_label_table
+    from sdsearch.replay import (
+        METHODS,
+        check_replay,
+        describe_summary,
+        draw_replay,
+        read_pool,
+        run_replay,
+        summarize_trials,
+    )
+    from sdsearch.stages import TINY_TABLE
 
     space = sdsearch.search_space(name, sdsearch.find_backbone(teacher) if teacher else None)
     rows = read_label_table(asset_path(TINY_TABLE) if table == _TINY else table)

@@ -73,9 +73,9 @@ def compare(
 
     sdsearch compare --pipelines A B --image x.png --mask box:16,16,32,32 --prompt "a red house"
     """
-    from sdsearch.labels.protocol import MaskConvention, Scheduler
-    from sdsearch.stages.compare import compare_pipelines
-    from sdsearch.study.requests import InpaintRequest
+    from sdsearch.labels import MaskConvention, Scheduler
+    from sdsearch.stages import compare_pipelines
+    from sdsearch.study import InpaintRequest
 
     if not pipelines:
         if image or mask or prompt:

@@ -31,7 +31,7 @@ def export(
     yes: Annotated[bool, typer.Option("--yes", help="Really push.")] = False,
 ) -> None:
     """Export designs (by default those of autobuild) as stock diffusers pipelines."""
-    from sdsearch.stages.export import add_lora, add_onnx, push_export
+    from sdsearch.stages import add_lora, add_onnx, push_export
 
     loaded = sdsearch.load_study(study)
     if lora is not None and not lora.is_file():

@@ -51,6 +51,6 @@ def serve_app(
 ) -> None:
     """Inpaint and design in a browser: a local page of the study (extra `app`)."""
     from sdsearch.harness import run_harness
-    from sdsearch.study.requests import AppRequest
+    from sdsearch.study import AppRequest
 
     run_harness(AppRequest(study=sdsearch.load_study(study).path, host=host, port=port))

@@ -32,18 +32,23 @@ def space(
     as_json: Json = False,
 ) -> None:
     """Show a search space: its size, units and named members; or draw one member."""
-    from sdsearch.space.lookup import find_member
-    from sdsearch.stages.show import draw_member, summarize_space
+    from sdsearch.design import read_scores
+    from sdsearch.files import write_atomic
+    from sdsearch.space import find_member, summarize_space
 
-    own = None
+    worth = None
     if name or teacher:
         backbone = sdsearch.find_backbone(teacher) if teacher else None
         found = sdsearch.search_space(name or "sd14", backbone)
     else:
         loaded = sdsearch.load_study(study)
-        own, found = loaded.folder, loaded.space()
+        scores = read_scores(loaded.folder.scores_file)
+        found, worth = loaded.space(), scores.block_worth if scores else None
     if draw is not None:
-        print(draw_member(find_member(draw, found), found, out, own))
+        arch = find_member(draw, found)
+        file = out or Path(f"{arch.key}.svg")
+        write_atomic(file, sdsearch.draw_unet(arch, found.backbone, worth))
+        print(file)
         return
     summary = summarize_space(found)
     if as_json:
@@ -75,9 +80,8 @@ def latency(
     """Measure a latency table (resumable), or predict a member's latency from one."""
     import numpy as np
 
-    from sdsearch.space.latency import LatencyConditions, design_survey, read_latency_table
-    from sdsearch.space.lookup import find_member
-    from sdsearch.stages.latency import LatencyReport, tabulate_latency
+    from sdsearch.space import LatencyConditions, design_survey, find_member, read_latency_table
+    from sdsearch.stages import LatencyReport, tabulate_latency
 
     if predict is None:
         backbone = sdsearch.find_backbone(teacher or "tiny")

@@ -1,1 +1,41 @@
-"""TODO."""
+"""Scores of blocks and options, and the designs that methods build from them under a budget.
+
+It imports `space`, `labels` and `unet`. Start at `builder`; `scores` and `designs` are its values.
+"""
+
+from sdsearch.design.builder import add_up, build_designs
+from sdsearch.design.designs import Design, DesignFile, Method
+from sdsearch.design.evolution import TOURNAMENT
+from sdsearch.design.proposals import propose_labels
+from sdsearch.design.scores import (
+    READ_RULES,
+    BlockScore,
+    FeatureScore,
+    OptionScore,
+    ReadRule,
+    Rule,
+    Scores,
+    SpaceScores,
+    UnitScores,
+    read_scores,
+)
+
+__all__ = [
+    "READ_RULES",
+    "TOURNAMENT",
+    "BlockScore",
+    "Design",
+    "DesignFile",
+    "FeatureScore",
+    "Method",
+    "OptionScore",
+    "ReadRule",
+    "Rule",
+    "Scores",
+    "SpaceScores",
+    "UnitScores",
+    "add_up",
+    "build_designs",
+    "propose_labels",
+    "read_scores",
+]

@@ -24,16 +24,14 @@ from sdsearch.design.designs import Design, DesignWriter, Method
 from sdsearch.design.evolution import evolve
 from sdsearch.design.scores import best_of
 from sdsearch.errors import InputError
-from sdsearch.space.budget import Resource, member_resources, say_amount, space_resources
-from sdsearch.unet.architecture import UNPRUNED
+from sdsearch.space import Resource, member_resources, say_amount, space_resources
+from sdsearch.unet import UNPRUNED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sdsearch.design.scores import Scores, SpaceScores
-    from sdsearch.space.budget import Budget
-    from sdsearch.space.latency import LatencyTable
-    from sdsearch.space.space import SearchSpace
+    from sdsearch.space import Budget, LatencyTable, SearchSpace
 
 MOST_TRIED = 5000
 """How many members are tried, best first, for limits that have to be looked up one by one."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from sdsearch.model import FrozenModel
-from sdsearch.space.budget import Budget, member_resources, say_amount
-from sdsearch.unet.architecture import UNPRUNED, Architecture
+from sdsearch.space import Budget, member_resources, say_amount
+from sdsearch.unet import UNPRUNED, Architecture
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sdsearch.design.scores import Scores, SpaceScores
-    from sdsearch.space.budget import Resource
-    from sdsearch.space.latency import LatencyTable
-    from sdsearch.space.space import SearchSpace
+    from sdsearch.space import LatencyTable, Resource, SearchSpace
 
 Method = Literal[
     "autobuild",

@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from sdsearch.space.space import SearchSpace
+    from sdsearch.space import SearchSpace
 
 POPULATION, TOURNAMENT, EVALUATIONS = 64, 16, 2000
 

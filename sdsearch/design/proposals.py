@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sdsearch.design.scores import SpaceScores
-    from sdsearch.space.space import SearchSpace
-    from sdsearch.unet.architecture import Architecture
+    from sdsearch.space import SearchSpace
+    from sdsearch.unet import Architecture
 
 POOL = 20_000
 

@@ -1,1 +1,20 @@
-"""TODO."""
+"""Designs as stock pipelines for other people: weights, papers, LoRA, ONNX, the hub.
+
+It imports `study`, `weights` and what is below. Start at `pipeline`.
+"""
+
+from sdsearch.export.hub import plan_push, push
+from sdsearch.export.lora import cut_lora, write_lora
+from sdsearch.export.onnx import export_onnx
+from sdsearch.export.pipeline import export_pipeline
+from sdsearch.export.recovered import find_weights
+
+__all__ = [
+    "cut_lora",
+    "export_onnx",
+    "export_pipeline",
+    "find_weights",
+    "plan_push",
+    "push",
+    "write_lora",
+]

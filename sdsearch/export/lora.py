@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.config import student_path
-from sdsearch.unet.slots import SLOTS
+from sdsearch.unet import SLOTS, UNPRUNED, student_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from sdsearch.unet.architecture import Architecture
-    from sdsearch.unet.backbone import Backbone
+    from sdsearch.unet import Architecture, Backbone
 
 _DIFFUSERS, _KOHYA = "unet.", "lora_unet_"
 _INWARD, _OUTWARD = ("lora_A.", "lora_down.", ".down."), ("lora_B.", "lora_up.", ".up.")
@@ -96,7 +93,7 @@ def _weights_of(arch: Architecture, backbone: Backbone) -> dict[str, tuple[int, 
     """Module name -> (inputs, outputs) of every layer of a UNet that a LoRA can change."""
     import torch
 
-    from sdsearch.weights.inherit import make_unet
+    from sdsearch.weights import make_unet
 
     with torch.device("meta"):
         unet: nn.Module = make_unet(arch, backbone)

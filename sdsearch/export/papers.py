@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from sdsearch.export.recovered import teacher_folder
 from sdsearch.files import write_atomic
-from sdsearch.labels.label import Measurement
-from sdsearch.study.records import versions
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.cost import count_macs, count_params
-from sdsearch.unet.slots import SLOTS
-from sdsearch.weights.provenance import provenance_document
+from sdsearch.labels import Measurement
+from sdsearch.study import versions
+from sdsearch.unet import SLOTS, UNPRUNED, count_macs, count_params
+from sdsearch.weights import provenance_document
 
 if TYPE_CHECKING:
     from sdsearch.export.recovered import ExportSource
@@ -51,8 +49,7 @@ def write_papers(folder: Path, source: ExportSource, weights_sha256: str) -> Non
 
 def _inheritance(source: ExportSource) -> dict[str, Any]:
     """Tell what every tensor was before recovery: the teacher tensor, its slice, zero or new."""
-    from sdsearch.weights.importance import choose_channels
-    from sdsearch.weights.tensorfile import TensorFile
+    from sdsearch.weights import TensorFile, choose_channels
 
     arch, backbone = source.design.architecture, source.backbone
     if arch.widths is None:

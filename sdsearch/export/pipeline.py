@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from diffusers import StableDiffusionInpaintPipeline, UNet2DConditionModel
 
-    from sdsearch.design.designs import Design
+    from sdsearch.design import Design
     from sdsearch.export.recovered import ExportSource
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.study import StudyFolder
 
 
 def export_pipeline(design: Design, study: StudyFolder, teacher: str) -> Path:
@@ -89,7 +89,7 @@ def _assemble(source: ExportSource, weights: Path) -> StableDiffusionInpaintPipe
     import torch
     from diffusers import StableDiffusionInpaintPipeline
 
-    from sdsearch.weights.inherit import load_unet
+    from sdsearch.weights import load_unet
 
     student = load_unet(source.design.architecture, source.backbone, weights)
     teacher = teacher_folder(source.study.config.teacher.pipeline)

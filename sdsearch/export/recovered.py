@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 from sdsearch.errors import InputError, WorkError
 from sdsearch.harness import run_harness
 from sdsearch.keys import content_key
-from sdsearch.labels.label import Label, LabelKey, Measurement
-from sdsearch.study.folder import load_space
-from sdsearch.study.requests import RecoverRequest
-from sdsearch.unet.teacher import resolve_teacher
+from sdsearch.labels import Label, LabelKey, Measurement
+from sdsearch.study import RecoverRequest, load_space
+from sdsearch.unet import resolve_teacher
 
 if TYPE_CHECKING:
-    from sdsearch.design.designs import Design
-    from sdsearch.labels.protocol import RecoveryRecipe
-    from sdsearch.study.folder import StudyFolder
-    from sdsearch.unet.backbone import Backbone
+    from sdsearch.design import Design
+    from sdsearch.labels import RecoveryRecipe
+    from sdsearch.study import StudyFolder
+    from sdsearch.unet import Backbone
 
 FORMAT = 2
 """Of the exported folder: raise it when its contents change."""

@@ -1,1 +1,56 @@
-"""TODO."""
+"""What was measured: protocol, labels, failures, their files, and the targets made of them.
+
+It imports `unet`. Start at `label`; `store` owns the files, `protocol` what may change a value.
+"""
+
+from sdsearch.labels.label import (
+    Failure,
+    FailureKind,
+    Label,
+    LabelKey,
+    Latency,
+    Measurement,
+    Series,
+)
+from sdsearch.labels.protocol import (
+    LongRecovery,
+    MaskConvention,
+    Protocol,
+    RecoveryLosses,
+    RecoveryRecipe,
+    Rung,
+    Scheduler,
+)
+from sdsearch.labels.store import (
+    ImportReport,
+    LabelStore,
+    check_comparable,
+    import_labels,
+    read_label_table,
+    write_label_table,
+)
+from sdsearch.labels.target import Target
+
+__all__ = [
+    "Failure",
+    "FailureKind",
+    "ImportReport",
+    "Label",
+    "LabelKey",
+    "LabelStore",
+    "Latency",
+    "LongRecovery",
+    "MaskConvention",
+    "Measurement",
+    "Protocol",
+    "RecoveryLosses",
+    "RecoveryRecipe",
+    "Rung",
+    "Scheduler",
+    "Series",
+    "Target",
+    "check_comparable",
+    "import_labels",
+    "read_label_table",
+    "write_label_table",
+]

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from sdsearch.errors import InputError, nearest
 from sdsearch.keys import canonical_json
 from sdsearch.model import FrozenModel
-from sdsearch.unet.architecture import Architecture
+from sdsearch.unet import Architecture
 
 FailureKind = Literal["architecture", "memory", "device", "time", "lost"]
 """Whose fault a failure is: the architecture's own, that of a machine out of memory or of its

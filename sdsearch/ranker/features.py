@@ -10,18 +10,15 @@ import numpy.typing as npt
 
 from sdsearch.errors import InputError
 from sdsearch.model import FrozenModel
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.graph import EDGES, ArchGraph, build_graph
-from sdsearch.unet.slots import SLOTS
+from sdsearch.unet import EDGES, SLOTS, UNPRUNED, ArchGraph, build_graph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch_geometric.data import Data
 
-    from sdsearch.space.space import SearchSpace
-    from sdsearch.unet.architecture import Architecture
-    from sdsearch.unet.backbone import Backbone
+    from sdsearch.space import SearchSpace
+    from sdsearch.unet import Architecture, Backbone
 
 Ints = npt.NDArray[np.int64]
 Floats32 = npt.NDArray[np.float32]

@@ -31,13 +31,13 @@ from sdsearch.ranker.validation import (
     rate_predictions,
     split_folds,
 )
-from sdsearch.unet.graph import build_graph
+from sdsearch.unet import build_graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sdsearch.space.space import SearchSpace
-    from sdsearch.unet.architecture import Architecture
+    from sdsearch.space import SearchSpace
+    from sdsearch.unet import Architecture
 
 Floats = npt.NDArray[np.float64]
 

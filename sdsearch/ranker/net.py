@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sdsearch.ranker.features import CATEGORICAL, CONTINUOUS, EDGE_KINDS
-from sdsearch.unet.slots import SLOTS
+from sdsearch.unet import SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

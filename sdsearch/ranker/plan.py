@@ -23,11 +23,10 @@ from sdsearch.ranker.features import (
     SlotFeatures,
     encode_all,
 )
-from sdsearch.unet.graph import EDGES
-from sdsearch.unet.slots import SLOTS
+from sdsearch.unet import EDGES, SLOTS
 
 if TYPE_CHECKING:
-    from sdsearch.space.space import SearchSpace
+    from sdsearch.space import SearchSpace
 
 
 def _sources(kind: str) -> Ints:

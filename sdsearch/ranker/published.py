@@ -18,16 +18,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sdsearch.ranker.losses import pearson
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.slots import SLOTS
+from sdsearch.unet import SLOTS, UNPRUNED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from sdsearch.space.space import SearchSpace
-    from sdsearch.unet.architecture import Architecture
+    from sdsearch.space import SearchSpace
+    from sdsearch.unet import Architecture
 
     Floats = NDArray[np.float64]
 

@@ -13,17 +13,16 @@ import numpy.typing as npt
 import torch
 from scipy import stats as scipy_stats
 
-from sdsearch.design.scores import FeatureScore
+from sdsearch.design import FeatureScore
 from sdsearch.ranker.features import CATEGORICAL, CONTINUOUS, encode_all
 from sdsearch.ranker.net import PlanTensors
 from sdsearch.ranker.plan import plan_batch, plan_space
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.slots import SLOTS, UNIT_NAMES, Half
+from sdsearch.unet import SLOTS, UNIT_NAMES, UNPRUNED, Half
 
 if TYPE_CHECKING:
-    from sdsearch.design.scores import Rule
+    from sdsearch.design import Rule
     from sdsearch.ranker.fit import FittedRanker
-    from sdsearch.space.space import SearchSpace
+    from sdsearch.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
 

@@ -14,14 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sdsearch.design.scores import (
-    READ_RULES,
-    BlockScore,
-    OptionScore,
-    Scores,
-    SpaceScores,
-    UnitScores,
-)
+from sdsearch.design import READ_RULES, BlockScore, OptionScore, Scores, SpaceScores, UnitScores
 from sdsearch.ranker.baselines import Forest, Linear, kept_slots
 from sdsearch.ranker.net import PlanTensors, gather
 from sdsearch.ranker.plan import plan_space
@@ -33,18 +26,16 @@ from sdsearch.ranker.rules import (
     slot_norms,
     stability,
 )
-from sdsearch.unet.graph import build_graph
-from sdsearch.unet.slots import SLOTS
+from sdsearch.unet import SLOTS, build_graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sdsearch.design.scores import ReadRule, Rule
+    from sdsearch.design import ReadRule, Rule
     from sdsearch.ranker.fit import FittedRanker
     from sdsearch.ranker.plan import HopPlan
     from sdsearch.ranker.validation import PredictorKind
-    from sdsearch.space.space import SearchSpace
-    from sdsearch.space.units import Unit
+    from sdsearch.space import SearchSpace, Unit
 
 Floats = npt.NDArray[np.float64]
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdsearch.design.builder import add_up
-from sdsearch.design.evolution import TOURNAMENT
-from sdsearch.ranker.baselines import fit_forest, fit_ridge
+from sdsearch.design import TOURNAMENT, add_up
+from sdsearch.ranker import fit_forest, fit_ridge
 from sdsearch.replay.replay import slots_kept
-from sdsearch.unet.cost import count_params
+from sdsearch.unet import count_params
 
 if TYPE_CHECKING:
     from sdsearch.replay.replay import Floats, ReplayTask, SearchMethod
@@ -25,7 +24,7 @@ CHILDREN = 400
 
 def autobuild(task: ReplayTask, rng: np.random.Generator) -> Floats:
     """Sum of unit scores by the GNN, as the builder adds them up."""
-    from sdsearch.ranker.scoring import score_units
+    from sdsearch.ranker import score_units
 
     scores = score_units(task.fitted, task.space, task.scored, "graph")
     return add_up(scores.values())[task.indices]
@@ -33,7 +32,7 @@ def autobuild(task: ReplayTask, rng: np.random.Generator) -> Floats:
 
 def autobuild_paper(task: ReplayTask, rng: np.random.Generator) -> Floats:
     """Sum of option scores by the published method, its training shortened to `PAPER_STEPS`."""
-    from sdsearch.ranker.published import PaperConfig, fit_paper, score_options
+    from sdsearch.ranker import PaperConfig, fit_paper, score_options
 
     config = PaperConfig(steps=PAPER_STEPS, learning_rate=PAPER_RATE)
     scores = score_options(fit_paper(list(task.labelled), task.y, rng, config), task.space)

@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from sdsearch.replay.runs import say_budget
-from sdsearch.report.charts import nice_ticks
+from sdsearch.report import nice_ticks
 
 if TYPE_CHECKING:
     from sdsearch.replay.runs import MethodSummary, ReplaySummary

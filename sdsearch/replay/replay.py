@@ -18,19 +18,16 @@ import numpy.typing as npt
 
 from sdsearch.errors import InputError, nearest
 from sdsearch.stats import ndcg_at, spearman
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.cost import count_params
-from sdsearch.unet.slots import SLOTS
+from sdsearch.unet import SLOTS, UNPRUNED, count_params
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from sdsearch.design.scores import SpaceScores
-    from sdsearch.labels.label import Label
-    from sdsearch.labels.target import Target
-    from sdsearch.ranker.fit import FittedRanker
-    from sdsearch.space.space import SearchSpace
-    from sdsearch.unet.architecture import Architecture
+    from sdsearch.design import SpaceScores
+    from sdsearch.labels import Label, Target
+    from sdsearch.ranker import FittedRanker
+    from sdsearch.space import SearchSpace
+    from sdsearch.unet import Architecture
 
 Floats = npt.NDArray[np.float64]
 
@@ -62,7 +59,7 @@ class ReplayTask:
     @cached_property
     def fitted(self) -> FittedRanker:
         """The ranking GNN on the labels: five members, each without one fold."""
-        from sdsearch.ranker.fit import RankerConfig, fit_ranker
+        from sdsearch.ranker import RankerConfig, fit_ranker
 
         config = RankerConfig(kind="gnn", repeats=1, baselines=False)
         rng = np.random.default_rng(0)
@@ -71,7 +68,7 @@ class ReplayTask:
     @cached_property
     def scored(self) -> SpaceScores:
         """The GNN's predictions for the whole space."""
-        from sdsearch.ranker.scoring import score_space
+        from sdsearch.ranker import score_space
 
         return score_space(self.fitted, self.space)
 

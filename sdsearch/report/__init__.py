@@ -1,1 +1,25 @@
-"""TODO."""
+"""What a study found: the outcome table, drawings of UNets, and one offline page.
+
+It imports `study`, `design` and what is below. Start at `outcome`, then `page`.
+"""
+
+from sdsearch.report.charts import nice_ticks
+from sdsearch.report.drawing import Drawing, draw_unet
+from sdsearch.report.findings import draw_scores
+from sdsearch.report.html import html_table
+from sdsearch.report.outcome import Outcome, noise_floor, outcome, outcome_table, with_error
+from sdsearch.report.page import write_report
+
+__all__ = [
+    "Drawing",
+    "Outcome",
+    "draw_scores",
+    "draw_unet",
+    "html_table",
+    "nice_ticks",
+    "noise_floor",
+    "outcome",
+    "outcome_table",
+    "with_error",
+    "write_report",
+]

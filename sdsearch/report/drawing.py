@@ -26,15 +26,20 @@ from sdsearch.report.placing import (
     place_boxes,
     place_skips,
 )
-from sdsearch.unet.architecture import member_backbone
-from sdsearch.unet.cost import SlotCost, UNetCost, unet_cost
-from sdsearch.unet.slots import SLOTS, SLOTS_BY_NAME, level_sizes
+from sdsearch.unet import (
+    SLOTS,
+    SLOTS_BY_NAME,
+    SlotCost,
+    UNetCost,
+    level_sizes,
+    member_backbone,
+    unet_cost,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from sdsearch.unet.architecture import Architecture
-    from sdsearch.unet.backbone import Backbone
+    from sdsearch.unet import Architecture, Backbone
 
 _WIDTH, _HEIGHT = 952.0, 652.0
 _SCALE = ((0, 34, 78), (87, 93, 109), (165, 156, 116), (254, 232, 56))

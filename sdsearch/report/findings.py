@@ -6,21 +6,19 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sdsearch.design.scores import Scores, read_scores
-from sdsearch.labels.label import Label, Latency, Measurement
+from sdsearch.design import Scores, read_scores
+from sdsearch.labels import Label, Latency, Measurement
 from sdsearch.report.drawing import draw_unet
-from sdsearch.study.folder import load_space
-from sdsearch.study.listing import Listing, read_designs, read_listing
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.slots import SLOTS
+from sdsearch.study import Listing, load_space, read_designs, read_listing
+from sdsearch.unet import SLOTS, UNPRUNED
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdsearch.design.designs import Design
+    from sdsearch.design import Design
     from sdsearch.report.outcome import Outcome
-    from sdsearch.space.space import SearchSpace
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.space import SearchSpace
+    from sdsearch.study import StudyFolder
 
 _TOP_OPTIONS = 3
 

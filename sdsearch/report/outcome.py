@@ -8,24 +8,20 @@ from dataclasses import dataclass
 from statistics import fmean, stdev, variance
 from typing import TYPE_CHECKING
 
-from sdsearch.labels.label import Label, Measurement
+from sdsearch.labels import Label, Measurement
 from sdsearch.report.html import html_table
-from sdsearch.space.budget import member_resources, say_amount
-from sdsearch.study.folder import load_latency_table, load_space
-from sdsearch.study.listing import read_designs, read_listing
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.cost import count_params
+from sdsearch.space import member_resources, say_amount
+from sdsearch.study import load_latency_table, load_space, read_designs, read_listing
+from sdsearch.unet import UNPRUNED, count_params
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from rich.console import Group
 
-    from sdsearch.labels.target import Target
-    from sdsearch.space.budget import Resource
-    from sdsearch.space.latency import LatencyTable
-    from sdsearch.space.space import SearchSpace
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.labels import Target
+    from sdsearch.space import LatencyTable, Resource, SearchSpace
+    from sdsearch.study import StudyFolder
 
 HEADER = ("architectures", "n", "mean", "best", "params")
 MEMBERS = ("teacher", "bk-base", "bk-small", "bk-tiny")

@@ -20,12 +20,12 @@ from sdsearch.report.findings import (
     tell,
 )
 from sdsearch.report.outcome import Outcome, notes, with_error
-from sdsearch.study.records import versions
+from sdsearch.study import versions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.study import StudyFolder
 
 
 def write_report(study: StudyFolder, outcome: Outcome) -> Path:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdsearch.unet.graph import EDGES, active_edges, build_graph
-from sdsearch.unet.slots import SLOTS
+from sdsearch.unet import EDGES, SLOTS, active_edges, build_graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sdsearch.unet.architecture import Architecture
-    from sdsearch.unet.backbone import Backbone
-    from sdsearch.unet.slots import Slot, SlotState
+    from sdsearch.unet import Architecture, Backbone, Slot, SlotState
 
 BOX_WIDTH, BOX_HEIGHT, PITCH = 46.0, 32.0, 56.0
 ENCODER, DECODER, MID = 126.0, 540.0, 417.0

@@ -11,7 +11,7 @@ from pydantic import Field
 from sdsearch.errors import InputError
 from sdsearch.model import FrozenModel
 from sdsearch.space.latency import space_latencies
-from sdsearch.unet.cost import count_macs, count_params, unet_cost
+from sdsearch.unet import count_macs, count_params, unet_cost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sdsearch.space.latency import LatencyTable
     from sdsearch.space.space import SearchSpace
-    from sdsearch.unet.architecture import Architecture
+    from sdsearch.unet import Architecture
 
 Resource = Literal["params", "macs", "latency_ms", "memory_bytes"]
 RESOURCES: tuple[Resource, ...] = ("params", "macs", "latency_ms", "memory_bytes")

@@ -16,10 +16,7 @@ from pydantic import Field, ValidationError
 
 from sdsearch.errors import InputError
 from sdsearch.model import FrozenModel
-from sdsearch.unet.architecture import Architecture, member_backbone
-from sdsearch.unet.backbone import Backbone
-from sdsearch.unet.cost import slot_costs
-from sdsearch.unet.slots import SLOTS
+from sdsearch.unet import SLOTS, Architecture, Backbone, member_backbone, slot_costs
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError, nearest
-from sdsearch.unet.config import read_architecture
+from sdsearch.unet import read_architecture
 
 if TYPE_CHECKING:
     from sdsearch.space.space import SearchSpace
-    from sdsearch.unet.architecture import Architecture
+    from sdsearch.unet import Architecture
 
 
 def find_member(text: str, space: SearchSpace) -> Architecture:

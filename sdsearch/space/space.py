@@ -12,9 +12,7 @@ import numpy as np
 
 from sdsearch.errors import InputError, nearest
 from sdsearch.space.units import Option, Unit, make_units, wide_widths
-from sdsearch.unet.architecture import NAMED, Architecture
-from sdsearch.unet.backbone import LEVELS, SD14, TINY, Backbone
-from sdsearch.unet.config import read_architecture
+from sdsearch.unet import LEVELS, NAMED, SD14, TINY, Architecture, Backbone, read_architecture
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,13 +7,12 @@ from itertools import product
 from math import lcm
 from typing import TYPE_CHECKING
 
-from sdsearch.unet.architecture import Bottom, Level
-from sdsearch.unet.slots import UNIT_NAMES
+from sdsearch.unet import UNIT_NAMES, Bottom, Level
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sdsearch.unet.backbone import Backbone
+    from sdsearch.unet import Backbone
 
 WIDE_SHARES = (0.25, 0.5, 0.75, 1.0)
 """Shares of the backbone's width that a level of `sd14-wide` may have, before rounding."""

@@ -1,1 +1,55 @@
-"""TODO."""
+"""The verbs of a study, a module each: a stage reads and writes files and skips what is current.
+
+They import `workers`, `export`, `report` and what is below. Start at `journey`, which does all.
+"""
+
+from sdsearch.stages.build import build_study, build_within
+from sdsearch.stages.compare import compare_pipelines, compare_study
+from sdsearch.stages.export import add_lora, add_onnx, export_designs, push_export
+from sdsearch.stages.fit import fit_study
+from sdsearch.stages.journey import run_study
+from sdsearch.stages.label import (
+    TINY_TABLE,
+    Executor,
+    forget_failed,
+    halve_study,
+    import_table,
+    label_study,
+    prepare_study,
+    read_statuses,
+    recompute_labels,
+)
+from sdsearch.stages.latency import LatencyReport, tabulate_latency
+from sdsearch.stages.recover import recover_design
+from sdsearch.stages.report import report_study
+from sdsearch.stages.sample import propose_architectures, sample_study
+from sdsearch.stages.score import score_study
+
+__all__ = [
+    "TINY_TABLE",
+    "Executor",
+    "LatencyReport",
+    "add_lora",
+    "add_onnx",
+    "build_study",
+    "build_within",
+    "compare_pipelines",
+    "compare_study",
+    "export_designs",
+    "fit_study",
+    "forget_failed",
+    "halve_study",
+    "import_table",
+    "label_study",
+    "prepare_study",
+    "propose_architectures",
+    "push_export",
+    "read_statuses",
+    "recompute_labels",
+    "recover_design",
+    "report_study",
+    "run_study",
+    "sample_study",
+    "score_study",
+    "tabulate_latency",
+]

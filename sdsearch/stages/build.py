@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdsearch.console import working
-from sdsearch.design.builder import build_designs
-from sdsearch.design.designs import DesignFile
-from sdsearch.design.scores import SpaceScores
+from sdsearch.design import DesignFile, SpaceScores, build_designs
 from sdsearch.files import write_atomic
 from sdsearch.stages.score import PUBLISHED, load_published_scores, score_study
-from sdsearch.study.folder import load_latency_table, load_space
-from sdsearch.study.listing import read_designs
-from sdsearch.study.records import is_current, outputs_of, record_done
+from sdsearch.study import (
+    is_current,
+    load_latency_table,
+    load_space,
+    outputs_of,
+    read_designs,
+    record_done,
+)
 
 if TYPE_CHECKING:
-    from sdsearch.design.designs import Design
-    from sdsearch.space.budget import Budget
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.design import Design
+    from sdsearch.space import Budget
+    from sdsearch.study import StudyFolder
 
 
 def build_study(study: StudyFolder) -> tuple[Design, ...]:

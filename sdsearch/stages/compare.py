@@ -5,18 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sdsearch.harness import run_harness
-from sdsearch.study.listing import read_designs
-from sdsearch.study.records import is_current, record_done
-from sdsearch.study.requests import GridRequest
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.teacher import teacher_identity
+from sdsearch.study import GridRequest, is_current, read_designs, record_done
+from sdsearch.unet import UNPRUNED, teacher_identity
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdsearch.design.designs import Design
-    from sdsearch.study.folder import StudyFolder
-    from sdsearch.study.requests import InpaintRequest
+    from sdsearch.design import Design
+    from sdsearch.study import InpaintRequest, StudyFolder
 
 COMPARED_SCENES = 8
 

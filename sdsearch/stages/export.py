@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING
 from sdsearch.console import say, working
 from sdsearch.errors import HarnessError, InputError
 from sdsearch.harness import run_harness
-from sdsearch.study.folder import load_space
-from sdsearch.study.listing import find_design, read_designs
-from sdsearch.study.requests import ThumbnailsRequest
-from sdsearch.unet.architecture import Architecture
-from sdsearch.unet.teacher import teacher_identity
+from sdsearch.study import ThumbnailsRequest, find_design, load_space, read_designs
+from sdsearch.unet import Architecture, teacher_identity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.study import StudyFolder
 
 
 def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
@@ -27,7 +24,7 @@ def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
     Raises:
         InputError: nothing was built, or there is no design of a name.
     """
-    from sdsearch.export.pipeline import export_pipeline
+    from sdsearch.export import export_pipeline
 
     teacher = teacher_identity(study.config.teacher.pipeline)
     built = read_designs(study)
@@ -60,7 +57,7 @@ def add_thumbnails(study: StudyFolder, folders: Sequence[Path]) -> None:
 
 def add_onnx(folder: Path) -> None:
     """Put checked ONNX files beside an export; one that has them keeps them."""
-    from sdsearch.export.onnx import export_onnx
+    from sdsearch.export import export_onnx
 
     if (folder / "onnx" / "checked.json").is_file():
         return
@@ -72,7 +69,7 @@ def add_onnx(folder: Path) -> None:
 
 def add_lora(folder: Path, lora: Path, study: StudyFolder) -> Path:
     """Put what fits of a teacher's LoRA beside an export, in its folder `lora`."""
-    from sdsearch.export.lora import write_lora
+    from sdsearch.export import write_lora
 
     design = json.loads((folder / "design.json").read_text(encoding="utf-8"))
     arch = Architecture.model_validate(design["architecture"])
@@ -84,7 +81,7 @@ def add_lora(folder: Path, lora: Path, study: StudyFolder) -> Path:
 
 def push_export(folder: Path, repository: str, *, confirmed: bool) -> None:
     """Say what a push would upload; upload it where that is confirmed."""
-    from sdsearch.export.hub import plan_push, push
+    from sdsearch.export import plan_push, push
 
     plan = plan_push(folder, repository)
     say(f"{folder} to {repository}, private: {len(plan.files)} files, {plan.size / 1e6:.1f} MB")

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdsearch.console import working
-from sdsearch.study.folder import load_space
-from sdsearch.study.listing import read_listing
-from sdsearch.study.records import is_current, record_done
-from sdsearch.unet.teacher import teacher_identity
+from sdsearch.study import is_current, load_space, read_listing, record_done
+from sdsearch.unet import teacher_identity
 
 if TYPE_CHECKING:
-    from sdsearch.labels.label import Label
-    from sdsearch.ranker.fit import FitReport
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.labels import Label
+    from sdsearch.ranker import FitReport
+    from sdsearch.study import StudyFolder
 
 
 def fit_study(study: StudyFolder) -> FitReport:
@@ -36,8 +34,7 @@ def fit_study(study: StudyFolder) -> FitReport:
         "teacher": teacher_identity(study.config.teacher.pipeline),
         "ranker": settings.model_dump(mode="json", exclude={"rule"}),
     }
-    from sdsearch.ranker.file import load_ranker, save_ranker
-    from sdsearch.ranker.fit import RankerConfig, fit_ranker
+    from sdsearch.ranker import RankerConfig, fit_ranker, load_ranker, save_ranker
 
     if not is_current(study, "fit", inputs):
         rng = np.random.default_rng(study.config.space.seed)

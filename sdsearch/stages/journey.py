@@ -17,7 +17,7 @@ from sdsearch.stages.score import score_study
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.study import StudyFolder
 
 
 def run_study(study: StudyFolder) -> Path:

@@ -9,23 +9,25 @@ from sdsearch.assets import asset_path
 from sdsearch.console import following_labels, say
 from sdsearch.errors import InputError, nearest
 from sdsearch.harness import run_harness
-from sdsearch.labels.label import LabelKey
-from sdsearch.labels.store import ImportReport, import_labels, read_label_table
-from sdsearch.study.listing import read_listing
-from sdsearch.study.requests import RecomputeRequest
-from sdsearch.unet.teacher import resolve_teacher, teacher_sha256
-from sdsearch.workers.halving import keep_best, label_by_halving, read_values
-from sdsearch.workers.job import LabelJob, open_claims
-from sdsearch.workers.local import label_here
-from sdsearch.workers.status import read_label_status
+from sdsearch.labels import ImportReport, LabelKey, import_labels, read_label_table
+from sdsearch.study import RecomputeRequest, read_listing
+from sdsearch.unet import resolve_teacher, teacher_sha256
+from sdsearch.workers import (
+    LabelJob,
+    keep_best,
+    label_by_halving,
+    label_here,
+    open_claims,
+    read_label_status,
+    read_values,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from sdsearch.study.folder import StudyFolder
-    from sdsearch.workers.halving import RungReport
-    from sdsearch.workers.status import LabelStatus
+    from sdsearch.study import StudyFolder
+    from sdsearch.workers import LabelStatus, RungReport
 
 Executor = Literal["local", "ray"]
 """Who measures: a worker on this machine, or the tasks of a Ray cluster."""
@@ -181,7 +183,7 @@ def _measure(job: LabelJob, executor: Executor) -> None:
         if executor == "local":
             label_here(job, tell)
         else:
-            from sdsearch.workers.ray import label_on_ray
+            from sdsearch.workers import label_on_ray
 
             label_on_ray(job, tell)
 

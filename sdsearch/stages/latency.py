@@ -8,14 +8,14 @@ from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.harness import run_harness
 from sdsearch.model import FrozenModel
-from sdsearch.space.latency import (
+from sdsearch.space import (
     CrossValidation,
     LatencySurvey,
     LatencyTable,
     fit_latency_table,
     read_survey,
 )
-from sdsearch.study.requests import LatencyRequest
+from sdsearch.study import LatencyRequest
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sdsearch.harness import run_harness
-from sdsearch.study.listing import find_design
-from sdsearch.study.requests import FinetuneRequest
+from sdsearch.study import FinetuneRequest, find_design
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.study import StudyFolder
 
 
 def recover_design(study: StudyFolder, name: str, processes: int = 1) -> Path:

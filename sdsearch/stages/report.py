@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.study import StudyFolder
 
 
 def report_study(study: StudyFolder) -> Path:
     """Print the outcome table and write report.html."""
     from rich.console import Console
 
-    from sdsearch.report.outcome import outcome, outcome_table
-    from sdsearch.report.page import write_report
+    from sdsearch.report import outcome, outcome_table, write_report
 
     result = outcome(study)
     Console().print(outcome_table(result))

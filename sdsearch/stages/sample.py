@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdsearch.design.proposals import propose_labels
-from sdsearch.design.scores import SpaceScores
+from sdsearch.design import SpaceScores, propose_labels
 from sdsearch.stages.score import score_study
-from sdsearch.study.folder import load_space
-from sdsearch.study.listing import Listing, Origin, read_sample, write_sample
+from sdsearch.study import Listing, Origin, load_space, read_sample, write_sample
 
 if TYPE_CHECKING:
-    from sdsearch.study.folder import StudyFolder
-    from sdsearch.unet.architecture import Architecture
+    from sdsearch.study import StudyFolder
+    from sdsearch.unet import Architecture
 
 
 def sample_study(study: StudyFolder) -> Listing:

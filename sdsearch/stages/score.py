@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdsearch.console import working
-from sdsearch.design.scores import Scores
+from sdsearch.design import Scores
 from sdsearch.files import write_atomic
 from sdsearch.stages.fit import fit_study, training_labels, training_targets
-from sdsearch.study.folder import load_space
-from sdsearch.study.records import is_current, outputs_of, record_done
+from sdsearch.study import is_current, load_space, outputs_of, record_done
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
 
-    from sdsearch.space.space import SearchSpace
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.space import SearchSpace
+    from sdsearch.study import StudyFolder
 
 PUBLISHED = "autobuild-paper"
 """The method that builds by the scores of AutoBuild as published."""
@@ -36,8 +35,7 @@ def score_study(study: StudyFolder) -> Scores:
         "rule": settings.ranker.rule,
     }
     if not is_current(study, "score", inputs):
-        from sdsearch.ranker.file import load_ranker
-        from sdsearch.ranker.scoring import score_space, score_units
+        from sdsearch.ranker import load_ranker, score_space, score_units
 
         space, fitted = load_space(study), load_ranker(study.ranker_dir)
         with working(f"scoring all {len(space):,} architectures"):
@@ -63,7 +61,7 @@ def load_published_scores(study: StudyFolder) -> list[npt.NDArray[np.float64]]:
 
 def _score_as_published(study: StudyFolder, space: SearchSpace) -> Path:
     """Write the option scores of AutoBuild as published, a failed label counting as the worst."""
-    from sdsearch.ranker.published import fit_paper, score_options
+    from sdsearch.ranker import fit_paper, score_options
 
     labels = training_labels(study)
     y = training_targets(study, labels)

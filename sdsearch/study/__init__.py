@@ -1,1 +1,62 @@
-"""TODO."""
+"""The folder of one search: its paths, its configuration, who is in it, and what its stages made.
+
+It imports `design`, `space`, `labels` and `unet`. Start at `folder`, then `listing`.
+"""
+
+from sdsearch.study.config import TEMPLATE, StudyConfig, parse_config
+from sdsearch.study.folder import StudyFolder, load_latency_table, load_space, read_study
+from sdsearch.study.listing import (
+    Listing,
+    Origin,
+    find_design,
+    read_designs,
+    read_listing,
+    read_sample,
+    write_sample,
+)
+from sdsearch.study.records import is_current, outputs_of, record_done, versions
+from sdsearch.study.requests import (
+    REQUEST,
+    AppRequest,
+    FinetuneRequest,
+    GridRequest,
+    HarnessRequest,
+    InpaintRequest,
+    LatencyRequest,
+    RecomputeRequest,
+    RecoverRequest,
+    ServeRequest,
+    ThumbnailsRequest,
+)
+
+__all__ = [
+    "REQUEST",
+    "TEMPLATE",
+    "AppRequest",
+    "FinetuneRequest",
+    "GridRequest",
+    "HarnessRequest",
+    "InpaintRequest",
+    "LatencyRequest",
+    "Listing",
+    "Origin",
+    "RecomputeRequest",
+    "RecoverRequest",
+    "ServeRequest",
+    "StudyConfig",
+    "StudyFolder",
+    "ThumbnailsRequest",
+    "find_design",
+    "is_current",
+    "load_latency_table",
+    "load_space",
+    "outputs_of",
+    "parse_config",
+    "read_designs",
+    "read_listing",
+    "read_sample",
+    "read_study",
+    "record_done",
+    "versions",
+    "write_sample",
+]

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field, PlainSerializer, PlainValidator, ValidationError
 
-from sdsearch.design.designs import Method
-from sdsearch.design.scores import Rule
+from sdsearch.design import Method, Rule
 from sdsearch.errors import InputError, nearest
-from sdsearch.labels.protocol import LongRecovery, Protocol, Rung
-from sdsearch.labels.target import Target
+from sdsearch.labels import LongRecovery, Protocol, Rung, Target
 from sdsearch.model import FrozenModel
-from sdsearch.space.budget import Budget
+from sdsearch.space import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,12 +8,10 @@ from pathlib import Path
 
 from sdsearch.errors import InputError
 from sdsearch.keys import content_key
-from sdsearch.labels.label import Series
-from sdsearch.labels.store import LabelStore
-from sdsearch.space.latency import LatencyTable, read_latency_table
-from sdsearch.space.space import SearchSpace, search_space
+from sdsearch.labels import LabelStore, Series
+from sdsearch.space import LatencyTable, SearchSpace, read_latency_table, search_space
 from sdsearch.study.config import StudyConfig, parse_config
-from sdsearch.unet.teacher import teacher_backbone
+from sdsearch.unet import teacher_backbone
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import ValidationError, model_validator
 
-from sdsearch.design.designs import Design, DesignFile
+from sdsearch.design import Design, DesignFile
 from sdsearch.errors import InputError, nearest
 from sdsearch.files import write_atomic
 from sdsearch.keys import canonical_json
 from sdsearch.model import FrozenModel
-from sdsearch.unet.architecture import Architecture
+from sdsearch.unet import Architecture
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from sdsearch.labels.protocol import MaskConvention, Scheduler
+from sdsearch.labels import MaskConvention, Scheduler
 from sdsearch.model import FrozenModel
 
 

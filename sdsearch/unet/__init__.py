@@ -1,1 +1,73 @@
-"""TODO."""
+"""One UNet of the family: its 46 slots, its architecture, graph, costs, memory and stock config.
+
+It imports single modules only. Start at `slots` and `architecture`; `config` speaks diffusers.
+"""
+
+from sdsearch.unet.architecture import NAMED, UNPRUNED, Architecture, Bottom, Level, member_backbone
+from sdsearch.unet.backbone import (
+    LEVELS,
+    PRESETS,
+    SD2,
+    SD14,
+    SD14_INPAINT,
+    TINY,
+    Backbone,
+    check_family,
+    plain_config,
+)
+from sdsearch.unet.config import read_architecture, student_path, unet_config
+from sdsearch.unet.cost import SlotCost, UNetCost, count_macs, count_params, slot_costs, unet_cost
+from sdsearch.unet.graph import EDGES, ArchGraph, active_edges, build_graph
+from sdsearch.unet.slots import SLOTS, SLOTS_BY_NAME, UNIT_NAMES, Half, Slot, SlotState, level_sizes
+from sdsearch.unet.teacher import (
+    find_backbone,
+    resolve_teacher,
+    teacher_backbone,
+    teacher_identity,
+    teacher_sha256,
+    unet_weights,
+)
+
+__all__ = [
+    "EDGES",
+    "LEVELS",
+    "NAMED",
+    "PRESETS",
+    "SD2",
+    "SD14",
+    "SD14_INPAINT",
+    "SLOTS",
+    "SLOTS_BY_NAME",
+    "TINY",
+    "UNIT_NAMES",
+    "UNPRUNED",
+    "ArchGraph",
+    "Architecture",
+    "Backbone",
+    "Bottom",
+    "Half",
+    "Level",
+    "Slot",
+    "SlotCost",
+    "SlotState",
+    "UNetCost",
+    "active_edges",
+    "build_graph",
+    "check_family",
+    "count_macs",
+    "count_params",
+    "find_backbone",
+    "level_sizes",
+    "member_backbone",
+    "plain_config",
+    "read_architecture",
+    "resolve_teacher",
+    "slot_costs",
+    "student_path",
+    "teacher_backbone",
+    "teacher_identity",
+    "teacher_sha256",
+    "unet_config",
+    "unet_cost",
+    "unet_weights",
+]

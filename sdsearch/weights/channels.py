@@ -21,12 +21,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError
-from sdsearch.unet.backbone import LEVELS
-from sdsearch.unet.slots import SLOTS, Slot
+from sdsearch.unet import LEVELS, SLOTS, Slot
 
 if TYPE_CHECKING:
-    from sdsearch.unet.architecture import Architecture
-    from sdsearch.unet.backbone import Backbone
+    from sdsearch.unet import Architecture, Backbone
 
 Axes = tuple[tuple[str, ...], ...]
 Widths = tuple[int, int, int, int]

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.config import student_path
-from sdsearch.unet.slots import SLOTS, Slot
+from sdsearch.unet import SLOTS, UNPRUNED, Slot, student_path
 from sdsearch.weights.channels import stream, student_widths
 
 if TYPE_CHECKING:
-    from sdsearch.unet.architecture import Architecture
-    from sdsearch.unet.backbone import Backbone
+    from sdsearch.unet import Architecture, Backbone
 
 
 @dataclass(frozen=True, slots=True)

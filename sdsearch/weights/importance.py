@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sdsearch.errors import InputError
-from sdsearch.unet.architecture import UNPRUNED
+from sdsearch.unet import UNPRUNED
 from sdsearch.weights.channels import STREAMS, ChannelChoice, channel_choices
 from sdsearch.weights.provenance import provenance
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from sdsearch.unet.architecture import Architecture
-    from sdsearch.unet.backbone import Backbone
+    from sdsearch.unet import Architecture, Backbone
 
 ChannelRule = Literal["l2", "leading"]
 

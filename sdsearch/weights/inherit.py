@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from sdsearch.errors import InputError, WorkError
-from sdsearch.unet.config import unet_config
+from sdsearch.unet import unet_config
 from sdsearch.weights.channels import STREAMS, ChannelChoice, channel_choices
 from sdsearch.weights.importance import ChannelRule, check_channels, choose_channels
 from sdsearch.weights.provenance import Source, provenance
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from sdsearch.unet.architecture import Architecture
-    from sdsearch.unet.backbone import Backbone
+    from sdsearch.unet import Architecture, Backbone
 
 __all__ = ["inherit", "load_unet", "make_unet", "provenance"]
 

@@ -7,9 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 from sdsearch.errors import InputError
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.config import student_path
-from sdsearch.unet.slots import SLOTS, Slot
+from sdsearch.unet import SLOTS, UNPRUNED, Slot, student_path
 from sdsearch.weights.channels import (
     Axes,
     channel_choices,
@@ -23,8 +21,7 @@ from sdsearch.weights.channels import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from sdsearch.unet.architecture import Architecture
-    from sdsearch.unet.backbone import Backbone
+    from sdsearch.unet import Architecture, Backbone
 
 _GHOST_PARTS = ("norm", "proj_in", "proj_out")
 

@@ -18,7 +18,7 @@ from sdsearch.stats import spearman
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.study import StudyFolder
 
 
 class RungReport(FrozenModel):

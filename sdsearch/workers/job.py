@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sdsearch.labels.label import LabelKey
+from sdsearch.labels import LabelKey
 from sdsearch.workers.claims import Claims
 from sdsearch.workers.process import HarnessProcess
 from sdsearch.workers.worker import PATIENCE, Shift, needs_finish
 
 if TYPE_CHECKING:
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.study import StudyFolder
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from sdsearch.labels.label import Failure, Label
+from sdsearch.labels import Failure, Label
 from sdsearch.model import FrozenModel
 
 MARK = "@sdsearch "

@@ -19,8 +19,8 @@ import psutil
 
 from sdsearch.errors import InputError, WorkError
 from sdsearch.harness import harness_line, written
-from sdsearch.labels.label import Failure, Label
-from sdsearch.study.requests import ServeRequest
+from sdsearch.labels import Failure, Label
+from sdsearch.study import ServeRequest
 from sdsearch.workers.messages import (
     Answer,
     FailOrder,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Self
 
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.study import StudyFolder
 
 _GLANCE = 0.5
 """Seconds between two looks at whether the process lives, and the claim is still ours."""

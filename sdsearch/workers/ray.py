@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sdsearch.console import say
 from sdsearch.errors import InputError, WorkError
-from sdsearch.study.folder import read_study
+from sdsearch.study import read_study
 from sdsearch.workers.worker import PATIENCE, finish_labels, work_off
 
 if TYPE_CHECKING:

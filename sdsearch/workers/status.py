@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from sdsearch.labels.label import Failure
+from sdsearch.labels import Failure
 from sdsearch.model import FrozenModel
 from sdsearch.workers.claims import attempt_path, read_attempts
 from sdsearch.workers.job import open_claims
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.study import StudyFolder
     from sdsearch.workers.claims import Attempt
 
 

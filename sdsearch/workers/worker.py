@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from sdsearch.errors import WorkError
 from sdsearch.keys import content_key
-from sdsearch.labels.label import Failure, LabelKey
+from sdsearch.labels import Failure, LabelKey
 from sdsearch.workers.claims import last_done, read_attempts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
 
-    from sdsearch.labels.label import Label, Series
-    from sdsearch.labels.store import LabelStore
+    from sdsearch.labels import Label, LabelStore, Series
     from sdsearch.workers.claims import Claim, Claims
 
 _LONGEST_PAUSE = 5.0

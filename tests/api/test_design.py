@@ -16,7 +16,7 @@ from tests.unets import random_unet
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdsearch import StudyDesign
+    from sdsearch.api.design import StudyDesign
 
 WEIGHTS = asset_path("tiny-sd") / "unet" / "diffusion_pytorch_model.safetensors"
 

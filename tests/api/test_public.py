@@ -18,7 +18,7 @@ import sdsearch
 from tests.fakes import make_design, make_study, tiny_member, write_designs
 
 if TYPE_CHECKING:
-    from sdsearch import Study
+    from sdsearch.api.study import Study
 
 NAMES = [
     "Architecture",

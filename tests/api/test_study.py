@@ -23,7 +23,7 @@ from tests.fakes import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdsearch import Study
+    from sdsearch.api.study import Study
 
 MEMBERS = ("teacher", "bk-base", "bk-small", "bk-tiny")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from sdsearch.cli.main import score
+from sdsearch.cli.search import score
 from sdsearch.stages.sample import sample_study
 from sdsearch_eval.data.scenes import render_scene, split_seed
 from tests.fakes import label_by_params, make_study

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from sdsearch.cli.main import build
+from sdsearch.cli.search import build
 from sdsearch.report.outcome import outcome
 from sdsearch.report.page import write_report
 from sdsearch.stages.sample import sample_study

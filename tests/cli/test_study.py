@@ -17,14 +17,13 @@ COMMANDS = (
     "compare app"
 )
 BESIDE_THE_INTERFACE = {
-    "sdsearch.stages.compare.compare_pipelines",
-    "sdsearch.stages.export.add_lora",
-    "sdsearch.stages.export.add_onnx",
-    "sdsearch.stages.export.push_export",
-    "sdsearch.stages.label.TINY_TABLE",
-    "sdsearch.stages.latency.tabulate_latency",
-    "sdsearch.stages.show.describe_space",
-    "sdsearch.stages.show.draw_member",
+    "sdsearch.stages.compare_pipelines",
+    "sdsearch.stages.add_lora",
+    "sdsearch.stages.add_onnx",
+    "sdsearch.stages.push_export",
+    "sdsearch.stages.TINY_TABLE",
+    "sdsearch.stages.LatencyReport",
+    "sdsearch.stages.tabulate_latency",
 }
 
 

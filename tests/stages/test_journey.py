@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from sdsearch.space.space import search_space
+from sdsearch.space.summary import summarize_space
 from sdsearch.stages.sample import sample_study
-from sdsearch.stages.show import summarize_space
 from sdsearch.study.folder import read_study
 from sdsearch.study.listing import read_designs, read_sample
 

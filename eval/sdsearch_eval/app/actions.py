@@ -11,16 +11,13 @@ import numpy as np
 from PIL import Image
 
 from sdsearch.errors import InputError
-from sdsearch.export.pipeline import export_pipeline
-from sdsearch.space.budget import Budget
-from sdsearch.stages.build import build_within
-from sdsearch_eval.bench.evaluate import Stopwatch, has_recovered, write_recovered
-from sdsearch_eval.data.masks import check_mask
-from sdsearch_eval.data.photos import square_image
-from sdsearch_eval.data.samples import Sample
-from sdsearch_eval.jobs.workspace import only_run, open_bench, open_console
-from sdsearch_eval.pictures.pipelines import Pipeline, load_pipeline
-from sdsearch_eval.pictures.thumbnails import draw_thumbnails
+from sdsearch.export import export_pipeline
+from sdsearch.space import Budget
+from sdsearch.stages import build_within
+from sdsearch_eval.bench import Stopwatch, has_recovered, write_recovered
+from sdsearch_eval.data import Sample, check_mask, square_image
+from sdsearch_eval.jobs import only_run, open_bench, open_console
+from sdsearch_eval.pictures import Pipeline, draw_thumbnails, load_pipeline
 from sdsearch_eval.world import World
 
 if TYPE_CHECKING:
@@ -29,8 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sdsearch.design.designs import Design
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.design import Design
+    from sdsearch.study import StudyFolder
 
 TEACHER = "teacher"
 LARGEST_UPLOAD = 40_000_000

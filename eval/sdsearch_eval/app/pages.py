@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdsearch.design.scores import read_scores
+from sdsearch.design import read_scores
 from sdsearch.errors import InputError, WorkError
-from sdsearch.report.findings import draw_scores
-from sdsearch.study.folder import load_latency_table, load_space, read_study
+from sdsearch.report import draw_scores
+from sdsearch.study import load_latency_table, load_space, read_study
 from sdsearch_eval.app.actions import TEACHER, Studio
-from sdsearch_eval.data.samples import load_samples
+from sdsearch_eval.data import load_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     import gradio
     import pandas as pd
 
-    from sdsearch.design.designs import Design
-    from sdsearch.study.folder import StudyFolder
-    from sdsearch.study.requests import AppRequest
+    from sdsearch.design import Design
+    from sdsearch.study import AppRequest, StudyFolder
 
 EXAMPLES = 6
 

@@ -1,1 +1,40 @@
-"""TODO."""
+"""What all labels of a series share, and the way of one architecture to its label.
+
+It imports `recovery`, `sampling`, `data`, `nets` and `models`. Start at `evaluate`.
+"""
+
+from sdsearch_eval.bench.bench import Bench, prepare_bench
+from sdsearch_eval.bench.evaluate import (
+    Stopwatch,
+    evaluate,
+    fail_label,
+    has_recovered,
+    load_recovered,
+    save_recovered,
+    write_recovered,
+)
+from sdsearch_eval.bench.failures import name_failure
+from sdsearch_eval.bench.floors import write_floors
+from sdsearch_eval.bench.outliers import find_outliers
+from sdsearch_eval.bench.rows import measure_images, measure_rows, measure_unet, summarize_rows
+from sdsearch_eval.bench.shards import Shards
+
+__all__ = [
+    "Bench",
+    "Shards",
+    "Stopwatch",
+    "evaluate",
+    "fail_label",
+    "find_outliers",
+    "has_recovered",
+    "load_recovered",
+    "measure_images",
+    "measure_rows",
+    "measure_unet",
+    "name_failure",
+    "prepare_bench",
+    "save_recovered",
+    "summarize_rows",
+    "write_floors",
+    "write_recovered",
+]

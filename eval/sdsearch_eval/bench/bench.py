@@ -10,21 +10,13 @@ import numpy as np
 import torch
 
 from sdsearch.keys import content_key
-from sdsearch.unet.architecture import UNPRUNED
+from sdsearch.unet import UNPRUNED
 from sdsearch_eval.bench.record import describe_environment, describe_sampling, hole_fractions
 from sdsearch_eval.cache import TensorCache
-from sdsearch_eval.data.samples import (
-    load_recovery_samples,
-    load_samples,
-    manifest_sha256,
-    skipped_images,
-)
-from sdsearch_eval.nets.extractors import load_extractor
-from sdsearch_eval.nets.features import Features, extract_features
-from sdsearch_eval.nets.lpips import load_lpips
-from sdsearch_eval.recovery.short import Lessons, pool_size
-from sdsearch_eval.sampling.generation import generate
-from sdsearch_eval.sampling.sampling import UNetInputs, cast_unet, prepare_inputs
+from sdsearch_eval.data import load_recovery_samples, load_samples, manifest_sha256, skipped_images
+from sdsearch_eval.nets import Features, extract_features, load_extractor, load_lpips
+from sdsearch_eval.recovery import Lessons, pool_size
+from sdsearch_eval.sampling import UNetInputs, cast_unet, generate, prepare_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,11 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from sdsearch.labels.protocol import Protocol
-    from sdsearch_eval.data.samples import Sample
-    from sdsearch_eval.models.teacher import Teacher
-    from sdsearch_eval.nets.features import Extractor
-    from sdsearch_eval.nets.lpips import Lpips
+    from sdsearch.labels import Protocol
+    from sdsearch_eval.data import Sample
+    from sdsearch_eval.models import Teacher
+    from sdsearch_eval.nets import Extractor, Lpips
 
 PACKAGES = ("torch", "diffusers", "transformers", "numpy", "torchmetrics", "sdsearch")
 

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError, WorkError
 from sdsearch.files import write_atomic
-from sdsearch.labels.label import Label
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.cost import count_macs, count_params
+from sdsearch.labels import Label
+from sdsearch.unet import UNPRUNED, count_macs, count_params
 from sdsearch_eval.bench.failures import name_failure
 from sdsearch_eval.bench.rows import measure_rows, summarize_rows
 from sdsearch_eval.bench.shards import Shards
-from sdsearch_eval.recovery.short import recover_student
-from sdsearch_eval.sampling.generation import generate
-from sdsearch_eval.sampling.latency import measure_latency
-from sdsearch_eval.sampling.sampling import cast_unet
+from sdsearch_eval.recovery import recover_student
+from sdsearch_eval.sampling import cast_unet, generate, measure_latency
 from sdsearch_eval.world import World
 
 if TYPE_CHECKING:
@@ -27,8 +24,8 @@ if TYPE_CHECKING:
 
     from diffusers import UNet2DConditionModel
 
-    from sdsearch.labels.label import Failure
-    from sdsearch.unet.architecture import Architecture
+    from sdsearch.labels import Failure
+    from sdsearch.unet import Architecture
     from sdsearch_eval.bench.bench import Bench
     from sdsearch_eval.world import Trouble
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sdsearch.labels.label import Failure
+from sdsearch.labels import Failure
 
 if TYPE_CHECKING:
-    from sdsearch.labels.label import FailureKind
+    from sdsearch.labels import FailureKind
 
 _MEMORY = re.compile(
     r"out of memory|not enough memory|can't allocate memory|ALLOC_FAILED", re.IGNORECASE

@@ -15,9 +15,9 @@ import torch
 
 from sdsearch.files import write_atomic
 from sdsearch.keys import canonical_json
-from sdsearch.unet.architecture import UNPRUNED
+from sdsearch.unet import UNPRUNED
 from sdsearch_eval.bench.rows import measure_images, measure_unet
-from sdsearch_eval.sampling.sampling import (
+from sdsearch_eval.sampling import (
     cast_unet,
     draw_noise,
     images_to_tensor,
@@ -28,7 +28,7 @@ from sdsearch_eval.sampling.sampling import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sdsearch.labels.label import Measurement
+    from sdsearch.labels import Measurement
     from sdsearch_eval.bench.bench import Bench
 
 

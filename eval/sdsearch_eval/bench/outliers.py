@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sdsearch.labels.label import Label
+    from sdsearch.labels import Label
 
 FEWEST, FAR = 12, 8.0
 """Labels needed to speak of outliers, and how many robust deviations away they are."""

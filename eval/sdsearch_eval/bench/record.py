@@ -13,9 +13,9 @@ from sdsearch_eval.seeds import DERIVATION
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sdsearch.labels.protocol import Protocol
-    from sdsearch_eval.data.samples import Sample
-    from sdsearch_eval.models.teacher import Teacher
+    from sdsearch.labels import Protocol
+    from sdsearch_eval.data import Sample
+    from sdsearch_eval.models import Teacher
 
 
 def describe_environment(device: torch.device) -> dict[str, object]:

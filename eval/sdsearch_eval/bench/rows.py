@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdsearch.errors import WorkError
-from sdsearch.labels.label import Measurement
+from sdsearch.labels import Measurement
 from sdsearch_eval.bench.bench import to_uint8_tensor
 from sdsearch_eval.metrics import (
     FEWEST_TO_EXTRAPOLATE,
@@ -25,17 +25,15 @@ from sdsearch_eval.metrics import (
     psnr_in,
     ssim_in,
 )
-from sdsearch_eval.nets.features import extract_features, lpips_like
-from sdsearch_eval.nets.lpips import lpips_of
-from sdsearch_eval.sampling.generation import generate
+from sdsearch_eval.nets import extract_features, lpips_like, lpips_of
+from sdsearch_eval.sampling import generate
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
     from numpy.typing import NDArray
 
     from sdsearch_eval.bench.bench import Bench
-    from sdsearch_eval.sampling.generation import Generated
-    from sdsearch_eval.sampling.sampling import UNetInputs
+    from sdsearch_eval.sampling import Generated, UNetInputs
 
 Rows = dict[str, "NDArray[Any]"]
 """By name: (n,) values of samples in float64; `pooled`, their (n, d) float32 features; and

@@ -1,1 +1,31 @@
-"""TODO."""
+"""Samples: rendered scenes, the user's photos, masks and captions.
+
+It imports single modules only. Start at `samples`.
+"""
+
+from sdsearch_eval.data.masks import check_mask, draw_mask
+from sdsearch_eval.data.photos import square_image
+from sdsearch_eval.data.samples import (
+    Sample,
+    load_recovery_samples,
+    load_samples,
+    manifest_sha256,
+    skipped_images,
+)
+from sdsearch_eval.data.scenes import RENDERER_VERSION, render_scene, split_seed
+from sdsearch_eval.data.tasks import read_tasks
+
+__all__ = [
+    "RENDERER_VERSION",
+    "Sample",
+    "check_mask",
+    "draw_mask",
+    "load_recovery_samples",
+    "load_samples",
+    "manifest_sha256",
+    "read_tasks",
+    "render_scene",
+    "skipped_images",
+    "split_seed",
+    "square_image",
+]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sdsearch.labels.protocol import MaskConvention
+    from sdsearch.labels import MaskConvention
 
 MaskKind = Literal["box", "thin", "medium", "thick", "object", "mixed"]
 MASKS_VERSION = 2

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sdsearch.labels.protocol import Protocol
+    from sdsearch.labels import Protocol
 
 MASK_RUN = 0
 """Masks belong to the dataset: they stay the same whatever the label seed is."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sdsearch.labels.protocol import MaskConvention
+    from sdsearch.labels import MaskConvention
     from sdsearch_eval.data.photos import Photo
 
 CONVENTIONS = (

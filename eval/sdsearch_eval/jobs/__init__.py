@@ -1,7 +1,6 @@
 """One module for each command of the harness; every job takes one typed request.
 
-They may import all rooms of the harness but the app. Start reading at `serve`: labels at the call
-of a worker; `workspace` has what jobs share.
+They import all rooms but `app`. Start at `serve`; `workspace` has what jobs share.
 """
 
 from sdsearch_eval.jobs.finetune import finetune_architecture
@@ -12,12 +11,16 @@ from sdsearch_eval.jobs.recompute import recompute_labels
 from sdsearch_eval.jobs.recover import recover_architecture
 from sdsearch_eval.jobs.serve import serve_labels
 from sdsearch_eval.jobs.thumbnails import add_thumbnails
+from sdsearch_eval.jobs.workspace import only_run, open_bench, open_console
 
 __all__ = [
     "add_thumbnails",
     "draw_grid",
     "finetune_architecture",
     "inpaint_images",
+    "only_run",
+    "open_bench",
+    "open_console",
     "recompute_labels",
     "recover_architecture",
     "serve_labels",

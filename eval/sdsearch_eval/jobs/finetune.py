@@ -7,15 +7,13 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from sdsearch.files import write_atomic
-from sdsearch.study.folder import read_study
-from sdsearch_eval.bench.evaluate import has_recovered, save_recovered
-from sdsearch_eval.bench.rows import measure_unet
+from sdsearch.study import read_study
+from sdsearch_eval.bench import has_recovered, measure_unet, save_recovered
 from sdsearch_eval.cache import TensorCache
 from sdsearch_eval.jobs.workspace import find_architecture, only_run, open_bench, open_console
-from sdsearch_eval.pictures.comparison import draw_comparison
-from sdsearch_eval.recovery.long import finetune_student
-from sdsearch_eval.recovery.short import Lessons
-from sdsearch_eval.sampling.generation import generate
+from sdsearch_eval.pictures import draw_comparison
+from sdsearch_eval.recovery import Lessons, finetune_student
+from sdsearch_eval.sampling import generate
 from sdsearch_eval.world import open_world
 
 if TYPE_CHECKING:
@@ -24,10 +22,10 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
     from rich.console import Console
 
-    from sdsearch.labels.protocol import LongRecovery
-    from sdsearch.study.requests import FinetuneRequest
-    from sdsearch.unet.architecture import Architecture
-    from sdsearch_eval.bench.bench import Bench
+    from sdsearch.labels import LongRecovery
+    from sdsearch.study import FinetuneRequest
+    from sdsearch.unet import Architecture
+    from sdsearch_eval.bench import Bench
     from sdsearch_eval.world import World
 
 MOST_IMAGES, PICTURED = 4096, 4

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
-from sdsearch.study.folder import read_study
-from sdsearch.unet.cost import count_params
+from sdsearch.study import read_study
+from sdsearch.unet import count_params
 from sdsearch_eval.jobs.workspace import find_architecture, open_bench, open_console, open_student
-from sdsearch_eval.pictures.comparison import (
+from sdsearch_eval.pictures import (
     choose_rows,
     collect_gallery,
     describe_comparison,
     draw_comparison,
 )
-from sdsearch_eval.sampling.generation import generate
+from sdsearch_eval.sampling import generate
 from sdsearch_eval.world import open_world
 
 if TYPE_CHECKING:
-    from sdsearch.study.requests import GridRequest
+    from sdsearch.study import GridRequest
 
 
 def draw_grid(request: GridRequest) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sdsearch_eval.jobs.workspace import open_console
-from sdsearch_eval.pictures.side_by_side import paint_side_by_side
+from sdsearch_eval.pictures import paint_side_by_side
 from sdsearch_eval.world import open_world
 
 if TYPE_CHECKING:
-    from sdsearch.study.requests import InpaintRequest
+    from sdsearch.study import InpaintRequest
 
 
 def inpaint_images(request: InpaintRequest) -> None:

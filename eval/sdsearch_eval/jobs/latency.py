@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from sdsearch.console import progress_bar
 from sdsearch_eval.jobs.workspace import open_console
-from sdsearch_eval.sampling.survey import fill_survey
+from sdsearch_eval.sampling import fill_survey
 from sdsearch_eval.world import World
 
 if TYPE_CHECKING:
-    from sdsearch.study.requests import LatencyRequest
+    from sdsearch.study import LatencyRequest
 
 
 def time_members(request: LatencyRequest) -> None:

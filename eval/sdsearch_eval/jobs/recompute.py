@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sdsearch.study.folder import read_study
-from sdsearch_eval.bench.rows import summarize_rows
-from sdsearch_eval.bench.shards import Shards
+from sdsearch.study import read_study
+from sdsearch_eval.bench import Shards, summarize_rows
 from sdsearch_eval.jobs.workspace import only_run, open_bench, open_console
 from sdsearch_eval.world import open_world
 
 if TYPE_CHECKING:
-    from sdsearch.study.requests import RecomputeRequest
+    from sdsearch.study import RecomputeRequest
 
 
 def recompute_labels(request: RecomputeRequest) -> None:

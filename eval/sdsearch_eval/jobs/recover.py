@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sdsearch.study.folder import read_study
+from sdsearch.study import read_study
 from sdsearch_eval.jobs.workspace import find_architecture, open_bench, open_console, open_student
 from sdsearch_eval.world import open_world
 
 if TYPE_CHECKING:
-    from sdsearch.study.requests import RecoverRequest
+    from sdsearch.study import RecoverRequest
 
 
 def recover_architecture(request: RecoverRequest) -> None:

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from sdsearch.errors import InputError, WorkError
-from sdsearch.labels.store import check_comparable
-from sdsearch.study.folder import read_study
-from sdsearch.study.listing import read_listing
-from sdsearch.workers.messages import (
+from sdsearch.labels import check_comparable
+from sdsearch.study import read_listing, read_study
+from sdsearch.workers import (
     Answer,
     FailOrder,
     Finished,
@@ -30,21 +29,17 @@ from sdsearch.workers.messages import (
     read_order,
     write_answer,
 )
-from sdsearch_eval.bench.evaluate import evaluate, fail_label
-from sdsearch_eval.bench.failures import name_failure
-from sdsearch_eval.bench.floors import write_floors
-from sdsearch_eval.bench.outliers import find_outliers
+from sdsearch_eval.bench import evaluate, fail_label, find_outliers, name_failure, write_floors
 from sdsearch_eval.jobs.workspace import open_bench, open_console
 from sdsearch_eval.world import World, open_world
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sdsearch.labels.label import Label
-    from sdsearch.study.folder import StudyFolder
-    from sdsearch.study.requests import ServeRequest
-    from sdsearch.unet.architecture import Architecture
-    from sdsearch_eval.bench.bench import Bench
+    from sdsearch.labels import Label
+    from sdsearch.study import ServeRequest, StudyFolder
+    from sdsearch.unet import Architecture
+    from sdsearch_eval.bench import Bench
 
 _UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 

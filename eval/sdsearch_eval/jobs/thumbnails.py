@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sdsearch.study.folder import read_study
+from sdsearch.study import read_study
 from sdsearch_eval.jobs.workspace import open_console
-from sdsearch_eval.pictures.thumbnails import draw_thumbnails
+from sdsearch_eval.pictures import draw_thumbnails
 from sdsearch_eval.world import open_world
 
 if TYPE_CHECKING:
-    from sdsearch.study.requests import ThumbnailsRequest
+    from sdsearch.study import ThumbnailsRequest
 
 
 def add_thumbnails(request: ThumbnailsRequest) -> None:

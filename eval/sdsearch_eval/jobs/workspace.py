@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING
 import torch
 
 from sdsearch.errors import InputError, WorkError
-from sdsearch.study.listing import read_listing
-from sdsearch.unet.teacher import resolve_teacher
-from sdsearch_eval.bench.bench import Bench, prepare_bench
-from sdsearch_eval.bench.evaluate import Stopwatch, has_recovered, load_recovered, write_recovered
-from sdsearch_eval.models.teacher import load_teacher
+from sdsearch.study import read_listing
+from sdsearch.unet import resolve_teacher
+from sdsearch_eval.bench import (
+    Bench,
+    Stopwatch,
+    has_recovered,
+    load_recovered,
+    prepare_bench,
+    write_recovered,
+)
+from sdsearch_eval.models import load_teacher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +26,8 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
     from rich.console import Console
 
-    from sdsearch.study.folder import StudyFolder
-    from sdsearch.unet.architecture import Architecture
+    from sdsearch.study import StudyFolder
+    from sdsearch.unet import Architecture
     from sdsearch_eval.world import Trouble, World
 
 

@@ -1,1 +1,15 @@
-"""TODO."""
+"""The teacher and the components around a UNet.
+
+They import single modules only. Start at `components`.
+"""
+
+from sdsearch_eval.models.components import Components, load_components, own_weights
+from sdsearch_eval.models.teacher import Teacher, load_teacher
+
+__all__ = [
+    "Components",
+    "Teacher",
+    "load_components",
+    "load_teacher",
+    "own_weights",
+]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    from sdsearch.labels.protocol import Scheduler
+    from sdsearch.labels import Scheduler
 
 SCHEDULERS: dict[Scheduler, str] = {
     "ddim": "DDIMScheduler",

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from sdsearch.errors import InputError
-from sdsearch.unet.backbone import Backbone
-from sdsearch.unet.teacher import teacher_sha256, unet_weights
-from sdsearch.weights.inherit import inherit, make_unet
+from sdsearch.unet import Backbone, teacher_sha256, unet_weights
+from sdsearch.weights import inherit, make_unet
 from sdsearch_eval.models.components import Components, load_components
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
     from torch import Tensor
 
-    from sdsearch.unet.architecture import Architecture
+    from sdsearch.unet import Architecture
 
 
 @dataclass(frozen=True, slots=True)

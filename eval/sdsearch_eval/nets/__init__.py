@@ -1,1 +1,19 @@
-"""TODO."""
+"""Feature nets that images are compared by, each with the hash of its weights.
+
+They import single modules only. Start at `extractors`.
+"""
+
+from sdsearch_eval.nets.extractors import load_extractor
+from sdsearch_eval.nets.features import Extractor, Features, extract_features, lpips_like
+from sdsearch_eval.nets.lpips import Lpips, load_lpips, lpips_of
+
+__all__ = [
+    "Extractor",
+    "Features",
+    "Lpips",
+    "extract_features",
+    "load_extractor",
+    "load_lpips",
+    "lpips_like",
+    "lpips_of",
+]

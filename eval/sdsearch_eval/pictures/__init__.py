@@ -1,1 +1,25 @@
-"""TODO."""
+"""Painting with whole pipelines, side by side, and drawing the result.
+
+It imports `sampling`, `data` and `models`. Start at `side_by_side`.
+"""
+
+from sdsearch_eval.pictures.comparison import (
+    choose_rows,
+    collect_gallery,
+    describe_comparison,
+    draw_comparison,
+)
+from sdsearch_eval.pictures.pipelines import Pipeline, load_pipeline
+from sdsearch_eval.pictures.side_by_side import paint_side_by_side
+from sdsearch_eval.pictures.thumbnails import draw_thumbnails
+
+__all__ = [
+    "Pipeline",
+    "choose_rows",
+    "collect_gallery",
+    "describe_comparison",
+    "draw_comparison",
+    "draw_thumbnails",
+    "load_pipeline",
+    "paint_side_by_side",
+]

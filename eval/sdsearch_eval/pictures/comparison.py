@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sdsearch_eval.data.samples import Sample
+    from sdsearch_eval.data import Sample
 
 CELL, GAP, HEADER, CAPTION = 160, 8, 44, 34
 LARGEST_FIRST_POOL = 4

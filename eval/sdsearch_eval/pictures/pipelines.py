@@ -10,20 +10,17 @@ from typing import TYPE_CHECKING
 import torch
 
 from sdsearch.errors import InputError
-from sdsearch.unet.teacher import resolve_teacher
-from sdsearch_eval.models.components import Components, load_components, own_weights
-from sdsearch_eval.sampling.generation import Generated, generate
-from sdsearch_eval.sampling.latency import measure_latency
-from sdsearch_eval.sampling.sampling import prepare_inputs
+from sdsearch.unet import resolve_teacher
+from sdsearch_eval.models import Components, load_components, own_weights
+from sdsearch_eval.sampling import Generated, generate, measure_latency, prepare_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from diffusers import UNet2DConditionModel
 
-    from sdsearch.labels.label import Latency
-    from sdsearch.labels.protocol import Protocol
-    from sdsearch_eval.data.samples import Sample
+    from sdsearch.labels import Latency, Protocol
+    from sdsearch_eval.data import Sample
 
 LEAST_WIDTH_OF_A_REAL_MODEL = 768
 """Cross-attention width of SD v1.x: anything narrower is a tiny model, which needs no guidance."""

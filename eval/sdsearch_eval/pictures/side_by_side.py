@@ -12,10 +12,9 @@ from PIL import Image
 
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
-from sdsearch.labels.protocol import Protocol
-from sdsearch.unet.teacher import resolve_teacher
-from sdsearch_eval.data.samples import Sample
-from sdsearch_eval.data.tasks import read_tasks
+from sdsearch.labels import Protocol
+from sdsearch.unet import resolve_teacher
+from sdsearch_eval.data import Sample, read_tasks
 from sdsearch_eval.metrics import l1_in, psnr_in, ssim_in
 from sdsearch_eval.pictures.comparison import draw_comparison
 from sdsearch_eval.pictures.pipelines import Pipeline, load_pipeline
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from sdsearch.labels.label import Latency
-    from sdsearch.study.requests import InpaintRequest
+    from sdsearch.labels import Latency
+    from sdsearch.study import InpaintRequest
 
 FORMATS = {".png": "PNG", ".webp": "WEBP"}
 DIFFERENCE_GAIN = 4

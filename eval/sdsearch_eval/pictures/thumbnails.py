@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from sdsearch_eval.data.samples import load_samples
+from sdsearch_eval.data import load_samples
 from sdsearch_eval.pictures.comparison import choose_rows
 from sdsearch_eval.pictures.pipelines import load_pipeline
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from sdsearch.study.folder import StudyFolder
+    from sdsearch.study import StudyFolder
 
 SCENES, LARGEST_SIDE, GAP = 4, 256, 4
 

@@ -1,1 +1,14 @@
-"""TODO."""
+"""Training a student towards its teacher: shortly for a label, long for an export.
+
+It imports `sampling`, `data` and `models`. Start at `short`.
+"""
+
+from sdsearch_eval.recovery.long import finetune_student
+from sdsearch_eval.recovery.short import Lessons, pool_size, recover_student
+
+__all__ = [
+    "Lessons",
+    "finetune_student",
+    "pool_size",
+    "recover_student",
+]

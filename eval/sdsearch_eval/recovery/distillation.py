@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch.nn import functional as F
 
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.weights.feature_pairs import feature_pairs
-from sdsearch.weights.importance import choose_channels
+from sdsearch.unet import UNPRUNED
+from sdsearch.weights import choose_channels, feature_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
     from torch import Tensor
 
-    from sdsearch.unet.architecture import Architecture
-    from sdsearch_eval.models.teacher import Teacher
+    from sdsearch.unet import Architecture
+    from sdsearch_eval.models import Teacher
 
 
 def relative_error(found: Tensor, wanted: Tensor) -> Tensor:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
     from torch import Tensor
 
-    from sdsearch.labels.protocol import LongRecovery
-    from sdsearch.unet.architecture import Architecture
+    from sdsearch.labels import LongRecovery
+    from sdsearch.unet import Architecture
     from sdsearch_eval.recovery.short import Lessons
     from sdsearch_eval.world import World
 

@@ -15,20 +15,20 @@ import torch
 from torch.nn import functional as F
 
 from sdsearch.errors import WorkError
-from sdsearch.unet.architecture import UNPRUNED
-from sdsearch_eval.data.samples import load_recovery_samples
+from sdsearch.unet import UNPRUNED
+from sdsearch_eval.data import load_recovery_samples
 from sdsearch_eval.recovery.distillation import FeatureLoss
-from sdsearch_eval.sampling.sampling import UNetInputs, images_to_tensor, prepare_inputs, unet_input
+from sdsearch_eval.sampling import UNetInputs, images_to_tensor, prepare_inputs, unet_input
 from sdsearch_eval.seeds import derive_seed
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
     from torch import Tensor
 
-    from sdsearch.labels.protocol import Protocol, RecoveryRecipe
-    from sdsearch.unet.architecture import Architecture
+    from sdsearch.labels import Protocol, RecoveryRecipe
+    from sdsearch.unet import Architecture
     from sdsearch_eval.cache import TensorCache
-    from sdsearch_eval.models.teacher import Teacher
+    from sdsearch_eval.models import Teacher
 
 POOL_BATCHES = 16
 """A recovery meets at most this many batches' worth of images, again under new noise."""

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from sdsearch.labels.protocol import Protocol
-    from sdsearch_eval.data.samples import Sample
-    from sdsearch_eval.models.components import Components
+    from sdsearch.labels import Protocol
+    from sdsearch_eval.data import Sample
+    from sdsearch_eval.models import Components
     from sdsearch_eval.sampling.sampling import UNetInputs
 
 

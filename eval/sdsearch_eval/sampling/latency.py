@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sdsearch.labels.label import Latency
+from sdsearch.labels import Latency
 from sdsearch_eval.sampling.sampling import unet_input
 
 if TYPE_CHECKING:

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from sdsearch.labels.protocol import Scheduler
-    from sdsearch_eval.data.samples import Sample
-    from sdsearch_eval.models.components import Components
+    from sdsearch.labels import Scheduler
+    from sdsearch_eval.data import Sample
+    from sdsearch_eval.models import Components
 
 
 class NotFiniteError(WorkError):

@@ -10,8 +10,8 @@ import torch
 
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
-from sdsearch.space.latency import LatencySurvey, SurveyedMember, read_survey
-from sdsearch.weights.inherit import make_unet
+from sdsearch.space import LatencySurvey, SurveyedMember, read_survey
+from sdsearch.weights import make_unet
 from sdsearch_eval.sampling.latency import device_name, synchronize
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
     from torch import Tensor
 
-    from sdsearch.space.latency import LatencyConditions
+    from sdsearch.space import LatencyConditions
 
 WARM_UP = 2
 

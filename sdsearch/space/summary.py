@@ -1,20 +1,14 @@
-"""Showing a space: its size, its units and its named members, or a member as a picture."""
+"""A space in numbers: its size, its units, and its named members with their costs."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdsearch.design.scores import read_scores
-from sdsearch.files import write_atomic
 from sdsearch.model import FrozenModel
-from sdsearch.report.drawing import draw_unet
-from sdsearch.unet.cost import count_macs, count_params
+from sdsearch.unet import count_macs, count_params
 
 if TYPE_CHECKING:
     from sdsearch.space.space import SearchSpace
-    from sdsearch.study.folder import StudyFolder
-    from sdsearch.unet.architecture import Architecture
 
 
 class UnitSummary(FrozenModel):
@@ -59,16 +53,3 @@ def summarize_space(space: SearchSpace) -> SpaceSummary:
             for name, arch in space.members.items()
         },
     )
-
-
-def draw_member(
-    arch: Architecture,
-    space: SearchSpace,
-    out: Path | None = None,
-    study: StudyFolder | None = None,
-) -> Path:
-    """Write a member's picture as SVG; a study that has scored blocks gives their colours."""
-    scores = read_scores(study.scores_file) if study else None
-    file = out or Path(f"{arch.key}.svg")
-    write_atomic(file, draw_unet(arch, space.backbone, scores.block_worth if scores else None))
-    return file
