@@ -1,4 +1,4 @@
-"""The examples in docstrings print what they say."""
+"""The examples in docstrings print what they say; `study` is one that has built a design."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import importlib
 from pathlib import Path
 
 import pytest
+
+from sdsearch import Study
+from tests.fakes import make_design, make_study, tiny_member, write_designs
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,6 +30,10 @@ def test_the_examples_of_a_module_print_what_they_say(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # an example may write a study
-    failed, tried = doctest.testmod(importlib.import_module(name))
+    reason = "level0: depth 1, attention down 1 up 11"
+    built = make_study(tmp_path / "built")
+    write_designs(built, [make_design(tiny_member("bk-small"), "autobuild", 1, reason)])
+    module = importlib.import_module(name)
+    failed, tried = doctest.testmod(module, extraglobs={"study": Study(built)})
     assert tried > 0
     assert failed == 0
