@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 
 from sdsearch.space import search_space
 from sdsearch.unet import SD14, UNPRUNED, unet_config
-from sdsearch.weights import inherit, make_unet, provenance
+from sdsearch.weights import inherit_weights, make_unet, trace_weights
 
 GIB = 1 << 30
 MOST_TIME, MOST_MEMORY = 1.2, 1.1
@@ -89,11 +89,11 @@ def measure(what: str, path: Path, member: str) -> dict[str, float]:
     """Time and memory of one side in this process."""
     arch = search_space("sd14").members[member]
     make_unet(arch, SD14)
-    names = {source.tensor for source in provenance(arch, SD14).values() if source.tensor}
+    names = {source.tensor for source in trace_weights(arch, SD14).values() if source.tensor}
     with Peak() as peak:
         start = time.perf_counter()
         if what == "inherit":
-            made = inherit(arch, SD14, path).state_dict()
+            made = inherit_weights(arch, SD14, path).state_dict()
         else:
             made = read_and_copy(path, names)
         seconds = time.perf_counter() - start

@@ -21,7 +21,7 @@ from sdsearch.assets import asset_path
 from sdsearch.files import write_atomic
 from sdsearch.labels import Protocol, RecoveryLosses, RecoveryRecipe
 from sdsearch.space import search_space
-from sdsearch_eval.bench import evaluate, prepare_bench
+from sdsearch_eval.bench import evaluate_architecture, prepare_bench
 from sdsearch_eval.models import load_teacher
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def measure(arch: Architecture, name: str, seed: int, teacher: Teacher, work: Pa
     if not file.exists():
         bench = prepare_bench(protocol, seed, teacher, work / "features")
         rows = work / "rows" / file.stem
-        label = evaluate(arch, bench, rows, rows / "weights.safetensors")
+        label = evaluate_architecture(arch, bench, rows, rows / "weights.safetensors")
         assert label is not None
         write_atomic(file, label.model_dump_json())
         print(f"{arch.key} {name} seed {seed}: {label.scalar(COLUMNS[0]):.1f}", flush=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from make_tiny_labels import TABLE, add_to_table
 
 from sdsearch.files import write_atomic
-from sdsearch.report import outcome, with_error
+from sdsearch.report import summarize_outcome, with_error
 from sdsearch.stats import mean_and_se, spearman
 from sdsearch.study import read_designs, read_study
 
@@ -59,7 +59,7 @@ def main() -> None:
     studies = {budget: read_study(options.work / budget) for budget in BUDGETS}
     for study in studies.values():
         add_to_table(TABLE, study.labels.read_all(study.config.protocol.key))
-    results = {budget: outcome(study) for budget, study in studies.items()}
+    results = {budget: summarize_outcome(study) for budget, study in studies.items()}
     parts = [BEGINNING.format(column=f"`{results['none'].column}`")]
     parts += [f"## {BUDGETS[budget]}\n\n{describe(found)}" for budget, found in results.items()]
     parts.append(describe_long(studies["0.60"], results["0.60"].column))

@@ -248,9 +248,9 @@ class Study:
 
     def outcome(self) -> Outcome:
         """Who found the better architectures: the table of measured values."""
-        from sdsearch.report import outcome
+        from sdsearch.report import summarize_outcome
 
-        return outcome(self.folder)
+        return summarize_outcome(self.folder)
 
     def report(self) -> Path:
         """Print the outcome and write report.html, one offline file; returns its path."""

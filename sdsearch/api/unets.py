@@ -41,11 +41,11 @@ def inherit_unet(
     Raises:
         InputError: the teacher cannot be read, or is no unpruned UNet of the SD v1 and v2 family.
     """
-    from sdsearch.weights import inherit
+    from sdsearch.weights import inherit_weights
 
     if isinstance(teacher, (str, Path)):
         backbone = teacher_backbone(str(teacher))
-        return inherit(architecture, backbone, unet_weights(str(teacher)), channels)
-    return inherit(
+        return inherit_weights(architecture, backbone, unet_weights(str(teacher)), channels)
+    return inherit_weights(
         architecture, Backbone.from_config(teacher.config), teacher.state_dict(), channels
     )

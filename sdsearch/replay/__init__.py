@@ -1,4 +1,4 @@
-"""Search methods replayed on measured architectures: what would each have found?
+"""Search methods replayed on measured architectures, as if each had run.
 
 It imports `ranker`, `design`, `report` and what is below. Start at `replay`.
 """

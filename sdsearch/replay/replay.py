@@ -1,4 +1,4 @@
-"""Replaying search methods on a table of measured architectures: what would each have found?
+"""The methods of search, replayed on a table of measured architectures.
 
 Each resampling labels a random N of the table, hands them to every method, and looks up the truth
 of what the method ranks first among the others. All methods see the same N: common random numbers.

@@ -1,13 +1,19 @@
 """What a study found: the outcome table, drawings of UNets, and one offline page.
 
-It imports `study`, `design` and what is below. Start at `outcome`, then `page`.
+It imports `study`, `design` and what is below. Start at `summarize_outcome`, then `page`.
 """
 
 from sdsearch.report.charts import nice_ticks
 from sdsearch.report.drawing import Drawing, draw_unet
 from sdsearch.report.findings import draw_scores
 from sdsearch.report.html import html_table
-from sdsearch.report.outcome import Outcome, noise_floor, outcome, outcome_table, with_error
+from sdsearch.report.outcome import (
+    Outcome,
+    noise_floor,
+    outcome_table,
+    summarize_outcome,
+    with_error,
+)
 from sdsearch.report.page import write_report
 
 __all__ = [
@@ -18,8 +24,8 @@ __all__ = [
     "html_table",
     "nice_ticks",
     "noise_floor",
-    "outcome",
     "outcome_table",
+    "summarize_outcome",
     "with_error",
     "write_report",
 ]

@@ -137,7 +137,7 @@ def budget_limits(
     return study.config.build.budget.limits(member_resources(UNPRUNED, space, table))
 
 
-def outcome(study: StudyFolder) -> Outcome:
+def summarize_outcome(study: StudyFolder) -> Outcome:
     """Compare evaluated, built and named architectures by the labels of this protocol and seed."""
     protocol, space, table = study.config.protocol, load_space(study), load_latency_table(study)
     column = protocol.column("fd")

@@ -14,8 +14,8 @@ def report_study(study: StudyFolder) -> Path:
     """Print the outcome table and write report.html."""
     from rich.console import Console
 
-    from sdsearch.report import outcome, outcome_table, write_report
+    from sdsearch.report import outcome_table, summarize_outcome, write_report
 
-    result = outcome(study)
+    result = summarize_outcome(study)
     Console().print(outcome_table(result))
     return write_report(study, result)

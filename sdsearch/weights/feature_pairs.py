@@ -31,7 +31,7 @@ class FeaturePair:
     choice: str
 
 
-def feature_pairs(arch: Architecture, backbone: Backbone) -> tuple[FeaturePair, ...]:
+def pair_features(arch: Architecture, backbone: Backbone) -> tuple[FeaturePair, ...]:
     """One pair for every half-level that the student keeps, in execution order.
 
     The student's feature is what leaves the half-level; the teacher's is its last output of the

@@ -11,7 +11,7 @@ import torch
 from sdsearch.errors import InputError
 from sdsearch.unet import UNPRUNED
 from sdsearch.weights.channels import STREAMS, ChannelChoice, channel_choices
-from sdsearch.weights.provenance import provenance
+from sdsearch.weights.provenance import trace_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Set
@@ -73,7 +73,7 @@ def l2_importance(
     whole = UNPRUNED
     choices = channel_choices(whole, backbone)
     squares = {pool: np.zeros(choices[pool].teacher) for pool in pools}
-    for name, source in provenance(whole, backbone).items():
+    for name, source in trace_weights(whole, backbone).items():
         pooled = [[choices[part].pool for part in axis] for axis in source.axes]
         if not name.endswith(".weight") or not any(p in pools for axis in pooled for p in axis):
             continue

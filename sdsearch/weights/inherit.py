@@ -14,7 +14,7 @@ from sdsearch.errors import InputError, WorkError
 from sdsearch.unet import unet_config
 from sdsearch.weights.channels import STREAMS, ChannelChoice, channel_choices
 from sdsearch.weights.importance import ChannelRule, check_channels, choose_channels
-from sdsearch.weights.provenance import Source, provenance
+from sdsearch.weights.provenance import Source, trace_weights
 from sdsearch.weights.tensorfile import TensorFile
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from sdsearch.unet import Architecture, Backbone
 
-__all__ = ["inherit", "load_unet", "make_unet", "provenance"]
+__all__ = ["inherit_weights", "load_unet", "make_unet"]
 
 _ROWS = 64
 """Output channels sliced at a time, so that no second copy of a large tensor comes up."""
@@ -60,7 +60,7 @@ def load_unet(arch: Architecture, backbone: Backbone, weights: Path) -> UNet2DCo
     return unet
 
 
-def inherit(
+def inherit_weights(
     arch: Architecture,
     backbone: Backbone,
     teacher: Mapping[str, Tensor] | Path,
@@ -82,7 +82,7 @@ def inherit(
     with opened as weights, torch.no_grad():
         if "conv_in.weight" not in weights:
             raise InputError("the teacher has no tensor 'conv_in.weight': is it a UNet?")
-        sources = provenance(arch, backbone, _shape(weights, "conv_in.weight")[1])
+        sources = trace_weights(arch, backbone, _shape(weights, "conv_in.weight")[1])
         choices = channel_choices(arch, backbone)
         kept = (
             choose_channels(arch, backbone, weights, channels)

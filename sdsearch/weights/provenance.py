@@ -43,7 +43,7 @@ class Source:
     zero_channels: int = 0
 
 
-def provenance(
+def trace_weights(
     arch: Architecture, backbone: Backbone, teacher_in_channels: int | None = None
 ) -> dict[str, Source]:
     """The source of every tensor of the member's UNet, by name; none is left out.
@@ -114,7 +114,7 @@ def provenance_document(
             f"a member of other widths needs the channels kept of {missing[0]!r} and "
             f"{len(missing) - 1} more choices; pass what choose_channels returned"
         )
-    sources = provenance(arch, backbone, teacher_in_channels)
+    sources = trace_weights(arch, backbone, teacher_in_channels)
     return {
         "tensors": {name: _entry(source, kept) for name, source in sources.items()},
         "channels": {

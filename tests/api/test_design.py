@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 import sdsearch
 from sdsearch.assets import asset_path
 from sdsearch.unet.backbone import TINY
-from sdsearch.weights.inherit import inherit
+from sdsearch.weights.inherit import inherit_weights
 from tests.fakes import make_design, make_study, tiny_member, write_designs
 from tests.unets import random_unet
 
@@ -54,7 +54,7 @@ def test_its_unet_inherits_the_teachers_weights_until_it_is_recovered(
 ) -> None:
     assert design.recovered_weights() is None
     unet = design.unet()
-    assert same(unet, inherit(design.architecture, TINY, WEIGHTS))
+    assert same(unet, inherit_weights(design.architecture, TINY, WEIGHTS))
     assert "inherited from the teacher" in capsys.readouterr().err
     recovered = random_unet(design.architecture)
     file = put_weights(design, recovered)

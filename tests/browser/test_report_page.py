@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from sdsearch.cli.search import build
-from sdsearch.report.outcome import outcome
+from sdsearch.report.outcome import summarize_outcome
 from sdsearch.report.page import write_report
+from sdsearch.stages.build import build_study
 from sdsearch.stages.sample import sample_study
 from sdsearch_eval.data.samples import Sample
 from sdsearch_eval.pictures.comparison import collect_gallery
@@ -38,7 +38,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = make_study(tmp_path_factory.mktemp("study"), TOML)
     sample_study(study)
     label_by_params(study)
-    for place, design in enumerate(build(study)):
+    for place, design in enumerate(build_study(study)):
         study.labels.write(measured(design.architecture, 150.0 + place, 2.0))
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (2, 64, 64, 3), np.uint8)
@@ -48,7 +48,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study.compare_dir.mkdir()
     columns = {"tiny teacher": pixels, "tiny autobuild-1": 255 - pixels}
     (study.compare_dir / "gallery.json").write_text(collect_gallery(samples, columns))
-    return write_report(study, outcome(study))
+    return write_report(study, summarize_outcome(study))
 
 
 @pytest.fixture

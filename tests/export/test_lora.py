@@ -16,7 +16,7 @@ from sdsearch.space.space import search_space
 from sdsearch.unet.backbone import TINY
 from sdsearch.unet.config import student_path
 from sdsearch.unet.slots import SLOTS
-from sdsearch.weights.inherit import inherit, make_unet
+from sdsearch.weights.inherit import inherit_weights, make_unet
 from tests.fakes import tiny_member
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def test_a_teachers_lora_loads_into_the_student_by_diffusers_with_nothing_unexpe
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(asset_path("tiny-sd"))
     weights = asset_path("tiny-sd") / "unet" / "diffusion_pytorch_model.safetensors"
     state = {name: tensor.float() for name, tensor in load_file(weights).items()}
-    pipeline.unet = inherit(arch, TINY, state).eval()
+    pipeline.unet = inherit_weights(arch, TINY, state).eval()
     inputs = (torch.randn(1, 9, 16, 16), 500, torch.randn(1, 32, TINY.cross_attention_dim))
     with torch.no_grad():
         before = pipeline.unet(*inputs, return_dict=False)[0]

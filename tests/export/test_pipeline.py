@@ -19,7 +19,7 @@ from sdsearch.export.recovered import read_source
 from sdsearch.study.folder import load_space
 from sdsearch.study.requests import RecoverRequest
 from sdsearch.unet.teacher import teacher_identity
-from sdsearch.weights.inherit import inherit
+from sdsearch.weights.inherit import inherit_weights
 from tests.fakes import fake_teacher, make_design, make_study, measured, tiny_member
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def export_now(design: Design, study: StudyFolder) -> Path:
 
 def save_weights(study: StudyFolder, teacher: Path) -> Path:
     state = load_file(teacher / "unet" / "diffusion_pytorch_model.safetensors")
-    student = inherit(tiny_member("bk-tiny"), load_space(study).backbone, state)
+    student = inherit_weights(tiny_member("bk-tiny"), load_space(study).backbone, state)
     path = study.recovered_file(tiny_member("bk-tiny").key)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(student.state_dict(), path)

@@ -9,7 +9,7 @@ import pytest
 from sdsearch.errors import InputError
 from sdsearch.labels.label import Failure
 from sdsearch.labels.target import Target
-from sdsearch.report.outcome import noise_floor, outcome, outcome_table, with_error
+from sdsearch.report.outcome import noise_floor, outcome_table, summarize_outcome, with_error
 from sdsearch.stages.sample import sample_study
 from sdsearch.unet.backbone import TINY
 from sdsearch.unet.cost import count_params
@@ -40,7 +40,7 @@ def sampled_study(folder: Path, toml: str = THREE) -> tuple[StudyFolder, list[st
 
 def test_mean_best_and_errors_are_those_of_the_labels(tmp_path: Path) -> None:
     study, mine = sampled_study(tmp_path)
-    row = rows(outcome(study))["evaluated uniform"]
+    row = rows(summarize_outcome(study))["evaluated uniform"]
     assert (row.n, row.mean, row.best, row.best_key) == (3, 20.0, 10.0, mine[0])
     assert row.mean_se == pytest.approx(10.0 / math.sqrt(3))
     assert row.best_se == 0.5
@@ -49,7 +49,7 @@ def test_mean_best_and_errors_are_those_of_the_labels(tmp_path: Path) -> None:
 def test_a_single_architecture_has_the_error_of_its_measurement(tmp_path: Path) -> None:
     study, _ = sampled_study(tmp_path)
     study.labels.write(measured(tiny_member("teacher"), 5.0, 0.25))
-    row = rows(outcome(study))["teacher"]
+    row = rows(summarize_outcome(study))["teacher"]
     assert (row.n, row.mean, row.mean_se, row.best_se, row.params_share) == (1, 5, 0.25, 0.25, 1.0)
 
 
@@ -60,7 +60,7 @@ def test_designs_are_grouped_by_method_and_failures_counted(tmp_path: Path) -> N
     write_designs(study, [*designs, make_design(base, "random", 1)])
     study.labels.write(measured(small, 8.0, 1.0))
     study.labels.write(make_label(tiny, failure=Failure(kind="architecture", message="not finite")))
-    table = rows(outcome(study))
+    table = rows(summarize_outcome(study))
     assert (table["autobuild"].n, table["autobuild"].failed, table["autobuild"].best) == (1, 1, 8.0)
     assert "random" not in table  # nothing of it is measured
     teacher = count_params(tiny_member(), TINY)
@@ -74,12 +74,12 @@ def test_the_budget_row_holds_only_what_satisfies_it(tmp_path: Path) -> None:
     limit = (params[1] + params[2]) / 2
     toml = f"{THREE}[build]\nbudget = {{ params = {limit} }}\n"
     study, _ = sampled_study(tmp_path / "limited", toml)
-    result = outcome(study)
+    result = summarize_outcome(study)
     assert rows(result)["evaluated, within budget"].n == 2
     assert result.limits == {"params": limit}
     share = make_study(tmp_path / "share", f"{THREE}[build]\nbudget = {{ macs = {{ share = 1 }} }}")
     sample_study(share)
-    assert outcome(share).limits["macs"] > 0
+    assert summarize_outcome(share).limits["macs"] > 0
 
 
 def test_labels_of_other_protocols_and_seeds_do_not_enter_the_rows(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_labels_of_other_protocols_and_seeds_do_not_enter_the_rows(tmp_path: Pat
     study.labels.write(measured(tiny_member(), 7.0, seed=1))
     other = measured(tiny_member("bk-tiny"), 1.0).model_copy(update={"protocol_key": "0" * 12})
     study.labels.write(other)
-    table = rows(outcome(study))
+    table = rows(summarize_outcome(study))
     assert table["teacher"].mean == 5.0
     assert "bk-tiny" not in table
 
@@ -116,7 +116,7 @@ def test_the_printed_table_says_tiny_and_states_the_noise(tmp_path: Path) -> Non
     for seed, fd in enumerate((5.0, 7.0)):
         study.labels.write(measured(tiny_member(), fd, seed=seed))
     console = Console(width=200, file=io.StringIO())
-    console.print(outcome_table(outcome(study)))
+    console.print(outcome_table(summarize_outcome(study)))
     text = console.file.getvalue()
     assert "tiny" in text
     assert "lower is better" in text
@@ -126,7 +126,7 @@ def test_the_printed_table_says_tiny_and_states_the_noise(tmp_path: Path) -> Non
 
 def test_an_outcome_needs_the_sampled_architectures(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="sdsearch sample"):
-        outcome(make_study(tmp_path))
+        summarize_outcome(make_study(tmp_path))
 
 
 def test_a_value_without_error_is_shown_alone() -> None:

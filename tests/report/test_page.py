@@ -9,7 +9,7 @@ import pytest
 from sdsearch.design.scores import BlockScore, OptionScore, Scores, UnitScores
 from sdsearch.labels.label import Failure, Latency
 from sdsearch.report.findings import read_evidence
-from sdsearch.report.outcome import outcome
+from sdsearch.report.outcome import summarize_outcome
 from sdsearch.report.page import render, write_report
 from sdsearch.stages.sample import sample_study
 from tests.fakes import (
@@ -60,7 +60,7 @@ def outline(html: str) -> Outline:
 
 
 def test_the_outcome_table_comes_first_and_the_file_needs_no_network(study: StudyFolder) -> None:
-    html = render(read_evidence(study), outcome(study))
+    html = render(read_evidence(study), summarize_outcome(study))
     found = outline(html)
     assert html.index("<table>") < html.index("<svg")
     assert found.tags.count("script") == 1, "its own, at the end"
@@ -71,7 +71,7 @@ def test_the_outcome_table_comes_first_and_the_file_needs_no_network(study: Stud
 
 
 def test_the_scatter_has_every_measured_architecture_and_the_budget(study: StudyFolder) -> None:
-    html = render(read_evidence(study), outcome(study))
+    html = render(read_evidence(study), summarize_outcome(study))
     # Five sampled ones, three members and one design, which was a member.
     assert html.count("<circle") == 9
     assert html.count('<circle class="autobuild"') == 1
@@ -81,7 +81,7 @@ def test_the_scatter_has_every_measured_architecture_and_the_budget(study: Study
 def test_text_from_files_is_escaped_everywhere(study: StudyFolder) -> None:
     failure = Failure(kind="architecture", message=EVIL)
     study.labels.write(make_label(failure=failure, provenance={"versions": {EVIL: EVIL}}))
-    html = render(read_evidence(study), outcome(study))
+    html = render(read_evidence(study), summarize_outcome(study))
     assert "<script>alert" not in html
     assert html.count("&lt;script&gt;") >= 3  # the reason, the failure, the versions
 
@@ -90,7 +90,7 @@ def test_a_failed_label_is_shown_with_its_reason(study: StudyFolder) -> None:
     study.labels.write(
         make_label(failure=Failure(kind="architecture", message="loss is not finite"))
     )
-    html = render(read_evidence(study), outcome(study))
+    html = render(read_evidence(study), summarize_outcome(study))
     assert "failed:</b> loss is not finite" in html
 
 
@@ -99,7 +99,7 @@ def test_the_picture_is_embedded_with_the_names_of_its_columns(study: StudyFolde
     (study.compare_dir / "grid.png").write_bytes(b"\x89PNG")
     columns = [{"name": name} for name in ("tiny teacher", "tiny autobuild-1")]
     (study.compare_dir / "comparison.json").write_text(json.dumps({"columns": columns}))
-    html = render(read_evidence(study), outcome(study))
+    html = render(read_evidence(study), summarize_outcome(study))
     assert "data:image/png;base64,iVBORw==" in html
     assert "original | masked | tiny teacher | tiny autobuild-1" in html
 
@@ -123,7 +123,7 @@ def test_block_scores_are_drawn_in_the_shape_of_the_net(study: StudyFolder) -> N
         units=(UnitScores(unit="level0", stability=1.0, options=(option,)),),
     )
     study.scores_file.write_text(scores.model_dump_json())
-    html = render(read_evidence(study), outcome(study))
+    html = render(read_evidence(study), summarize_outcome(study))
     assert html.count('class="sds-slot') == 46
     assert html.count('tabindex="0" role="img"') == 46
     assert "down.0.res.1: kept" in html
@@ -135,15 +135,15 @@ def test_block_scores_are_drawn_in_the_shape_of_the_net(study: StudyFolder) -> N
 
 def test_writing_again_replaces_the_file_and_leaves_nothing_else(study: StudyFolder) -> None:
     before = {path.name for path in study.root.iterdir()}
-    path = write_report(study, outcome(study))
+    path = write_report(study, summarize_outcome(study))
     study.labels.write(measured(tiny_member("bk-tiny"), 123.456))
-    assert write_report(study, outcome(study)) == path
+    assert write_report(study, summarize_outcome(study)) == path
     assert "123.46" in path.read_text()
     assert {path.name for path in study.root.iterdir()} == before | {"report.html"}
 
 
 def test_numbers_of_the_tiny_model_are_called_tiny(study: StudyFolder) -> None:
-    html = render(read_evidence(study), outcome(study))
+    html = render(read_evidence(study), summarize_outcome(study))
     assert "tiny model</span>" in html
     assert "of the tiny model, lower is better" in html
 
@@ -155,7 +155,7 @@ def test_the_answer_is_the_best_measured_design_beside_the_teacher(study: StudyF
     for label, ms in ((teacher, 40.0), (best, 20.0)):
         values = {**label.values, "latency_ms": Latency(median=ms, **speed)}
         study.labels.write(label.model_copy(update={"values": values}))
-    html = render(read_evidence(study), outcome(study))
+    html = render(read_evidence(study), summarize_outcome(study))
     answer = html[html.index('<div class="answer">') : html.index("Who found the better")]
     assert "autobuild-1</a></b>: fd_efflite0 84.5 ± 1.5, the teacher 80 ± 2" in answer
     assert "40.7 % of its parameters" in answer
@@ -170,14 +170,14 @@ def test_latencies_of_different_machines_are_not_set_side_by_side(study: StudyFo
         latency = Latency(median=5.0, iqr=1.0, device=device)
         values = {**label.values, "latency_ms": latency}
         study.labels.write(label.model_copy(update={"values": values}))
-    assert "ms a UNet call" not in render(read_evidence(study), outcome(study))
+    assert "ms a UNet call" not in render(read_evidence(study), summarize_outcome(study))
 
 
 def test_without_a_measured_design_there_is_no_answer_yet(tmp_path: Path) -> None:
     made = make_study(tmp_path / "study", BUDGET)
     sample_study(made)
     label_by_params(made)
-    assert '<div class="answer">' not in render(read_evidence(made), outcome(made))
+    assert '<div class="answer">' not in render(read_evidence(made), summarize_outcome(made))
 
 
 def test_a_gallery_has_every_column_and_escapes_its_captions(study: StudyFolder) -> None:
@@ -185,7 +185,7 @@ def test_a_gallery_has_every_column_and_escapes_its_captions(study: StudyFolder)
     study.compare_dir.mkdir()
     text = json.dumps({"rows": [{"caption": EVIL, "images": images}]})
     (study.compare_dir / "gallery.json").write_text(text)
-    html = render(read_evidence(study), outcome(study))
+    html = render(read_evidence(study), summarize_outcome(study))
     assert "<script>alert" not in html
     assert html.count("<option") == 6
     assert 'src="data:image/webp;base64,teacher"' in html

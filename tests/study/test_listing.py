@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sdsearch.errors import InputError
 from sdsearch.report.findings import read_evidence
-from sdsearch.report.outcome import outcome
+from sdsearch.report.outcome import summarize_outcome
 from sdsearch.report.page import render
 from sdsearch.stages.fit import training_labels
 from sdsearch.stages.sample import sample_study
@@ -66,11 +66,11 @@ def test_a_member_that_is_drawn_too_stays_a_member(tmp_path: Path) -> None:
     assert listing.member("teacher") == teacher
     assert teacher in listing.keys_from("sample")
     label_by_params(study)
-    rows = {row.name: row for row in outcome(study).rows}
+    rows = {row.name: row for row in summarize_outcome(study).rows}
     assert rows["teacher"].n == 1
     assert rows["evaluated uniform"].n == 68
     assert teacher in {label.arch_key for label in training_labels(study)}
-    page = render(read_evidence(study), outcome(study))
+    page = render(read_evidence(study), summarize_outcome(study))
     assert "teacher, uniform" in page
     assert "<td>teacher</td>" in page.replace('<td class="text">', "<td>")
 

@@ -2,15 +2,15 @@ import torch
 
 from sdsearch.space.space import search_space
 from sdsearch.unet.backbone import SD14, TINY
-from sdsearch.weights.feature_pairs import feature_pairs
-from sdsearch.weights.inherit import inherit
+from sdsearch.weights.feature_pairs import pair_features
+from sdsearch.weights.inherit import inherit_weights
 from tests.unets import TEACHER, hard_members, inputs, random_unet, random_wide_members
 
 MEMBERS = search_space("sd14").members
 
 
 def paths(name):
-    return [(pair.student, pair.teacher) for pair in feature_pairs(MEMBERS[name], SD14)]
+    return [(pair.student, pair.teacher) for pair in pair_features(MEMBERS[name], SD14)]
 
 
 def test_base_and_small_are_compared_at_the_eight_block_outputs():
@@ -58,8 +58,8 @@ def test_pairs_have_the_channels_and_the_resolution_that_they_state():
     teacher = random_unet(seed=3)
     state = teacher.state_dict()
     for arch in [*hard_members(), *random_wide_members(5, seed=37)]:
-        pairs = feature_pairs(arch, TINY)
-        student = features(inherit(arch, TINY, state), [pair.student for pair in pairs])
+        pairs = pair_features(arch, TINY)
+        student = features(inherit_weights(arch, TINY, state), [pair.student for pair in pairs])
         whole = features(random_unet(seed=3), [pair.teacher for pair in pairs])
         for pair in pairs:
             side = 16 // pair.reduction
@@ -68,6 +68,6 @@ def test_pairs_have_the_channels_and_the_resolution_that_they_state():
 
 
 def test_features_of_the_unpruned_member_are_the_teachers():
-    pairs = feature_pairs(TEACHER, TINY)
+    pairs = pair_features(TEACHER, TINY)
     assert [pair.student for pair in pairs] == [pair.teacher for pair in pairs]
     assert len(pairs) == 8

@@ -12,7 +12,7 @@ from sdsearch.unet.config import student_path, unet_config
 from sdsearch.unet.slots import SLOTS_BY_NAME
 from sdsearch.weights.channels import channel_choices
 from sdsearch.weights.importance import choose_channels
-from sdsearch.weights.provenance import lost_shortcuts, provenance, provenance_document
+from sdsearch.weights.provenance import lost_shortcuts, provenance_document, trace_weights
 from tests.unets import TEACHER, hard_members, random_members, random_wide_members, widened
 
 MEMBERS = search_space("sd14").members
@@ -44,7 +44,7 @@ def teacher_shape(source, student, choices):
 
 
 def check_accounted(arch, backbone, teacher_shapes):
-    sources, student = provenance(arch, backbone), shapes(arch, backbone)
+    sources, student = trace_weights(arch, backbone), shapes(arch, backbone)
     choices = channel_choices(arch, backbone)
     assert sources.keys() == student.keys()
     for name, source in sources.items():
@@ -72,7 +72,7 @@ def test_every_tensor_at_full_size_is_accounted_for():
 
 def test_only_output_projections_of_ghosts_are_zero():
     for arch in [*hard_members(), *random_members(20, seed=32)]:
-        zero = {name for name, s in provenance(arch, TINY).items() if s.tensor is None}
+        zero = {name for name, s in trace_weights(arch, TINY).items() if s.tensor is None}
         paths = {student_path(SLOTS_BY_NAME[name], arch) for name in arch.ghost_slots}
         assert zero == {f"{path}.proj_out.{part}" for path in paths for part in ("weight", "bias")}
 
@@ -91,36 +91,36 @@ def published_source(name, tiny):
 @pytest.mark.parametrize("backbone", [SD14, TINY], ids=["sd14", "tiny"])
 @pytest.mark.parametrize("name", ["bk-base", "bk-small", "bk-tiny"])
 def test_the_published_members_inherit_by_the_published_map(name, backbone):
-    for student, source in provenance(MEMBERS[name], backbone).items():
+    for student, source in trace_weights(MEMBERS[name], backbone).items():
         assert source.tensor == published_source(student, tiny=name == "bk-tiny")
         assert source.how == "copy"
 
 
 def test_the_published_counts_of_moved_tensors_hold():
-    moved = [n for n, s in provenance(MEMBERS["bk-base"], SD14).items() if n != s.tensor]
+    moved = [n for n, s in trace_weights(MEMBERS["bk-base"], SD14).items() if n != s.tensor]
     assert len(moved) == 126
     counts = shapes(MEMBERS["bk-base"], SD14)
     assert sum(int(np.prod(counts[name])) for name in moved) == 150_669_760
 
 
 def test_a_nine_channel_student_says_which_input_channels_are_zero():
-    source = provenance(MEMBERS["bk-tiny"], SD14_INPAINT, 4)["conv_in.weight"]
+    source = trace_weights(MEMBERS["bk-tiny"], SD14_INPAINT, 4)["conv_in.weight"]
     assert (source.tensor, source.zero_channels) == ("conv_in.weight", 5)
-    assert provenance(MEMBERS["bk-tiny"], SD14_INPAINT)["conv_in.weight"].zero_channels == 0
+    assert trace_weights(MEMBERS["bk-tiny"], SD14_INPAINT)["conv_in.weight"].zero_channels == 0
     with pytest.raises(InputError, match="conv_in"):
-        provenance(MEMBERS["bk-tiny"], SD14, 9)
+        trace_weights(MEMBERS["bk-tiny"], SD14, 9)
 
 
 def test_the_mid_block_of_a_three_level_net_is_sliced_by_level_2():
     arch = next(a for a in hard_members() if a.bottom.depth is None and a.bottom.mid == "resnet")
-    sources = provenance(widened(arch, (32, 64, 48, 48)), TINY)
+    sources = trace_weights(widened(arch, (32, 64, 48, 48)), TINY)
     assert sources["mid_block.resnets.0.conv1.weight"].axes == (("mid.res.0.hidden",), ("level.2",))
     assert sources["mid_block.resnets.0.conv2.bias"].axes == (("level.2",),)
     assert sources["up_blocks.0.resnets.0.norm1.weight"].axes == (("level.2", "level.2"),)
 
 
 def test_unequal_widths_without_a_teacher_shortcut_get_an_identity():
-    sources = provenance(widened(TEACHER, (32, 64, 96, 48)), TINY)
+    sources = trace_weights(widened(TEACHER, (32, 64, 96, 48)), TINY)
     name = "down_blocks.3.resnets.0.conv_shortcut"
     assert sources[f"{name}.weight"].how == "identity"
     assert sources[f"{name}.bias"].how == "zero"
@@ -136,7 +136,7 @@ def test_shortcuts_that_equal_widths_have_no_place_for_are_told():
 def test_the_document_lists_every_tensor_and_is_json():
     for arch in (MEMBERS["bk-base"], hard_members()[5]):
         document = provenance_document(arch, TINY)
-        assert document["tensors"].keys() == provenance(arch, TINY).keys()
+        assert document["tensors"].keys() == trace_weights(arch, TINY).keys()
         assert document["channels"] == {}
         assert json.loads(json.dumps(document)) == document
 

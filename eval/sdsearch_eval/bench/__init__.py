@@ -1,12 +1,12 @@
 """What all labels of a series share, and the way of one architecture to its label.
 
-It imports `recovery`, `sampling`, `data`, `nets` and `models`. Start at `evaluate`.
+It imports `recovery`, `sampling`, `data`, `nets` and `models`. Start at `evaluate_architecture`.
 """
 
 from sdsearch_eval.bench.bench import Bench, prepare_bench
 from sdsearch_eval.bench.evaluate import (
     Stopwatch,
-    evaluate,
+    evaluate_architecture,
     fail_label,
     has_recovered,
     load_recovered,
@@ -23,7 +23,7 @@ __all__ = [
     "Bench",
     "Shards",
     "Stopwatch",
-    "evaluate",
+    "evaluate_architecture",
     "fail_label",
     "find_outliers",
     "has_recovered",

@@ -54,7 +54,7 @@ class Stopwatch:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
 
 
-def evaluate(
+def evaluate_architecture(
     arch: Architecture, bench: Bench, folder: Path, weights: Path, world: World = ALONE
 ) -> Label | None:
     """Label `arch`: inherit, recover, sample, measure; only the first process gets the label.

@@ -29,7 +29,13 @@ from sdsearch.workers import (
     read_order,
     write_answer,
 )
-from sdsearch_eval.bench import evaluate, fail_label, find_outliers, name_failure, write_floors
+from sdsearch_eval.bench import (
+    evaluate_architecture,
+    fail_label,
+    find_outliers,
+    name_failure,
+    write_floors,
+)
 from sdsearch_eval.jobs.workspace import open_bench, open_console
 from sdsearch_eval.world import World, open_world
 
@@ -70,7 +76,7 @@ class LabelDesk:
         rows = self.study.rows_dir(arch_key) / self.bench.content
         keeps = arch_key in self.kept
         weights = self.study.recovered_file(arch_key) if keeps else rows / "weights.safetensors"
-        return evaluate(self.listed[arch_key], self.bench, rows, weights, self.world)
+        return evaluate_architecture(self.listed[arch_key], self.bench, rows, weights, self.world)
 
     def finish(self) -> None:
         """Measure outliers once more, then what needs no architecture: the floors."""
@@ -90,7 +96,7 @@ class LabelDesk:
                 continue
             rows = self.study.repeats.path(label.key).with_suffix("")
             weights = rows / "weights.safetensors"
-            again = evaluate(label.architecture, self.bench, rows, weights, self.world)
+            again = evaluate_architecture(label.architecture, self.bench, rows, weights, self.world)
             if again is None:
                 continue
             self.study.repeats.write(again)

@@ -10,7 +10,7 @@ import torch
 
 from sdsearch.errors import InputError
 from sdsearch.unet import Backbone, teacher_sha256, unet_weights
-from sdsearch.weights import inherit, make_unet
+from sdsearch.weights import inherit_weights, make_unet
 from sdsearch_eval.models.components import Components, load_components
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Teacher(Components):
 
     def student(self, arch: Architecture) -> UNet2DConditionModel:
         """A fresh UNet of `arch` with inherited weights, channels last."""
-        unet = inherit(arch, self.backbone, self.unet_state)
+        unet = inherit_weights(arch, self.backbone, self.unet_state)
         return unet.to(self.device, memory_format=torch.channels_last)
 
     def empty_student(self, arch: Architecture) -> UNet2DConditionModel:

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from sdsearch.unet import UNPRUNED
-from sdsearch.weights import choose_channels, feature_pairs
+from sdsearch.weights import choose_channels, pair_features
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ class FeatureLoss:
     """
 
     def __init__(self, arch: Architecture, teacher: Teacher, student: UNet2DConditionModel) -> None:
-        self._pairs = feature_pairs(arch, teacher.backbone)
+        self._pairs = pair_features(arch, teacher.backbone)
         kept = choose_channels(arch, teacher.backbone, teacher.unet_state)
         self._channels = [
             torch.from_numpy(kept[pair.choice]).to(teacher.device) if pair.choice in kept else None

@@ -14,8 +14,7 @@ from sdsearch.stages.sample import sample_study
 from sdsearch.study.requests import GridRequest, RecoverRequest
 from sdsearch_eval import __main__ as harness
 from sdsearch_eval.bench.bench import prepare_bench
-from sdsearch_eval.bench.evaluate import evaluate as evaluate_in
-from sdsearch_eval.bench.evaluate import load_recovered
+from sdsearch_eval.bench.evaluate import evaluate_architecture, load_recovered
 from sdsearch_eval.jobs import serve
 from sdsearch_eval.jobs import workspace as job
 from sdsearch_eval.jobs.grid import draw_grid
@@ -54,7 +53,7 @@ def evaluate(arch, bench):
     """The label of an architecture and its recovered student, with files of their own."""
     with TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.safetensors"
-        label = evaluate_in(arch, bench, Path(folder) / "rows", weights)
+        label = evaluate_architecture(arch, bench, Path(folder) / "rows", weights)
         unet = load_recovered(arch, bench, weights) if label.status == "ok" else None
     return label, unet
 
@@ -143,15 +142,15 @@ def test_wrong_input_is_no_failed_architecture(bench, monkeypatch):
 
 
 def test_the_queue_goes_on_after_a_failure_and_a_rerun_skips_what_is_done(study):
-    real, asked = serve.evaluate, []
+    real, asked = serve.evaluate_architecture, []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(serve, "evaluate", fail_second(real, asked))
+        patch.setattr(serve, "evaluate_architecture", fail_second(real, asked))
         label_all(study)
     labels = study.labels.read_all()
     assert len(labels) == len(asked) == 6
     assert [label.status for label in labels].count("failed") == 1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(serve, "evaluate", lambda *_: pytest.fail("measured again"))
+        patch.setattr(serve, "evaluate_architecture", lambda *_: pytest.fail("measured again"))
         label_all(study)
 
 
@@ -172,7 +171,7 @@ def test_a_killed_queue_goes_on_and_ends_with_the_same_labels(study, tmp_path, t
     whole = make_study(tmp_path / "whole", TOML)
     sample_study(whole)
     label_all(whole)
-    real, count = serve.evaluate, []
+    real, count = serve.evaluate_architecture, []
 
     def evaluate_then_die(arch, *rest):
         count.append(arch.key)
@@ -181,7 +180,7 @@ def test_a_killed_queue_goes_on_and_ends_with_the_same_labels(study, tmp_path, t
         return real(arch, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(serve, "evaluate", evaluate_then_die)
+        patch.setattr(serve, "evaluate_architecture", evaluate_then_die)
         with pytest.raises(KeyboardInterrupt):
             label_all(study)
     assert len(study.labels.read_all()) == 2

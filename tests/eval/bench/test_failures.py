@@ -7,7 +7,7 @@ import torch
 
 from sdsearch.errors import WorkError
 from sdsearch_eval.bench.bench import prepare_bench
-from sdsearch_eval.bench.evaluate import Stopwatch, evaluate
+from sdsearch_eval.bench.evaluate import Stopwatch, evaluate_architecture
 from sdsearch_eval.bench.failures import name_failure
 from tests.fakes import tiny_member
 
@@ -76,7 +76,7 @@ def test_a_failed_label_has_the_seconds_of_the_phase_that_failed(
     monkeypatch.setattr("sdsearch_eval.bench.evaluate.generate", fail)
     bench = prepare_bench(small, 0, teacher, tmp_path / "features")
     weights = tmp_path / "weights.safetensors"
-    label = evaluate(tiny_member("bk-tiny"), bench, tmp_path / "rows", weights)
+    label = evaluate_architecture(tiny_member("bk-tiny"), bench, tmp_path / "rows", weights)
     assert label is not None
     assert label.failure is not None
     assert label.failure.phase == "sampling"

@@ -19,7 +19,12 @@ from safetensors.torch import load_file, save_file
 
 from sdsearch.study.requests import RecoverRequest
 from sdsearch_eval.bench.bench import prepare_bench
-from sdsearch_eval.bench.evaluate import Stopwatch, evaluate, has_recovered, write_recovered
+from sdsearch_eval.bench.evaluate import (
+    Stopwatch,
+    evaluate_architecture,
+    has_recovered,
+    write_recovered,
+)
 from sdsearch_eval.bench.outliers import find_outliers
 from sdsearch_eval.jobs import serve
 from sdsearch_eval.jobs import workspace as job
@@ -49,7 +54,7 @@ def study(tmp_path, teacher, monkeypatch):
 
 
 def label_of(bench, folder):
-    label = evaluate(ARCH, bench, folder / "rows", folder / "weights.safetensors")
+    label = evaluate_architecture(ARCH, bench, folder / "rows", folder / "weights.safetensors")
     assert label is not None
     return label
 

@@ -21,7 +21,7 @@ from sdsearch.labels.label import LabelKey
 from sdsearch.study.requests import RecomputeRequest
 from sdsearch.workers.claims import read_attempts
 from sdsearch.workers.job import open_claims
-from sdsearch_eval.bench.evaluate import evaluate
+from sdsearch_eval.bench.evaluate import evaluate_architecture
 from sdsearch_eval.bench.rows import IMAGE_HASH
 from sdsearch_eval.bench.shards import Shards
 from sdsearch_eval.jobs import workspace as job
@@ -98,7 +98,9 @@ def test_the_order_of_blocks_changes_nothing(bench, tmp_path: Path) -> None:
     labels, rows = [], []
     for name, world in (("forth", World()), ("back", Backwards())):
         folder = tmp_path / name
-        label = evaluate(tiny_member("bk-tiny"), bench, folder, folder / "w.safetensors", world)
+        label = evaluate_architecture(
+            tiny_member("bk-tiny"), bench, folder, folder / "w.safetensors", world
+        )
         assert label is not None
         labels.append({k: v for k, v in label.values.items() if k != "latency_ms"})
         rows.append(Shards(folder, len(bench.blocks)).read())
@@ -117,7 +119,7 @@ def test_blocks_that_are_there_are_not_worked_on_again(bench, tmp_path, monkeypa
     from sdsearch_eval.bench import evaluate as harness
 
     weights, arch = tmp_path / "w.safetensors", tiny_member("bk-tiny")
-    whole = evaluate(arch, bench, tmp_path / "rows", weights)
+    whole = evaluate_architecture(arch, bench, tmp_path / "rows", weights)
     (tmp_path / "rows" / "block-00001.safetensors").unlink()
     asked, real = [], harness.generate
 
@@ -126,7 +128,7 @@ def test_blocks_that_are_there_are_not_worked_on_again(bench, tmp_path, monkeypa
         return real(unet, teacher, inputs, samples, protocol)
 
     monkeypatch.setattr(harness, "generate", generate)
-    again = evaluate(arch, bench, tmp_path / "rows", weights)
+    again = evaluate_architecture(arch, bench, tmp_path / "rows", weights)
     assert asked == [[sample.name for sample in bench.samples[bench.blocks[1]]]]
     assert whole is not None
     assert again is not None
@@ -135,7 +137,7 @@ def test_blocks_that_are_there_are_not_worked_on_again(bench, tmp_path, monkeypa
 
 def test_a_damaged_block_is_removed_and_made_again(bench, tmp_path: Path) -> None:
     weights, arch = tmp_path / "w.safetensors", tiny_member("bk-tiny")
-    evaluate(arch, bench, tmp_path / "rows", weights)
+    evaluate_architecture(arch, bench, tmp_path / "rows", weights)
     file = tmp_path / "rows" / "block-00000.safetensors"
     whole = file.read_bytes()
     shards = Shards(tmp_path / "rows", len(bench.blocks))
@@ -144,7 +146,7 @@ def test_a_damaged_block_is_removed_and_made_again(bench, tmp_path: Path) -> Non
         shards.read()
     assert shards.missing() == [0]
     file.write_bytes(whole[:-9])
-    label = evaluate(arch, bench, tmp_path / "rows", weights)
+    label = evaluate_architecture(arch, bench, tmp_path / "rows", weights)
     assert label is not None
     assert label.status == "ok", str(label.failure)
     assert file.read_bytes() == whole
@@ -187,9 +189,9 @@ def test_a_block_too_large_for_memory_is_halved(bench, tmp_path: Path, monkeypat
         return real(unet, inputs, *rest, **options)
 
     arch = tiny_member("bk-tiny")
-    whole = evaluate(arch, bench, tmp_path / "whole", tmp_path / "w.safetensors")
+    whole = evaluate_architecture(arch, bench, tmp_path / "whole", tmp_path / "w.safetensors")
     monkeypatch.setattr(generation, "sample_latents", sample_latents)
-    halved = evaluate(arch, bench, tmp_path / "halved", tmp_path / "w.safetensors")
+    halved = evaluate_architecture(arch, bench, tmp_path / "halved", tmp_path / "w.safetensors")
     assert sizes == [4, 2, 2, 2]
     assert whole is not None
     assert halved is not None

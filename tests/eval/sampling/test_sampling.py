@@ -113,7 +113,7 @@ def four(teacher):
 def test_blending_with_four_channels_equals_the_stock_pipeline(teacher, four, guidance):
     task = aligned_sample()
     inputs = prepare_inputs(four, [task], 7)
-    unet = four.student(four.unpruned())
+    unet = four.student(UNPRUNED)
     latents = sample_latents(unet, inputs, four, steps=5, guidance=guidance)
     ours = tensor_to_images(four.decode_latents(latents))[0]
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(
@@ -128,7 +128,7 @@ def test_blending_with_four_channels_equals_the_stock_pipeline(teacher, four, gu
 
 def test_with_four_channels_the_known_cells_end_as_they_were(four, samples):
     inputs = prepare_inputs(four, samples, 0)
-    unet = four.student(four.unpruned())
+    unet = four.student(UNPRUNED)
     latents = sample_latents(unet, inputs, four, steps=2, guidance=1.0)
     known = (1 - inputs.masks).bool().expand_as(latents)
     assert torch.equal(latents[known], inputs.masked_latents[known])
@@ -161,7 +161,7 @@ def test_changing_what_is_under_the_hole_changes_nothing_in_the_outcome(
     channels, teacher, four, samples, small
 ):
     chosen = four if channels == 4 else teacher
-    net = chosen.student(chosen.unpruned())
+    net = chosen.student(UNPRUNED)
 
     def outcome(tasks):
         inputs = prepare_inputs(chosen, tasks, 0)
