@@ -18,18 +18,18 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 OWN_MODEL = "needs the user's own model; tests run it on tiny ones"
 ELSEWHERE = {
-    r"scripts/demo|sdsearch run study": "tests/test_journey.py (slow) runs the whole journey",
+    r"scripts/demo|sdsearch run study": "tests/stages/test_journey.py (slow) runs the whole journey",
     r"scripts/test": "continuous integration runs it",
     r"scripts/check_docs": "this script",
     r"scripts/reproduce_table.sh|python scripts/\w+\.py.*": "hours; what they wrote is committed",
     r"python -m benchmarks\.\w+|pytest .*": "by hand; the page says what came of it",
     r"fidelity .*": "needs torch-fidelity and its weights",
     r"sdsearch check my-sd/.*|sdsearch latency gpu.*|.*teacher my-sd.*": OWN_MODEL,
-    r"sdsearch export .*--(onnx|lora|push).*": "tests/test_export.py, test_lora.py, test_hub.py",
+    r"sdsearch export .*--(onnx|lora|push).*": "tests/export/",
     r"sdsearch app .*": "tests/browser/test_app_page.py (slow)",
-    r"sdsearch bench( .*)?": "tests/test_replay.py; the whole of it takes five minutes",
-    r"sdsearch compare --pipelines .*": "tests/eval/test_side_by_side.py",
-    r"sdsearch recover study .*": "tests/eval/test_finetune.py (slow)",
+    r"sdsearch bench( .*)?": "tests/replay/test_replay.py; the whole of it takes five minutes",
+    r"sdsearch compare --pipelines .*": "tests/eval/pictures/test_side_by_side.py",
+    r"sdsearch recover study .*": "tests/eval/recovery/test_long.py (slow)",
     r"pip install .*": "continuous integration installs",
 }
 FIRST = (
