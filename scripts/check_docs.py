@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 OWN_MODEL = "needs the user's own model; tests run it on tiny ones"
 ELSEWHERE = {
-    r"scripts/demo|sdsearch run study": "tests/stages/test_journey.py (slow) runs the whole journey",
+    r"scripts/demo|sdsearch run study": "tests/stages/test_journey.py (slow) runs it all",
     r"scripts/test": "continuous integration runs it",
     r"scripts/check_docs": "this script",
     r"scripts/reproduce_table.sh|python scripts/\w+\.py.*": "hours; what they wrote is committed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from sdsearch.check.config import count_levels
 from sdsearch.model import FrozenModel
 from sdsearch.unet import SLOTS, UNPRUNED, student_path
 
@@ -77,7 +78,7 @@ def judge_compatibility(config: Mapping[str, Any], arch: Architecture | None) ->
 
 
 def _controlnet(config: Mapping[str, Any], arch: Architecture | None) -> Verdict:
-    stages = _stages(config)
+    stages = count_levels(config)
     layers = config.get("layers_per_block", 2)
     counts = layers if isinstance(layers, list) else [layers] * stages
     skips = 1 + sum(counts) + stages - 1
@@ -111,7 +112,7 @@ def _ip_adapter(config: Mapping[str, Any]) -> Verdict:
 
 def count_cross_attentions(config: Mapping[str, Any]) -> int:
     """How many transformer blocks, and so cross-attentions, a UNet config has."""
-    stages = _stages(config)
+    stages = count_levels(config)
     layers = config.get("layers_per_block", 2)
     counts = layers if isinstance(layers, list) else [layers] * stages
     down = config.get("transformer_layers_per_block", 1)
@@ -151,12 +152,12 @@ def _closed_importers(config: Mapping[str, Any], arch: Architecture | None) -> V
 
 
 def _freeu(config: Mapping[str, Any]) -> Verdict:
-    if _stages(config) == 4:
+    if count_levels(config) == 4:
         return Verdict(status="works", why="its factors meet the two deepest decoder blocks")
     return Verdict(
         status="partly",
         why="its factors go by decoder block number and meet one level too high in a net of "
-        f"{_stages(config)} levels",
+        f"{count_levels(config)} levels",
     )
 
 
@@ -182,7 +183,3 @@ def _lora(arch: Architecture) -> Verdict:
         why=f"{fits} of the {total} tensors of its attentions fit{misplaced}, "
         f"{(len(attentions) - len(kept)) * _LORA_TENSORS} have lost their block",
     )
-
-
-def _stages(config: Mapping[str, Any]) -> int:
-    return len(config.get("block_out_channels", range(4)))

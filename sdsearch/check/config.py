@@ -69,7 +69,7 @@ def _family(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _lengths(config: Mapping[str, Any]) -> Iterator[Problem]:
-    stages = _stages(config)
+    stages = count_levels(config)
     for name in _LISTS:
         value = config.get(name)
         if isinstance(value, list) and len(value) != stages:
@@ -111,7 +111,7 @@ def _divisors(config: Mapping[str, Any]) -> Iterator[Problem]:
 def _facts(config: Mapping[str, Any], backbone: Backbone, *, named: bool) -> Iterator[Problem]:
     whose = "the teacher's" if named else "that of the known UNet of these widths,"
     silent = "the weights load silently and compute something else: take the config of the teacher"
-    stages = _stages(config)
+    stages = count_levels(config)
     heads = _per_level(config, "attention_head_dim", 8)
     wanted = list(backbone.heads[:stages])
     if len(heads) == stages and heads != wanted:
@@ -144,11 +144,12 @@ def _facts(config: Mapping[str, Any], backbone: Backbone, *, named: bool) -> Ite
 
 
 def _per_level(config: Mapping[str, Any], name: str, default: Any) -> list[Any]:
-    value, stages = config.get(name, default), _stages(config)
+    value, stages = config.get(name, default), count_levels(config)
     if isinstance(value, list):
         return value + [None] * (stages - len(value))
     return [value] * stages
 
 
-def _stages(config: Mapping[str, Any]) -> int:
+def count_levels(config: Mapping[str, Any]) -> int:
+    """The number of levels that a UNet config says, diffusers' default if it says none."""
     return len(config.get("block_out_channels", range(4)))

@@ -29,7 +29,7 @@ def plan_push(folder: Path, repository: str) -> PushPlan:
         InputError: the repository is no `owner/name`, or the folder is no exported pipeline.
     """
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repository, re.ASCII):
-        raise InputError(f"--push must name a repository as owner/name, but is {repository!r}")
+        raise InputError(f"the repository to push to must be owner/name, but is {repository!r}")
     if not (folder / "model_index.json").is_file():
         raise InputError(f"{folder} must be an exported pipeline, but has no model_index.json")
     files = sorted(path for path in folder.rglob("*") if path.is_file())

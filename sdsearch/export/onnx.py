@@ -98,7 +98,7 @@ def export_onnx(folder: Path) -> dict[str, float]:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise InputError(f"--onnx needs {error.name}; install it: {_INSTALL}") from None
+        raise InputError(f"an ONNX export needs {error.name}; install it: {_INSTALL}") from None
     from diffusers import StableDiffusionInpaintPipeline
 
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(

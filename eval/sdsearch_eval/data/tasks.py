@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CONVENTIONS = (
     "a mask is white (255) where the image is repainted, as in diffusers; masks with a black hole "
-    "(MAT, RePaint) need --mask-convention mat or repaint"
+    "(MAT, RePaint) need the mask convention 'mat' or 'repaint'"
 )
 
 
@@ -51,7 +51,7 @@ def read_tasks(
     names = [photo.name for photo in photos]
     if len(set(names)) < len(names):
         raise InputError(f"images need distinct names, which seed their noise, but got {names}")
-    captions = _spread(prompts, len(photos), "--prompt") or [photo.caption for photo in photos]
+    captions = _spread(prompts, len(photos), "prompts") or [photo.caption for photo in photos]
     return [
         Sample(
             photo.name,
@@ -60,7 +60,7 @@ def read_tasks(
             read_hole(mask, photo.name, size, convention, unit or size),
         )
         for photo, mask, caption in zip(
-            photos, _spread(masks, len(photos), "--mask"), captions, strict=True
+            photos, _spread(masks, len(photos), "masks"), captions, strict=True
         )
     ]
 
@@ -96,7 +96,7 @@ def _box(text: str, size: int, unit: int) -> NDArray[np.uint8]:
     try:
         x, y, width, height = (int(part) for part in text.split(","))
     except ValueError:
-        raise InputError(f"--mask box must be box:x,y,w,h in pixels, but is 'box:{text}'") from None
+        raise InputError(f"a box must be box:x,y,w,h in pixels, but is 'box:{text}'") from None
     if not (0 <= x < x + width <= unit and 0 <= y < y + height <= unit):
         raise InputError(
             f"a box must lie inside of the {unit} x {unit} image, but is x {x}, y {y}, {width} "
@@ -115,7 +115,7 @@ def _file(path: Path, name: str, size: int, convention: MaskConvention) -> NDArr
         path = path / f"{name.rsplit('.', 1)[0]}.png"
     if not path.is_file():
         raise InputError(
-            f"--mask must be a file, a folder of masks, box:x,y,w,h or auto:KIND, but {path} is no "
+            f"a mask must be a file, a folder of masks, box:x,y,w,h or auto:KIND, but {path} is no "
             "file"
         )
     grey = Image.fromarray(convert_mask(read_grey(path), convention, str(path)))

@@ -141,7 +141,7 @@ def test_the_harness_does_what_a_request_says(picture, tmp_path, capsys):
         ({"masks": ("nowhere.png",)}, "is no file"),
         ({"masks": ("box:0,0,64,64",)}, "white .255. where the image is repainted"),
         ({"masks": ("box:1,1,9,9", "box:1,1,9,9")}, "once for each of 1 images, but 2"),
-        ({"prompts": ("a", "b", "c")}, "--prompt must be given once"),
+        ({"prompts": ("a", "b", "c")}, "prompts must be given once"),
         ({"pipelines": ("/no/such/folder",)}, "folder"),
     ],
 )
