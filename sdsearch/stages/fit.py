@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from sdsearch.study import is_current, load_space, read_listing, record_done
 from sdsearch.unet import teacher_identity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sdsearch.labels import Label
     from sdsearch.ranker import FitReport
     from sdsearch.study import StudyFolder
@@ -25,15 +27,7 @@ def fit_study(study: StudyFolder) -> FitReport:
     labels, settings = training_labels(study), study.config.ranker
     y = training_targets(study, labels)
     errors = [settings.target.standard_error(label) for label in labels]
-    inputs = {
-        "labels": [
-            [label.arch_key, value, error]
-            for label, value, error in zip(labels, y, errors, strict=True)
-        ],
-        "space": study.config.space.model_dump(mode="json"),
-        "teacher": teacher_identity(study.config.teacher.pipeline),
-        "ranker": settings.model_dump(mode="json", exclude={"rule"}),
-    }
+    inputs = fit_inputs(study, labels)
     from sdsearch.ranker import RankerConfig, fit_ranker, load_ranker, save_ranker
 
     if not is_current(study, "fit", inputs):
@@ -48,6 +42,20 @@ def fit_study(study: StudyFolder) -> FitReport:
     return load_ranker(study.ranker_dir).report
 
 
+def fit_inputs(study: StudyFolder, labels: Sequence[Label]) -> dict[str, Any]:
+    """All that a fit depends on; the study is fitted again where any of it changes."""
+    settings = study.config.ranker
+    targets = training_targets(study, labels)
+    errors = [settings.target.standard_error(label) for label in labels]
+    keys = [label.arch_key for label in labels]
+    return {
+        "labels": [list(row) for row in zip(keys, targets, errors, strict=True)],
+        "space": study.config.space.model_dump(mode="json"),
+        "teacher": teacher_identity(study.config.teacher.pipeline),
+        "ranker": settings.model_dump(mode="json", exclude={"rule"}),
+    }
+
+
 def training_labels(study: StudyFolder) -> list[Label]:
     """The labels to learn from: those of what was drawn or proposed, in the study's series."""
     drawn = read_listing(study).keys_from("sample", "proposal")
@@ -55,7 +63,7 @@ def training_labels(study: StudyFolder) -> list[Label]:
     return [labels[key] for key in drawn if key in labels]
 
 
-def training_targets(study: StudyFolder, labels: list[Label]) -> list[float | None]:
+def training_targets(study: StudyFolder, labels: Sequence[Label]) -> list[float | None]:
     """The target of each label, higher is better; None for a failed one."""
     target = study.config.ranker.target
     return [None if label.failure else target.evaluate(label) for label in labels]

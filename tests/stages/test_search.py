@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,15 +12,13 @@ from sdsearch.assets import asset_path
 from sdsearch.errors import InputError
 from sdsearch.keys import content_key
 from sdsearch.labels.label import Measurement
-from sdsearch.ranker import fit
 from sdsearch.ranker import published as paper
 from sdsearch.space.space import search_space
 from sdsearch.stages.build import build_study
 from sdsearch.stages.compare import best_measured
-from sdsearch.stages.fit import fit_study, training_labels
+from sdsearch.stages.fit import fit_inputs, fit_study, training_labels
 from sdsearch.stages.sample import sample_study
 from sdsearch.stages.score import score_study
-from sdsearch.study import records
 from sdsearch.study.listing import read_designs
 from tests.fakes import (
     label_by_params,
@@ -102,35 +101,39 @@ def test_search_stages_follow_the_labels_and_skip_what_is_current(
     assert np.isfinite(predicted).all()
 
 
-def test_a_fit_is_made_again_when_errors_of_labels_or_the_teacher_change(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_fit_depends_on_the_errors_of_labels_and_on_what_the_teacher_holds(
+    tmp_path: Path,
 ) -> None:
-    keys: list[str] = []
-    real = records.record_done
-    monkeypatch.setattr(
-        "sdsearch.stages.fit.record_done",
-        lambda study, stage, inputs, files: (
-            keys.append(content_key(inputs)),
-            real(study, stage, inputs, files),
-        ),
-    )
     folder = tmp_path / "teacher"
     shutil.copytree(asset_path("tiny-sd"), folder)
     toml = f"[teacher]\npipeline = {str(folder)!r}\n{SMALL}"
     study = make_study(tmp_path / "study", toml)
-    monkeypatch.setattr(fit, "RankerConfig", partial(fit.RankerConfig, steps=1))
     sample_study(study)
     label_by_params(study)
-    fit_study(study)
-    fit_study(study)
-    assert len(keys) == 1
-    label = training_labels(study)[0]
-    unsure = Measurement(value=label.scalar("fd_efflite0"), se=9.0, n=256)
-    values = {**label.values, "fd_efflite0": unsure}
-    study.labels.write(label.model_copy(update={"values": values}))
-    fit_study(study)
-    assert len(keys) == 2
+    first, *others = training_labels(study)
+    found = [fit_inputs(study, [first, *others])]
+    assert fit_inputs(study, [first, *others]) == found[0]
+    unsure = Measurement(value=first.scalar("fd_efflite0"), se=9.0, n=256)
+    values = {**first.values, "fd_efflite0": unsure}
+    found.append(fit_inputs(study, [first.model_copy(update={"values": values}), *others]))
     config = folder / "scheduler" / "scheduler_config.json"
     config.write_text(config.read_text() + " ")
-    fit_study(study)
-    assert len(set(keys)) == 3
+    found.append(fit_inputs(study, [first, *others]))
+    assert len({content_key(inputs) for inputs in found}) == 3
+
+
+def test_a_fit_is_made_again_only_when_what_it_depends_on_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make_study(tmp_path / "study", SMALL)
+    sample_study(study)
+    label_by_params(study)
+    fits: list[int] = []
+    current, report = [False], object()
+    monkeypatch.setattr("sdsearch.stages.fit.is_current", lambda *_: current[0])
+    monkeypatch.setattr("sdsearch.stages.fit.record_done", lambda *_: current.__setitem__(0, True))
+    monkeypatch.setattr("sdsearch.ranker.fit_ranker", lambda *_: fits.append(1))
+    monkeypatch.setattr("sdsearch.ranker.save_ranker", lambda *_: None)
+    monkeypatch.setattr("sdsearch.ranker.load_ranker", lambda *_: SimpleNamespace(report=report))
+    assert fit_study(study) is fit_study(study) is report
+    assert fits == [1]
