@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -296,5 +297,13 @@ def orphans(study: StudyFolder) -> list[psutil.Process]:
 def _at_work_on(study: StudyFolder) -> Iterator[psutil.Process]:
     for process in psutil.process_iter(["cmdline"]):
         line = process.info["cmdline"] or []
-        if str(study.root) in line and "sdsearch_eval" in line:
+        if "sdsearch_eval" in line and _study_of(Path(line[-1])) in (str(study.root), None):
             yield process
+
+
+def _study_of(request: Path) -> str | None:
+    """What a harness process was asked about; None where whoever asked has taken it back."""
+    try:
+        return str(json.loads(request.read_text(encoding="utf-8"))["study"])
+    except FileNotFoundError:
+        return None
