@@ -9,12 +9,21 @@ import unicodedata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from rich.console import Console
 
+from sdsearch.assets import asset_path
 from sdsearch.errors import InputError
+from sdsearch.labels.protocol import Protocol
 from sdsearch_eval.data.captions import Captions, read_captions
+from sdsearch_eval.data.samples import load_samples
+from sdsearch_eval.jobs.workspace import tell_captions
+from sdsearch_eval.models.components import Components, describe_cut, load_components
 
 AB = ("a.jpg", "b.jpg")
 NFC = unicodedata.normalize("NFC", "café.jpg")
@@ -390,3 +399,46 @@ def test_any_bytes_give_captions_or_are_refused(name: str, content: bytes) -> No
             assert caption == " ".join(caption.split())
             assert caption.encode().decode().casefold() not in {"none", "nan", "null"}
         assert captions.bare == tuple(photo for photo in AB if not captions.by_photo[photo])
+
+
+@pytest.fixture(scope="module")
+def components() -> Components:
+    return load_components(asset_path("tiny-sd"), torch.device("cpu"))
+
+
+def test_captions_longer_than_the_tokenizer_takes_are_counted(components: Components) -> None:
+    # The tiny tokenizer takes 32 tokens, two of which are start and end.
+    longest, longer = " ".join(["a"] * 30), " ".join(["a"] * 31)
+    assert describe_cut(components, ["", longest]) is None
+    said = describe_cut(components, ["", longer, longest, longer + " house"])
+    assert said is not None
+    assert said.startswith("2 of 4 captions are longer than the 32 tokens that the tokenizer takes")
+    stock = components.tokenizer([longest, longer], truncation=True, padding="max_length").input_ids
+    assert stock[0] == stock[1], "what is said to be cut makes no difference"
+
+
+def test_the_harness_says_once_what_became_of_the_captions(
+    components: Components, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in AB:
+        Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(tmp_path / name)
+    long = " ".join(["[bold]house"] * 40)
+    (tmp_path / "metadata.csv").write_text(f"file_name,prompt\na.jpg,{long}\nc.jpg,C\n")
+    protocol = Protocol(dataset=str(tmp_path), masks="box", samples=2)
+    samples = load_samples(protocol)
+    assert [sample.caption for sample in samples] == [long, ""]
+    tell_captions(protocol, samples, components, Console(stderr=True, highlight=False, width=80))
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == (
+        "captions of 1 of 2 photos (from 'metadata.csv', column prompt); 1 without a caption: "
+        "'b.jpg'; 1 listed, but no photo: 'c.jpg'"
+    )
+    assert second.startswith("1 of 2 captions are longer than the 32 tokens")
+
+
+def test_scenes_need_no_words_about_their_captions(
+    components: Components, capsys: pytest.CaptureFixture[str]
+) -> None:
+    protocol = Protocol(samples=12)
+    tell_captions(protocol, load_samples(protocol), components, Console(stderr=True))
+    assert capsys.readouterr().err == ""
