@@ -268,6 +268,10 @@ REFUSED = {
         {"metadata.csv": "file_name,caption,prompt\na.jpg,A,B\n"},
         "which column holds the captions, but has caption and prompt",
     ),
+    "a key twice": (
+        {"metadata.jsonl": '{"file_name": "a.jpg", "text": "A", "text": "B"}'},
+        "line 1 must be one JSON object: a key stands twice",
+    ),
     "a column twice": ({"metadata.jsonl": jsonl({**A, "Text": "B"})}, "line 1 .* once"),
     "no header": ({"metadata.csv": "a.jpg,A\nb.jpg,B\n"}, "must have a column 'file_name'"),
     "a number": (

@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +31,7 @@ BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 LINE_END = re.compile(r"\r\n|\n|\r")  # `splitlines` also cuts at U+2028, which JSON text may hold
+NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 PRINTED_LIST = re.compile(r"\[\s*(['\"]).*\1\s*\]")
 
 
@@ -103,7 +103,7 @@ def clean_captions(path: Path, line: int, texts: Iterable[str]) -> tuple[str, ..
     """
     captions = tuple(" ".join(text.split()) for text in texts)
     for caption in captions:
-        if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in caption):
+        if NO_TEXT.search(caption):
             raise _refusal(path, line, f"must hold plain text, but holds {caption[:80]!r}")
         if PRINTED_LIST.fullmatch(caption):
             raise _refusal(
@@ -120,12 +120,19 @@ def _jsonl_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, object]]
         if not content.strip():
             continue
         try:
-            row = json.loads(content)
+            row = json.loads(content, object_pairs_hook=_unique_keys)
         except (ValueError, RecursionError) as error:
             raise _refusal(path, line, f"must be one JSON object: {error}") from None
         if not isinstance(row, dict):
             raise _refusal(path, line, f"must be one JSON object, but is {content[:80]!r}")
         yield line, row
+
+
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise ValueError(f"a key stands twice in {[key for key, _ in pairs]}")
+    return row
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, object]]]:
