@@ -11,8 +11,9 @@ import numpy as np
 
 from sdsearch.errors import InputError
 from sdsearch.keys import content_key
+from sdsearch_eval.data.captions import read_captions
 from sdsearch_eval.data.masks import MASKS_VERSION, MaskKind, check_mask, convert_mask, draw_mask
-from sdsearch_eval.data.photos import Photo, read_mask, read_photos
+from sdsearch_eval.data.photos import Photo, list_photos, read_mask, read_photos
 from sdsearch_eval.data.scenes import RENDERER_VERSION, Split, render_scene, split_seed
 from sdsearch_eval.seeds import derive_seed
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sdsearch.labels import Protocol
+    from sdsearch_eval.data.captions import Captions
 
 MASK_RUN = 0
 """Masks belong to the dataset: they stay the same whatever the label seed is."""
@@ -85,6 +87,18 @@ def skipped_images(protocol: Protocol) -> tuple[str, ...]:
         return ()
     folder = Path(protocol.dataset)
     return read_photos(folder, protocol.resolution, protocol.unreadable).skipped
+
+
+def read_dataset_captions(protocol: Protocol) -> Captions | None:
+    """The captions of the protocol's photos, and what was left out; None for scenes.
+
+    Raises:
+        InputError: as `read_captions`.
+    """
+    if protocol.dataset == "scenes":
+        return None
+    folder = Path(protocol.dataset)
+    return read_captions(folder, list_photos(folder))
 
 
 def manifest_sha256(samples: Sequence[Sample]) -> str:
