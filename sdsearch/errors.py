@@ -56,7 +56,7 @@ class HarnessError(WorkError):
         self.code = code
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str]) -> str:
     """The known name most like `name`, for hints such as "did you mean 'steps'?"."""
-    candidates = sorted(known)
-    return max(candidates, key=lambda other: difflib.SequenceMatcher(None, name, other).ratio())
+    said = str(name)
+    return max(sorted(known), key=lambda one: difflib.SequenceMatcher(None, said, one).ratio())
