@@ -16,7 +16,15 @@ from sdsearch.unet.backbone import (
     plain_config,
 )
 from sdsearch.unet.config import read_architecture, student_path, unet_config
-from sdsearch.unet.cost import SlotCost, UNetCost, count_macs, count_params, slot_costs, unet_cost
+from sdsearch.unet.cost import (
+    TEXT_TOKENS,
+    SlotCost,
+    UNetCost,
+    count_macs,
+    count_params,
+    slot_costs,
+    unet_cost,
+)
 from sdsearch.unet.graph import EDGES, ArchGraph, active_edges, build_graph
 from sdsearch.unet.slots import SLOTS, SLOTS_BY_NAME, UNIT_NAMES, Half, Slot, SlotState, level_sizes
 from sdsearch.unet.teacher import (
@@ -38,6 +46,7 @@ __all__ = [
     "SD14_INPAINT",
     "SLOTS",
     "SLOTS_BY_NAME",
+    "TEXT_TOKENS",
     "TINY",
     "UNIT_NAMES",
     "UNPRUNED",
