@@ -142,15 +142,13 @@ def inherit_unet(
         InputError: the words are unknown; the teacher cannot be read, or is no unpruned UNet of
             the SD v1 and v2 family.
     """
-    from torch.nn import Module
-
     from sdsearch.weights import inherit_weights
 
     arch = _architecture(architecture)
     if isinstance(teacher, (str, Path)):
         backbone = teacher_backbone(str(teacher))
         return inherit_weights(arch, backbone, unet_weights(str(teacher)), channels)
-    if not isinstance(teacher, Module):
+    if not hasattr(teacher, "state_dict"):
         raise InputError(
             "a teacher must have weights: 'tiny', a folder, a hub id or a UNet such as "
             f"pipeline.unet; but got a value of type {type(teacher).__name__}"
