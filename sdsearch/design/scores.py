@@ -162,6 +162,9 @@ class Scores(FrozenModel):
         options = sum(len(unit.options) for unit in self.units)
         return f"Scores({self.space}, {self.kind}: {len(self.blocks)} blocks, {options} options)"
 
+    def __str__(self) -> str:
+        return repr(self)
+
     @property
     def graph_score(self) -> float:
         """The unpruned net's graph norm, hops weighted: exactly the sum of the contributions."""

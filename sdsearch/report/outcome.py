@@ -214,6 +214,8 @@ def outcome_table(result: Outcome) -> Group:
 
 def notes(result: Outcome) -> list[str]:
     """Return what has to be known to read the table."""
+    if not result.rows:
+        return ["nothing is measured yet; run: sdsearch label STUDY"]
     lines = [
         "mean: standard error over architectures, where n is 1 that of the measurement",
         "params: share of the teacher's",

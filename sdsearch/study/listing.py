@@ -95,6 +95,16 @@ class Listing:
     def __len__(self) -> int:
         return len(self.entries)
 
+    def __repr__(self) -> str:
+        ways: tuple[tuple[OriginKind, str], ...] = (
+            ("member", "named members"),
+            ("sample", "sampled"),
+            ("proposal", "proposed"),
+            ("design", "designs"),
+        )
+        counts = [f"{n} {said}" for kind, said in ways if (n := len(self.keys_from(kind)))]
+        return f"Listing({', '.join([f'{len(self)} architectures', *counts])})"
+
     @property
     def architectures(self) -> dict[str, Architecture]:
         """Every architecture by its key."""

@@ -58,6 +58,9 @@ class LabelStatus(FrozenModel):
     seconds_per_label: float | None
     eta_seconds: float | None
 
+    def __str__(self) -> str:
+        return "\n".join(self.describe())
+
     def describe(self) -> list[str]:
         """The same in words, a line each."""
         lines = [
