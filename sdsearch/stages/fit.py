@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdsearch.console import working
-from sdsearch.study import is_current, load_space, read_listing, record_done
+from sdsearch.study import is_current, load_space, read_sample, record_done
 from sdsearch.unet import teacher_identity
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def fit_inputs(study: StudyFolder, labels: Sequence[Label]) -> dict[str, Any]:
 
 def training_labels(study: StudyFolder) -> list[Label]:
     """The labels to learn from: those of what was drawn or proposed, in the study's series."""
-    drawn = read_listing(study).keys_from("sample", "proposal")
+    drawn = read_sample(study).keys_from("sample", "proposal")
     labels = study.labels.read_series(study.series)
     return [labels[key] for key in drawn if key in labels]
 
