@@ -39,7 +39,8 @@ def inherit_unet(
     True
 
     Raises:
-        InputError: the teacher cannot be read, or is no unpruned UNet of the SD v1 and v2 family.
+        InputError: the teacher cannot be read, or is no unpruned UNet of the SD v1 and v2 family;
+            or the rule is unknown.
     """
     from sdsearch.weights import inherit_weights
 

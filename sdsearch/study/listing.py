@@ -145,7 +145,8 @@ def read_sample(study: StudyFolder) -> Listing:
         except ValidationError as error:
             raise InputError(
                 f"line {number} of {file} must be an architecture with its origins, but: "
-                f"{error.errors()[0]['msg']}; remove the file, then run: sdsearch sample {study.root}"
+                f"{error.errors()[0]['msg']}; remove the file, then run: "
+                f"sdsearch sample {study.root}"
             ) from None
     return Listing(tuple(entries))
 
