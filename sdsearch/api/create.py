@@ -64,7 +64,7 @@ def create_study(
     text = _write_toml(config, file)
     try:
         write_once(file, text)
-    except OSError as error:
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise InputError(
             f"a study needs a folder, but {path} cannot be one: {error.strerror}; choose another"
         ) from None
