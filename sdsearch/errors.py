@@ -60,3 +60,16 @@ def nearest(name: object, known: Iterable[str]) -> str:
     """The known name most like `name`, for hints such as "did you mean 'steps'?"."""
     said = str(name)
     return max(sorted(known), key=lambda one: difflib.SequenceMatcher(None, said, one).ratio())
+
+
+def check_choice(name: str, value: str, known: Iterable[str]) -> None:
+    """Raise `InputError` unless `value` is one of `known`; the message lists them."""
+    choices = list(known)
+    if value not in choices:
+        raise InputError(f"{name} must be one of {', '.join(choices)}, but is {value!r}")
+
+
+def check_at_least(name: str, value: int, least: int) -> None:
+    """Raise `InputError` where `value` is below `least`."""
+    if value < least:
+        raise InputError(f"{name} must be {least} or more, but is {value}; choose another")

@@ -139,8 +139,8 @@ def inherit_unet(
     3129700
 
     Raises:
-        InputError: the words are unknown; the teacher cannot be read, or is no unpruned UNet of
-            the SD v1 and v2 family.
+        InputError: the words or the rule are unknown; the teacher cannot be read, or is no unpruned
+            UNet of the SD v1 and v2 family.
     """
     from sdsearch.weights import inherit_weights
 

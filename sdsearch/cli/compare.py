@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 
 import sdsearch
 from sdsearch.cli.options import STUDY, Folder
-from sdsearch.errors import InputError
+from sdsearch.errors import InputError, check_choice
 
 _OUT = Path("compare.png")
 _LISTS = ("--pipelines", "--image", "--mask", "--prompt", "--seeds")
@@ -84,8 +84,8 @@ def compare(
         return
     if not image or not mask:
         raise InputError("--pipelines needs --image and --mask, but one of them is missing")
-    _check_choice("--scheduler", scheduler, get_args(Scheduler))
-    _check_choice("--mask-convention", mask_convention, get_args(MaskConvention))
+    check_choice("--scheduler", scheduler, get_args(Scheduler))
+    check_choice("--mask-convention", mask_convention, get_args(MaskConvention))
     request = InpaintRequest.model_validate(
         {
             "pipelines": pipelines,
@@ -102,8 +102,3 @@ def compare(
         }
     )
     print(compare_pipelines(request))
-
-
-def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise InputError(f"{name} must be one of {', '.join(known)}, but is {value!r}")

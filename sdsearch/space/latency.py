@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from sdsearch.space.space import SearchSpace
 
+Dtype = Literal["float32", "float16", "bfloat16"]
+"""The precisions in which UNet calls are timed."""
 _FOLDS, _REPEATS = 5, 4
 _Model = TypeVar("_Model", bound=FrozenModel)
 
@@ -33,7 +35,7 @@ class LatencyConditions(FrozenModel):
     """Where and how UNet calls were timed; times under other conditions are other times."""
 
     device: str = "cpu"
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     batch: int = Field(1, ge=1)
     cfg: bool = False
     """Classifier-free guidance: both halves in one call, twice the batch."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from sdsearch.console import working
 from sdsearch.errors import InputError
-from sdsearch.study import is_current, load_space, read_listing, record_done
+from sdsearch.study import is_current, load_space, read_sample, record_done
 from sdsearch.unet import teacher_identity
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def fit_study(study: StudyFolder) -> FitReport:
 
 def _why_no_fit(study: StudyFolder, failed: int) -> str:
     """What to do where no sampled architecture is measured."""
-    drawn = len(read_listing(study).keys_from("sample", "proposal"))
+    drawn = len(read_sample(study).keys_from("sample", "proposal"))
     found = f"{failed} failed" if failed else "none has a label"
     tiny = study.config.teacher.pipeline == "tiny"
     other = ", or import the tiny model's own labels" if tiny else ""
@@ -76,7 +76,7 @@ def fit_inputs(study: StudyFolder, labels: Sequence[Label]) -> dict[str, Any]:
 
 def training_labels(study: StudyFolder) -> list[Label]:
     """The labels to learn from: those of what was drawn or proposed, in the study's series."""
-    drawn = read_listing(study).keys_from("sample", "proposal")
+    drawn = read_sample(study).keys_from("sample", "proposal")
     labels = study.labels.read_series(study.series)
     return [labels[key] for key in drawn if key in labels]
 

@@ -93,7 +93,13 @@ class StudyFolder:
         return replace(self, config=self.config.model_copy(update={"protocol": protocol}))
 
     def at_seed(self, seed: int) -> StudyFolder:
-        """This study under another label seed."""
+        """This study under another label seed.
+
+        Raises:
+            InputError: the seed is negative, or too large for 32 bits.
+        """
+        if not 0 <= seed < 2**32:
+            raise InputError(f"a label seed must be from 0 to {2**32 - 1}, but is {seed}")
         return replace(self, config=self.config.model_copy(update={"seed": seed}))
 
     @property

@@ -155,7 +155,8 @@ def read_sample(study: StudyFolder) -> Listing:
         except ValidationError as error:
             raise InputError(
                 f"line {number} of {file} must be an architecture with its origins, but: "
-                f"{error.errors()[0]['msg']}; pick them again: sdsearch sample {study.root}"
+                f"{error.errors()[0]['msg']}; remove the file, then run: "
+                f"sdsearch sample {study.root}"
             ) from None
     return Listing(tuple(entries))
 
@@ -182,8 +183,8 @@ def read_designs(study: StudyFolder) -> tuple[Design, ...]:
         return DesignFile.model_validate_json(file.read_bytes()).designs
     except ValidationError as error:
         raise InputError(
-            f"{file} must hold designs, but: {error.errors()[0]['msg']}; build them again: "
-            f"sdsearch build {study.root}"
+            f"{file} must hold designs, but: {error.errors()[0]['msg']}; remove the file, then "
+            f"run: sdsearch build {study.root}"
         ) from None
 
 

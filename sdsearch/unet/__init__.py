@@ -7,7 +7,6 @@ from sdsearch.unet.architecture import NAMED, UNPRUNED, Architecture, Bottom, Le
 from sdsearch.unet.backbone import (
     LEVELS,
     PRESETS,
-    SD2,
     SD14,
     SD14_INPAINT,
     TINY,
@@ -41,7 +40,6 @@ __all__ = [
     "LEVELS",
     "NAMED",
     "PRESETS",
-    "SD2",
     "SD14",
     "SD14_INPAINT",
     "SLOTS",

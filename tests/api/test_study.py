@@ -59,7 +59,9 @@ def test_labels_are_a_frame_by_architecture_with_values_and_their_errors(study: 
     assert frame.loc[arch.key, "fd_efflite0_se"] == 3.0
     assert frame.loc[arch.key, "params"] == 3_152_772
     assert sdsearch.Architecture.parse(frame.loc[arch.key, "architecture"]) == arch
-    assert frame.loc[broken.key, "failure"] == "no room (in sampling)"
+    failed = frame.loc[broken.key]
+    assert (failed.failure_kind, failed.failure_phase) == ("memory", "sampling")
+    assert failed.failure == "no room"
     assert frame.status.value_counts().to_dict() == {"ok": 4, "failed": 1}
     assert frame.fd_efflite0.isna().sum() == 1
 
