@@ -21,6 +21,7 @@ from sdsearch.labels.protocol import (
     Rung,
     Scheduler,
 )
+from sdsearch.labels.samplers import SAMPLERS, Sampler
 from sdsearch.labels.store import (
     ImportReport,
     LabelStore,
@@ -32,6 +33,7 @@ from sdsearch.labels.store import (
 from sdsearch.labels.target import Target
 
 __all__ = [
+    "SAMPLERS",
     "Failure",
     "FailureKind",
     "ImportReport",
@@ -46,6 +48,7 @@ __all__ = [
     "RecoveryLosses",
     "RecoveryRecipe",
     "Rung",
+    "Sampler",
     "Scheduler",
     "Series",
     "Target",

@@ -66,7 +66,8 @@ class Protocol(FrozenModel):
     """How a label is measured; two labels are comparable only where their protocol keys agree.
 
     The label seed is not part of it: a label is unique by (architecture, protocol, seed).
-    Defaults are those of the tiny benchmark. `extractor` is `efflite0`, `fid` (the official
+    Defaults are those of the tiny benchmark. `SAMPLERS` lists every option of a `scheduler`; its
+    noise schedule is the teacher's. `extractor` is `efflite0`, `fid` (the official
     Inception weights), `inception:FILE` or `clip:FOLDER`. `mask_convention` says what a folder of
     masks means by its values; `lpips` adds the official LPIPS; these two are named by the key only
     where they are not the default. `revision` is the harness's own: it is raised whenever a

@@ -25,6 +25,7 @@ from sdsearch.unet.cost import (
     unet_cost,
 )
 from sdsearch.unet.graph import EDGES, ArchGraph, active_edges, build_graph
+from sdsearch.unet.noise_schedule import NoiseSchedule, read_noise_schedule
 from sdsearch.unet.slots import SLOTS, SLOTS_BY_NAME, UNIT_NAMES, Half, Slot, SlotState, level_sizes
 from sdsearch.unet.teacher import (
     find_backbone,
@@ -54,6 +55,7 @@ __all__ = [
     "Bottom",
     "Half",
     "Level",
+    "NoiseSchedule",
     "Slot",
     "SlotCost",
     "SlotState",
@@ -68,6 +70,7 @@ __all__ = [
     "member_backbone",
     "plain_config",
     "read_architecture",
+    "read_noise_schedule",
     "resolve_teacher",
     "slot_costs",
     "student_path",
