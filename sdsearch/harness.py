@@ -101,15 +101,9 @@ def written(request: Request) -> Iterator[Path]:
 
 
 def harness_line(request: Path, processes: int = 1) -> list[str]:
-    """The command line of a harness job; torchrun starts it where it has several processes."""
-    launcher = ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
-    return [
-        sys.executable,
-        "-m",
-        *(launcher if processes > 1 else ()),
-        "sdsearch_eval",
-        str(request),
-    ]
+    """The command line of a harness job; with several processes the harness has torchrun start."""
+    several = [f"--processes={processes}"] if processes > 1 else []
+    return [sys.executable, "-m", "sdsearch_eval", *several, str(request)]
 
 
 def find_family(process: subprocess.Popen[Any]) -> list[psutil.Process]:

@@ -2,8 +2,8 @@
 
 A request (see `sdsearch.study.requests`) says one command with all that it needs, such as
 {"command": "recover", "study": "study", "arch_key": "3f0c9a17b2de"}; `-` reads it from standard
-input. `sdsearch` writes requests itself. Where a job has several processes, a launcher starts each
-with the same file:
+input. `sdsearch` writes requests itself. Where a job has several processes, torchrun starts each
+with the same file, here or by `python -m sdsearch_eval --processes=2 REQUEST.json`:
 
 torchrun --standalone --nproc_per_node 2 -m sdsearch_eval REQUEST.json
 """
@@ -34,13 +34,42 @@ def main(arguments: list[str] | None = None) -> int:
 def _obey(arguments: list[str]) -> int:
     from sdsearch.shell import STOPPED
 
+    option, _, number = arguments[0].partition("=") if arguments else ("", "", "")
     try:
+        if option == "--processes" and number.isdecimal():
+            return _launch(int(number), arguments[1:])
         return _do(_read_request(arguments))
     except KeyboardInterrupt:
         return STOPPED  # whoever stopped us says so
     finally:
         if world := sys.modules.get("sdsearch_eval.world"):
             world.leave_world()
+
+
+def _launch(processes: int, arguments: list[str]) -> int:
+    """Have torchrun start this module so often; the exit code of the first that failed.
+
+    Raises:
+        HarnessError: one of them failed.
+    """
+    import logging
+
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    from sdsearch.errors import HarnessError
+
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # each says why it failed
+    each = ["-m", "sdsearch_eval", *arguments]
+    try:
+        run.main(["--standalone", f"--nproc_per_node={processes}", *each])
+    except SignalException:
+        raise KeyboardInterrupt from None
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise HarnessError(f"of rank {rank}", failure.exitcode) from None
+    return 0
 
 
 def _read_request(arguments: list[str]) -> HarnessRequest:

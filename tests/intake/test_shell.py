@@ -22,7 +22,7 @@ from sdsearch.harness import harness_environment, harness_line, run_harness, wri
 from sdsearch.shell import STOPPED, describe_error, open_streams, run_command
 from sdsearch.study.config import TEMPLATE
 from sdsearch.study.folder import StudyFolder, read_study
-from sdsearch.study.requests import RecoverRequest
+from sdsearch.study.requests import FinetuneRequest, RecoverRequest
 from sdsearch_eval.world import open_world
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -233,6 +233,18 @@ except KeyboardInterrupt:
     else:
         pytest.fail("the child lives")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.slow
+def test_several_processes_end_as_one_does(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(HarnessError) as ended:
+        run_harness(FinetuneRequest(study=tmp_path, arch_key="0", processes=2), 2)
+    assert ended.value.code == 2
+    shown = capfd.readouterr().err
+    assert "study.toml, but it is missing" in shown
+    assert "Traceback" not in shown
 
 
 @pytest.mark.parametrize("redirect", ["| true", "| head -n 1", "> /dev/full", ">&-", "2>&-"])
