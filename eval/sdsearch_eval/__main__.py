@@ -42,6 +42,7 @@ def _obey(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return STOPPED  # whoever stopped us says so
     finally:
+        # A request that is refused has loaded no torch.
         if world := sys.modules.get("sdsearch_eval.world"):
             world.leave_world()
 

@@ -83,13 +83,14 @@ def _check_launch(expected: int | None) -> None:
     A job of one process joins nobody: what a launcher says to it is left out, since it may be a
     leftover of another one.
     """
-    name = next((name for name in _SIZES if name in os.environ), _SIZES[0])
-    said = os.environ.get(name, "1")
+    name = next((name for name in _SIZES if name in os.environ), None)
+    said = os.environ[name] if name else "1"
     if expected is not None and said != str(expected):
+        leftover = f"; without a launcher unset {name}, which says {said}" if name else ""
         raise InputError(
-            f"{expected} processes were asked for, but {name} is {said}; start them with torchrun "
+            f"{expected} processes were asked for, but {said} run; start them with torchrun "
             f"--standalone --nproc_per_node {expected} -m sdsearch_eval ... (accelerate launch "
-            f"--cpu starts one only), and without a launcher unset {name}"
+            f"--cpu starts one only){leftover}"
         )
     if expected == 1:
         for name in filter(is_of_launcher, tuple(os.environ)):

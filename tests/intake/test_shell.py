@@ -82,7 +82,7 @@ def test_another_number_of_processes_is_refused_before_anybody_waits(
     name: str, said: str, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, said)
-    with pytest.raises(InputError, match=f"{expected} processes .* {name} is {said}"):
+    with pytest.raises(InputError, match=f"{expected} processes .* unset {name}, .* {said}"):
         open_world(expected)
 
 
