@@ -109,7 +109,7 @@ class Outcome:
     def __str__(self) -> str:
         from rich.console import Console
 
-        console = Console(width=100, no_color=True)
+        console = Console(width=100, no_color=True, markup=False, emoji=False)
         with console.capture() as printed:
             console.print(outcome_table(self))
         return printed.get().rstrip()

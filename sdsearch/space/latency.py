@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from sdsearch.errors import InputError
+from sdsearch.files import read_text
 from sdsearch.model import FrozenModel
 from sdsearch.unet import SLOTS, Architecture, Backbone, member_backbone, slot_costs
 
@@ -216,7 +217,7 @@ def read_latency_table(path: Path) -> LatencyTable:
 
 def _read(model: type[_Model], path: Path) -> _Model:
     try:
-        return model.model_validate_json(path.read_text(encoding="utf-8"))
+        return model.model_validate_json(read_text(path))
     except OSError as error:
         raise InputError(f"{path} must be readable: {error.strerror}") from None
     except ValidationError as error:

@@ -133,7 +133,14 @@ def _explain(where: Sequence[int | str], problem: Any) -> str:
         return f"unknown key {names[-1]!r} {place}; did you mean {hint!r}?"
     if names == ["seed"]:
         place = "in [protocol]"
-    return f"{names[-1]!r} {place} is {problem['input']!r}: {problem['msg']}"
+    return f"{names[-1]!r} {place} is {_show(problem['input'])}: {problem['msg']}"
+
+
+def _show(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python writes no number of thousands of digits
+        return "a number too long to show"
 
 
 def _known(path: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sdsearch.errors import InputError
+from sdsearch.files import read_text
 from sdsearch.keys import content_key
 from sdsearch.labels import LabelStore, Series
 from sdsearch.space import LatencyTable, SearchSpace, read_latency_table, search_space
@@ -127,9 +128,10 @@ def read_study(path: Path | str) -> StudyFolder:
     file = root / "study.toml"
     if not file.is_file():
         raise InputError(f"a study needs {file}, but it is missing; run: sdsearch init {root}")
+    text = read_text(file)
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # numbers too long, tables too deep
         raise InputError(f"{file} must be valid TOML: {error}") from None
     config = parse_config(data, file)
     return StudyFolder(root, config)

@@ -14,7 +14,7 @@ from pydantic import ValidationError, model_validator
 
 from sdsearch.design import Design, DesignFile
 from sdsearch.errors import InputError, nearest
-from sdsearch.files import write_atomic
+from sdsearch.files import read_lines, write_atomic
 from sdsearch.keys import canonical_json
 from sdsearch.model import FrozenModel
 from sdsearch.unet import Architecture
@@ -149,7 +149,7 @@ def read_sample(study: StudyFolder) -> Listing:
     if not file.is_file():
         raise InputError(f"{file} is missing; run: sdsearch sample {study.root}")
     entries = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(file), start=1):
         try:
             entries.append(Entry.model_validate_json(line))
         except ValidationError as error:
@@ -166,7 +166,7 @@ def write_sample(study: StudyFolder, sample: Listing) -> None:
     rows = ({**entry.model_dump(mode="json"), "origins": _sorted(entry)} for entry in sample)
     text = "".join(canonical_json(row) + "\n" for row in rows)
     file = study.architectures_file
-    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+    if not file.is_file() or file.read_bytes() != text.encode():
         write_atomic(file, text)
 
 

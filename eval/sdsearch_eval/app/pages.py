@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sdsearch.console import say
 from sdsearch.design import read_scores
 from sdsearch.errors import InputError, WorkError
 from sdsearch.report import draw_scores
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sdsearch.study import AppRequest, StudyFolder
 
 EXAMPLES = 6
+_HERE = ("localhost", "127.0.0.1", "::1")
 
 
 def serve_app(request: AppRequest) -> None:
@@ -40,6 +42,7 @@ def serve_app(request: AppRequest) -> None:
     place.mkdir(exist_ok=True)
     os.environ["GRADIO_TEMP_DIR"] = str(place / "uploads")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    reach_locally()
     try:
         page = build_app(study)
     except ImportError as error:
@@ -54,6 +57,25 @@ def serve_app(request: AppRequest) -> None:
         allowed_paths=[str(place)],
         footer_links=[],
     )
+
+
+def reach_locally() -> None:
+    """Have this process reach this machine without the proxies that its environment names.
+
+    Gradio asks its own server whether it is up. Proxies that its HTTP client cannot even read, such
+    as SOCKS ones without their package, are forgotten.
+    """
+    import httpx
+
+    for name in ("NO_PROXY", "no_proxy"):
+        named = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join(dict.fromkeys([*named, *_HERE]))
+    try:
+        httpx.Client().close()
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        say(f"the proxies of the environment are not used: {error}")
+        for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+            del os.environ[name]
 
 
 def build_app(study: StudyFolder) -> gradio.Blocks:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from sdsearch.console import show_status
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.labels import Protocol
@@ -67,7 +68,7 @@ def paint_side_by_side(
     told: set[str | None] = {None}
     guidance, unit = request.guidance, None
     for where in request.pipelines:  # one in memory at a time
-        with console.status(f"{where}: inpainting"):
+        with show_status(console, f"{where}: inpainting"):
             pipeline = load_pipeline(where, device)
             guidance = pipeline.guidance if guidance is None else guidance
             unit = unit or pipeline.size
