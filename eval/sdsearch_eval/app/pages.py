@@ -75,7 +75,9 @@ def _inpaint_page(studio: Studio) -> Any:
     import gradio as gr
 
     study = studio.study
-    samples = load_samples(study.config.protocol)[:EXAMPLES]
+    protocol = study.config.protocol
+    few = min(EXAMPLES, protocol.samples)
+    samples = load_samples(protocol.model_copy(update={"samples": few}))
     with gr.Row():
         with gr.Column():
             editor = gr.ImageEditor(

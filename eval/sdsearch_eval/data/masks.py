@@ -7,7 +7,7 @@ cover one known object and a margin around it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -26,6 +26,8 @@ MASKS_VERSION = 2
 """Part of every manifest hash: raise it whenever any mask changes."""
 
 LARGEST_HOLE = 0.95
+NUMBERED = 32
+"""At most so many values look like numbers of objects, more like soft edges."""
 MIXED: tuple[MaskKind, ...] = ("box", "thick", "object", "medium")
 
 
@@ -75,27 +77,53 @@ def draw_mask(
 
 
 def convert_mask(
-    mask: NDArray[np.uint8], convention: MaskConvention, name: str
+    values: NDArray[Any], convention: MaskConvention, name: str, white: float | None = 255
 ) -> NDArray[np.uint8]:
-    """A mask read from a file in the convention of another code, in the canonical form.
+    """The values of a mask file, in the convention of another code, in the canonical form.
 
-    Soft values are accepted only where the convention itself says what becomes of them.
+    `white` is the value of white by the depth of the file; None for floats. 0 and 255 are
+    understood at any depth. Soft values are accepted only where the convention itself says what
+    becomes of them.
+
+    Raises:
+        InputError: the values are not those of the convention; what the file holds is named.
     """
-    if convention == "canonical":
-        return mask
-    if convention == "diffusers":
-        hole = mask >= 128
-    elif convention == "lama":
-        hole = mask > 0
+    full = 255 if white is None or np.isin(values, (0, 255)).all() else white
+    if convention == "lama":
+        hole = values > 0
+    elif convention == "diffusers":
+        hole = values * 2.0 > full
+        if not hole.any() and values.any():
+            raise _unlike(values, f"{full / 2:g} or more for the hole", convention, name, full)
     else:
-        soft = np.unique(mask[(mask != 0) & (mask != 255)])[:4]
-        if len(soft):
-            raise InputError(
-                f"mask {name!r} must hold only 0 and 255 in the convention {convention!r}, but "
-                f"holds {soft.tolist()}; threshold it"
-            )
-        hole = mask == 0
+        if not np.isin(values, (0, full)).all():
+            raise _unlike(values, f"only 0 and {full:g}", convention, name, full)
+        hole = values == (full if convention == "canonical" else 0)
     return np.where(hole, 255, 0).astype(np.uint8)
+
+
+def _unlike(
+    values: NDArray[Any], wanted: str, convention: str, name: str, full: float
+) -> InputError:
+    """The error for values that are not those of a convention: what they are and what to do."""
+    found = np.unique(values)
+    shown = ", ".join(f"{value:g}" for value in found[:6]) + (", ..." if len(found) > 6 else "")
+    if len(found) <= 2 and found[-1] == 1:
+        advice = f"multiply it by {full:g}, or set mask_convention = 'lama' (above 0 is the hole)"
+    elif len(found) <= NUMBERED and found.dtype.kind != "f":
+        advice = (
+            "threshold it; or where these are numbers of objects or of palette colours, write "
+            f"{full:g} for what is repainted and 0 for the rest"
+        )
+    else:
+        advice = (
+            f"threshold it to 0 and {full:g}, or set mask_convention = 'diffusers' (the upper half "
+            "is the hole)"
+        )
+    return InputError(
+        f"mask {name!r} must hold {wanted} in the convention {convention!r}, but holds the values "
+        f"{shown}; {advice}"
+    )
 
 
 def check_mask(mask: NDArray[np.uint8], size: int, name: str) -> NDArray[np.uint8]:
@@ -114,7 +142,8 @@ def check_mask(mask: NDArray[np.uint8], size: int, name: str) -> NDArray[np.uint
         state = "empty" if hole == 0 else f"{hole:.0%} hole"
         raise InputError(
             f"0 < hole fraction <= {LARGEST_HOLE} must hold for a mask, but {name!r} is {state}; "
-            "255 marks what is repainted: is the mask inverted?"
+            "255 marks what is repainted: is the mask inverted? mask_convention = 'repaint' takes "
+            "masks with a black hole"
         )
     return mask
 

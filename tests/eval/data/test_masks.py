@@ -104,10 +104,10 @@ def test_a_mask_in_the_opposite_convention_is_seen_where_nearly_all_is_hole(conv
 def test_soft_values_are_refused_where_a_convention_does_not_say_what_they_mean():
     soft = HOLE.copy()
     soft[0, 0] = 77
-    with pytest.raises(InputError, match=r"\[77\]"):
+    with pytest.raises(InputError, match="77"):
         convert_mask(soft, "mat", "m")
-    with pytest.raises(InputError, match=r"\[77\]"):
-        check_mask(convert_mask(soft, "canonical", "m"), 64, "m")
+    with pytest.raises(InputError, match="77"):
+        convert_mask(soft, "canonical", "m")
 
 
 @pytest.mark.parametrize(("size", "published"), [(256, 0.288), (512, 0.282)])
