@@ -129,7 +129,17 @@ REFUSED = {
         "canonical",
         "values 0, 1; multiply it by 65535",
     ),
-    "VOC": (with_palette(HOLE // 85, VOC), "canonical", "values 0, 3; .*numbers of objects"),
+    "VOC": (with_palette(HOLE // 85, VOC), "canonical", "indices of a palette 0, 3; .*greyscale"),
+    "numbers of objects": (
+        Image.fromarray(HOLE // 85),
+        "canonical",
+        "values 0, 3; .*numbers of objects",
+    ),
+    "a palette of black and white": (
+        with_palette(HOLE // 255, [0, 0, 0, 255, 255, 255]),
+        "canonical",
+        "indices of a palette 0, 1; .*greyscale",
+    ),
     "soft": (SOFT, "canonical", "values 0, 153; threshold it"),
     "soft alpha": (with_alpha("red", np.asarray(SOFT)), "canonical", "values 0, 153; threshold"),
     "colours": (stroke("red").convert("RGB"), "canonical", r"must be grey.*\(255, 0, 0\)"),

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageOps, features
 
 from sdsearch.errors import InputError
 from sdsearch.labels import Protocol
 from sdsearch_eval.app.actions import read_upload
-from sdsearch_eval.data import load_dataset, load_samples, photos, read_tasks
+from sdsearch_eval.data import (
+    MaskReading,
+    load_dataset,
+    load_samples,
+    photos,
+    read_mask,
+    read_tasks,
+)
 from sdsearch_eval.data.listing import list_dataset
-from sdsearch_eval.data.photos import open_picture, square_image
+from sdsearch_eval.data.photos import Picture, open_picture, square_image
 
 SIZE = 64
 PICTURE = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
@@ -194,6 +205,39 @@ def test_a_photo_is_turned_by_its_tag_where_its_exif_block_cannot_be_rewritten(t
     with Image.open(tmp_path / "a.webp") as image, pytest.raises(struct.error):
         ImageOps.exif_transpose(image)
     np.testing.assert_array_equal(read_file(tmp_path / "a.webp"), PICTURE)
+
+
+def encoded(kind, mode):
+    file = io.BytesIO()
+    Image.fromarray(PICTURE[:9, :7]).convert(mode).save(file, kind)
+    return file.getvalue()
+
+
+WHOLE = [
+    encoded(*case)
+    for case in (("PNG", "P"), ("PNG", "LA"), ("JPEG", "CMYK"), ("TIFF", "RGB"), ("GIF", "P"))
+]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    data=st.sampled_from(WHOLE),
+    at=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8),
+    kept=st.floats(0.2, 1),
+)
+def test_damaged_files_are_refused_or_read(tmp_path_factory, data, at, kept):
+    damaged = bytearray(data)
+    for place, value in at:
+        damaged[int(place * len(data))] = value
+    path = tmp_path_factory.mktemp("fuzz") / "a.png"
+    path.write_bytes(damaged[: int(kept * len(data))])
+    hole = Picture("hole.png", Image.fromarray(HOLE))
+    for read in (
+        lambda picture: square_image(picture, 8),
+        lambda picture: read_mask(hole, picture, 8, MaskReading("lama", "cropped")),
+    ):
+        with suppress(InputError):
+            assert read(open_picture(path)).dtype == np.uint8
 
 
 def dataset_of(folder, count):

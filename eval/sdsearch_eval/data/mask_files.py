@@ -7,14 +7,14 @@ nothing; never by the colours of a palette. What could be meant in two ways is r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from sdsearch.errors import InputError
-from sdsearch_eval.data.masks import check_mask, convert_mask
-from sdsearch_eval.data.photos import UPRIGHT, Picture, rgb_image
+from sdsearch_eval.data.masks import MaskValues, check_mask, convert_mask
+from sdsearch_eval.data.photos import UPRIGHT, Picture, name_errors, rgb_image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,10 +51,11 @@ def read_mask(photo: Picture, mask: Picture, size: int, reading: MaskReading) ->
             f"{photo.name} itself"
         )
     _check_geometry(photo, mask, reading.geometry)
-    values, white = _read_values(photo, mask, reading.convention)
-    hole = convert_mask(values, reading.convention, mask.name, white)
-    # The same crop as the photo's; where pixels become fewer, the hole's share of each decides.
-    fitted = ImageOps.fit(Image.fromarray(hole), (size, size), Image.Resampling.BOX)
+    with name_errors(mask.name):
+        held = _read_values(photo, mask, reading.convention)
+        hole = convert_mask(held, reading.convention, mask.name)
+        # The photo's crop; where pixels become fewer, the hole's share of each decides.
+        fitted = ImageOps.fit(Image.fromarray(hole), (size, size), Image.Resampling.BOX)
     square = np.where(np.asarray(fitted) >= COVERED, 255, 0).astype(np.uint8)
     if hole.any() and not square.any():
         raise InputError(
@@ -123,21 +124,17 @@ def _same_aspect(width: int, height: int, across: int, down: int) -> bool:
     return abs(across - down * width / height) <= 1 or abs(down - across * height / width) <= 1
 
 
-def _read_values(
-    photo: Picture, mask: Picture, convention: MaskConvention
-) -> tuple[NDArray[Any], float | None]:
-    """(H, W) values of a mask as its file holds them, and the one that stands for white."""
+def _read_values(photo: Picture, mask: Picture, convention: MaskConvention) -> MaskValues:
+    """What a mask file holds; an alpha channel that varies is turned into the convention."""
+    image = mask.image
     if mask.samples is not None:
-        return mask.samples, mask.white
-    alpha = _alpha(mask.image)
+        return MaskValues(mask.samples, mask.white)
+    alpha = _alpha(image)
     if alpha is not None:
         hole = _hole_of_alpha(photo, mask, alpha, convention)
-        return (255 - hole if convention in ("mat", "repaint") else hole), 255
-    image = mask.image
+        return MaskValues(255 - hole if convention in ("mat", "repaint") else hole)
     if image.mode in ("P", "PA"):
-        return np.asarray(image.getchannel("P")), 255
-    if image.mode == "1":
-        return np.asarray(image.convert("L")), 255
+        return MaskValues(np.asarray(image.getchannel("P")), are_indices=True)
     colours = np.asarray(image.convert("RGB"))
     spread = np.ptp(colours.astype(np.int16), axis=2)
     if spread.max() > NEAR:
@@ -146,7 +143,7 @@ def _read_values(
             f"a mask must be grey, but {mask.name} holds colours, {tuple(colours[at].tolist())} "
             "for one; save it with 255 for the hole and 0 elsewhere"
         )
-    return np.asarray(image.convert("L")), 255
+    return MaskValues(np.asarray(image.convert("L")))
 
 
 def _alpha(image: Image.Image) -> NDArray[np.uint8] | None:
@@ -167,7 +164,9 @@ def _hole_of_alpha(
     """
     colours = np.asarray(mask.image.convert("RGBA").convert("RGB"))
     seen = colours[alpha >= 128] if (alpha >= 128).any() else colours[alpha > 0]
-    if _shows(photo, colours) or len(np.unique(seen >> 3, axis=0)) > FEW_COLOURS:
+    red, green, blue = (seen.T >> 3).astype(np.int64)
+    count = np.count_nonzero(np.bincount(red << 10 | green << 5 | blue))
+    if count > FEW_COLOURS or _shows(photo, colours):
         return 255 - alpha
     stroke = np.median(seen, axis=0)
     if np.abs(seen - stroke).max() > NEAR:

@@ -76,52 +76,69 @@ def draw_mask(
     return _box(rng, size)
 
 
-def convert_mask(
-    values: NDArray[Any], convention: MaskConvention, name: str, white: float | None = 255
-) -> NDArray[np.uint8]:
-    """The values of a mask file, in the convention of another code, in the canonical form.
+class MaskValues(NamedTuple):
+    """What a mask file holds.
 
-    `white` is the value of white by the depth of the file; None for floats. 0 and 255 are
-    understood at any depth. Soft values are accepted only where the convention itself says what
-    becomes of them.
+    Attributes:
+        values: (H, W), any type of number.
+        white: the value of white by the depth of the file; None for floats, which have none.
+        are_indices: of a palette, whose colours do not count.
+    """
+
+    values: NDArray[Any]
+    white: float | None = 255
+    are_indices: bool = False
+
+
+def convert_mask(held: MaskValues, convention: MaskConvention, name: str) -> NDArray[np.uint8]:
+    """A mask in the convention of another code, in the canonical form.
+
+    0 and 255 are understood at any depth. Soft values are accepted only where the convention
+    itself says what becomes of them.
 
     Raises:
         InputError: the values are not those of the convention; what the file holds is named.
     """
+    values, white, _ = held
     full = 255 if white is None or np.isin(values, (0, 255)).all() else white
     if convention == "lama":
         hole = values > 0
     elif convention == "diffusers":
         hole = values * 2.0 > full
-        if not hole.any() and values.any():
-            raise _unlike(values, f"{full / 2:g} or more for the hole", convention, name, full)
+        if values.any() and not hole.any():
+            raise _refuse(held, f"{full / 2:g} or more for the hole", convention, name, full)
     else:
         if not np.isin(values, (0, full)).all():
-            raise _unlike(values, f"only 0 and {full:g}", convention, name, full)
+            raise _refuse(held, f"only 0 and {full:g}", convention, name, full)
         hole = values == (full if convention == "canonical" else 0)
     return np.where(hole, 255, 0).astype(np.uint8)
 
 
-def _unlike(
-    values: NDArray[Any], wanted: str, convention: str, name: str, full: float
-) -> InputError:
+def _refuse(held: MaskValues, wanted: str, convention: str, name: str, full: float) -> InputError:
     """The error for values that are not those of a convention: what they are and what to do."""
-    found = np.unique(values)
+    found = np.unique(held.values)
     shown = ", ".join(f"{value:g}" for value in found[:6]) + (", ..." if len(found) > 6 else "")
-    if len(found) <= 2 and found[-1] == 1:
-        advice = f"multiply it by {full:g}, or set mask_convention = 'lama' (above 0 is the hole)"
+    lama = "mask_convention = 'lama' (all above 0 is the hole)"
+    if held.are_indices:
+        advice = (
+            "colours of a palette do not count: save it as greyscale, 255 for what is repainted "
+            f"and 0 for the rest, or set {lama}"
+        )
+    elif len(found) <= 2 and found[-1] == 1:
+        advice = f"multiply it by {full:g}, or set {lama}"
     elif len(found) <= NUMBERED and found.dtype.kind != "f":
         advice = (
-            "threshold it; or where these are numbers of objects or of palette colours, write "
-            f"{full:g} for what is repainted and 0 for the rest"
+            f"threshold it; or where these are numbers of objects, write {full:g} for those to "
+            "repaint and 0 for the rest"
         )
     else:
         advice = (
             f"threshold it to 0 and {full:g}, or set mask_convention = 'diffusers' (the upper half "
             "is the hole)"
         )
+    noun = "indices of a palette" if held.are_indices else "values"
     return InputError(
-        f"mask {name!r} must hold {wanted} in the convention {convention!r}, but holds the values "
+        f"mask {name!r} must hold {wanted} in the convention {convention!r}, but holds the {noun} "
         f"{shown}; {advice}"
     )
 

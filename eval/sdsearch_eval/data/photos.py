@@ -66,7 +66,7 @@ def open_picture(path: Path) -> Picture:
         InputError: it is no whole image of a raster format, or has over `LARGEST_PHOTO` pixels.
     """
     name = printable_name(path)
-    with _named(name), Image.open(path, formats=sorted(_raster_formats())) as image:
+    with name_errors(name), Image.open(path, formats=sorted(_raster_formats())) as image:
         if image.width * image.height > LARGEST_PHOTO:
             raise InputError(
                 f"an image may have {LARGEST_PHOTO // 1_000_000} megapixels, but {name} has "
@@ -81,7 +81,7 @@ def take_picture(image: Image.Image, name: str) -> Picture:
     Raises:
         InputError: it cannot be decoded.
     """
-    with _named(name):
+    with name_errors(name):
         return _decode(image, name)
 
 
@@ -91,8 +91,9 @@ def square_image(picture: Picture, size: int) -> NDArray[np.uint8]:
     Raises:
         InputError: the file does not say how bright its values are.
     """
-    rgb = rgb_image(picture)
-    return np.asarray(ImageOps.fit(rgb, (size, size), Image.Resampling.LANCZOS))
+    with name_errors(picture.name):
+        square = ImageOps.fit(rgb_image(picture), (size, size), Image.Resampling.LANCZOS)
+    return np.asarray(square)
 
 
 def rgb_image(picture: Picture) -> Image.Image:
@@ -103,7 +104,7 @@ def rgb_image(picture: Picture) -> Image.Image:
     Raises:
         InputError: the file does not say how bright its values are.
     """
-    with _named(picture.name):
+    with name_errors(picture.name):
         if picture.samples is not None:
             return Image.fromarray(_eight_bits(picture)).convert("RGB")
         image = picture.image
@@ -111,6 +112,28 @@ def rgb_image(picture: Picture) -> Image.Image:
             shown = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), shown)
         return image.convert("RGB")
+
+
+@contextmanager
+def name_errors(name: str) -> Iterator[None]:
+    """Work on an image, where whatever Pillow raises is an `InputError` with the image's name.
+
+    Pillow's own limit on pixels is lifted meanwhile: `LARGEST_PHOTO` stands in for it.
+    """
+    limit = Image.MAX_IMAGE_PIXELS
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.MAX_IMAGE_PIXELS = None
+            yield
+    except InputError:
+        raise
+    except Exception as error:
+        # Decoders raise nearly every class of error on damaged bytes.
+        said = str(error) or type(error).__name__
+        raise InputError(f"image {name} cannot be read ({said}); repair or remove it") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 @cache
@@ -144,28 +167,6 @@ def _is_raster(kind: str) -> bool:
     return not is_stub and kind not in NOT_RASTER
 
 
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Whatever a decoder raises or warns of is an error with the file's name.
-
-    Pillow's own limit on pixels is lifted meanwhile: `LARGEST_PHOTO` stands in for it.
-    """
-    limit = Image.MAX_IMAGE_PIXELS
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            Image.MAX_IMAGE_PIXELS = None
-            yield
-    except InputError:
-        raise
-    except Exception as error:
-        # Decoders raise nearly every class of error on damaged bytes.
-        said = str(error) or type(error).__name__
-        raise InputError(f"image {name} cannot be read ({said}); repair or remove it") from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-
-
 def _decode(image: Image.Image, name: str) -> Picture:
     tags = dict(image.tag_v2) if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     kind, turn = image.format, _orientation(image)
@@ -195,9 +196,9 @@ def _decode(image: Image.Image, name: str) -> Picture:
 def _orientation(image: Image.Image) -> int:
     try:
         turn = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
+        return int(turn) if turn in TURNS else UPRIGHT
     except Exception:  # noqa: BLE001 (a damaged EXIF block raises nearly anything)
         return UPRIGHT
-    return int(turn) if turn in TURNS else UPRIGHT
 
 
 TAGS = {"BitsPerSample": 258, "PhotometricInterpretation": 262, "SampleFormat": 339}

@@ -47,7 +47,8 @@ def read_tasks(
     manifests = list_images(images, masks)
     cases = [case for manifest in manifests for case in manifest.cases]
     if not cases:
-        raise InputError(f"there must be an image to inpaint, but {images} hold none")
+        found = "; ".join(str(manifest) for manifest in manifests)
+        raise InputError(f"there must be an image to inpaint, but there is none ({found})")
     names = [case.name for case in cases]
     if len(set(names)) < len(names):
         raise InputError(f"images need distinct names, which seed their noise, but got {names}")
