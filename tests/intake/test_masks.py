@@ -348,6 +348,13 @@ def test_several_files_of_one_stem_are_no_mask(tmp_path):
         read_everywhere(folder)
 
 
+def test_two_photos_of_one_stem_share_no_mask(tmp_path):
+    folder = dataset(tmp_path, Image.fromarray(PHOTO), Image.fromarray(HOLE))
+    Image.fromarray(PHOTO).save(folder / "photos" / "a.jpg")
+    with pytest.raises(InputError, match=r"'a\.jpg' and 'a\.png' share .*a\.png"):
+        read_everywhere(folder)
+
+
 def test_masks_may_have_any_format_and_those_of_no_photo_are_counted(tmp_path):
     folder = dataset(tmp_path, Image.fromarray(PHOTO), Image.fromarray(HOLE), "BMP")
     Image.fromarray(HOLE).save(folder / "masks" / "z.png")

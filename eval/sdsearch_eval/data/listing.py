@@ -107,7 +107,7 @@ def list_dataset(folder: Path, masks: Path | None = None) -> Manifest:
     used.
 
     Raises:
-        InputError: there is no such folder, or several images may be the mask of one photo.
+        InputError: there is no such folder, or it is open which mask belongs to which photo.
     """
     if not folder.is_dir():
         raise InputError(
@@ -138,7 +138,13 @@ def list_dataset(folder: Path, masks: Path | None = None) -> Manifest:
     if index is None:
         return Manifest(tuple(Case(names[path], path) for path in photos), left_out)
     cases = tuple(Case(names[path], path, index.find(names[path], path)) for path in photos)
-    used = {case.mask for case in cases}
+    used: dict[Path, str] = {}
+    for case in cases:
+        if case.mask and used.setdefault(case.mask, case.name) != case.name:
+            raise InputError(
+                f"a mask must belong to one photo, but {used[case.mask]!r} and {case.name!r} share "
+                f"{printable_name(case.mask)}; rename one of them"
+            )
     for path in (path for paths in index.plain.values() for path in paths):
         if path in used:
             left_out.pop(names.get(path, ""), None)
