@@ -63,6 +63,7 @@ def compare(
     ] = None,
     scheduler: Annotated[str, typer.Option(help="As in [protocol].")] = "ddim",
     mask_convention: Annotated[str, typer.Option(help="As in [protocol].")] = "diffusers",
+    mask_geometry: Annotated[str, typer.Option(help="As in [protocol].")] = "photo",
     differences: Annotated[
         bool,
         typer.Option("--differences", help="To the first pipeline, brightened."),
@@ -73,7 +74,7 @@ def compare(
 
     sdsearch compare --pipelines A B --image x.png --mask box:16,16,32,32 --prompt "a red house"
     """
-    from sdsearch.labels import MaskConvention, Scheduler
+    from sdsearch.labels import MaskConvention, MaskGeometry, Scheduler
     from sdsearch.stages import compare_pipelines
     from sdsearch.study import InpaintRequest
 
@@ -86,6 +87,7 @@ def compare(
         raise InputError("--pipelines needs --image and --mask, but one of them is missing")
     check_choice("--scheduler", scheduler, get_args(Scheduler))
     check_choice("--mask-convention", mask_convention, get_args(MaskConvention))
+    check_choice("--mask-geometry", mask_geometry, get_args(MaskGeometry))
     request = InpaintRequest.model_validate(
         {
             "pipelines": pipelines,
@@ -97,6 +99,7 @@ def compare(
             "guidance": guidance,
             "scheduler": scheduler,
             "mask_convention": mask_convention,
+            "mask_geometry": mask_geometry,
             "differences": differences,
             "out": out,
         }

@@ -15,6 +15,7 @@ from sdsearch.labels.label import (
 from sdsearch.labels.protocol import (
     LongRecovery,
     MaskConvention,
+    MaskGeometry,
     Protocol,
     RecoveryLosses,
     RecoveryRecipe,
@@ -43,6 +44,7 @@ __all__ = [
     "Latency",
     "LongRecovery",
     "MaskConvention",
+    "MaskGeometry",
     "Measurement",
     "Protocol",
     "RecoveryLosses",

@@ -14,7 +14,9 @@ from sdsearch.errors import InputError, WorkError
 from sdsearch.report import draw_scores
 from sdsearch.study import load_latency_table, load_space, read_study
 from sdsearch_eval.app.actions import TEACHER, Studio
-from sdsearch_eval.data import load_samples
+from sdsearch_eval.data import list_photos, load_samples
+from sdsearch_eval.jobs import open_console
+from sdsearch_eval.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +40,8 @@ def serve_app(request: AppRequest) -> None:
         InputError: the extra `app` is not installed, or the study cannot be opened.
     """
     study = read_study(request.study)
+    if photos := list_photos(study.config.protocol):
+        open_console(World()).print(str(photos), markup=False)
     place = study.root / "app"
     place.mkdir(exist_ok=True)
     os.environ["GRADIO_TEMP_DIR"] = str(place / "uploads")
@@ -97,7 +101,9 @@ def _inpaint_page(studio: Studio) -> Any:
     import gradio as gr
 
     study = studio.study
-    samples = load_samples(study.config.protocol)[:EXAMPLES]
+    protocol = study.config.protocol
+    few = min(EXAMPLES, protocol.samples)
+    samples = load_samples(protocol.model_copy(update={"samples": few}))
     with gr.Row():
         with gr.Column():
             editor = gr.ImageEditor(

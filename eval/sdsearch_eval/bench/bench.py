@@ -13,7 +13,7 @@ from sdsearch.keys import content_key
 from sdsearch.unet import UNPRUNED
 from sdsearch_eval.bench.record import describe_environment, describe_sampling, hole_fractions
 from sdsearch_eval.cache import TensorCache
-from sdsearch_eval.data import load_recovery_samples, load_samples, manifest_sha256, skipped_images
+from sdsearch_eval.data import load_dataset, manifest_sha256
 from sdsearch_eval.nets import Features, extract_features, load_extractor, load_lpips
 from sdsearch_eval.recovery import Lessons, pool_size
 from sdsearch_eval.sampling import UNetInputs, cast_unet, generate, prepare_inputs
@@ -65,21 +65,24 @@ class Bench:
 
 def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir: Path) -> Bench:
     """Compute, or read from the cache in `features_dir`, what all architectures share."""
-    samples = load_samples(protocol)
+    dataset = load_dataset(protocol, pool_size(protocol) if protocol.recovery.steps else 0)
+    samples = dataset.samples
     extractor = load_extractor(protocol.extractor)
     extractor.net.to(teacher.device)
     provenance: dict[str, object] = {
         "teacher_sha256": teacher.sha256,
         "extractor_sha256": extractor.sha256,
-        "manifest_sha256": manifest_sha256([*samples, *_recovery_photos(protocol)]),
+        "manifest_sha256": manifest_sha256([*samples, *dataset.pool]),
         "versions": {package: version(package) for package in PACKAGES},
         "environment": describe_environment(teacher.device),
         "sampling": describe_sampling(teacher, protocol),
         "hole_fractions": hole_fractions(samples),
         "reference": "paired",
     }
-    if skipped := skipped_images(protocol):
-        provenance["skipped_images"] = list(skipped)
+    if dataset.manifest:
+        provenance["photos"] = str(dataset.manifest)
+        if dataset.manifest.unreadable:
+            provenance["skipped_images"] = list(dataset.manifest.unreadable)
     content = {
         "protocol": protocol.model_dump(mode="json"),
         **{
@@ -125,13 +128,6 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
         teacher_pooled=outputs["pooled"],
         provenance=provenance,
     )
-
-
-def _recovery_photos(protocol: Protocol) -> list[Sample]:
-    """Photos that recovery learns from change labels too; scenes are known by the renderer."""
-    if protocol.dataset == "scenes" or not protocol.recovery.steps:
-        return []
-    return load_recovery_samples(protocol, pool_size(protocol))
 
 
 def _named(inputs: UNetInputs) -> dict[str, Tensor]:

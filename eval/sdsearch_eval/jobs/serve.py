@@ -147,8 +147,8 @@ def open_desk(request: ServeRequest, world: World) -> LabelDesk:
     console = open_console(world)
     bench = open_bench(study, console, world)
     check_comparable(study.labels.read_all(study.config.protocol.key), bench.provenance)
-    if skipped := bench.provenance.get("skipped_images"):
-        console.print(f"skipped as unreadable: {skipped}", style="yellow", soft_wrap=True)
+    if photos := bench.provenance.get("photos"):
+        console.print(str(photos), soft_wrap=True)
     listing = read_listing(study)
     kept = listing.keys_from("design") if study.series == home.series else []
     return LabelDesk(study, bench, listing.architectures, frozenset(kept), world, console)
