@@ -132,7 +132,8 @@ def serve_labels(request: ServeRequest) -> int:
         if not world.is_first:
             raise
         is_input = isinstance(error, InputError)
-        _give(answers, Stopped(message=describe_error(error), is_input=is_input))
+        kept = "" if is_input else "; what was finished is kept"
+        _give(answers, Stopped(message=f"{describe_error(error)}{kept}", is_input=is_input))
         return 2 if is_input else 1
 
 
