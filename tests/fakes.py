@@ -103,7 +103,7 @@ def list_members(study: StudyFolder, archs: Iterable[Architecture]) -> None:
 def write_designs(study: StudyFolder, designs: list[Design]) -> None:
     """Write designs.json as `build` does."""
     file = DesignFile(
-        protocol_key=study.config.protocol.key,
+        protocol_key=study.protocol_key,
         target=study.config.ranker.target.expression,
         budget=study.config.build.budget or Budget(),
         designs=tuple(designs),

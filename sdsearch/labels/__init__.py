@@ -1,8 +1,9 @@
 """What was measured: protocol, labels, failures, their files, and the targets made of them.
 
-It imports `unet`. Start at `label`; `store` owns the files, `protocol` what may change a value.
+It imports `unet`. Start at `label`; `protocol` and `content` name what may change a value.
 """
 
+from sdsearch.labels.content import Content, ResolvedProtocol, find_differences
 from sdsearch.labels.label import (
     Failure,
     FailureKind,
@@ -15,6 +16,7 @@ from sdsearch.labels.label import (
 from sdsearch.labels.protocol import (
     LongRecovery,
     MaskConvention,
+    MaskKind,
     Protocol,
     RecoveryLosses,
     RecoveryRecipe,
@@ -32,6 +34,7 @@ from sdsearch.labels.store import (
 from sdsearch.labels.target import Target
 
 __all__ = [
+    "Content",
     "Failure",
     "FailureKind",
     "ImportReport",
@@ -41,15 +44,18 @@ __all__ = [
     "Latency",
     "LongRecovery",
     "MaskConvention",
+    "MaskKind",
     "Measurement",
     "Protocol",
     "RecoveryLosses",
     "RecoveryRecipe",
+    "ResolvedProtocol",
     "Rung",
     "Scheduler",
     "Series",
     "Target",
     "check_comparable",
+    "find_differences",
     "import_labels",
     "read_label_table",
     "write_label_table",

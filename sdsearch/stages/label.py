@@ -157,12 +157,12 @@ def import_table(study: StudyFolder, table: Path | None = None) -> ImportReport:
             f"labels fit one teacher's weights, but those of the hub id {folder!r} are not here; "
             "set teacher.pipeline to a local folder"
         )
-    return import_labels(study.labels, table, study.config.protocol.key, teacher_sha256(folder))
+    return import_labels(study.labels, table, study.protocol_key, teacher_sha256(folder))
 
 
 def import_own_table(study: StudyFolder) -> None:
     """Import what the tiny model's own table has of the study's protocol, and say what came."""
-    table, key = asset_path(TINY_TABLE), study.config.protocol.key
+    table, key = asset_path(TINY_TABLE), study.protocol_key
     if not any(label.protocol_key == key for label in read_label_table(table)):
         say(f"{TINY_TABLE} has no label of protocol {key}: all labels are measured here")
         return

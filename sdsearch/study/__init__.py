@@ -4,7 +4,13 @@ It imports `design`, `space`, `labels` and `unet`. Start at `folder`, then `list
 """
 
 from sdsearch.study.config import TEMPLATE, StudyConfig, parse_config
-from sdsearch.study.folder import StudyFolder, load_latency_table, load_space, read_study
+from sdsearch.study.folder import (
+    StudyFolder,
+    load_latency_table,
+    load_space,
+    read_study,
+    write_protocols,
+)
 from sdsearch.study.listing import (
     Listing,
     Origin,
@@ -32,6 +38,7 @@ from sdsearch.study.requests import (
 __all__ = [
     "REQUEST",
     "TEMPLATE",
+    "AdoptRequest",
     "AppRequest",
     "FinetuneRequest",
     "GridRequest",
@@ -42,6 +49,7 @@ __all__ = [
     "Origin",
     "RecomputeRequest",
     "RecoverRequest",
+    "ResolveRequest",
     "ServeRequest",
     "StudyConfig",
     "StudyFolder",
@@ -58,5 +66,6 @@ __all__ = [
     "read_study",
     "record_done",
     "versions",
+    "write_protocols",
     "write_sample",
 ]

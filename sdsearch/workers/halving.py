@@ -65,7 +65,7 @@ def label_by_halving(
     before: list[dict[str, float]] = [{}, *(rung.values for rung in found[:-1])]
     return [
         RungReport(
-            protocol_key=at.config.protocol.key,
+            protocol_key=at.protocol_key,
             samples=at.config.protocol.samples,
             recovery_steps=at.config.protocol.recovery.steps,
             measured=len(rung.values),

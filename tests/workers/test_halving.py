@@ -46,7 +46,7 @@ class Labels:
                 bad = arch.key in self.failing and rung == 0
                 label = make_label(
                     arch,
-                    protocol_key=at.config.protocol.key,
+                    protocol_key=at.protocol_key,
                     failure=Failure(kind="architecture", message="no luck") if bad else None,
                     **({} if bad else {"fd_efflite0": TRUTH[arch.key]}),
                 )

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from sdsearch.errors import InputError
+from sdsearch.labels import MaskKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from sdsearch.labels import MaskConvention
 
-MaskKind = Literal["box", "thin", "medium", "thick", "object", "mixed"]
 MASKS_VERSION = 2
 """Part of every manifest hash: raise it whenever any mask changes."""
 

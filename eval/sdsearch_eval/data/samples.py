@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from sdsearch.errors import InputError
+from sdsearch.labels import MaskKind
 from sdsearch.keys import content_key
-from sdsearch_eval.data.masks import MASKS_VERSION, MaskKind, check_mask, convert_mask, draw_mask
+from sdsearch_eval.data.masks import MASKS_VERSION, check_mask, convert_mask, draw_mask
 from sdsearch_eval.data.photos import Photo, read_mask, read_photos
 from sdsearch_eval.data.scenes import RENDERER_VERSION, Split, render_scene, split_seed
 from sdsearch_eval.seeds import derive_seed

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from sdsearch.errors import InputError
-from sdsearch_eval.data.masks import MaskKind, check_mask, convert_mask, draw_mask
+from sdsearch.labels import MaskKind
+from sdsearch_eval.data.masks import check_mask, convert_mask, draw_mask
 from sdsearch_eval.data.photos import read_captions, read_grey, read_photo, read_photos
 from sdsearch_eval.data.samples import Sample
 from sdsearch_eval.seeds import derive_seed

@@ -145,7 +145,7 @@ def open_desk(request: ServeRequest, world: World) -> LabelDesk:
     study = home.at_rung(request.rung).at_seed(request.seed)
     console = open_console(world)
     bench = open_bench(study, console, world)
-    check_comparable(study.labels.read_all(study.config.protocol.key), bench.provenance)
+    check_comparable(study.labels.read_all(study.protocol_key), bench.provenance)
     if skipped := bench.provenance.get("skipped_images"):
         console.print(f"skipped as unreadable: {skipped}", style="yellow", markup=False)
     listing = read_listing(study)
