@@ -38,7 +38,11 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--out", type=Path, default=Path("docs/tiny-benchmark.md"))
     options = parser.parse_args()
-    labels = [x for x in read_label_table(options.table) if x.protocol_key == ResolvedProtocol(protocol=Protocol()).key]
+    labels = [
+        x
+        for x in read_label_table(options.table)
+        if x.protocol_key == ResolvedProtocol(protocol=Protocol()).key
+    ]
     template = Path(__file__).with_name("tiny_benchmark.md").read_text(encoding="utf-8")
     write_atomic(options.out, template.format(**facts(labels)))
     print(options.out.read_text(encoding="utf-8"))

@@ -9,6 +9,7 @@ from diffusers import UNet2DConditionModel
 from scripts.tiny_groups import group_keys
 from sdsearch.assets import asset_path
 from sdsearch.errors import InputError
+from sdsearch.labels.content import ResolvedProtocol
 from sdsearch.labels.protocol import Protocol
 from sdsearch.labels.store import read_label_table
 from sdsearch.labels.target import Target
@@ -40,7 +41,7 @@ def test_the_tiny_pipeline_has_the_tiny_backbone() -> None:
 def test_the_shipped_labels_are_of_the_default_protocol_and_the_shipped_teacher(
     table: list[Label],
 ) -> None:
-    assert {label.protocol_key for label in table} == {Protocol().key}
+    assert {label.protocol_key for label in table} == {ResolvedProtocol(protocol=Protocol()).key}
     hashes = {label.provenance["teacher_sha256"] for label in table}
     assert hashes == {teacher_sha256(asset_path("tiny-sd"))}
     assert len({label.provenance["manifest_sha256"] for label in table}) == 1

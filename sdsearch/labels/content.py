@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.keys import content_key
@@ -10,6 +12,8 @@ from sdsearch.model import FrozenModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_EXTRACTORS = ("clip:", "inception:")
 
 
 class Content(FrozenModel):
@@ -76,6 +80,33 @@ class ResolvedProtocol(FrozenModel):
             read = self.content.model_dump(exclude_none=True)
             data["content"] = read if self.is_read else "unread"
         return data
+
+
+def former_keys(protocol: Protocol) -> frozenset[str]:
+    """The keys that a protocol with files had while paths were part of it, as often spelled.
+
+    Raises:
+        OSError: the current folder is gone, to which relative paths belong.
+    """
+    named = protocol.fields_with_files
+    if not named:
+        return frozenset()
+    spelled = [_spellings(getattr(protocol, field)) for field in sorted(named)]
+    return frozenset(
+        content_key(
+            {**protocol.model_dump(mode="json"), **dict(zip(sorted(named), paths, strict=True))}
+            | {"strength": 1.0}
+        )
+        for paths in product(*spelled)
+    )
+
+
+def _spellings(value: str) -> list[str]:
+    """The same path as people write it: with and without a last slash, `./`, and in full."""
+    kind, colon, path = value.rpartition(":") if value.startswith(_EXTRACTORS) else ("", "", value)
+    plain = os.path.normpath(path)
+    forms = {path, plain, f"./{plain}", os.path.abspath(plain), os.path.relpath(plain)}
+    return sorted(f"{kind}{colon}{form}{end}" for form in forms for end in ("", "/"))
 
 
 def find_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

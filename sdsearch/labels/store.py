@@ -145,7 +145,7 @@ def check_comparable(labels: Iterable[Label], provenance: Mapping[str, Any]) -> 
                 raise InputError(
                     f"all labels of a protocol must share one {name}, but label {label.arch_key} "
                     f"has {str(old)[:12]} and it is {str(new)[:12]} now; restore it, use a new "
-                    "study folder, or adopt them if only its files' names changed (--adopt)"
+                    "study folder, or adopt the labels if the networks are the same"
                 )
 
 

@@ -20,6 +20,7 @@ from sdsearch.stages.label import (
     recompute_labels,
 )
 from sdsearch.stages.latency import LatencyReport, tabulate_latency
+from sdsearch.stages.open import adopt_labels, open_study
 from sdsearch.stages.recover import recover_design
 from sdsearch.stages.report import report_study
 from sdsearch.stages.sample import propose_architectures, sample_study
@@ -31,6 +32,7 @@ __all__ = [
     "LatencyReport",
     "add_lora",
     "add_onnx",
+    "adopt_labels",
     "build_study",
     "build_within",
     "compare_pipelines",
@@ -41,6 +43,7 @@ __all__ = [
     "halve_study",
     "import_table",
     "label_study",
+    "open_study",
     "prepare_study",
     "propose_architectures",
     "push_export",

@@ -91,7 +91,7 @@ def prepare_study(study: StudyFolder, *, processes: int = 1, rungs: bool = False
     With `rungs` also what those of the cheaper protocols share.
     """
     job = _job(study, processes)
-    for rung in (*(range(len(study.config.label.rungs)) if rungs else ()), None):
+    for rung in study.rungs if rungs else (None,):
         with replace(job, rung=rung).open_labeller() as labeller:
             labeller.prepare()
 
@@ -124,7 +124,7 @@ def read_statuses(study: StudyFolder) -> list[LabelStatus]:
 def forget_failed(study: StudyFolder) -> int:
     """Remove the failed labels of the study's series and of its rungs, to measure them again."""
     count = 0
-    for rung in (*range(len(study.config.label.rungs)), None):
+    for rung in study.rungs:
         at = study.at_rung(rung)
         for label in at.labels.read_series(at.series).values():
             if label.failure:

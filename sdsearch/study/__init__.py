@@ -23,6 +23,7 @@ from sdsearch.study.listing import (
 from sdsearch.study.records import is_current, outputs_of, record_done, versions
 from sdsearch.study.requests import (
     REQUEST,
+    AdoptRequest,
     AppRequest,
     FinetuneRequest,
     GridRequest,
@@ -31,6 +32,7 @@ from sdsearch.study.requests import (
     LatencyRequest,
     RecomputeRequest,
     RecoverRequest,
+    ResolveRequest,
     ServeRequest,
     ThumbnailsRequest,
 )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PROTOCOLS = "protocols.json"
 _PROTOCOLS = TypeAdapter(tuple[ResolvedProtocol, ...])
 
+
 @dataclass(frozen=True, slots=True)
 class StudyFolder:
     """A study folder and its validated configuration; every path below is inside `root`.
@@ -116,6 +117,15 @@ class StudyFolder:
             return self
         protocol = self.config.label.rungs[rung].cheapen(self.config.protocol)
         return replace(self, config=self.config.model_copy(update={"protocol": protocol}))
+
+    def knowing(self, *resolved: ResolvedProtocol) -> StudyFolder:
+        """This study with the content of its protocols' files."""
+        return replace(self, read_protocols=resolved)
+
+    @property
+    def rungs(self) -> tuple[int | None, ...]:
+        """The rungs of [label], cheapest first, and None for the study's own protocol."""
+        return (*range(len(self.config.label.rungs)), None)
 
     def at_seed(self, seed: int) -> StudyFolder:
         """This study under another label seed."""

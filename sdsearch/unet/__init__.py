@@ -21,6 +21,7 @@ from sdsearch.unet.graph import EDGES, ArchGraph, active_edges, build_graph
 from sdsearch.unet.slots import SLOTS, SLOTS_BY_NAME, UNIT_NAMES, Half, Slot, SlotState, level_sizes
 from sdsearch.unet.teacher import (
     find_backbone,
+    former_teacher_sha256,
     resolve_teacher,
     teacher_backbone,
     teacher_identity,
@@ -57,6 +58,7 @@ __all__ = [
     "count_macs",
     "count_params",
     "find_backbone",
+    "former_teacher_sha256",
     "level_sizes",
     "member_backbone",
     "plain_config",

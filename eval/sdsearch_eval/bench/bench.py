@@ -11,21 +11,22 @@ import torch
 
 from sdsearch.keys import content_key
 from sdsearch.unet import UNPRUNED
+from sdsearch_eval.bench.content import resolve_protocol
 from sdsearch_eval.bench.record import describe_environment, describe_sampling, hole_fractions
 from sdsearch_eval.cache import TensorCache
-from sdsearch_eval.data import load_recovery_samples, load_samples, manifest_sha256, skipped_images
+from sdsearch_eval.data import load_samples, skipped_images
 from sdsearch_eval.nets import Features, extract_features, load_extractor, load_lpips
-from sdsearch_eval.recovery import Lessons, pool_size
+from sdsearch_eval.recovery import Lessons
 from sdsearch_eval.sampling import UNetInputs, cast_unet, generate, prepare_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from sdsearch.labels import Protocol
+    from sdsearch.labels import Protocol, ResolvedProtocol
     from sdsearch_eval.data import Sample
     from sdsearch_eval.models import Teacher
     from sdsearch_eval.nets import Extractor, Lpips
@@ -37,7 +38,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "numpy", "torchmetrics", "sdse
 class Bench:
     """Everything that labels of one protocol and seed share: samples, inputs, references."""
 
-    protocol: Protocol
+    resolved: ResolvedProtocol
     seed: int
     teacher: Teacher
     samples: Sequence[Sample]
@@ -51,10 +52,14 @@ class Bench:
     provenance: dict[str, object]
 
     @property
+    def protocol(self) -> Protocol:
+        """How everything is measured."""
+        return self.resolved.protocol
+
+    @property
     def content(self) -> str:
-        """A key of teacher, extractor and samples: what rows and weights are made from."""
-        names = ("teacher_sha256", "extractor_sha256", "manifest_sha256")
-        return content_key({name: self.provenance[name] for name in names})
+        """A key of teacher, extractor and protocol: what rows and weights are made from."""
+        return content_key(_made_from(self.resolved, self.provenance))
 
     @property
     def blocks(self) -> list[slice]:
@@ -65,13 +70,14 @@ class Bench:
 
 def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir: Path) -> Bench:
     """Compute, or read from the cache in `features_dir`, what all architectures share."""
+    resolved = resolve_protocol(protocol)
     samples = load_samples(protocol)
     extractor = load_extractor(protocol.extractor)
     extractor.net.to(teacher.device)
     provenance: dict[str, object] = {
         "teacher_sha256": teacher.sha256,
         "extractor_sha256": extractor.sha256,
-        "manifest_sha256": manifest_sha256([*samples, *_recovery_photos(protocol)]),
+        "protocol": resolved.settings,
         "versions": {package: version(package) for package in PACKAGES},
         "environment": describe_environment(teacher.device),
         "sampling": describe_sampling(teacher, protocol),
@@ -80,14 +86,7 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
     }
     if skipped := skipped_images(protocol):
         provenance["skipped_images"] = list(skipped)
-    content = {
-        "protocol": protocol.model_dump(mode="json"),
-        **{
-            name: provenance[name]
-            for name in ("teacher_sha256", "extractor_sha256", "manifest_sha256")
-        },
-    }
-    cache = TensorCache(features_dir, content)
+    cache = TensorCache(features_dir, _made_from(resolved, provenance))
     inputs = UNetInputs(
         **cache.get(f"inputs-s{seed}", lambda: _named(prepare_inputs(teacher, samples, seed)))
     )
@@ -110,7 +109,7 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
     reference = cache.get("reference", make_reference)
     outputs = cache.get(f"teacher-s{seed}", make_teacher_outputs)
     return Bench(
-        protocol=protocol,
+        resolved=resolved,
         seed=seed,
         teacher=teacher,
         samples=samples,
@@ -127,11 +126,10 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
     )
 
 
-def _recovery_photos(protocol: Protocol) -> list[Sample]:
-    """Photos that recovery learns from change labels too; scenes are known by the renderer."""
-    if protocol.dataset == "scenes" or not protocol.recovery.steps:
-        return []
-    return load_recovery_samples(protocol, pool_size(protocol))
+def _made_from(resolved: ResolvedProtocol, provenance: Mapping[str, object]) -> dict[str, object]:
+    """What names everything that is computed for labels of one protocol."""
+    networks = {name: provenance[name] for name in ("teacher_sha256", "extractor_sha256")}
+    return {**networks, "protocol": resolved.key}
 
 
 def _named(inputs: UNetInputs) -> dict[str, Tensor]:

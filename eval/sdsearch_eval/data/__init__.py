@@ -7,6 +7,8 @@ from sdsearch_eval.data.masks import check_mask, draw_mask
 from sdsearch_eval.data.photos import square_image
 from sdsearch_eval.data.samples import (
     Sample,
+    SampleFiles,
+    find_files,
     load_recovery_samples,
     load_samples,
     manifest_sha256,
@@ -18,8 +20,10 @@ from sdsearch_eval.data.tasks import read_tasks
 __all__ = [
     "RENDERER_VERSION",
     "Sample",
+    "SampleFiles",
     "check_mask",
     "draw_mask",
+    "find_files",
     "load_recovery_samples",
     "load_samples",
     "manifest_sha256",

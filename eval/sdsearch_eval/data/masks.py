@@ -7,7 +7,7 @@ cover one known object and a margin around it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter

@@ -48,12 +48,8 @@ def read_photos(folder: Path, size: int, unreadable: Unreadable = "refuse") -> P
         InputError: there is no such folder, or images cannot be read and are refused (all of them
             are named).
     """
-    if not folder.is_dir():
-        raise InputError(
-            f"protocol.dataset must be 'scenes' or a folder of images, but {folder} is no folder"
-        )
+    paths = list_photos(folder)
     captions = read_captions(folder / "metadata.jsonl")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     photos, broken = [], {}
     for path in paths:
         try:
@@ -67,8 +63,26 @@ def read_photos(folder: Path, size: int, unreadable: Unreadable = "refuse") -> P
     return PhotoSet(tuple(photos), tuple(broken))
 
 
+def list_photos(folder: Path) -> list[Path]:
+    """The image files of a folder in order of their names.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"protocol.dataset must be 'scenes' or a folder of images, but {folder} is no folder"
+        )
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+
+
 def read_mask(folder: Path, name: str) -> NDArray[np.uint8]:
-    """The mask of the image called `name`: `<stem>.png` in a folder of masks, as (H, W) uint8."""
+    """The mask of the image called `name`, as (H, W) uint8."""
+    return read_grey(find_mask(folder, name))
+
+
+def find_mask(folder: Path, name: str) -> Path:
+    """The mask of the image called `name`: `<stem>.png` in a folder of masks."""
     if not folder.is_dir():
         raise InputError(
             f"protocol.masks must be a mask kind or a folder of masks, but {folder} is no folder"
@@ -77,7 +91,7 @@ def read_mask(folder: Path, name: str) -> NDArray[np.uint8]:
     path = folder / f"{stem}.png"
     if not path.is_file():
         raise InputError(f"image {name!r} has no mask: expected {path}")
-    return read_grey(path)
+    return path
 
 
 def read_photo(path: Path, size: int, captions: Mapping[str, str]) -> Photo:

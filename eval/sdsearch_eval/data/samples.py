@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from sdsearch.errors import InputError
-from sdsearch.labels import MaskKind
 from sdsearch.keys import content_key
+from sdsearch.labels import MaskKind
 from sdsearch_eval.data.masks import MASKS_VERSION, check_mask, convert_mask, draw_mask
-from sdsearch_eval.data.photos import Photo, read_mask, read_photos
+from sdsearch_eval.data.photos import (
+    Photo,
+    find_mask,
+    list_photos,
+    read_captions,
+    read_mask,
+    read_photos,
+)
 from sdsearch_eval.data.scenes import RENDERER_VERSION, Split, render_scene, split_seed
 from sdsearch_eval.seeds import derive_seed
 
@@ -36,6 +43,43 @@ class Sample:
     image: NDArray[np.uint8]
     caption: str
     mask: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleFiles:
+    """What a sample of the user's own is read from; `mask` is None where masks are drawn."""
+
+    name: str
+    photo: Path
+    mask: Path | None
+    caption: str
+
+
+def find_files(protocol: Protocol, pool: int) -> tuple[list[SampleFiles], list[SampleFiles]]:
+    """The files of the evaluated samples of a dataset, and of up to `pool` to recover on.
+
+    Raises:
+        InputError: as `load_samples`.
+    """
+    folder, masks = Path(protocol.dataset), Path(protocol.masks)
+    skipped = skipped_images(protocol) if protocol.unreadable == "skip" else ()
+    captions = read_captions(folder / "metadata.jsonl")
+    files = [
+        SampleFiles(
+            path.name,
+            path,
+            find_mask(masks, path.name) if "masks" in protocol.fields_with_files else None,
+            captions.get(path.name, ""),
+        )
+        for path in list_photos(folder)
+        if path.name not in skipped
+    ][: protocol.samples + pool]
+    if len(files) < protocol.samples:
+        raise InputError(
+            f"the protocol asks for {protocol.samples} samples, but {protocol.dataset} has "
+            f"{len(files)} images; lower protocol.samples or add images"
+        )
+    return files[: protocol.samples], files[protocol.samples :]
 
 
 def load_samples(protocol: Protocol) -> list[Sample]:

@@ -145,11 +145,16 @@ def open_desk(request: ServeRequest, world: World) -> LabelDesk:
     study = home.at_rung(request.rung).at_seed(request.seed)
     console = open_console(world)
     bench = open_bench(study, console, world)
+    study = study.knowing(bench.resolved)
     check_comparable(study.labels.read_all(study.protocol_key), bench.provenance)
     if skipped := bench.provenance.get("skipped_images"):
         console.print(f"skipped as unreadable: {skipped}", style="yellow", markup=False)
     listing = read_listing(study)
-    kept = listing.keys_from("design") if study.series == home.series else []
+    kept = (
+        listing.keys_from("design")
+        if request.rung is None and study.config.seed == home.config.seed
+        else []
+    )
     return LabelDesk(study, bench, listing.architectures, frozenset(kept), world, console)
 
 
