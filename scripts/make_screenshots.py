@@ -9,7 +9,6 @@ minute on 2 cores; needs the extras `dev` and a Chromium.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import socket
 import subprocess
@@ -51,8 +50,8 @@ def photograph_app(study: Path, page: Page) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    line = [sys.executable, "-m", "sdsearch_eval", "app", str(study), "--port", str(port)]
-    server = subprocess.Popen(line, env={**os.environ, "PYTHONPATH": "eval:."})
+    line = [sys.executable, "-m", "sdsearch", "app", str(study), "--port", str(port)]
+    server = subprocess.Popen(line)
     try:
         for _ in range(120):
             try:

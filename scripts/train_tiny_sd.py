@@ -21,8 +21,8 @@ from diffusers import (
     StableDiffusionInpaintPipeline,
     UNet2DConditionModel,
 )
-from safetensors.torch import load_file, save_file
 from older_loaders import add_older_names
+from safetensors.torch import load_file, save_file
 from tiny_sd_batches import Draw, Latents, weigh_cells
 from tiny_sd_data import (
     TrainingScenes,

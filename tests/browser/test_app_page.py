@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from sdsearch.cli.search import score
 from sdsearch.stages.sample import sample_study
+from sdsearch.stages.score import score_study
+from sdsearch.study.requests import AppRequest
 from sdsearch_eval.data.scenes import render_scene, split_seed
 from tests.fakes import label_by_params, make_study
 
@@ -46,7 +47,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     label_by_params(made)
     for label in made.labels.read_all():
         made.labels.write(label.model_copy(update={"protocol_key": made.protocol_key}))
-    score(made)
+    score_study(made)
     return made.root
 
 
@@ -56,7 +57,9 @@ def address(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = (tmp_path_factory.mktemp("log") / "app.log").open("w")
-    line = [sys.executable, "-m", "sdsearch_eval", "app", str(study), "--port", str(port)]
+    request = study / "request.json"
+    request.write_text(AppRequest(study=study, port=port).model_dump_json())
+    line = [sys.executable, "-m", "sdsearch_eval", str(request)]
     server = subprocess.Popen(
         line, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": "eval:."}
     )

@@ -3,6 +3,7 @@
 It imports single modules only. Start at `samples`.
 """
 
+from sdsearch_eval.data.captions import Captions, read_captions
 from sdsearch_eval.data.masks import check_mask, draw_mask
 from sdsearch_eval.data.photos import square_image
 from sdsearch_eval.data.samples import (
@@ -12,6 +13,7 @@ from sdsearch_eval.data.samples import (
     load_recovery_samples,
     load_samples,
     manifest_sha256,
+    read_dataset_captions,
     skipped_images,
 )
 from sdsearch_eval.data.scenes import RENDERER_VERSION, render_scene, split_seed
@@ -19,6 +21,7 @@ from sdsearch_eval.data.tasks import read_tasks
 
 __all__ = [
     "RENDERER_VERSION",
+    "Captions",
     "Sample",
     "SampleFiles",
     "check_mask",
@@ -27,6 +30,8 @@ __all__ = [
     "load_recovery_samples",
     "load_samples",
     "manifest_sha256",
+    "read_captions",
+    "read_dataset_captions",
     "read_tasks",
     "render_scene",
     "skipped_images",

@@ -1,8 +1,7 @@
-"""The user's own images: a folder, with captions in `metadata.jsonl` as in HF imagefolder."""
+"""The user's own images: a folder of them, with their captions."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sdsearch.errors import InputError
+from sdsearch_eval.data.captions import read_captions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,14 +48,14 @@ def read_photos(folder: Path, size: int, unreadable: Unreadable = "refuse") -> P
         InputError: there is no such folder, or images cannot be read and are refused (all of them
             are named).
     """
-    paths = list_photos(folder)
-    captions = read_captions(folder / "metadata.jsonl")
+    names = list_photos(folder)
+    captions = read_captions(folder, names).by_photo
     photos, broken = [], {}
-    for path in paths:
+    for name in names:
         try:
-            photos.append(read_photo(path, size, captions))
+            photos.append(read_photo(folder / name, size, captions))
         except InputError as error:
-            broken[path.name] = str(error)
+            broken[name] = str(error)
     if broken and unreadable == "refuse":
         first, others = next(iter(broken.values())), ", ".join(list(broken)[1:])
         more = f"; nor can {others}" if others else ""
@@ -63,17 +63,13 @@ def read_photos(folder: Path, size: int, unreadable: Unreadable = "refuse") -> P
     return PhotoSet(tuple(photos), tuple(broken))
 
 
-def list_photos(folder: Path) -> list[Path]:
-    """The image files of a folder in order of their names.
-
-    Raises:
-        InputError: there is no such folder.
-    """
+def list_photos(folder: Path) -> list[str]:
+    """The names of a folder's image files, in order; raises `InputError` where it is no folder."""
     if not folder.is_dir():
         raise InputError(
             f"protocol.dataset must be 'scenes' or a folder of images, but {folder} is no folder"
         )
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
 def read_mask(folder: Path, name: str) -> NDArray[np.uint8]:
@@ -95,9 +91,9 @@ def find_mask(folder: Path, name: str) -> Path:
 
 
 def read_photo(path: Path, size: int, captions: Mapping[str, str]) -> Photo:
-    """One image file by the rule of `read_photos`; its caption by name, else an empty one."""
+    """One image file by the rule of `read_photos`, with its caption by name."""
     image = np.asarray(square_image(_open(path), size))
-    return Photo(path.name, image, captions.get(path.name, ""))
+    return Photo(path.name, image, captions[path.name])
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
@@ -129,21 +125,3 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         paper = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(paper, shown)
     return image.convert("RGB")
-
-
-def read_captions(path: Path) -> dict[str, str]:
-    """File name -> caption of a `metadata.jsonl`; empty where there is none."""
-    if not path.is_file():
-        return {}
-    captions = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            captions[row["file_name"]] = str(row.get("text", ""))
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} line {number} must be JSON with file_name and text: {error}"
-            ) from error
-    return captions

@@ -12,15 +12,9 @@ import numpy as np
 from sdsearch.errors import InputError
 from sdsearch.keys import content_key
 from sdsearch.labels import MaskKind
+from sdsearch_eval.data.captions import read_captions
 from sdsearch_eval.data.masks import MASKS_VERSION, check_mask, convert_mask, draw_mask
-from sdsearch_eval.data.photos import (
-    Photo,
-    find_mask,
-    list_photos,
-    read_captions,
-    read_mask,
-    read_photos,
-)
+from sdsearch_eval.data.photos import Photo, find_mask, list_photos, read_mask, read_photos
 from sdsearch_eval.data.scenes import RENDERER_VERSION, Split, render_scene, split_seed
 from sdsearch_eval.seeds import derive_seed
 
@@ -30,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sdsearch.labels import Protocol
+    from sdsearch_eval.data.captions import Captions
 
 MASK_RUN = 0
 """Masks belong to the dataset: they stay the same whatever the label seed is."""
@@ -63,16 +58,17 @@ def find_files(protocol: Protocol, pool: int) -> tuple[list[SampleFiles], list[S
     """
     folder, masks = Path(protocol.dataset), Path(protocol.masks)
     skipped = skipped_images(protocol) if protocol.unreadable == "skip" else ()
-    captions = read_captions(folder / "metadata.jsonl")
+    names = list_photos(folder)
+    captions = read_captions(folder, names).by_photo
     files = [
         SampleFiles(
-            path.name,
-            path,
-            find_mask(masks, path.name) if "masks" in protocol.fields_with_files else None,
-            captions.get(path.name, ""),
+            name,
+            folder / name,
+            find_mask(masks, name) if "masks" in protocol.fields_with_files else None,
+            captions[name],
         )
-        for path in list_photos(folder)
-        if path.name not in skipped
+        for name in names
+        if name not in skipped
     ][: protocol.samples + pool]
     if len(files) < protocol.samples:
         raise InputError(
@@ -130,6 +126,18 @@ def skipped_images(protocol: Protocol) -> tuple[str, ...]:
         return ()
     folder = Path(protocol.dataset)
     return read_photos(folder, protocol.resolution, protocol.unreadable).skipped
+
+
+def read_dataset_captions(protocol: Protocol) -> Captions | None:
+    """The captions of the protocol's photos, and what was left out; None for scenes.
+
+    Raises:
+        InputError: as `read_captions`.
+    """
+    if protocol.dataset == "scenes":
+        return None
+    folder = Path(protocol.dataset)
+    return read_captions(folder, list_photos(folder))
 
 
 def manifest_sha256(samples: Sequence[Sample]) -> str:

@@ -10,8 +10,9 @@ from PIL import Image
 
 from sdsearch.errors import InputError
 from sdsearch.labels import MaskKind
+from sdsearch_eval.data.captions import read_captions
 from sdsearch_eval.data.masks import check_mask, convert_mask, draw_mask
-from sdsearch_eval.data.photos import read_captions, read_grey, read_photo, read_photos
+from sdsearch_eval.data.photos import list_photos, read_grey, read_photo, read_photos
 from sdsearch_eval.data.samples import Sample
 from sdsearch_eval.seeds import derive_seed
 
@@ -39,9 +40,9 @@ def read_tasks(
 ) -> list[Sample]:
     """One task an image, square at `size`; one mask or prompt for all, or one for each.
 
-    An image may be a folder, whose `metadata.jsonl` gives prompts where none are handed over. A
-    mask is a file, a folder with one `<stem>.png` for each image, `box:x,y,w,h` in pixels of an
-    image of side `unit` (`size` by default), or `auto:KIND`.
+    An image may be a folder. Where no prompts are handed over, the images' captions are the
+    prompts. A mask is a file, a folder with one `<stem>.png` for each image, `box:x,y,w,h` in
+    pixels of an image of side `unit` (`size` by default), or `auto:KIND`.
 
     Raises:
         InputError: a file is unreadable, a mask is no hole, or the numbers do not match.
@@ -69,7 +70,8 @@ def read_tasks(
 def _read_images(path: Path, size: int) -> tuple[Photo, ...]:
     if path.is_dir():
         return read_photos(path, size).photos
-    return (read_photo(path, size, read_captions(path.parent / "metadata.jsonl")),)
+    names = {path.name, *list_photos(path.parent)} if path.is_file() else [path.name]
+    return (read_photo(path, size, read_captions(path.parent, sorted(names)).by_photo),)
 
 
 def read_hole(

@@ -18,16 +18,20 @@ from sdsearch_eval.bench import (
     prepare_bench,
     write_recovered,
 )
-from sdsearch_eval.models import load_teacher
+from sdsearch_eval.data import read_dataset_captions
+from sdsearch_eval.models import describe_cut, load_teacher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from diffusers import UNet2DConditionModel
     from rich.console import Console
 
+    from sdsearch.labels import Protocol
     from sdsearch.study import StudyFolder
     from sdsearch.unet import Architecture
+    from sdsearch_eval.data import Sample
+    from sdsearch_eval.models import Components
     from sdsearch_eval.world import Trouble, World
 
 
@@ -57,7 +61,21 @@ def open_bench(study: StudyFolder, console: Console, world: World) -> Bench:
         trouble = world.agree()
         if trouble is not None:
             raise WorkError(f"the first process could not prepare the samples: {trouble}")
-        return bench if world.is_first else prepare_bench(protocol, seed, teacher, cache)
+        bench = bench if world.is_first else prepare_bench(protocol, seed, teacher, cache)
+    tell_captions(protocol, bench.samples, teacher, console)
+    return bench
+
+
+def tell_captions(
+    protocol: Protocol, samples: Sequence[Sample], components: Components, console: Console
+) -> None:
+    """Say which photos have captions, and which captions are longer than the tokenizer takes."""
+    found = read_dataset_captions(protocol)
+    if found is not None:
+        console.print(found.summary, markup=False, soft_wrap=True)
+    cut = describe_cut(components, [sample.caption for sample in samples])
+    if cut is not None:
+        console.print(cut, style="yellow", markup=False, soft_wrap=True)
 
 
 @contextmanager

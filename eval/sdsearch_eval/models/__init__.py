@@ -3,12 +3,18 @@
 They import single modules only. Start at `components`.
 """
 
-from sdsearch_eval.models.components import Components, load_components, own_weights
+from sdsearch_eval.models.components import (
+    Components,
+    describe_cut,
+    load_components,
+    own_weights,
+)
 from sdsearch_eval.models.teacher import Teacher, load_teacher
 
 __all__ = [
     "Components",
     "Teacher",
+    "describe_cut",
     "load_components",
     "load_teacher",
     "own_weights",

@@ -66,6 +66,12 @@ class Components:
         embeddings: Tensor = self.text_encoder(tokens.to(self.device))[0]
         return embeddings
 
+    def cut_captions(self, captions: Sequence[str]) -> list[str]:
+        """Those of some captions whose end `encode_text` cuts off, as the tokenizer takes less."""
+        tokens = self.tokenizer(list(captions), truncation=False, verbose=False).input_ids
+        longest = self.tokenizer.model_max_length
+        return [text for text, ids in zip(captions, tokens, strict=True) if len(ids) > longest]
+
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
         """(N, 4, h, w) scaled latents: the mode of the posterior, never a sample."""
@@ -109,6 +115,18 @@ def load_components(folder: Path, device: torch.device) -> Components:
         tokenizer=tokenizer,
         scheduler_config=scheduler,
         device=device,
+    )
+
+
+def describe_cut(components: Components, captions: Sequence[str]) -> str | None:
+    """A sentence on captions that are longer than the tokenizer takes; None where all fit."""
+    cut = components.cut_captions(captions)
+    if not cut:
+        return None
+    return (
+        f"{len(cut)} of {len(captions)} captions are longer than the "
+        f"{components.tokenizer.model_max_length} tokens that the tokenizer takes, and end there: "
+        f"{cut[0][:80]!r}{' and others' if len(cut) > 1 else ''}"
     )
 
 

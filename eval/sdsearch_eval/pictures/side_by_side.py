@@ -16,6 +16,7 @@ from sdsearch.labels import Protocol
 from sdsearch.unet import resolve_teacher
 from sdsearch_eval.data import Sample, read_tasks
 from sdsearch_eval.metrics import l1_in, psnr_in, ssim_in
+from sdsearch_eval.models import describe_cut
 from sdsearch_eval.pictures.comparison import draw_comparison
 from sdsearch_eval.pictures.pipelines import Pipeline, load_pipeline
 
@@ -63,6 +64,7 @@ def paint_side_by_side(
     for where in request.pipelines:
         resolve_teacher(where)  # a folder that is not there shows before the first is painted with
     columns: list[Column] = []
+    told: set[str | None] = {None}
     guidance, unit = request.guidance, None
     for where in request.pipelines:  # one in memory at a time
         with console.status(f"{where}: inpainting"):
@@ -70,6 +72,11 @@ def paint_side_by_side(
             guidance = pipeline.guidance if guidance is None else guidance
             unit = unit or pipeline.size
             columns.append(_paint(pipeline, request, guidance, unit))
+        prompts = dict.fromkeys(sample.caption for sample in columns[-1].samples)
+        cut = describe_cut(pipeline.components, list(prompts))
+        if cut not in told:
+            console.print(cut, style="yellow", markup=False, soft_wrap=True)
+            told.add(cut)
     names = distinct_names([column.name for column in columns])
     picture = BytesIO()
     draw_columns(columns, names, differences=request.differences).save(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -91,7 +92,7 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         while not self.over:
-            for path in self.study.labels_dir.glob("*/*.json"):
+            for path in self.study.labels.folder.glob("*/*.json"):
                 stat = path.stat()
                 self.seen.setdefault(path, set()).add((stat.st_ino, stat.st_mtime_ns))
             time.sleep(0.02)
@@ -200,7 +201,7 @@ def test_a_disk_that_is_full_during_a_label_loses_nothing_done_before(
     study.architectures_file.write_text("".join(architectures.splitlines(keepends=True)[:2]))
     label_study(study)
     study.architectures_file.write_text("".join(architectures.splitlines(keepends=True)[:4]))
-    before = {path: path.read_bytes() for path in study.labels_dir.glob("*/*.json")}
+    before = {path: path.read_bytes() for path in study.labels.folder.glob("*/*.json")}
     # No file above 1 MiB can be written: the recovered weights of the third cannot.
     done = subprocess.run(
         [
@@ -216,7 +217,7 @@ def test_a_disk_that_is_full_during_a_label_loses_nothing_done_before(
     assert done.returncode == 1
     assert "File too large" in done.stderr
     assert "what was finished is kept" in done.stderr
-    assert {path: path.read_bytes() for path in study.labels_dir.glob("*/*.json")} == before
+    assert {path: path.read_bytes() for path in study.labels.folder.glob("*/*.json")} == before
     assert not list(study.root.rglob("*.partial"))
     label_study(study)
     assert values_of(study) == {key: values_of(whole)[key] for key in values_of(study)}
@@ -296,5 +297,13 @@ def orphans(study: StudyFolder) -> list[psutil.Process]:
 def _at_work_on(study: StudyFolder) -> Iterator[psutil.Process]:
     for process in psutil.process_iter(["cmdline"]):
         line = process.info["cmdline"] or []
-        if str(study.root) in line and "sdsearch_eval" in line:
+        if "sdsearch_eval" in line and _study_of(Path(line[-1])) in (str(study.root), None):
             yield process
+
+
+def _study_of(request: Path) -> str | None:
+    """What a harness process was asked about; None where whoever asked has taken it back."""
+    try:
+        return str(json.loads(request.read_text(encoding="utf-8"))["study"])
+    except FileNotFoundError:
+        return None

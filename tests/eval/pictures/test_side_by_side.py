@@ -103,6 +103,13 @@ def test_pipelines_of_other_channels_and_sizes_share_one_picture(picture, other,
         assert grid.width > 7 * 160
 
 
+def test_a_prompt_longer_than_the_tokenizer_takes_is_said_once(picture, tmp_path, capsys):
+    prompts = ("a red house by a lake " * 9,)
+    out = tmp_path / "grid.png"
+    paint(request(picture, out, pipelines=("tiny", "tiny"), prompts=prompts, seeds=(0, 1), steps=1))
+    assert capsys.readouterr().err.count("1 of 1 captions are longer than the 32 tokens") == 1
+
+
 def test_the_command_takes_lists_and_writes_the_grid(picture, tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr("sdsearch.stages.compare.run_harness", told.append)
