@@ -3,7 +3,7 @@
     python scripts/older_loaders.py FOLDER
 
 `transformers` 5 writes one `tokenizer.json` and names a text encoder's tensors without the module
-that holds them; earlier releases read `vocab.json` and `merges.txt`, and leave a text encoder random
+that holds them; earlier releases read `vocab.json` and `merges.txt`, and leave an encoder random
 whose tensors do not begin with `text_model.`. Today's releases read both forms alike.
 """
 

@@ -123,7 +123,7 @@ def test_labels_named_by_a_path_are_adopted_once_and_keep_their_values(
     old = as_it_was(study, new)
     study.labels.remove(new.key)
     study.labels.write(old)
-    with pytest.raises(InputError, match="1 in .*adopt"):
+    with pytest.raises(InputError, match=r"1 in .*adopt"):
         opening.open_study(read_study(study.root))
     adopted = opening.adopt_labels(read_study(study.root))
     assert adopted.series == study.series
