@@ -26,7 +26,8 @@ from PIL import Image
 from sdsearch.assets import asset_path
 from sdsearch.labels import Protocol, RecoveryRecipe
 from sdsearch.unet import UNPRUNED
-from sdsearch_eval.bench import Bench, measure_rows, prepare_bench
+from sdsearch_eval.bench import Bench, prepare_bench
+from sdsearch_eval.bench.rows import measure_rows
 from sdsearch_eval.models import Teacher, load_teacher
 from sdsearch_eval.nets import extract_features
 from sdsearch_eval.sampling import generate, paste_back, prepare_inputs

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from sdsearch.assets import asset_path
 from sdsearch.labels import Protocol, ResolvedProtocol, Rung, read_label_table
 from sdsearch.ranker import fit_ridge
-from sdsearch.replay import slots_kept
+from sdsearch.replay.replay import slots_kept
 from sdsearch.stats import spearman, spearman_interval
 from sdsearch.study import Listing, Origin, read_study, write_sample
 from sdsearch.workers import HarnessProcess, halve

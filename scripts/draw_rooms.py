@@ -126,11 +126,12 @@ def draw_rooms() -> str:
         parts += drawn
     widest = max(len(layer) for house in houses for layer in house.layers)
     width = 2 * LEFT + widest * (BOX + GAP)
+    lines = "\n".join(parts)  # a line each, so that changes of it merge
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="r" viewBox="0 0 {width} {top:g}" '
         'role="img" aria-label="the rooms of sdsearch and of its harness by layer">'
         f'<style>{STYLE}</style><rect class="r-page" width="{width}" height="{top:g}"/>'
-        f"{''.join(parts)}</svg>\n"
+        f"{lines}</svg>\n"
     )
 
 

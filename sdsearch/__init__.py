@@ -14,12 +14,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sdsearch.api import Study, StudyDesign, create_study, inherit_unet, load_study
+    from sdsearch.api import (
+        Study,
+        StudyDesign,
+        create_study,
+        draw_unet,
+        inherit_unet,
+        load_study,
+        search_space,
+        unet_cost,
+    )
     from sdsearch.check import check_unet
     from sdsearch.errors import InputError, WorkError
-    from sdsearch.report import draw_unet
-    from sdsearch.space import search_space
-    from sdsearch.unet import Architecture, Backbone, find_backbone, unet_cost
+    from sdsearch.unet import Architecture, Backbone, find_backbone
 
     __version__: str
 
@@ -50,12 +57,12 @@ _HOMES = {
     "WorkError": "errors",
     "check_unet": "check.report",
     "create_study": "api.create",
-    "draw_unet": "report.drawing",
+    "draw_unet": "api.unets",
     "find_backbone": "unet.teacher",
     "inherit_unet": "api.unets",
     "load_study": "api.study",
-    "search_space": "space.space",
-    "unet_cost": "unet.cost",
+    "search_space": "api.unets",
+    "unet_cost": "api.unets",
 }
 
 

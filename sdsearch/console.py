@@ -1,4 +1,7 @@
-"""What long work shows on a terminal: lines, spinners, bars; all of it on standard error."""
+"""What long work shows on a terminal: lines, spinners, bars; all of it on standard error.
+
+Text is shown as it is: a path may hold what rich takes for markup or for an emoji.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,34 @@ if TYPE_CHECKING:
 
     from rich.console import Console
     from rich.progress import Progress
+    from rich.status import Status
+
+
+def make_console(*, quiet: bool = False) -> Console:
+    """A console on standard error that shows text as it is."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, quiet=quiet)
+
+
+def show_status(console: Console, what: str) -> Status:
+    """A spinner beside `what`, as long as the context is open; of ASCII where nothing else is."""
+    from rich.text import Text
+
+    spinner = "line" if console.options.ascii_only else "dots"
+    return console.status(Text(f"{what} ..."), spinner=spinner)
 
 
 def say(text: str) -> None:
     """Print one line of progress to standard error, where it does not mix with results."""
-    from rich.console import Console
-
-    Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
+    make_console().print(text, soft_wrap=True)
 
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """Show that something runs (a spinner on a terminal) and how long it took."""
-    from rich.console import Console
-
     start = time.monotonic()
-    with Console(stderr=True).status(f"{what} ..."):
+    with show_status(make_console(), what):
         yield
     say(f"{what}: {time.monotonic() - start:.1f} s")
 
@@ -43,7 +58,7 @@ def progress_bar(console: Console) -> Progress:
     )
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -55,9 +70,7 @@ def progress_bar(console: Console) -> Progress:
 @contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar of how many of `total` are done (on a terminal); yields what tells it the number."""
-    from rich.console import Console
-
-    with progress_bar(Console(stderr=True)) as bar:
+    with progress_bar(make_console()) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
 
@@ -68,15 +81,13 @@ def following_labels(total: int, done: int) -> Iterator[Callable[[int, str], Non
 
     What went wrong is printed, and all news where no bar can be drawn.
     """
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False)
+    console = make_console()
     with progress_bar(console) as bar:
         task = bar.add_task("labels", total=total, completed=done)
 
         def tell(count: int, news: str) -> None:
             bar.update(task, completed=count)
             if not news.endswith(" ok") or not console.is_terminal:
-                console.print(f"label {count} of {total}: {news}", markup=False, soft_wrap=True)
+                console.print(f"label {count} of {total}: {news}", soft_wrap=True)
 
         yield tell

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+_TOLD = (1, 2, 130)
+"""Exit codes of a harness that has printed why it ended, or knows that it was stopped."""
 
 
 class InputError(ValueError):
@@ -49,14 +54,48 @@ class WorkError(RuntimeError):
 
 
 class HarnessError(WorkError):
-    """The harness ended badly and has printed why; `code` is its exit code."""
+    """A process of the harness ended badly.
+
+    Attributes:
+        code: its exit code; below 0 the signal that ended it.
+        has_been_told: whether it has printed why: it could, unless something else ended it.
+    """
 
     def __init__(self, command: str, code: int) -> None:
-        super().__init__(f"sdsearch_eval {command} ended with exit code {code}; it has said why")
-        self.code = code
+        self.code, self.has_been_told = code, code in _TOLD
+        said = "; it has said why" if self.has_been_told else ""
+        super().__init__(f"the process of sdsearch_eval {command} {describe_exit(code)}{said}")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def describe_exit(code: int | None) -> str:
+    """How a process ended, by its exit code: "ended with exit code 3", "was ended by SIGTERM".
+
+    >>> describe_exit(-15)
+    'was ended by SIGTERM'
+    """
+    if code is None:
+        return "closed its output and went on"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    hint = ", as the system does where memory runs out" if code == -signal.SIGKILL else ""
+    known = {each.value: each.name for each in signal.Signals}
+    return f"was ended by {known.get(-code, f'signal {-code}')}{hint}"
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
     """The known name most like `name`, for hints such as "did you mean 'steps'?"."""
-    candidates = sorted(known)
-    return max(candidates, key=lambda other: difflib.SequenceMatcher(None, name, other).ratio())
+    said = str(name)
+    return max(sorted(known), key=lambda one: difflib.SequenceMatcher(None, said, one).ratio())
+
+
+def check_choice(name: str, value: str, known: Iterable[str]) -> None:
+    """Raise `InputError` unless `value` is one of `known`; the message lists them."""
+    choices = list(known)
+    if value not in choices:
+        raise InputError(f"{name} must be one of {', '.join(choices)}, but is {value!r}")
+
+
+def check_at_least(name: str, value: int, least: int) -> None:
+    """Raise `InputError` where `value` is below `least`."""
+    if value < least:
+        raise InputError(f"{name} must be {least} or more, but is {value}; choose another")

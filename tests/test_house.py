@@ -110,32 +110,79 @@ def test_the_picture_of_the_rooms_is_that_of_the_real_imports() -> None:
     assert PICTURE.read_text(encoding="utf-8") == drawn, "run: python scripts/draw_rooms.py"
 
 
+LABEL_FILE = r"protocol[._]key\}-s\{|series\}\.json"
+TEACHER_BY_NAME = r"""members(\[|\.get\()["']teacher["']"""
+CUT_ORIGIN = r"\borigins?(\[|\.(startswith|removeprefix|partition|split))|[\"']member:"
+SAID = r"(str\(error\)|\b(message|reason|failure)\b)"
+CUT_MESSAGE = (
+    rf"{SAID}\.(startswith|endswith|split(?!\(\))|r?partition|find|index)\b|\bin \w*\.?{SAID}"
+    r"""|(partition|split|index|find)\(["'] must be"""
+)
+SEARCHED_MESSAGE = rf"\.?\b(search|match|fullmatch)\(.*{SAID}"
+OPTION = r"""(^|[\s`"'(])--[a-z]"""
+OF_OTHER_PROGRAMS = r"torchrun|torch\.distributed|accelerate|hf download"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "line"),
+    [
+        (LABEL_FILE, 'path = folder / f"{arch_key}/{study.config.protocol.key}-s{seed}.json"'),
+        (LABEL_FILE, 'return f"{self.protocol_key}-s{self.seed}"'),
+        (LABEL_FILE, 'path = folder / key / f"{series}.json"'),
+        (LABEL_FILE, 'return self.folder / key.arch_key / f"{key.series}.json"'),
+        (TEACHER_BY_NAME, 'teacher = space.members["teacher"]'),
+        (TEACHER_BY_NAME, "teacher = space.members.get('teacher')"),
+        (CUT_ORIGIN, 'if origins[:7] == "member:"'),
+        (CUT_ORIGIN, 'name = origin.removeprefix("member ")'),
+        (CUT_ORIGIN, 'members = [o for o in found if o[0] == "member:"]'),
+        (CUT_MESSAGE, 'if "out of memory" in str(error):'),
+        (CUT_MESSAGE, 'if "out of memory" in label.failure.message:'),
+        (CUT_MESSAGE, 'if "memory" in reason:'),
+        (CUT_MESSAGE, 'if failure.message.startswith("RuntimeError"):'),
+        (CUT_MESSAGE, 'kind, _, rest = label.reason.partition(":")'),
+        (CUT_MESSAGE, 'field = str(error).split(" ")[0]'),
+        (CUT_MESSAGE, 'field = text.partition(" must be")[0]'),
+        (SEARCHED_MESSAGE, 'if re.search("out of memory", str(error)):'),
+        (SEARCHED_MESSAGE, "if _MEMORY.match(label.failure.message):"),
+        (OPTION, "`rungs` are the cheaper measurements of `sdsearch label --halving`"),
+        (OPTION, 'raise InputError("--seed must be positive")'),
+    ],
+)
+def test_a_pattern_catches_what_it_forbids(pattern: str, line: str) -> None:
+    assert re.search(pattern, line)
+
+
 def test_the_file_name_of_a_label_is_built_in_one_place() -> None:
-    built = places_of(r'f"\{[^"]*protocol_key\}-s\{')
-    assert len(built) == 1
-    assert built[0].startswith("sdsearch/labels/label.py")
-    assert len(places_of(r"\{key\.series\}\.json")) == 1
+    store = "sdsearch/labels/store.py: "
+    elsewhere = [place for place in places_of(LABEL_FILE) if not place.startswith(store)]
+    series, floors = sorted(elsewhere)
+    assert series.startswith("sdsearch/labels/label.py: ")
+    assert floors.startswith("sdsearch/study/folder.py: ")
+    assert "floors" in floors, "floors are no labels, and are named by the same series"
 
 
 def test_the_unpruned_architecture_is_one_constant() -> None:
-    assert places_of(r"""members\[["']teacher["']\]""") == []
+    assert places_of(TEACHER_BY_NAME) == []
     assert len(places_of(r"^UNPRUNED = ")) == 1
 
 
 def test_origins_are_values_and_never_cut() -> None:
-    assert places_of(r"\borigins?\[") == []
-    assert places_of(r"\borigins?\.(startswith|removeprefix|partition|split)") == []
-    assert places_of(r"""["']member:""") == []
+    assert places_of(CUT_ORIGIN) == []
 
 
 def test_no_decision_hangs_on_the_words_of_a_message() -> None:
-    assert places_of(r"""(partition|split|index|find)\(["'] must be""") == []
-    said = r"(str\(error\)|\.reason|\.message|failure\))"
-    assert places_of(rf"re\.(search|match)\([^)]*{said}") == []
-    searched = places_of(rf"\.(search|match|fullmatch)\(.*{said}")
-    assert {place.split(":")[0] for place in searched} == {
+    assert places_of(CUT_MESSAGE) == []
+    assert {place.split(":")[0] for place in places_of(SEARCHED_MESSAGE)} == {
         "eval/sdsearch_eval/bench/failures.py"
     }, "torch's own messages are read in one place"
+
+
+def test_options_of_the_command_line_are_named_by_it_alone() -> None:
+    assert [
+        place
+        for place in places_of(OPTION)
+        if not place.startswith("sdsearch/cli/") and not re.search(OF_OTHER_PROGRAMS, place)
+    ] == []
 
 
 def test_every_command_of_the_harness_takes_one_typed_request() -> None:

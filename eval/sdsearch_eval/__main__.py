@@ -2,8 +2,8 @@
 
 A request (see `sdsearch.study.requests`) says one command with all that it needs, such as
 {"command": "recover", "study": "study", "arch_key": "3f0c9a17b2de"}; `-` reads it from standard
-input. `sdsearch` writes requests itself. Where a job has several processes, a launcher starts each
-with the same file:
+input. `sdsearch` writes requests itself. Where a job has several processes, torchrun starts each
+with the same file, here or by `python -m sdsearch_eval --processes=2 REQUEST.json`:
 
 torchrun --standalone --nproc_per_node 2 -m sdsearch_eval REQUEST.json
 """
@@ -12,44 +12,87 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
-from sdsearch.errors import InputError, WorkError
-from sdsearch.study import REQUEST, HarnessRequest, ServeRequest
+if TYPE_CHECKING:
+    from sdsearch.study import HarnessRequest
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what a request asks for; exit code 0 done, 1 failed work, 2 bad input."""
+    """Do what a request asks for; exit code 0 done, 1 failed work, 2 bad input, 130 stopped."""
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from sdsearch_eval.world import leave_world
+    from sdsearch.shell import interrupted_by_signals, open_streams, run_command
 
+    open_streams()
+    given = sys.argv[1:] if arguments is None else arguments
+    with interrupted_by_signals():
+        return run_command(lambda: _obey(given))
+
+
+def _obey(arguments: list[str]) -> int:
+    from sdsearch.shell import STOPPED
+
+    option, _, number = arguments[0].partition("=") if arguments else ("", "", "")
     try:
-        return _do(_read_request(sys.argv[1:] if arguments is None else arguments))
-    except (InputError, WorkError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
-    except OSError as error:
-        print(f"error: {error}; what was finished is kept, run again to continue", file=sys.stderr)
-        return 1
+        if option == "--processes" and number.isdecimal():
+            return _launch(int(number), arguments[1:])
+        return _do(_read_request(arguments))
+    except KeyboardInterrupt:
+        return STOPPED  # whoever stopped us says so
     finally:
-        leave_world()
+        # A request that is refused has loaded no torch.
+        if world := sys.modules.get("sdsearch_eval.world"):
+            world.leave_world()
+
+
+def _launch(processes: int, arguments: list[str]) -> int:
+    """Have torchrun start this module so often; the exit code of the first that failed.
+
+    Raises:
+        HarnessError: one of them failed.
+    """
+    import logging
+
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    from sdsearch.errors import HarnessError
+
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # each says why it failed
+    each = ["-m", "sdsearch_eval", *arguments]
+    try:
+        run.main(["--standalone", f"--nproc_per_node={processes}", *each])
+    except SignalException:
+        raise KeyboardInterrupt from None
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise HarnessError(f"of rank {rank}", failure.exitcode) from None
+    return 0
 
 
 def _read_request(arguments: list[str]) -> HarnessRequest:
+    from pathlib import Path
+
+    from pydantic import ValidationError
+
+    from sdsearch.errors import InputError
+    from sdsearch.files import read_text
+    from sdsearch.study import REQUEST
+
     if len(arguments) != 1 or arguments[0].startswith("--"):
         raise InputError(f"the harness takes one request, but got {arguments}\n\n{__doc__}")
     try:
-        said = sys.stdin.read() if arguments[0] == "-" else Path(arguments[0]).read_text("utf-8")
+        said = sys.stdin.read() if arguments[0] == "-" else read_text(Path(arguments[0]))
         return REQUEST.validate_json(said)
     except ValidationError as error:
         raise InputError(f"a request must be valid, but: {error}") from None
 
 
 def _do(request: HarnessRequest) -> int:
+    from sdsearch.study import ServeRequest
     from sdsearch_eval import jobs
 
     if isinstance(request, ServeRequest):
@@ -80,4 +123,6 @@ def _do(request: HarnessRequest) -> int:
 
 
 if __name__ == "__main__":
+    if sys.path[0] == os.getcwd() and not sys.flags.safe_path:
+        del sys.path[0]  # a torch.py in the current folder is not torch
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -9,12 +10,16 @@ from typing import Any
 import torch
 
 from sdsearch.errors import InputError
+from sdsearch.harness import is_of_launcher
 from sdsearch.labels import Failure
 
 Trouble = Failure | Exception | None
 """What went wrong in a process: with one architecture, or with everything."""
 _PATIENCE = timedelta(hours=3)
 """How long a process waits for the others: the first makes all lessons of a recovery alone."""
+
+_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where launchers say how many processes they have started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ def open_world(expected: int | None = None) -> World:
     Raises:
         InputError: there are not `expected` processes, as when a launcher silently starts one.
     """
+    _check_launch(expected)
     from accelerate import PartialState
 
     # Without this, accelerate sees one process where torchrun started several on a CPU.
@@ -69,6 +75,26 @@ def open_world(expected: int | None = None) -> World:
             "(accelerate launch --cpu starts one only)"
         )
     return World(state.process_index, state.num_processes, state.device)
+
+
+def _check_launch(expected: int | None) -> None:
+    """Compare what a launcher says with what is expected, before anybody waits for the others.
+
+    A job of one process joins nobody: what a launcher says to it is left out, since it may be a
+    leftover of another one.
+    """
+    name = next((name for name in _SIZES if name in os.environ), None)
+    said = os.environ[name] if name else "1"
+    if expected is not None and said != str(expected):
+        leftover = f"; without a launcher unset {name}, which says {said}" if name else ""
+        raise InputError(
+            f"{expected} processes were asked for, but {said} run; start them with torchrun "
+            f"--standalone --nproc_per_node {expected} -m sdsearch_eval ... (accelerate launch "
+            f"--cpu starts one only){leftover}"
+        )
+    if expected == 1:
+        for name in filter(is_of_launcher, tuple(os.environ)):
+            del os.environ[name]
 
 
 def leave_world() -> None:

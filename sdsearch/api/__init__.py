@@ -6,12 +6,15 @@ It imports all rooms but `cli`. Start at `study`; `create` makes one.
 from sdsearch.api.create import create_study
 from sdsearch.api.design import StudyDesign
 from sdsearch.api.study import Study, load_study
-from sdsearch.api.unets import inherit_unet
+from sdsearch.api.unets import draw_unet, inherit_unet, search_space, unet_cost
 
 __all__ = [
     "Study",
     "StudyDesign",
     "create_study",
+    "draw_unet",
     "inherit_unet",
     "load_study",
+    "search_space",
+    "unet_cost",
 ]

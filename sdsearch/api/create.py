@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,13 @@ def create_study(
     config = parse_config(_sections(str(teacher), space, budget, sections), file)
     resolve_teacher(config.teacher.pipeline)
     search_space(config.space.name, resize_level_0=config.space.resize_level_0)
-    write_once(file, fill_template(TEMPLATE, _settings(config)))
+    text = _write_toml(config, file)
+    try:
+        write_once(file, text)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise InputError(
+            f"a study needs a folder, but {path} cannot be one: {error.strerror}; choose another"
+        ) from None
     found = read_study(path)
     if found.config != config:
         there, wanted = (_flat(one.model_dump(mode="json")) for one in (found.config, config))
@@ -83,11 +90,21 @@ def _sections(
     others: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The arguments as study.toml would hold them."""
-    named: Mapping[str, Any] = {"name": space} if isinstance(space, str) else space or {}
-    build: dict[str, Any] = {"budget": {}, **others.get("build", {})}
-    if budget is not None:
+    named: Any = {"name": space} if isinstance(space, str) else {} if space is None else space
+    build: Any = others.get("build", {})
+    for name, said in (("space", named), ("build", build)):
+        if not isinstance(said, Mapping):
+            raise InputError(f"{name} must map keys of [{name}] to values, but is {said!r}")
+    if budget is None:
+        build = {"budget": {}, **build}
+    elif "budget" in build:
+        raise InputError(
+            f"a study has one budget, but was given {budget!r} and in build {build['budget']!r}; "
+            "leave one out"
+        )
+    else:
         limits = budget if isinstance(budget, Mapping) else {"params": {"share": budget}}
-        build["budget"] = limits
+        build = {**build, "budget": limits}
     return {
         **others,
         "teacher": {"pipeline": teacher},
@@ -96,9 +113,21 @@ def _sections(
     }
 
 
+def _write_toml(config: StudyConfig, file: Path) -> str:
+    """The text of a study.toml that says `config`, read back before anybody relies on it."""
+    text = fill_template(TEMPLATE, _settings(config))
+    try:
+        if parse_config(tomllib.loads(text), file) == config:
+            return text
+        reason = "it reads back as another"
+    except tomllib.TOMLDecodeError as error:
+        reason = str(error)
+    raise InputError(f"every value must be one that TOML can hold, but: {reason}; change it")
+
+
 def _settings(config: StudyConfig) -> dict[str, dict[str, Any]]:
     """What was set, by section and key, as study.toml writes it."""
-    said: dict[str, Any] = config.model_dump(mode="json", exclude_unset=True)
+    said: dict[str, Any] = config.model_dump(mode="json", exclude_unset=True, exclude_none=True)
     if "seed" in said:
         said.setdefault("protocol", {})["seed"] = said.pop("seed")
     return said
@@ -137,7 +166,7 @@ def _set(block: str, key: str, setting: str) -> str:
 def _toml(value: Any) -> str:
     """A JSON value in TOML, on one line."""
     if isinstance(value, Mapping):
-        pairs = ", ".join(f"{key} = {_toml(one)}" for key, one in value.items() if one is not None)
+        pairs = ", ".join(f"{key} = {_toml(one)}" for key, one in value.items())
         return f"{{ {pairs} }}" if pairs else "{}"
     if isinstance(value, list):
         return f"[{', '.join(map(_toml, value))}]"

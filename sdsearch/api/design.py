@@ -109,7 +109,9 @@ class StudyDesign:
     def pipeline(self, **options: Any) -> StableDiffusionInpaintPipeline:
         """Its stock inpainting pipeline, exported now unless the study has a current export.
 
-        `options` go to `from_pretrained`, such as `variant="fp16"`.
+        An export needs recovered weights: where there are none, they are trained first, which can
+        take from minutes to hours. `unet` gives inherited ones at once. `options` go to
+        `from_pretrained`, such as `variant="fp16"`.
 
         Raises:
             InputError: the teacher cannot be read.

@@ -20,7 +20,8 @@ def frame_labels(labels: Iterable[Label]) -> DataFrame:
     """One row a label of a series, by architecture key, with a column for each measured value.
 
     A value with a standard error has it in NAME_se; a latency is its median in milliseconds, its
-    interquartile range in NAME_iqr. A failed label has no values (NaN), but says its `failure`.
+    interquartile range in NAME_iqr. A failed label has no values (NaN), but `failure_kind`,
+    `failure_phase` and `failure`, the message.
 
     Raises:
         InputError: pandas is not installed.
@@ -30,12 +31,15 @@ def frame_labels(labels: Iterable[Label]) -> DataFrame:
             "arch_key": label.arch_key,
             "architecture": str(label.architecture),
             "status": label.status,
-            "failure": None if label.failure is None else str(label.failure),
+            "failure_kind": label.failure and label.failure.kind,
+            "failure_phase": label.failure and label.failure.phase,
+            "failure": label.failure and label.failure.message,
             **_scalars(label),
         }
         for label in labels
     ]
-    return _frame(rows, ("arch_key", "architecture", "status", "failure"))
+    failure = ("failure_kind", "failure_phase", "failure")
+    return _frame(rows, ("arch_key", "architecture", "status", *failure))
 
 
 def frame_designs(designs: Iterable[Design]) -> DataFrame:

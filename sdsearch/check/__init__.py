@@ -3,10 +3,9 @@
 It imports `space`, `weights` and `unet`. Start at `report`.
 """
 
-from sdsearch.check.report import CheckReport, check_unet, report_text
+from sdsearch.check.report import CheckReport, check_unet
 
 __all__ = [
     "CheckReport",
     "check_unet",
-    "report_text",
 ]

@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 
 import sdsearch
 from sdsearch.cli.options import STUDY, Folder
-from sdsearch.errors import InputError
+from sdsearch.errors import InputError, check_choice
 
 _OUT = Path("compare.png")
 _LISTS = ("--pipelines", "--image", "--mask", "--prompt", "--seeds")
@@ -63,6 +63,7 @@ def compare(
     ] = None,
     scheduler: Annotated[str, typer.Option(help="As in [protocol].")] = "ddim",
     mask_convention: Annotated[str, typer.Option(help="As in [protocol].")] = "diffusers",
+    mask_geometry: Annotated[str, typer.Option(help="As in [protocol].")] = "photo",
     differences: Annotated[
         bool,
         typer.Option("--differences", help="To the first pipeline, brightened."),
@@ -73,7 +74,7 @@ def compare(
 
     sdsearch compare --pipelines A B --image x.png --mask box:16,16,32,32 --prompt "a red house"
     """
-    from sdsearch.labels import MaskConvention, Scheduler
+    from sdsearch.labels import MaskConvention, MaskGeometry, Scheduler
     from sdsearch.stages import compare_pipelines
     from sdsearch.study import InpaintRequest
 
@@ -84,8 +85,9 @@ def compare(
         return
     if not image or not mask:
         raise InputError("--pipelines needs --image and --mask, but one of them is missing")
-    _check_choice("--scheduler", scheduler, get_args(Scheduler))
-    _check_choice("--mask-convention", mask_convention, get_args(MaskConvention))
+    check_choice("--scheduler", scheduler, get_args(Scheduler))
+    check_choice("--mask-convention", mask_convention, get_args(MaskConvention))
+    check_choice("--mask-geometry", mask_geometry, get_args(MaskGeometry))
     request = InpaintRequest.model_validate(
         {
             "pipelines": pipelines,
@@ -97,13 +99,9 @@ def compare(
             "guidance": guidance,
             "scheduler": scheduler,
             "mask_convention": mask_convention,
+            "mask_geometry": mask_geometry,
             "differences": differences,
             "out": out,
         }
     )
     print(compare_pipelines(request))
-
-
-def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise InputError(f"{name} must be one of {', '.join(known)}, but is {value!r}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Literal
 
 import typer
@@ -112,15 +111,11 @@ def label(
     else:
         if retry_failed:
             print(f"removed {loaded.forget_failed()} failed labels")
-        try:
-            if halving:
-                for rung in loaded.label_by_halving(processes=processes, executor=executor):
-                    print(f"  {rung.describe()}")
-            else:
-                loaded.label(processes=processes, executor=executor, seed=seed, only=arch or ())
-        except KeyboardInterrupt:
-            print("stopped; finished labels are kept, run again to go on", file=sys.stderr)
-            raise typer.Exit(130) from None
+        if halving:
+            for rung in loaded.label_by_halving(processes=processes, executor=executor):
+                print(f"  {rung.describe()}")
+        else:
+            loaded.label(processes=processes, executor=executor, seed=seed, only=arch or ())
 
 
 def _check_together(given: dict[str, bool]) -> None:

@@ -14,6 +14,7 @@ from sdsearch.cli.label import label
 from sdsearch.cli.search import build, fit, sample, score
 from sdsearch.cli.study import init, recover, report, run, serve_app
 from sdsearch.cli.tools import check, latency, space
+from sdsearch.shell import STOPPED, open_streams, run_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ Three complete commands:
   sdsearch run study                   the whole journey; killed anywhere, it resumes
   sdsearch space --space sd14 --json   size and named members of a search space
 
-Exit codes: 0 done, 2 bad input, 1 failed work.
+Exit codes: 0 done, 2 bad input, 1 failed work, 130 stopped by Ctrl-C.
 """
 
 app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -41,19 +42,19 @@ app.command(name="app")(serve_app)
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one message and exit code 2, never a traceback."""
-    from sdsearch.errors import HarnessError, InputError, WorkError
+    """Run the command line; it ends in an exit code and at most a line, never in a traceback."""
+    open_streams()
+    sys.exit(run_command(_run_app))
 
+
+def _run_app() -> int:
     try:
         app()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except HarnessError as error:
-        sys.exit(2 if error.code == 2 else 1)
-    except (WorkError, OSError) as error:
-        print(f"failed: {error}", file=sys.stderr)
-        sys.exit(1)
+    except SystemExit as ended:
+        if ended.code == STOPPED:  # the parser has caught Ctrl-C and says nothing of it
+            raise KeyboardInterrupt from None
+        return int(ended.code or 0)
+    return 0
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 import sdsearch
 from sdsearch.cli.options import STUDY, Folder, Json, Teacher, print_json
+from sdsearch.errors import check_choice
 
 Drawn = Annotated[Path | None, typer.Option(help="Where the SVG goes (default: KEY.svg here).")]
 Table = Annotated[Path, typer.Argument(help="The table's JSON file, made or read.")]
@@ -70,7 +71,9 @@ def latency(
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
     batch: Annotated[int, typer.Option(min=1)] = 1,
     cfg: Annotated[bool, typer.Option("--cfg", help="Guided: twice the batch.")] = False,
-    size: Annotated[int | None, typer.Option(help="Latent side (default: the teacher's).")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Latent side (default: the teacher's).")
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
     predict: Annotated[
         str | None, typer.Option(help="Only predict this member from an existing table.")
@@ -80,9 +83,16 @@ def latency(
     """Measure a latency table (resumable), or predict a member's latency from one."""
     import numpy as np
 
-    from sdsearch.space import LatencyConditions, design_survey, find_member, read_latency_table
+    from sdsearch.space import (
+        Dtype,
+        LatencyConditions,
+        design_survey,
+        find_member,
+        read_latency_table,
+    )
     from sdsearch.stages import LatencyReport, tabulate_latency
 
+    check_choice("--dtype", dtype, get_args(Dtype))
     if predict is None:
         backbone = sdsearch.find_backbone(teacher or "tiny")
         side = size or backbone.sample_size

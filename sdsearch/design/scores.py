@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from sdsearch.errors import InputError, nearest
 from sdsearch.files import write_atomic
@@ -162,6 +162,9 @@ class Scores(FrozenModel):
         options = sum(len(unit.options) for unit in self.units)
         return f"Scores({self.space}, {self.kind}: {len(self.blocks)} blocks, {options} options)"
 
+    def __str__(self) -> str:
+        return repr(self)
+
     @property
     def graph_score(self) -> float:
         """The unpruned net's graph norm, hops weighted: exactly the sum of the contributions."""
@@ -208,8 +211,20 @@ class Scores(FrozenModel):
 
 
 def read_scores(file: Path) -> Scores | None:
-    """The scores of a study, or None where none were made yet."""
-    return Scores.model_validate_json(file.read_text(encoding="utf-8")) if file.is_file() else None
+    """The scores of a study, or None where none were made yet.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if not file.is_file():
+        return None
+    try:
+        return Scores.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise InputError(
+            f"{file} must hold scores, but: {error.errors()[0]['msg']}; remove the file, then "
+            f"run: sdsearch score {file.parent}"
+        ) from None
 
 
 def _once(blocks: list[BlockScore]) -> list[BlockScore]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sdsearch.console import say
 from sdsearch.errors import InputError, WorkError
 from sdsearch.harness import run_harness
 from sdsearch.keys import content_key
@@ -84,6 +85,11 @@ def recovered_weights(source: ExportSource) -> Path:
     study, arch_key = source.study, source.design.arch_key
     weights = find_weights(arch_key, study)
     if weights is None:
+        say(
+            f"{source.design.name} is not recovered: training it for "
+            f"{study.config.protocol.recovery.steps} steps as for a label; its UNet with inherited "
+            "weights is there without that"
+        )
         run_harness(RecoverRequest(study=study.root, arch_key=arch_key))
         weights = study.recovered_file(arch_key)
         if not weights.is_file():

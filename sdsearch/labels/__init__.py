@@ -16,6 +16,7 @@ from sdsearch.labels.label import (
 from sdsearch.labels.protocol import (
     LongRecovery,
     MaskConvention,
+    MaskGeometry,
     MaskKind,
     Protocol,
     RecoveryLosses,
@@ -23,6 +24,7 @@ from sdsearch.labels.protocol import (
     Rung,
     Scheduler,
 )
+from sdsearch.labels.samplers import SAMPLERS, Sampler
 from sdsearch.labels.store import (
     ImportReport,
     LabelStore,
@@ -34,6 +36,7 @@ from sdsearch.labels.store import (
 from sdsearch.labels.target import Target
 
 __all__ = [
+    "SAMPLERS",
     "Content",
     "Failure",
     "FailureKind",
@@ -44,6 +47,7 @@ __all__ = [
     "Latency",
     "LongRecovery",
     "MaskConvention",
+    "MaskGeometry",
     "MaskKind",
     "Measurement",
     "Protocol",
@@ -51,6 +55,7 @@ __all__ = [
     "RecoveryRecipe",
     "ResolvedProtocol",
     "Rung",
+    "Sampler",
     "Scheduler",
     "Series",
     "Target",

@@ -86,6 +86,17 @@ class Label(FrozenModel):
     values: dict[str, Measurement | Latency | int | float] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier_form(cls, data: Any) -> Any:
+        """Labels once gave a `reason` in words, null where nothing failed."""
+        if not isinstance(data, dict) or "reason" not in data or "failure" in data:
+            return data
+        rest = {key: value for key, value in data.items() if key != "reason"}
+        if data["reason"] is None:
+            return rest
+        return {**rest, "failure": {"kind": "architecture", "message": data["reason"]}}
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.architecture.key != self.arch_key:

@@ -21,6 +21,8 @@ MaskKind = Literal["box", "thin", "medium", "thick", "object", "mixed"]
 MaskConvention = Literal["canonical", "diffusers", "lama", "mat", "repaint"]
 """How a file of a mask marks the hole: 255 and nothing between (canonical); 128 and more; anything
 above 0; 0, the known pixels being 255 (MAT and RePaint)."""
+MaskGeometry = Literal["photo", "cropped"]
+"""What a mask file covers: its whole photo, or the centre square that is cropped from it."""
 
 
 class RecoveryLosses(FrozenModel):
@@ -67,11 +69,12 @@ class Protocol(FrozenModel):
     """How a label is measured; two labels compare only where it agrees, and the files it names.
 
     The label seed is not part of it: a label is unique by (architecture, protocol, seed).
-    Defaults are those of the tiny benchmark. `extractor` is `efflite0`, `fid` (the official
+    Defaults are those of the tiny benchmark. `SAMPLERS` lists every option of a `scheduler`; its
+    noise schedule is the teacher's. `extractor` is `efflite0`, `fid` (the official
     Inception weights), `inception:FILE` or `clip:FOLDER`. `mask_convention` says what a folder of
-    masks means by its values; `lpips` adds the official LPIPS; these two are named by the key only
-    where they are not the default. `revision` is the harness's own: it is raised whenever a
-    renderer, mask, sampling rule or metric changes a value.
+    masks means by its values, `mask_geometry` what its masks cover; `lpips` adds the official
+    LPIPS; these three are named by the key only where they are not the default. `revision` is the
+    harness's own: it is raised whenever a renderer, mask, sampling rule or metric changes a value.
     """
 
     revision: Literal[2] = 2
@@ -90,6 +93,7 @@ class Protocol(FrozenModel):
     threads: int = Field(2, ge=1)
     recovery: RecoveryRecipe = RecoveryRecipe()
     mask_convention: MaskConvention = "canonical"
+    mask_geometry: MaskGeometry = "photo"
     lpips: Literal["none", "alex"] = "none"
 
     @model_serializer(mode="wrap")
@@ -97,7 +101,7 @@ class Protocol(FrozenModel):
         self, dump: SerializerFunctionWrapHandler
     ) -> dict[str, Any]:
         data: dict[str, Any] = dump(self)
-        for name in ("mask_convention", "lpips"):
+        for name in ("mask_convention", "mask_geometry", "lpips"):
             if getattr(self, name) == type(self).model_fields[name].default:
                 data.pop(name, None)
         return data

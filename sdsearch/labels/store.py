@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from sdsearch.errors import InputError
-from sdsearch.files import write_atomic, write_once
+from sdsearch.files import read_lines, write_atomic, write_once
 from sdsearch.labels.label import Label
 
 if TYPE_CHECKING:
@@ -90,10 +90,9 @@ class ImportReport:
 def read_label_table(table: Path) -> list[Label]:
     """Read a label table: JSONL, one label a line."""
     try:
-        text = table.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        lines = enumerate(read_lines(table), start=1)
+    except (OSError, InputError) as error:
         raise InputError(f"a label table must be a readable JSONL file: {error}") from None
-    lines = enumerate(text.splitlines(), start=1)
     return [_parse(line, f"{table}, line {number}") for number, line in lines if line.strip()]
 
 

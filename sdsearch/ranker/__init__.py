@@ -7,7 +7,7 @@ from sdsearch.ranker.baselines import fit_forest, fit_ridge
 from sdsearch.ranker.features import CATEGORICAL, CONTINUOUS, FeatureLayout, to_data
 from sdsearch.ranker.file import load_ranker, save_ranker
 from sdsearch.ranker.fit import FitReport, FittedRanker, RankerConfig, fit_ranker
-from sdsearch.ranker.losses import CorrelationMode, average_rank, soft_spearman
+from sdsearch.ranker.losses import average_rank, soft_spearman
 from sdsearch.ranker.net import Ranker
 from sdsearch.ranker.published import PaperConfig, fit_paper, score_options
 from sdsearch.ranker.scoring import score_space, score_units
@@ -15,7 +15,6 @@ from sdsearch.ranker.scoring import score_space, score_units
 __all__ = [
     "CATEGORICAL",
     "CONTINUOUS",
-    "CorrelationMode",
     "FeatureLayout",
     "FitReport",
     "FittedRanker",

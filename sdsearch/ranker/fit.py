@@ -87,6 +87,9 @@ class FitReport(FrozenModel):
             f"[{quality.low:.2f}, {quality.high:.2f}])"
         )
 
+    def __str__(self) -> str:
+        return repr(self)
+
 
 @dataclass(frozen=True, slots=True)
 class FittedRanker:

@@ -5,7 +5,7 @@ It imports `ranker`, `design`, `report` and what is below. Start at `replay`.
 
 from sdsearch.replay.methods import METHODS
 from sdsearch.replay.plot import draw_replay
-from sdsearch.replay.replay import check_replay, read_pool, slots_kept
+from sdsearch.replay.replay import check_replay, read_pool
 from sdsearch.replay.runs import ReplaySummary, describe_summary, run_replay, summarize_trials
 
 __all__ = [
@@ -16,6 +16,5 @@ __all__ = [
     "draw_replay",
     "read_pool",
     "run_replay",
-    "slots_kept",
     "summarize_trials",
 ]

@@ -91,12 +91,6 @@ def draw_unet(
     be put into an HTML page as it is, beside others. `said` maps slot names to more words about
     them, any text; every box can then be reached by keyboard.
 
-    >>> import sdsearch
-    >>> small = sdsearch.Architecture.parse("bk-small")
-    >>> drawing = sdsearch.draw_unet(small, sdsearch.find_backbone("sd14"))
-    >>> drawing[:4], "482.35 M parameters" in drawing
-    ('<svg', True)
-
     Raises:
         InputError: a score names a slot that does not exist, or is not finite.
     """

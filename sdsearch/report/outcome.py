@@ -109,7 +109,7 @@ class Outcome:
     def __str__(self) -> str:
         from rich.console import Console
 
-        console = Console(width=100, no_color=True)
+        console = Console(width=100, no_color=True, markup=False, emoji=False)
         with console.capture() as printed:
             console.print(outcome_table(self))
         return printed.get().rstrip()
@@ -214,6 +214,8 @@ def outcome_table(result: Outcome) -> Group:
 
 def notes(result: Outcome) -> list[str]:
     """Return what has to be known to read the table."""
+    if not result.rows:
+        return ["nothing is measured yet; run: sdsearch label STUDY"]
     lines = [
         "mean: standard error over architectures, where n is 1 that of the measurement",
         "params: share of the teacher's",

@@ -6,6 +6,7 @@ It imports `unet`. Start at `space`; `units` are its choices, `budget` limits wh
 from sdsearch.space.budget import Budget, Resource, member_resources, say_amount, space_resources
 from sdsearch.space.latency import (
     CrossValidation,
+    Dtype,
     LatencyConditions,
     LatencySurvey,
     LatencyTable,
@@ -24,6 +25,7 @@ __all__ = [
     "SPACES",
     "Budget",
     "CrossValidation",
+    "Dtype",
     "LatencyConditions",
     "LatencySurvey",
     "LatencyTable",

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from sdsearch.errors import InputError
+from sdsearch.files import read_text
 from sdsearch.model import FrozenModel
 from sdsearch.unet import SLOTS, Architecture, Backbone, member_backbone, slot_costs
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from sdsearch.space.space import SearchSpace
 
+Dtype = Literal["float32", "float16", "bfloat16"]
+"""The precisions in which UNet calls are timed."""
 _FOLDS, _REPEATS = 5, 4
 _Model = TypeVar("_Model", bound=FrozenModel)
 
@@ -33,7 +36,7 @@ class LatencyConditions(FrozenModel):
     """Where and how UNet calls were timed; times under other conditions are other times."""
 
     device: str = "cpu"
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     batch: int = Field(1, ge=1)
     cfg: bool = False
     """Classifier-free guidance: both halves in one call, twice the batch."""
@@ -214,7 +217,7 @@ def read_latency_table(path: Path) -> LatencyTable:
 
 def _read(model: type[_Model], path: Path) -> _Model:
     try:
-        return model.model_validate_json(path.read_text(encoding="utf-8"))
+        return model.model_validate_json(read_text(path))
     except OSError as error:
         raise InputError(f"{path} must be readable: {error.strerror}") from None
     except ValidationError as error:

@@ -136,7 +136,10 @@ class SearchSpace:
             return f"{unit.name} has no option ({option}) among its {len(unit.options)}"
         return None
 
-    def contains(self, config: Mapping[str, Any]) -> Architecture | None:
+    def __contains__(self, arch: object) -> bool:
+        return isinstance(arch, Architecture) and self.why_not(arch) is None
+
+    def contains_config(self, config: Mapping[str, Any]) -> Architecture | None:
         """The member that a stock `UNet2DConditionModel` config says, or None if it says none.
 
         The inverse of `unet_config`. `read_architecture` tells the reason where a config is no
@@ -201,13 +204,6 @@ def search_space(
 
     `resize_level_0` gives level 0 of `sd14-wide` a choice of widths too. The frequencies of the
     time embedding then change in number, so that its input columns have to be resampled.
-
-    >>> import sdsearch
-    >>> space = sdsearch.search_space("sd14")
-    >>> space
-    SearchSpace('sd14', 704,000 architectures)
-    >>> space.arch(space.index(space.members["bk-tiny"])) == space.members["bk-tiny"]
-    True
     """
     if name not in SPACES:
         raise InputError(

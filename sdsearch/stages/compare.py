@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sdsearch.errors import InputError
 from sdsearch.harness import run_harness
 from sdsearch.study import GridRequest, is_current, read_designs, record_done
 from sdsearch.unet import UNPRUNED, teacher_identity
@@ -18,7 +19,13 @@ COMPARED_SCENES = 8
 
 
 def compare_study(study: StudyFolder) -> Path:
-    """Inpaint the same scenes with the teacher and the best measured design of each method."""
+    """Inpaint the same scenes with the teacher and the best measured design of each method.
+
+    Raises:
+        InputError: nothing was built.
+    """
+    if not read_designs(study):
+        raise InputError(f"there are no designs to compare; run: sdsearch build {study.root}")
     prefix = "tiny " if study.config.teacher.pipeline == "tiny" else ""
     columns = {f"{prefix}teacher": UNPRUNED.key}
     for method in ("exhaustive", "autobuild"):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdsearch.console import working
-from sdsearch.study import is_current, load_space, read_listing, record_done
+from sdsearch.errors import InputError
+from sdsearch.study import is_current, load_space, read_sample, record_done
 from sdsearch.unet import teacher_identity
 
 if TYPE_CHECKING:
@@ -23,8 +24,13 @@ def fit_study(study: StudyFolder) -> FitReport:
 
     A fit is current as long as labels, their standard errors (which weigh them), the space, the
     teacher's content and the settings stay.
+
+    Raises:
+        InputError: nothing is measured yet.
     """
     labels, settings = training_labels(study), study.config.ranker
+    if all(label.failure for label in labels):
+        raise InputError(_why_no_fit(study, len(labels)))
     y = training_targets(study, labels)
     errors = [settings.target.standard_error(label) for label in labels]
     inputs = fit_inputs(study, labels)
@@ -40,6 +46,18 @@ def fit_study(study: StudyFolder) -> FitReport:
         files = [study.ranker_dir / "ranker.safetensors", study.ranker_dir / "ranker.json"]
         record_done(study, "fit", inputs, files)
     return load_ranker(study.ranker_dir).report
+
+
+def _why_no_fit(study: StudyFolder, failed: int) -> str:
+    """What to do where no sampled architecture is measured."""
+    drawn = len(read_sample(study).keys_from("sample", "proposal"))
+    found = f"{failed} failed" if failed else "none has a label"
+    tiny = study.config.teacher.pipeline == "tiny"
+    other = ", or import the tiny model's own labels" if tiny else ""
+    return (
+        f"a fit needs measured architectures, but of {drawn} sampled ones {found}; run: sdsearch "
+        f"label {study.root}{other}"
+    )
 
 
 def fit_inputs(study: StudyFolder, labels: Sequence[Label]) -> dict[str, Any]:
@@ -58,7 +76,7 @@ def fit_inputs(study: StudyFolder, labels: Sequence[Label]) -> dict[str, Any]:
 
 def training_labels(study: StudyFolder) -> list[Label]:
     """The labels to learn from: those of what was drawn or proposed, in the study's series."""
-    drawn = read_listing(study).keys_from("sample", "proposal")
+    drawn = read_sample(study).keys_from("sample", "proposal")
     labels = study.labels.read_series(study.series)
     return [labels[key] for key in drawn if key in labels]
 

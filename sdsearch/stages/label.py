@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from sdsearch.assets import asset_path
 from sdsearch.console import following_labels, say
-from sdsearch.errors import InputError, nearest
+from sdsearch.errors import InputError, check_at_least, check_choice, nearest
 from sdsearch.harness import run_harness
 from sdsearch.labels import ImportReport, LabelKey, import_labels, read_label_table
 from sdsearch.study import RecomputeRequest, read_listing
@@ -52,9 +52,11 @@ def label_study(
         only: keys of sampled or built architectures; default: all.
 
     Raises:
-        InputError: a key of `only` is unknown, or something concerns all labels.
+        InputError: a value is invalid, a key of `only` unknown, or something concerns all labels.
         WorkError: labelling failed; the labels measured before are kept.
     """
+    executor = executor or study.config.label.executor
+    check_choice("the executor", executor, get_args(Executor))
     job = _job(study if seed is None else study.at_seed(seed), processes)
     if unknown := sorted(set(only) - set(job.keys)):
         raise InputError(
@@ -64,13 +66,15 @@ def label_study(
     job = replace(job, keys=tuple(only) or job.keys)
     todo = len(job.todo())
     say(f"labels: {len(job.keys) - todo} of {len(job.keys)} are there, {todo} to measure")
-    _measure(job, executor or study.config.label.executor)
+    _measure(job, executor)
 
 
 def halve_study(
     study: StudyFolder, *, processes: int = 1, executor: Executor | None = None
 ) -> list[RungReport]:
     """Label all under the cheaper protocols of `[label] rungs`, only the best under the study's."""
+    chosen = executor or study.config.label.executor
+    check_choice("the executor", chosen, get_args(Executor))
     job = _job(study, processes)
 
     def label(rung: int | None, keys: list[str]) -> None:
@@ -80,7 +84,7 @@ def halve_study(
             f"{len(keys)} architectures, {protocol.samples} samples, "
             f"{protocol.recovery.steps} recovery steps"
         )
-        _measure(part, executor or study.config.label.executor)
+        _measure(part, chosen)
 
     return label_by_halving(study, job.keys, label)
 
@@ -189,6 +193,7 @@ def _measure(job: LabelJob, executor: Executor) -> None:
 
 
 def _job(study: StudyFolder, processes: int) -> LabelJob:
+    check_at_least("processes", processes, 1)
     resolve_teacher(study.config.teacher.pipeline)
     return LabelJob(study, _wanted(study), processes)
 

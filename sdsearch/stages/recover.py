@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sdsearch.errors import check_at_least
 from sdsearch.harness import run_harness
 from sdsearch.study import FinetuneRequest, find_design
 
@@ -17,9 +18,10 @@ def recover_design(study: StudyFolder, name: str, processes: int = 1) -> Path:
     """Recover a built design by the study's long recipe; returns the folder of what came of it.
 
     Raises:
-        InputError: there is no design of this name.
+        InputError: there is no design of this name, or fewer processes than one.
         HarnessError: the harness failed, and has said why.
     """
+    check_at_least("processes", processes, 1)
     key = find_design(study, name).arch_key
     run_harness(FinetuneRequest(study=study.root, arch_key=key, processes=processes), processes)
     return study.finetuned_dir(key)

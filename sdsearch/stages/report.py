@@ -17,5 +17,5 @@ def report_study(study: StudyFolder) -> Path:
     from sdsearch.report import outcome_table, summarize_outcome, write_report
 
     result = summarize_outcome(study)
-    Console().print(outcome_table(result))
+    Console(highlight=False, markup=False, emoji=False).print(outcome_table(result))
     return write_report(study, result)

@@ -36,9 +36,17 @@ class SpaceConfig(FrozenModel):
     seed: int = Field(0, ge=0)
 
 
+def _parse_target(said: object) -> Target:
+    if isinstance(said, Target):
+        return said
+    if not isinstance(said, str):
+        raise ValueError("a target is text, such as '-log(fd_efflite0)'")
+    return Target(said)
+
+
 ParsedTarget = Annotated[
     Target,
-    PlainValidator(lambda said: said if isinstance(said, Target) else Target(said)),
+    PlainValidator(_parse_target),
     PlainSerializer(lambda target: target.expression, return_type=str),
 ]
 """A target, parsed where the file is read; in files it is its expression."""
@@ -77,7 +85,7 @@ class LabelConfig(FrozenModel):
 
     `time_limit` is in seconds for one label, `lease` in seconds that a silent worker keeps its
     claim, `attempts` how many workers may die on an architecture before it counts as failed.
-    `rungs` are the cheaper measurements of `sdsearch label --halving`, cheapest first.
+    `rungs` are the cheaper measurements of successive halving, cheapest first.
     """
 
     executor: Literal["local", "ray"] = "local"
@@ -125,7 +133,14 @@ def _explain(where: Sequence[int | str], problem: Any) -> str:
         return f"unknown key {names[-1]!r} {place}; did you mean {hint!r}?"
     if names == ["seed"]:
         place = "in [protocol]"
-    return f"{names[-1]!r} {place} is {problem['input']!r}: {problem['msg']}"
+    return f"{names[-1]!r} {place} is {_show(problem['input'])}: {problem['msg']}"
+
+
+def _show(value: object) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python writes no number of thousands of digits
+        return "a number too long to show"
 
 
 def _known(path: Sequence[str]) -> list[str]:

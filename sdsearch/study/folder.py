@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from sdsearch.errors import InputError
-from sdsearch.files import write_atomic
+from sdsearch.files import read_text, write_atomic
 from sdsearch.keys import content_key
 from sdsearch.labels import LabelStore, ResolvedProtocol, Series
 from sdsearch.space import LatencyTable, SearchSpace, read_latency_table, search_space
@@ -128,7 +128,13 @@ class StudyFolder:
         return (*range(len(self.config.label.rungs)), None)
 
     def at_seed(self, seed: int) -> StudyFolder:
-        """This study under another label seed."""
+        """This study under another label seed.
+
+        Raises:
+            InputError: the seed is negative, or too large for 32 bits.
+        """
+        if not 0 <= seed < 2**32:
+            raise InputError(f"a label seed must be from 0 to {2**32 - 1}, but is {seed}")
         return replace(self, config=self.config.model_copy(update={"seed": seed}))
 
     @property
@@ -156,9 +162,10 @@ def read_study(path: Path | str) -> StudyFolder:
     file = root / "study.toml"
     if not file.is_file():
         raise InputError(f"a study needs {file}, but it is missing; run: sdsearch init {root}")
+    text = read_text(file)
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # numbers too long, tables too deep
         raise InputError(f"{file} must be valid TOML: {error}") from None
     config = parse_config(data, file)
     return StudyFolder(root, config, _read_protocols(root / PROTOCOLS))

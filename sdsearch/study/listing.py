@@ -14,7 +14,7 @@ from pydantic import ValidationError, model_validator
 
 from sdsearch.design import Design, DesignFile
 from sdsearch.errors import InputError, nearest
-from sdsearch.files import write_atomic
+from sdsearch.files import read_lines, write_atomic
 from sdsearch.keys import canonical_json
 from sdsearch.model import FrozenModel
 from sdsearch.unet import Architecture
@@ -95,6 +95,16 @@ class Listing:
     def __len__(self) -> int:
         return len(self.entries)
 
+    def __repr__(self) -> str:
+        ways: tuple[tuple[OriginKind, str], ...] = (
+            ("member", "named members"),
+            ("sample", "sampled"),
+            ("proposal", "proposed"),
+            ("design", "designs"),
+        )
+        counts = [f"{n} {said}" for kind, said in ways if (n := len(self.keys_from(kind)))]
+        return f"Listing({', '.join([f'{len(self)} architectures', *counts])})"
+
     @property
     def architectures(self) -> dict[str, Architecture]:
         """Every architecture by its key."""
@@ -139,13 +149,14 @@ def read_sample(study: StudyFolder) -> Listing:
     if not file.is_file():
         raise InputError(f"{file} is missing; run: sdsearch sample {study.root}")
     entries = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(file), start=1):
         try:
             entries.append(Entry.model_validate_json(line))
         except ValidationError as error:
             raise InputError(
                 f"line {number} of {file} must be an architecture with its origins, but: "
-                f"{error.errors()[0]['msg']}; pick them again: sdsearch sample {study.root}"
+                f"{error.errors()[0]['msg']}; remove the file, then run: "
+                f"sdsearch sample {study.root}"
             ) from None
     return Listing(tuple(entries))
 
@@ -155,7 +166,7 @@ def write_sample(study: StudyFolder, sample: Listing) -> None:
     rows = ({**entry.model_dump(mode="json"), "origins": _sorted(entry)} for entry in sample)
     text = "".join(canonical_json(row) + "\n" for row in rows)
     file = study.architectures_file
-    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+    if not file.is_file() or file.read_bytes() != text.encode():
         write_atomic(file, text)
 
 
@@ -172,8 +183,8 @@ def read_designs(study: StudyFolder) -> tuple[Design, ...]:
         return DesignFile.model_validate_json(file.read_bytes()).designs
     except ValidationError as error:
         raise InputError(
-            f"{file} must hold designs, but: {error.errors()[0]['msg']}; build them again: "
-            f"sdsearch build {study.root}"
+            f"{file} must hold designs, but: {error.errors()[0]['msg']}; remove the file, then "
+            f"run: sdsearch build {study.root}"
         ) from None
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from sdsearch.labels import MaskConvention, Scheduler
+from sdsearch.labels import MaskConvention, MaskGeometry, Scheduler
 from sdsearch.model import FrozenModel
 
 
@@ -81,6 +81,7 @@ class InpaintRequest(FrozenModel):
         prompts: one for all images, one for each, or none: then the images' captions.
         seeds: of the noise; a row each.
         mask_convention: what the values of mask files mean.
+        mask_geometry: what mask files cover, the photo or the square cropped from it.
         differences: whether to show how each pipeline differs from the first.
         out: the picture, .png or .webp.
     """
@@ -95,6 +96,7 @@ class InpaintRequest(FrozenModel):
     guidance: float | None = Field(None, ge=0)
     scheduler: Scheduler = "ddim"
     mask_convention: MaskConvention = "diffusers"
+    mask_geometry: MaskGeometry = "photo"
     differences: bool = False
     out: Path = Path("compare.png")
 

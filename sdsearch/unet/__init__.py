@@ -7,7 +7,6 @@ from sdsearch.unet.architecture import NAMED, UNPRUNED, Architecture, Bottom, Le
 from sdsearch.unet.backbone import (
     LEVELS,
     PRESETS,
-    SD2,
     SD14,
     SD14_INPAINT,
     TINY,
@@ -16,8 +15,17 @@ from sdsearch.unet.backbone import (
     plain_config,
 )
 from sdsearch.unet.config import read_architecture, student_path, unet_config
-from sdsearch.unet.cost import SlotCost, UNetCost, count_macs, count_params, slot_costs, unet_cost
+from sdsearch.unet.cost import (
+    TEXT_TOKENS,
+    SlotCost,
+    UNetCost,
+    count_macs,
+    count_params,
+    slot_costs,
+    unet_cost,
+)
 from sdsearch.unet.graph import EDGES, ArchGraph, active_edges, build_graph
+from sdsearch.unet.noise_schedule import NoiseSchedule, read_noise_schedule
 from sdsearch.unet.slots import SLOTS, SLOTS_BY_NAME, UNIT_NAMES, Half, Slot, SlotState, level_sizes
 from sdsearch.unet.teacher import (
     find_backbone,
@@ -34,11 +42,11 @@ __all__ = [
     "LEVELS",
     "NAMED",
     "PRESETS",
-    "SD2",
     "SD14",
     "SD14_INPAINT",
     "SLOTS",
     "SLOTS_BY_NAME",
+    "TEXT_TOKENS",
     "TINY",
     "UNIT_NAMES",
     "UNPRUNED",
@@ -48,6 +56,7 @@ __all__ = [
     "Bottom",
     "Half",
     "Level",
+    "NoiseSchedule",
     "Slot",
     "SlotCost",
     "SlotState",
@@ -63,6 +72,7 @@ __all__ = [
     "member_backbone",
     "plain_config",
     "read_architecture",
+    "read_noise_schedule",
     "resolve_teacher",
     "slot_costs",
     "student_path",

@@ -187,7 +187,8 @@ class Architecture(FrozenModel):
         'depth 1, attention down 0 up 11'
 
         Raises:
-            InputError: it names the part and what is allowed there.
+            InputError: `words` say nothing, or a part cannot be; the part is named with what is
+                allowed there.
         """
         said = read_notation(words, NAMED)
         base = NAMED[said.get("name", "teacher")]
@@ -208,9 +209,17 @@ def member_backbone(arch: Architecture, backbone: Backbone) -> Backbone:
     """The backbone at a member's own widths, which its config, costs and graph are made of.
 
     Raises:
-        InputError: a width is no multiple of the norm groups or of the level's heads.
+        InputError: a width is larger than the backbone's, or is no multiple of the norm groups or
+            of the level's heads.
     """
-    return backbone.with_widths(arch.widths) if arch.widths else backbone
+    if arch.widths is None:
+        return backbone
+    for level, (own, full) in enumerate(zip(arch.widths, backbone.block_out_channels, strict=True)):
+        if own > full:
+            raise InputError(
+                f"level {level} must be no wider than the backbone's {full} channels, but has {own}"
+            )
+    return backbone.with_widths(arch.widths)
 
 
 def _change_level(name: str, level: Level, said: Mapping[str, str]) -> Level:

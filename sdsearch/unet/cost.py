@@ -86,11 +86,6 @@ def unet_cost(
 
     The default latent is the backbone's `sample_size`. Classifier-free guidance (`cfg`) doubles the
     batch; `value_bytes` is 4 for float32, 2 for half precision.
-
-    >>> import sdsearch
-    >>> small = sdsearch.Architecture.parse("bk-small")
-    >>> sdsearch.unet_cost(small, sdsearch.find_backbone("sd14"))
-    UNetCost(482,346,884 parameters, 255.447 G MACs, 125.3 MiB of activations)
     """
     size = _latent_size(latent, backbone)
     samples = batch * (2 if cfg else 1)

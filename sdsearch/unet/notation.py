@@ -9,7 +9,8 @@ Parts are set apart by `;` or `,`. A name comes first; the others stand in any o
     widths 320/640/960/960                        channels of levels 0 to 3
 
 A digit of an attention is one res block of a half, in order of execution: 1 has attention, 0 has
-none. This module knows the words; `Architecture.parse` knows what they mean.
+none. Upper and lower case are the same. This module knows the words; `Architecture.parse` knows
+what they mean.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from sdsearch.errors import InputError
+from sdsearch.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -35,6 +36,7 @@ _PARTS = {
     "widths": (r"[1-9]\d*(/[1-9]\d*){3}", "a/b/c/d, the channels of levels 0 to 3"),
 }
 """Each part, the pattern of its values, and the same in words."""
+_LEVELS = tuple(f"level {n}" for n in range(4))
 _LEVEL = re.compile(r"(level \d+)(?: of|:)? ?(.*)")
 _ATTENTION = re.compile(r"attention(?: down (?P<down>\S+))?(?: up (?P<up>\S+))?")
 
@@ -46,36 +48,63 @@ def read_notation(text: str, names: Collection[str]) -> dict[str, str]:
     up" and so on for levels 1 and 2, "level 3 depth" ("none": absent), "mid" and "widths".
 
     Raises:
-        InputError: a part is unknown, is said twice, or has a value that it cannot have.
+        InputError: it is no text, it says nothing, or a part is unknown, is said twice, or has a
+            value that it cannot have.
     """
+    if not isinstance(text, str):
+        raise InputError(
+            f"an architecture must be said in words, such as 'bk-small', but got {text!r}, of type "
+            f"{type(text).__name__}"
+        )
     said: dict[str, str] = {}
     for piece, part, value in _pieces(text, names):
         if part == "name":
             if said:
                 raise InputError(f"a named member must come first, but {piece!r} comes later")
         elif part not in _PARTS:
-            raise InputError(
-                f"a part of an architecture must be one of {', '.join(names)}, 'level 0: depth 1, "
-                "attention down 1 up 01' (levels 0 to 2), 'level 3 of depth 1', 'no level 3', "
-                f"'mid none' or 'widths 320/640/960/960', but is {piece!r}"
-            )
+            raise InputError(_why_unknown(piece, names))
         elif part in said:
             raise InputError(f"a part must be said once, but {part} is again in {piece!r}")
         elif not re.fullmatch(_PARTS[part][0], value):
             raise InputError(f"{part} must be {_PARTS[part][1]}, but is {value!r}")
         said[part] = value
+    if not said:
+        raise InputError(
+            f"an architecture must say what it keeps, but {text!r} says nothing; the unpruned one "
+            "is called 'teacher'"
+        )
     return said
+
+
+def _why_unknown(piece: str, names: Collection[str]) -> str:
+    """Why a piece is no part of an architecture."""
+    lower = piece.lower()
+    if re.fullmatch(r"no level \d+", lower):
+        return f"only level 3 can be left out, as in 'no level 3', but a part is {piece!r}"
+    if (found := _LEVEL.fullmatch(lower)) and found[1] not in _LEVELS:
+        return f"the levels of a UNet are 0 to 3, but a part is {piece!r}"
+    if found and not found[2]:
+        return (
+            f"{found[1]} must be followed by what it keeps, such as its depth, but {piece!r} ends"
+        )
+    hint = "" if " " in piece else f"; did you mean {nearest(lower, names)!r}?"
+    return (
+        f"a part of an architecture must be one of {', '.join(names)}, 'level 0: depth 1, "
+        "attention down 1 up 01' (levels 0 to 2), 'level 3 of depth 1', 'no level 3', 'mid none' "
+        f"or 'widths 320/640/960/960', but is {piece!r}{hint}"
+    )
 
 
 def _pieces(text: str, names: Collection[str]) -> Iterator[tuple[str, str, str]]:
     """(as it is written, part, value) of everything that a notation says; parts may be unknown."""
     level = ""  # of the latest `level N`: what follows belongs to it
     for raw in re.split("[;,]", text):
-        piece = rest = " ".join(raw.split())
-        if found := _LEVEL.fullmatch(piece):
-            level, rest = found[1] + " ", found[2]
-        if not rest:
+        piece = " ".join(raw.split())
+        rest = piece.lower()
+        if not piece:
             continue
+        if found := _LEVEL.fullmatch(rest):
+            level, rest = found[1] + " ", found[2]
         if rest in names:
             yield piece, "name", rest
         elif rest == "no level 3":

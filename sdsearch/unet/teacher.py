@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from sdsearch.assets import asset_path
-from sdsearch.errors import InputError
+from sdsearch.errors import InputError, nearest
 from sdsearch.keys import file_sha256
 from sdsearch.unet.backbone import PRESETS, TINY, Backbone
 
@@ -52,8 +52,8 @@ def teacher_backbone(pipeline: str) -> Backbone:
     return Backbone.from_config(config)
 
 
-def find_backbone(text: str) -> Backbone:
-    """The backbone called `text`: a preset's name such as "sd14", a pipeline folder or a hub id.
+def find_backbone(name: Path | str) -> Backbone:
+    """The backbone called `name`: a preset's name such as "sd14", a pipeline folder or a hub id.
 
     >>> import sdsearch
     >>> sdsearch.find_backbone("sd2").cross_attention_dim
@@ -62,7 +62,20 @@ def find_backbone(text: str) -> Backbone:
     Raises:
         InputError: nothing is called so, or it is a UNet of another family.
     """
-    return PRESETS.get(text) or teacher_backbone(text)
+    if not isinstance(name, (str, Path)):
+        raise InputError(
+            "a backbone must be a Backbone, or the name, folder or hub id of one, but got "
+            f"{name!r}, of type {type(name).__name__}"
+        )
+    text = str(name)
+    if text in PRESETS:
+        return PRESETS[text]
+    if "/" not in text and not Path(text).is_dir():
+        raise InputError(
+            f"a backbone must be one of {', '.join(PRESETS)}, a pipeline folder or a hub id, but "
+            f"{text!r} is no folder here; did you mean {nearest(text, PRESETS)!r}?"
+        )
+    return teacher_backbone(text)
 
 
 def unet_weights(pipeline: str) -> Path:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
 
-from sdsearch.errors import InputError
+from sdsearch.errors import InputError, check_choice
 from sdsearch.unet import UNPRUNED
 from sdsearch.weights.channels import STREAMS, ChannelChoice, channel_choices
 from sdsearch.weights.provenance import trace_weights
@@ -34,7 +34,11 @@ def choose_channels(
     teacher weights that write to or read from them; "leading" keeps the first ones. Both keep
     equally many of each norm group or head, and of each cell of a group its share, so the choice
     depends on the teacher and the widths alone and a narrower choice is part of a wider one.
+
+    Raises:
+        InputError: there is no such rule.
     """
+    check_choice("the rule of channels", rule, get_args(ChannelRule))
     shrunk = [c for c in channel_choices(arch, backbone).values() if c.student < c.teacher]
     if rule == "leading":
         return {choice.name: best_channels(choice, np.zeros(choice.teacher)) for choice in shrunk}

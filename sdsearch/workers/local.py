@@ -6,19 +6,15 @@ work with them: the study's claims are the queue.
 
 from __future__ import annotations
 
-import signal
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from sdsearch.shell import interrupted_by_signals
 from sdsearch.workers.worker import finish_labels, work_off
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from sdsearch.workers.job import LabelJob
-
-_ENDING = [getattr(signal, x) for x in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, x)]
 
 
 def label_here(job: LabelJob, tell: Callable[[int, str], None]) -> None:
@@ -29,32 +25,8 @@ def label_here(job: LabelJob, tell: Callable[[int, str], None]) -> None:
     Raises:
         InputError, WorkError: something concerns all labels; those measured before are kept.
     """
-    with _interrupted_by_signals(), job.open_labeller() as labeller:
+    with interrupted_by_signals(), job.open_labeller() as labeller:
         shift = job.open_shift()
         work_off(shift, job.keys, labeller, tell)
         if job.rung is None:
             finish_labels(job.keys, labeller, shift.claims)
-
-
-@contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP, by which schedulers and lost terminals end us, act as Ctrl-C.
-
-    Only the first counts, so that nothing interrupts the giving back of the claim.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        for name in _ENDING:
-            signal.signal(name, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    heard = [name for name in _ENDING if signal.getsignal(name) is not signal.SIG_IGN]  # nohup
-    before = {name: signal.signal(name, interrupt) for name in heard}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)

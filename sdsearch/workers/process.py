@@ -7,7 +7,6 @@ prepared. What ends while it owes an answer has died.
 from __future__ import annotations
 
 import queue
-import signal
 import subprocess
 import threading
 import time
@@ -15,10 +14,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
-import psutil
-
-from sdsearch.errors import InputError, WorkError
-from sdsearch.harness import harness_line, written
+from sdsearch.errors import InputError, WorkError, describe_exit
+from sdsearch.harness import (
+    find_family,
+    harness_environment,
+    harness_line,
+    kill_family,
+    written,
+)
 from sdsearch.labels import Failure, Label
 from sdsearch.study import ServeRequest
 from sdsearch.workers.messages import (
@@ -38,6 +41,8 @@ from sdsearch.workers.worker import AbandonedError, AttemptLostError, TimeLimitE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Self
+
+    import psutil
 
     from sdsearch.study import StudyFolder
 
@@ -118,11 +123,7 @@ class HarnessProcess:
         """End the process and all that it started."""
         if self._process is None:
             return
-        family = {*self._family, *_family_of(self._process)}
-        for member in family:  # torchrun gives each of its processes a session of its own
-            with suppress(psutil.NoSuchProcess):
-                member.kill()
-        self._process.kill()
+        kill_family(self._process, self._family)
         try:
             self._process.wait(timeout=_LAST_BREATH)
         except subprocess.TimeoutExpired:
@@ -165,7 +166,7 @@ class HarnessProcess:
             self._process = self._start()
             with _no_more_attempts():
                 self._answer(_FINISH_LIMITS * self.study.config.label.time_limit, is_abandoned)
-            self._family = _family_of(self._process)
+            self._family = find_family(self._process)
         return self._process
 
     def _start(self) -> subprocess.Popen[str]:
@@ -182,6 +183,7 @@ class HarnessProcess:
             text=True,
             encoding="utf-8",
             errors="replace",
+            env=harness_environment(),
             start_new_session=True,  # Ctrl-C is for us: we give the claim back first
         )
         self._lines = queue.Queue()
@@ -229,7 +231,7 @@ class HarnessProcess:
             self._process.wait(timeout=_LAST_BREATH)
         code = self._process.returncode
         self.end()
-        message = f"its process {_how_it_ended(code)}"
+        message = f"its process {describe_exit(code)}"
         raise AttemptLostError(Failure(kind="lost", message=message))
 
     def _label_of(self, answer: Answer) -> Label:
@@ -243,14 +245,6 @@ class HarnessProcess:
         return label
 
 
-def _family_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """All that a process has started."""
-    try:
-        return list(psutil.Process(process.pid).children(recursive=True))
-    except psutil.NoSuchProcess:
-        return []
-
-
 @contextmanager
 def _no_more_attempts() -> Iterator[None]:
     """Nothing counts the attempts at what is not a label: a death ends the worker."""
@@ -261,7 +255,7 @@ def _no_more_attempts() -> Iterator[None]:
     except AttemptLostError as error:
         raise WorkError(
             f"the harness could not prepare or finish: {error}; what it printed says more, and "
-            "what was finished is kept: run again to continue"
+            "what was finished is kept"
         ) from None
 
 
@@ -271,13 +265,3 @@ def _listen(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> N
         for line in stream:
             lines.put(line)
     lines.put(None)
-
-
-def _how_it_ended(code: int | None) -> str:
-    if code is None:
-        return "closed its output and went on"
-    if code >= 0:
-        return f"ended with exit code {code}"
-    hint = ", as the system does where memory runs out" if code == -signal.SIGKILL else ""
-    known = {each.value: each.name for each in signal.Signals}
-    return f"was ended by {known.get(-code, f'signal {-code}')}{hint}"

@@ -71,6 +71,9 @@ class LabelStatus(FrozenModel):
     eta_seconds: float | None
     others: tuple[OtherLabels, ...] = ()
 
+    def __str__(self) -> str:
+        return "\n".join(self.describe())
+
     def describe(self) -> list[str]:
         """The same in words, a line each."""
         lines = [

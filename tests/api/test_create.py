@@ -87,6 +87,13 @@ def test_a_study_that_says_the_same_is_loaded_and_another_names_what_differs(
         ({"space": "sd15"}, "did you mean 'sd14'"),
         ({"teacher": "./nowhere"}, "is no folder here"),
         ({"ranker": {"target": "log("}}, "is no expression"),
+        ({"ranker": {"target": 3}}, "'target' in [ranker] is 3"),
+        ({"ranker": 3}, "'ranker' at the top is 3"),
+        ({"build": 3}, "build must map keys of [build] to values, but is 3"),
+        ({"space": 5}, "space must map keys of [space] to values, but is 5"),
+        ({"space": 0}, "but is 0"),
+        ({"budget": 0.6, "build": {"budget": {"macs": 9}}}, "leave one out"),
+        ({"protocol": {"dataset": "a\x7fb"}}, "TOML"),
     ],
 )
 def test_a_wrong_value_is_named_and_nothing_is_written(
@@ -98,9 +105,23 @@ def test_a_wrong_value_is_named_and_nothing_is_written(
     assert not (tmp_path / "study").exists()
 
 
+def test_what_is_none_is_left_out_of_the_file(tmp_path: Path) -> None:
+    budget = {"macs": None, "params": {"share": 0.5}}
+    made = sdsearch.create_study(tmp_path, build={"latency_table": None}, budget=budget)
+    assert sdsearch.load_study(tmp_path) == made
+    assert "null" not in (tmp_path / "study.toml").read_text()
+
+
+@pytest.mark.parametrize("place", [".", "below"])
+def test_a_study_is_no_file(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"needs a folder.*choose another"):
+        sdsearch.create_study(tmp_path / "file" / place)
+
+
 def test_a_template_keeps_its_comments_in_their_columns_and_gets_what_it_lacks() -> None:
     template = '[a]\nx = 1        # one\ny = "b"      # two\n\n[b]   # the second\nz = 3\n'
-    settings = {"a": {"x": 20, "y": "a long value", "w": [True, 1e-5]}, "c": {"v": {"u": None}}}
+    settings = {"a": {"x": 20, "y": "a long value", "w": [True, 1e-5]}, "c": {"v": {}}}
     assert fill_template(template, settings) == (
         "[a]\n"
         "x = 20       # one\n"

@@ -77,6 +77,20 @@ def test_its_picture_bears_its_name_and_is_shown_by_a_notebook(design: StudyDesi
     assert repr(picture) == f"<Drawing: {len(picture):,} characters of SVG>"
 
 
+def test_a_pipeline_says_that_it_trains_first_and_nothing_of_an_export_that_failed(
+    design: StudyDesign, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(request: object) -> None:
+        raise sdsearch.WorkError("no room")
+
+    monkeypatch.setattr("sdsearch.export.recovered.run_harness", fail)
+    with pytest.raises(sdsearch.WorkError, match="no room"):
+        design.pipeline()
+    said = capsys.readouterr().err
+    assert "autobuild-1 is not recovered: training it for 30 steps" in said
+    assert "exporting autobuild-1:" not in said
+
+
 @pytest.mark.slow
 def test_its_pipeline_is_a_stock_one_with_the_recovered_weights(design: StudyDesign) -> None:
     from diffusers import StableDiffusionInpaintPipeline

@@ -99,8 +99,8 @@ def test_python_m_sdsearch_is_the_command_line() -> None:
 
 def test_an_own_architecture_is_priced_drawn_and_built_in_four_lines() -> None:
     own = sdsearch.Architecture.parse("bk-small; level 0: attention up 01; mid resnet")
-    cost = sdsearch.unet_cost(own, sdsearch.find_backbone("tiny"))
-    picture = sdsearch.draw_unet(own, sdsearch.find_backbone("tiny"))
+    cost = sdsearch.unet_cost(own, "tiny")
+    picture = sdsearch.draw_unet(own, "tiny")
     unet = sdsearch.inherit_unet(own, "tiny")
     assert unet.num_parameters() == cost.params
     assert own.key in picture

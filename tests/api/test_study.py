@@ -59,7 +59,9 @@ def test_labels_are_a_frame_by_architecture_with_values_and_their_errors(study: 
     assert frame.loc[arch.key, "fd_efflite0_se"] == 3.0
     assert frame.loc[arch.key, "params"] == 3_152_772
     assert sdsearch.Architecture.parse(frame.loc[arch.key, "architecture"]) == arch
-    assert frame.loc[broken.key, "failure"] == "no room (in sampling)"
+    failed = frame.loc[broken.key]
+    assert (failed.failure_kind, failed.failure_phase) == ("memory", "sampling")
+    assert failed.failure == "no room"
     assert frame.status.value_counts().to_dict() == {"ok": 4, "failed": 1}
     assert frame.fd_efflite0.isna().sum() == 1
 
@@ -148,11 +150,26 @@ def test_the_outcome_is_shown_as_one_line_and_as_a_table(study: Study) -> None:
     assert shown.count("<tr>") == 1 + len(found.rows)
 
 
+def test_a_study_without_designs_or_labels_says_what_to_run_before_heavy_work(
+    tmp_path: Path,
+) -> None:
+    study = sdsearch.create_study(tmp_path)
+    assert repr(study.sample()) == "Listing(72 architectures, 4 named members, 68 sampled)"
+    with pytest.raises(sdsearch.InputError, match=f"of 68 .* sdsearch label {study.path}, or imp"):
+        study.fit()
+    with pytest.raises(sdsearch.InputError, match=f"to compare; run: sdsearch build {study.path}"):
+        study.compare()
+    assert "nothing is measured yet" in str(study.outcome())
+    assert str(study.status()[0]).startswith("0 of 72 labels are there")
+
+
 def test_an_unknown_design_names_the_nearest_and_without_any_says_what_to_do(
     study: Study, tmp_path: Path
 ) -> None:
     with pytest.raises(sdsearch.InputError, match="did you mean 'autobuild-1'"):
         study.design("autobuild")
+    with pytest.raises(sdsearch.InputError, match="no design 1; did you mean"):
+        study.design(1)
     with pytest.raises(sdsearch.InputError, match="build some first"):
         sdsearch.create_study(tmp_path / "empty").design("autobuild-1")
 
@@ -175,8 +192,8 @@ def test_a_study_is_searched_from_python(tmp_path: Path) -> None:
     )
     study.sample()
     label_by_params(study.folder)
-    assert repr(study.fit()).startswith("FitReport(ridge on 20 labels: SRCC ")
-    assert repr(study.score()).startswith("Scores(tiny, ridge: ")
+    assert str(study.fit()).startswith("FitReport(ridge on 20 labels: SRCC ")
+    assert str(study.score()).startswith("Scores(tiny, ridge: ")
     built = study.build()
     assert [design.name for design in built][:2] == ["autobuild-1", "autobuild-2"]
     assert study.design("autobuild-1") == built[0]

@@ -86,6 +86,14 @@ def test_a_wrong_study_is_one_error_and_exit_code_2(
     assert "Traceback" not in shown
 
 
+def test_an_unknown_precision_is_one_error_and_exit_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "latency", str(tmp_path / "table.json"), "--dtype", "int8") == 2
+    said = "error: --dtype must be one of float32, float16, bfloat16, but is 'int8'"
+    assert said in capsys.readouterr().err
+
+
 def test_a_missing_study_is_one_error_and_exit_code_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ from sdsearch.design.scores import (
     SpaceScores,
     UnitScores,
     best_of,
+    read_scores,
 )
 from sdsearch.errors import InputError
 
@@ -66,6 +67,16 @@ def test_scores_round_trip_through_json_with_their_schema() -> None:
     text = SCORES.model_dump_json()
     assert '"schema":1' in text
     assert Scores.model_validate_json(text) == SCORES
+
+
+def test_damaged_scores_say_how_to_make_them_again(tmp_path) -> None:
+    file = tmp_path / "scores.json"
+    assert read_scores(file) is None
+    file.write_text('{"units": [')
+    with pytest.raises(
+        InputError, match=r"scores\.json.*remove the file, then run: sdsearch score"
+    ):
+        read_scores(file)
 
 
 def test_insights_say_what_matters_what_to_keep_and_what_can_go() -> None:

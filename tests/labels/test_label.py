@@ -90,6 +90,20 @@ def test_a_label_that_is_not_one_is_refused(wrong: dict[str, object]) -> None:
         Label.model_validate(data)
 
 
+def test_a_label_that_says_in_words_why_it_failed_is_read(tmp_path: Path) -> None:
+    broken = Failure(kind="architecture", message="inherited weights do not fit")
+    labels = [make_label(fd=1.0), make_label(tiny_member("bk-tiny"), failure=broken)]
+    rows = [json.loads(label.to_json()) for label in labels]
+    for row in rows:
+        failure = row.pop("failure")
+        row["reason"] = failure and failure["message"]
+    table = tmp_path / "table.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_label_table(table) == labels
+    with pytest.raises(ValidationError, match="reason"):
+        Label.model_validate({**rows[1], "failure": broken})
+
+
 def test_a_missing_column_names_the_nearest() -> None:
     with pytest.raises(InputError, match="'fd_efflite0'"):
         make_label(fd_efflite0=1.0, psnr_hole=2.0).scalar("fd_eff")

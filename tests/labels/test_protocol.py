@@ -23,6 +23,7 @@ def test_every_field_changes_the_key() -> None:
         {"feature_size": 224},
         {"threads": 1},
         {"mask_convention": "lama"},
+        {"mask_geometry": "cropped"},
         {"lpips": "alex"},
         {"recovery": RecoveryRecipe(steps=0)},
         {"recovery": RecoveryRecipe(losses={"output": 1.0, "task": 0.5})},

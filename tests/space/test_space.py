@@ -216,3 +216,10 @@ def test_wrong_names_and_numbers_say_what_would_be_right():
         space.arch(-1)
     with pytest.raises(InputError, match="5632"):
         space.sample(5_633, np.random.default_rng(0))
+
+
+def test_an_architecture_is_in_a_space_or_not() -> None:
+    blocks = search_space("sd14-blocks")
+    assert TEACHER in blocks
+    assert Architecture.parse("level 0: attention up 101") not in blocks
+    assert "bk-small" not in blocks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.testing import CliRunner
@@ -12,10 +12,17 @@ from typer.testing import CliRunner
 from sdsearch.cli.main import app
 from sdsearch.errors import InputError, WorkError
 from sdsearch.labels.label import Failure, LabelKey
-from sdsearch.stages.label import forget_failed, label_study, prepare_study, read_statuses
+from sdsearch.stages.label import (
+    forget_failed,
+    halve_study,
+    label_study,
+    prepare_study,
+    read_statuses,
+)
+from sdsearch.stages.recover import recover_design
 from sdsearch.workers.claims import Claims
 from sdsearch.workers.job import open_claims
-from tests.fakes import make_label, tiny_member
+from tests.fakes import make_design, make_label, tiny_member, write_designs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,6 +160,34 @@ def test_an_executor_that_is_not_installed_is_said(
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r"sdsearch\[ray\]"):
         label_study(study, executor="ray")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"executor": "slurm"}, "executor must be one of local, ray, but is 'slurm'"),
+        ({"seed": -1}, "seed must be from 0 to 4294967295, but is -1"),
+        ({"seed": 2**32}, "but is 4294967296"),
+        ({"processes": 0}, "processes must be 1 or more, but is 0"),
+    ],
+)
+def test_a_wrong_value_is_said_before_any_work(
+    study: StudyFolder, arguments: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        label_study(study, **arguments)
+    if "seed" not in arguments:
+        with pytest.raises(InputError, match=said):
+            halve_study(study, **arguments)
+    assert not (study.root / "started").exists()
+
+
+def test_preparing_and_recovering_need_a_process(study: StudyFolder) -> None:
+    write_designs(study, [make_design(tiny_member("bk-tiny"), "autobuild", 1)])
+    with pytest.raises(InputError, match="processes must be 1 or more, but is 0"):
+        prepare_study(study, processes=0)
+    with pytest.raises(InputError, match="processes must be 1 or more, but is 0"):
+        recover_design(study, "autobuild-1", processes=0)
 
 
 def test_a_rung_on_which_all_failed_is_told_by_the_status(study: StudyFolder) -> None:

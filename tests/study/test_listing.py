@@ -106,12 +106,25 @@ def test_a_damaged_sample_names_its_line_and_the_next_step(tmp_path: Path, line:
     text = line.replace("KEY", ARCHS[1].key).replace("ARCH", ARCHS[1].model_dump_json())
     with study.architectures_file.open("a") as file:
         file.write(text + "\n")
-    with pytest.raises(InputError, match=r"line 2 of .*sdsearch sample"):
-        read_sample(study)
+    with pytest.raises(InputError, match=r"line 2 of .*remove the file, then run: sdsearch sample"):
+        sample_study(study)
+    study.architectures_file.unlink()
+    assert sample_study(study) == read_sample(study)
 
 
 def test_a_damaged_design_file_says_how_to_make_it_again(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study")
     study.designs_file.write_text('{"designs": [')
-    with pytest.raises(InputError, match=r"designs\.json.*sdsearch build"):
+    said = r"designs\.json.*remove the file, then run: sdsearch build"
+    with pytest.raises(InputError, match=said):
         find_design(study, "autobuild-1")
+
+
+def test_a_damaged_design_file_keeps_nobody_from_learning(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", "[space]\nlabels = 3\n")
+    sample_study(study)
+    label_by_params(study)
+    wanted = training_labels(study)
+    study.designs_file.write_text('{"designs": [')
+    assert training_labels(study) == wanted
+    assert len(wanted) == 3

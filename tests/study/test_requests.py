@@ -49,11 +49,12 @@ def test_a_request_is_read_as_it_was_written(request_) -> None:
     assert not file.exists()
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_torchrun_starts_several_processes_with_one_request(processes: int) -> None:
+@pytest.mark.parametrize(("processes", "option"), [(1, []), (2, ["--processes=2"])])
+def test_several_processes_are_asked_for_with_one_request(
+    processes: int, option: list[str]
+) -> None:
     line = harness_line(Path("request.json"), processes)
-    assert line[-2:] == ["sdsearch_eval", "request.json"]
-    assert ("torch.distributed.run" in line) == (processes == 2)
+    assert line[-2 - len(option) :] == ["sdsearch_eval", *option, "request.json"]
 
 
 def test_a_request_that_lacks_what_it_needs_is_refused_before_a_process_starts() -> None:

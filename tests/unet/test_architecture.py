@@ -1,7 +1,9 @@
 import pytest
 from pydantic import ValidationError
 
-from sdsearch.unet.architecture import Architecture, Bottom, Level
+from sdsearch.errors import InputError
+from sdsearch.unet.architecture import Architecture, Bottom, Level, member_backbone
+from sdsearch.unet.backbone import SD14, TINY
 from sdsearch.unet.slots import SLOTS
 from tests.unets import TEACHER, hard_members, random_members
 
@@ -77,3 +79,10 @@ def test_only_a_half_level_with_some_attention_has_ghosts():
 def test_what_a_stock_unet_cannot_say_is_refused(build):
     with pytest.raises(ValidationError):
         build()
+
+
+def test_a_member_wider_than_its_backbone_is_refused_with_both_widths() -> None:
+    wide = Architecture.parse("widths 320/640/1280/1280")
+    with pytest.raises(InputError, match=r"level 0 must be no wider than .* 32 .* but has 320"):
+        member_backbone(wide, TINY)
+    assert member_backbone(wide, SD14) == SD14

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -33,7 +35,9 @@ def test_options_are_described_in_words() -> None:
 
 def test_named_members_parse_by_their_names() -> None:
     assert {name: Architecture.parse(name) for name in NAMED} == NAMED
-    assert Architecture.parse("") == UNPRUNED
+    assert Architecture.parse("BK-Small; Level 0: Depth 2") == (
+        Architecture.parse("bk-small; level 0: depth 2")
+    )
 
 
 def test_parts_that_are_not_mentioned_are_those_of_the_teacher_or_the_named_member() -> None:
@@ -73,8 +77,15 @@ def test_white_space_and_the_order_of_parts_do_not_matter() -> None:
         ("level 1: attention up 02x", "level 1 attention up must be a digit, 0 or 1, for each"),
         ("level 1: depth 3", "level 1 depth must be 1 or 2, but is '3'"),
         ("level 3: attention up 11", "but is 'level 3: attention up 11'"),
-        ("level 7: depth 1", "but is 'level 7: depth 1'"),
         ("bk-smal", "teacher, bk-base, bk-small, bk-tiny"),
+        ("bk-smal", "did you mean 'bk-small'?"),
+        ("", "'' says nothing; the unpruned one is called 'teacher'"),
+        (" ; ", "says nothing"),
+        ("level 0", "level 0 must be followed by what it keeps"),
+        ("level 0:; mid none", "level 0 must be followed by what it keeps"),
+        ("no level 2", "only level 3 can be left out, as in 'no level 3'"),
+        ("LEVEL 5: depth 1", "levels of a UNet are 0 to 3, but a part is 'LEVEL 5: depth 1'"),
+        (3, "must be said in words, such as 'bk-small', but got 3, of type int"),
         ("mid some", "mid must be attention, resnet or none, but is 'some'"),
         ("mid none; mid resnet", "mid is again in 'mid resnet'"),
         ("mid none; bk-small", "'bk-small' comes later"),
@@ -83,7 +94,7 @@ def test_white_space_and_the_order_of_parts_do_not_matter() -> None:
         ("bk-tiny; widths 32/64/96/128", "equal widths at levels 2 and 3"),
     ],
 )
-def test_an_error_names_the_part_and_what_is_allowed(words: str, said: str) -> None:
+def test_an_error_names_the_part_and_what_is_allowed(words: Any, said: str) -> None:
     with pytest.raises(InputError) as raised:
         Architecture.parse(words)
     assert said in str(raised.value)

@@ -122,3 +122,8 @@ def test_channels_that_tear_groups_apart_are_refused(change, reason):
     kept = choose_channels(arch, TINY, {}, "leading")
     with pytest.raises(InputError, match=reason):
         check_channels(channel_choices(arch, TINY), change(kept))
+
+
+def test_an_unknown_rule_of_channels_is_refused_for_members_of_every_width():
+    with pytest.raises(InputError, match="must be one of l2, leading, but is 'foo'"):
+        choose_channels(TEACHER, TINY, {}, "foo")

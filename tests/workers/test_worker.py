@@ -114,7 +114,7 @@ def test_what_concerns_all_labels_stops_the_worker_and_gives_its_claim_back(
 def test_a_machine_on_which_nothing_starts_fails_no_architecture(study: StudyFolder) -> None:
     plan(study, start="killed")
     for _ in range(4):
-        with pytest.raises(WorkError, match=r"could not prepare or finish.*run again"):
+        with pytest.raises(WorkError, match=r"could not prepare or finish.*is kept"):
             label_study(study)
     assert {x.state for x in attempts_at(study, "teacher")} == {"released"}
     plan(study)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from sdsearch.export import export_pipeline
 from sdsearch.space import Budget
 from sdsearch.stages import build_within
 from sdsearch_eval.bench import Stopwatch, has_recovered, write_recovered
-from sdsearch_eval.data import Sample, check_mask, square_image
+from sdsearch_eval.data import MaskReading, Sample, read_mask, square_image, take_picture
 from sdsearch_eval.jobs import only_run, open_bench, open_console
 from sdsearch_eval.pictures import Pipeline, draw_thumbnails, load_pipeline
 from sdsearch_eval.world import World
@@ -140,16 +140,14 @@ def read_upload(
         )
     if hole is None or not (hole > 0).any():
         raise InputError("brush over what is to be repainted first: there is no brush stroke yet")
-    if hole.shape != (image.height, image.width):
+    photo = take_picture(image, "upload")
+    width, height = photo.image.size
+    if hole.shape != (height, width):
         raise InputError(
-            f"the brushed mask must be as large as the image, {image.width} x {image.height}, but "
-            f"is {hole.shape[1]} x {hole.shape[0]}; load the image again"
+            f"the brushed mask must be as large as the image, {width} x {height}, but is "
+            f"{hole.shape[1]} x {hole.shape[0]}; load the image again"
         )
-    mask = Image.fromarray(((hole > 0) * 255).astype(np.uint8))
-    small = np.where(np.asarray(square_image(mask, size).convert("L")) >= 64, 255, 0)
-    return Sample(
-        name="upload",
-        image=np.asarray(square_image(image, size)),
-        caption=prompt,
-        mask=check_mask(small.astype(np.uint8), size, "brushed"),
-    )
+    brushed = take_picture(Image.fromarray(((hole > 0) * 255).astype(np.uint8)), "brushed")
+    # Strokes are painted on the image as it is shown, so they are turned as it is.
+    mask = read_mask(photo, replace(brushed, turn=photo.turn), size, MaskReading())
+    return Sample("upload", square_image(photo, size), prompt, mask)

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sdsearch.console import say
 from sdsearch.design import read_scores
 from sdsearch.errors import InputError, WorkError
 from sdsearch.report import draw_scores
 from sdsearch.study import load_latency_table, load_space, read_study
 from sdsearch_eval.app.actions import TEACHER, Studio
-from sdsearch_eval.data import load_samples
+from sdsearch_eval.data import list_photos, load_samples
+from sdsearch_eval.jobs import open_console
+from sdsearch_eval.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from sdsearch.study import AppRequest, StudyFolder
 
 EXAMPLES = 6
+_HERE = ("localhost", "127.0.0.1", "::1")
 
 
 def serve_app(request: AppRequest) -> None:
@@ -36,10 +40,13 @@ def serve_app(request: AppRequest) -> None:
         InputError: the extra `app` is not installed, or the study cannot be opened.
     """
     study = read_study(request.study)
+    if photos := list_photos(study.config.protocol):
+        open_console(World()).print(str(photos), markup=False)
     place = study.root / "app"
     place.mkdir(exist_ok=True)
     os.environ["GRADIO_TEMP_DIR"] = str(place / "uploads")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    reach_locally()
     try:
         page = build_app(study)
     except ImportError as error:
@@ -54,6 +61,25 @@ def serve_app(request: AppRequest) -> None:
         allowed_paths=[str(place)],
         footer_links=[],
     )
+
+
+def reach_locally() -> None:
+    """Have this process reach this machine without the proxies that its environment names.
+
+    Gradio asks its own server whether it is up. Proxies that its HTTP client cannot even read, such
+    as SOCKS ones without their package, are forgotten.
+    """
+    import httpx
+
+    for name in ("NO_PROXY", "no_proxy"):
+        named = [host for host in os.environ.get(name, "").split(",") if host]
+        os.environ[name] = ",".join(dict.fromkeys([*named, *_HERE]))
+    try:
+        httpx.Client().close()
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        say(f"the proxies of the environment are not used: {error}")
+        for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+            del os.environ[name]
 
 
 def build_app(study: StudyFolder) -> gradio.Blocks:
@@ -75,7 +101,9 @@ def _inpaint_page(studio: Studio) -> Any:
     import gradio as gr
 
     study = studio.study
-    samples = load_samples(study.config.protocol)[:EXAMPLES]
+    protocol = study.config.protocol
+    few = min(EXAMPLES, protocol.samples)
+    samples = load_samples(protocol.model_copy(update={"samples": few}))
     with gr.Row():
         with gr.Column():
             editor = gr.ImageEditor(

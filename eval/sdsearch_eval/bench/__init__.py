@@ -17,7 +17,7 @@ from sdsearch_eval.bench.evaluate import (
 from sdsearch_eval.bench.failures import name_failure
 from sdsearch_eval.bench.floors import write_floors
 from sdsearch_eval.bench.outliers import find_outliers
-from sdsearch_eval.bench.rows import measure_images, measure_rows, measure_unet, summarize_rows
+from sdsearch_eval.bench.rows import measure_images, measure_unet, summarize_rows
 from sdsearch_eval.bench.shards import Shards
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "has_recovered",
     "load_recovered",
     "measure_images",
-    "measure_rows",
     "measure_unet",
     "name_failure",
     "prepare_bench",

@@ -14,7 +14,7 @@ from sdsearch.unet import UNPRUNED
 from sdsearch_eval.bench.content import resolve_protocol
 from sdsearch_eval.bench.record import describe_environment, describe_sampling, hole_fractions
 from sdsearch_eval.cache import TensorCache
-from sdsearch_eval.data import load_samples, skipped_images
+from sdsearch_eval.data import load_dataset
 from sdsearch_eval.nets import Features, extract_features, load_extractor, load_lpips
 from sdsearch_eval.recovery import Lessons
 from sdsearch_eval.sampling import UNetInputs, cast_unet, generate, prepare_inputs
@@ -71,7 +71,8 @@ class Bench:
 def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir: Path) -> Bench:
     """Compute, or read from the cache in `features_dir`, what all architectures share."""
     resolved = resolve_protocol(protocol)
-    samples = load_samples(protocol)
+    dataset = load_dataset(protocol, 0)
+    samples = dataset.samples
     extractor = load_extractor(protocol.extractor)
     extractor.net.to(teacher.device)
     provenance: dict[str, object] = {
@@ -84,8 +85,10 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
         "hole_fractions": hole_fractions(samples),
         "reference": "paired",
     }
-    if skipped := skipped_images(protocol):
-        provenance["skipped_images"] = list(skipped)
+    if dataset.manifest:
+        provenance["photos"] = str(dataset.manifest)
+        if dataset.manifest.unreadable:
+            provenance["skipped_images"] = list(dataset.manifest.unreadable)
     cache = TensorCache(features_dir, _made_from(resolved, provenance))
     inputs = UNetInputs(
         **cache.get(f"inputs-s{seed}", lambda: _named(prepare_inputs(teacher, samples, seed)))

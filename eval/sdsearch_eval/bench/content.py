@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING
 
 from sdsearch.keys import canonical_json, file_sha256
 from sdsearch.labels import Content, ResolvedProtocol
-from sdsearch_eval.data import find_files, load_recovery_samples, load_samples, manifest_sha256
+from sdsearch_eval.data import (
+    choose_cases,
+    load_recovery_samples,
+    load_samples,
+    manifest_sha256,
+    read_dataset_captions,
+)
 from sdsearch_eval.nets import extractor_weights
 from sdsearch_eval.recovery import pool_size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sdsearch.labels import Protocol
-    from sdsearch_eval.data import SampleFiles
+    from sdsearch_eval.data import Case
 
 
 def resolve_protocol(protocol: Protocol) -> ResolvedProtocol:
@@ -25,19 +31,17 @@ def resolve_protocol(protocol: Protocol) -> ResolvedProtocol:
         InputError: a file is missing, or the dataset has too few images.
     """
     pool = pool_size(protocol) if protocol.recovery.steps else 0
-    weights = extractor_weights(protocol.extractor)
-    named = protocol.fields_with_files
-    content: dict[str, str | None] = {"extractor": weights and file_sha256(weights)}
-    if "dataset" in named:
-        evaluated, learned = find_files(protocol, pool)
-        content |= {
-            "photos": _hash_photos(evaluated),
-            "captions": _hash([[one.name, one.caption] for one in evaluated]),
-            "masks": _hash_masks(evaluated) if "masks" in named else None,
-            "pool": _hash([_hash_photos(learned), [one.caption for one in learned]]),
-        }
-        if learned and "masks" in named:
-            content["pool"] = _hash([content["pool"], _hash_masks(learned)])
+    weights, named = extractor_weights(protocol.extractor), protocol.fields_with_files
+    content = {"extractor": file_sha256(weights)} if weights else {}
+    if named & {"dataset", "masks"}:
+        evaluated, learned = choose_cases(protocol, pool)
+        captions = read_dataset_captions(protocol)
+        said = captions.by_photo if captions else {}
+        used = _hash_cases(evaluated, said)
+        from_dataset = {"photos", "captions"} if "dataset" in named else set()
+        content |= {name: used[name] for name in from_dataset | (named & {"masks"})}
+        if learned:
+            content["pool"] = _hash(_hash_cases(learned, said))
     return ResolvedProtocol(protocol=protocol, content=Content.model_validate(content))
 
 
@@ -49,13 +53,16 @@ def decoded_manifest(protocol: Protocol) -> str:
     return manifest_sha256(samples)
 
 
-def _hash_photos(files: Sequence[SampleFiles]) -> str:
-    # Names count: they draw masks and order photos. Folders do not.
-    return _hash([[one.name, file_sha256(one.photo)] for one in files])
+def _hash_cases(cases: Sequence[Case], captions: Mapping[str, str]) -> dict[str, str]:
+    """A hash of the photos, of their captions and of their masks, each in order.
 
-
-def _hash_masks(files: Sequence[SampleFiles]) -> str:
-    return _hash([file_sha256(one.mask) for one in files if one.mask])
+    Names count with the photos, since they draw masks and noise; folders do not.
+    """
+    return {
+        "photos": _hash([[case.name, file_sha256(case.photo)] for case in cases]),
+        "captions": _hash([captions.get(case.name, "") for case in cases]),
+        "masks": _hash([file_sha256(case.mask) for case in cases if case.mask]),
+    }
 
 
 def _hash(value: object) -> str:

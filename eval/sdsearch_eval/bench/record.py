@@ -33,7 +33,7 @@ def describe_environment(device: torch.device) -> dict[str, object]:
 
 
 def describe_sampling(teacher: Teacher, protocol: Protocol) -> dict[str, object]:
-    """The scheduler as it was built, and the harness's own rules by name."""
+    """The teacher's noise schedule, the scheduler as built, and the harness's own rules by name."""
     scheduler = teacher.scheduler(protocol.steps, protocol.scheduler)
     return {
         "scheduler": type(scheduler).__name__,
@@ -42,6 +42,7 @@ def describe_sampling(teacher: Teacher, protocol: Protocol) -> dict[str, object]
             for name, value in sorted(scheduler.config.items())
             if not name.startswith("_") and isinstance(value, bool | int | float | str)
         },
+        "noise_schedule": teacher.noise_schedule.model_dump(exclude={"trained_betas"}),
         "vae": "mode of the posterior",
         "prefill": "grey",
         "latent_mask": "max-pooled",

@@ -4,37 +4,46 @@ It imports single modules only. Start at `samples`.
 """
 
 from sdsearch_eval.data.captions import Captions, read_captions
-from sdsearch_eval.data.masks import check_mask, draw_mask
-from sdsearch_eval.data.photos import square_image
+from sdsearch_eval.data.listing import Case, Manifest
+from sdsearch_eval.data.mask_files import MaskReading, read_mask
+from sdsearch_eval.data.masks import draw_mask
+from sdsearch_eval.data.photos import square_image, take_picture
 from sdsearch_eval.data.samples import (
+    Dataset,
     Sample,
-    SampleFiles,
-    find_files,
+    choose_cases,
+    list_photos,
+    load_dataset,
     load_recovery_samples,
     load_samples,
     manifest_sha256,
     read_dataset_captions,
-    skipped_images,
 )
 from sdsearch_eval.data.scenes import RENDERER_VERSION, render_scene, split_seed
-from sdsearch_eval.data.tasks import read_tasks
+from sdsearch_eval.data.tasks import list_images, read_tasks
 
 __all__ = [
     "RENDERER_VERSION",
     "Captions",
+    "Case",
+    "Dataset",
+    "Manifest",
+    "MaskReading",
     "Sample",
-    "SampleFiles",
-    "check_mask",
+    "choose_cases",
     "draw_mask",
-    "find_files",
+    "list_images",
+    "list_photos",
+    "load_dataset",
     "load_recovery_samples",
     "load_samples",
     "manifest_sha256",
     "read_captions",
     "read_dataset_captions",
+    "read_mask",
     "read_tasks",
     "render_scene",
-    "skipped_images",
     "split_seed",
     "square_image",
+    "take_picture",
 ]

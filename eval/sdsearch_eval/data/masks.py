@@ -7,7 +7,7 @@ cover one known object and a margin around it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -26,6 +26,8 @@ MASKS_VERSION = 2
 """Part of every manifest hash: raise it whenever any mask changes."""
 
 LARGEST_HOLE = 0.95
+NUMBERED = 32
+"""At most so many values look like numbers of objects, more like soft edges."""
 MIXED: tuple[MaskKind, ...] = ("box", "thick", "object", "medium")
 
 
@@ -74,28 +76,71 @@ def draw_mask(
     return _box(rng, size)
 
 
-def convert_mask(
-    mask: NDArray[np.uint8], convention: MaskConvention, name: str
-) -> NDArray[np.uint8]:
-    """A mask read from a file in the convention of another code, in the canonical form.
+class MaskValues(NamedTuple):
+    """What a mask file holds.
 
-    Soft values are accepted only where the convention itself says what becomes of them.
+    Attributes:
+        values: (H, W), any type of number.
+        white: the value of white by the depth of the file; None for floats, which have none.
+        are_indices: of a palette, whose colours do not count.
     """
-    if convention == "canonical":
-        return mask
-    if convention == "diffusers":
-        hole = mask >= 128
-    elif convention == "lama":
-        hole = mask > 0
+
+    values: NDArray[Any]
+    white: float | None = 255
+    are_indices: bool = False
+
+
+def convert_mask(held: MaskValues, convention: MaskConvention, name: str) -> NDArray[np.uint8]:
+    """A mask in the convention of another code, in the canonical form.
+
+    0 and 255 are understood at any depth. Soft values are accepted only where the convention
+    itself says what becomes of them.
+
+    Raises:
+        InputError: the values are not those of the convention; what the file holds is named.
+    """
+    values, white, _ = held
+    full = 255 if white is None or np.isin(values, (0, 255)).all() else white
+    if convention == "lama":
+        hole = values > 0
+    elif convention == "diffusers":
+        hole = values * 2.0 > full
+        if values.any() and not hole.any():
+            raise _refuse(held, f"{full / 2:g} or more for the hole", convention, name, full)
     else:
-        soft = np.unique(mask[(mask != 0) & (mask != 255)])[:4]
-        if len(soft):
-            raise InputError(
-                f"mask {name!r} must hold only 0 and 255 in the convention {convention!r}, but "
-                f"holds {soft.tolist()}; threshold it"
-            )
-        hole = mask == 0
+        if not np.isin(values, (0, full)).all():
+            raise _refuse(held, f"only 0 and {full:g}", convention, name, full)
+        hole = values == (full if convention == "canonical" else 0)
     return np.where(hole, 255, 0).astype(np.uint8)
+
+
+def _refuse(held: MaskValues, wanted: str, convention: str, name: str, full: float) -> InputError:
+    """The error for values that are not those of a convention: what they are and what to do."""
+    found = np.unique(held.values)
+    shown = ", ".join(f"{value:g}" for value in found[:6]) + (", ..." if len(found) > 6 else "")
+    lama = "mask_convention = 'lama' (all above 0 is the hole)"
+    if held.are_indices:
+        advice = (
+            "colours of a palette do not count: save it as greyscale, 255 for what is repainted "
+            f"and 0 for the rest, or set {lama}"
+        )
+    elif len(found) <= 2 and found[-1] == 1:
+        advice = f"multiply it by {full:g}, or set {lama}"
+    elif len(found) <= NUMBERED and found.dtype.kind != "f":
+        advice = (
+            f"threshold it; or where these are numbers of objects, write {full:g} for those to "
+            "repaint and 0 for the rest"
+        )
+    else:
+        advice = (
+            f"threshold it to 0 and {full:g}, or set mask_convention = 'diffusers' (the upper half "
+            "is the hole)"
+        )
+    noun = "indices of a palette" if held.are_indices else "values"
+    return InputError(
+        f"mask {name!r} must hold {wanted} in the convention {convention!r}, but holds the {noun} "
+        f"{shown}; {advice}"
+    )
 
 
 def check_mask(mask: NDArray[np.uint8], size: int, name: str) -> NDArray[np.uint8]:
@@ -114,7 +159,8 @@ def check_mask(mask: NDArray[np.uint8], size: int, name: str) -> NDArray[np.uint
         state = "empty" if hole == 0 else f"{hole:.0%} hole"
         raise InputError(
             f"0 < hole fraction <= {LARGEST_HOLE} must hold for a mask, but {name!r} is {state}; "
-            "255 marks what is repainted: is the mask inverted?"
+            "255 marks what is repainted: is the mask inverted? mask_convention = 'repaint' takes "
+            "masks with a black hole"
         )
     return mask
 

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
+from PIL import Image
 
 from sdsearch.errors import InputError
 from sdsearch.keys import content_key
 from sdsearch.labels import MaskKind
 from sdsearch_eval.data.captions import read_captions
-from sdsearch_eval.data.masks import MASKS_VERSION, check_mask, convert_mask, draw_mask
-from sdsearch_eval.data.photos import Photo, find_mask, list_photos, read_mask, read_photos
+from sdsearch_eval.data.listing import Case, Manifest, list_dataset, require_mask
+from sdsearch_eval.data.mask_files import MaskReading, read_mask
+from sdsearch_eval.data.masks import MASKS_VERSION, check_mask, draw_mask
+from sdsearch_eval.data.photos import open_picture, square_image, take_picture
 from sdsearch_eval.data.scenes import RENDERER_VERSION, Split, render_scene, split_seed
 from sdsearch_eval.seeds import derive_seed
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
     from sdsearch.labels import Protocol
     from sdsearch_eval.data.captions import Captions
+    from sdsearch_eval.data.photos import Picture
 
 MASK_RUN = 0
 """Masks belong to the dataset: they stay the same whatever the label seed is."""
@@ -41,61 +45,45 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class SampleFiles:
-    """What a sample of the user's own is read from; `mask` is None where masks are drawn."""
+class Dataset:
+    """What labels of a protocol are measured and recovered on, decoded in one pass.
 
-    name: str
-    photo: Path
-    mask: Path | None
-    caption: str
+    Attributes:
+        samples: what is evaluated on.
+        pool: photos to recover on, none of which is evaluated on; () for scenes.
+        manifest: which files are what, unreadable ones named as far as they were met; None for
+            scenes.
+    """
+
+    samples: tuple[Sample, ...]
+    pool: tuple[Sample, ...]
+    manifest: Manifest | None
 
 
-def find_files(protocol: Protocol, pool: int) -> tuple[list[SampleFiles], list[SampleFiles]]:
-    """The files of the evaluated samples of a dataset, and of up to `pool` to recover on.
+def load_dataset(protocol: Protocol, pool: int) -> Dataset:
+    """The n samples of a protocol, and for photos up to `pool` more to recover on.
 
     Raises:
-        InputError: as `load_samples`.
+        InputError: as `load_samples` and `load_recovery_samples`.
     """
-    folder, masks = Path(protocol.dataset), Path(protocol.masks)
-    skipped = skipped_images(protocol) if protocol.unreadable == "skip" else ()
-    names = list_photos(folder)
-    captions = read_captions(folder, names).by_photo
-    files = [
-        SampleFiles(
-            name,
-            folder / name,
-            find_mask(masks, name) if "masks" in protocol.fields_with_files else None,
-            captions[name],
-        )
-        for name in names
-        if name not in skipped
-    ][: protocol.samples + pool]
-    if len(files) < protocol.samples:
-        raise InputError(
-            f"the protocol asks for {protocol.samples} samples, but {protocol.dataset} has "
-            f"{len(files)} images; lower protocol.samples or add images"
-        )
-    return files[: protocol.samples], files[protocol.samples :]
+    n = protocol.samples
+    if protocol.dataset == "scenes":
+        scenes = tuple(_scene_sample(protocol, "test", i) for i in range(n))
+        return Dataset(scenes, (), None)
+    read, manifest = _read_photos(protocol, 0, n + pool)
+    _check_counts(protocol, len(read), pool, manifest)
+    return Dataset(tuple(read[:n]), tuple(read[n:]), manifest)
 
 
 def load_samples(protocol: Protocol) -> list[Sample]:
     """The n samples that a protocol evaluates on: test scenes, or the first n photos by name.
 
-    Every mask is checked to be canonical.
+    Only these are decoded. Every mask is checked to be canonical.
 
     Raises:
         InputError: an image or mask is unreadable or unfit, or the dataset has too few images.
     """
-    size = protocol.resolution
-    if protocol.dataset == "scenes":
-        return [_scene_sample(protocol, "test", i) for i in range(protocol.samples)]
-    photos = read_photos(Path(protocol.dataset), size, protocol.unreadable).photos
-    if len(photos) < protocol.samples:
-        raise InputError(
-            f"the protocol asks for {protocol.samples} samples, but {protocol.dataset} has "
-            f"{len(photos)} images; lower protocol.samples or add images"
-        )
-    return [_photo_sample(protocol, photo) for photo in photos[: protocol.samples]]
+    return list(load_dataset(protocol, 0).samples)
 
 
 def load_recovery_samples(protocol: Protocol, count: int) -> list[Sample]:
@@ -106,26 +94,22 @@ def load_recovery_samples(protocol: Protocol, count: int) -> list[Sample]:
     Raises:
         InputError: as `load_samples`, or no photo is left.
     """
-    size = protocol.resolution
     if protocol.dataset == "scenes":
         return [_scene_sample(protocol, "train", i) for i in range(count)]
-    photos = read_photos(Path(protocol.dataset), size, protocol.unreadable).photos
-    left = photos[protocol.samples :]
-    if not left:
-        raise InputError(
-            f"recovery must not see evaluated images, but {protocol.dataset} has none beyond the "
-            f"first {protocol.samples}; add images, lower protocol.samples, or set "
-            "protocol.recovery.steps = 0"
-        )
-    return [_photo_sample(protocol, photo) for photo in left[:count]]
+    read, manifest = _read_photos(protocol, protocol.samples, count)
+    _check_counts(protocol, protocol.samples + len(read), count, manifest)
+    return read
 
 
-def skipped_images(protocol: Protocol) -> tuple[str, ...]:
-    """The names of images that the protocol's policy leaves out as unreadable."""
+def list_photos(protocol: Protocol) -> Manifest | None:
+    """Which files of a protocol's dataset are what, by their names; None for scenes.
+
+    Raises:
+        InputError: a folder is not there, or several images may be the mask of one photo.
+    """
     if protocol.dataset == "scenes":
-        return ()
-    folder = Path(protocol.dataset)
-    return read_photos(folder, protocol.resolution, protocol.unreadable).skipped
+        return None
+    return list_dataset(Path(protocol.dataset), _mask_folder(protocol))
 
 
 def read_dataset_captions(protocol: Protocol) -> Captions | None:
@@ -134,10 +118,36 @@ def read_dataset_captions(protocol: Protocol) -> Captions | None:
     Raises:
         InputError: as `read_captions`.
     """
-    if protocol.dataset == "scenes":
+    manifest = list_photos(protocol)
+    if manifest is None:
         return None
-    folder = Path(protocol.dataset)
-    return read_captions(folder, list_photos(folder))
+    return read_captions(Path(protocol.dataset), [case.name for case in manifest.cases])
+
+
+def choose_cases(protocol: Protocol, pool: int) -> tuple[list[Case], list[Case]]:
+    """The files of the evaluated samples, and of up to `pool` samples to recover on.
+
+    Nothing is decoded, unless unreadable photos may be skipped. Scenes have mask files alone.
+
+    Raises:
+        InputError: as `load_dataset`, or a mask file is missing.
+    """
+    n, folder = protocol.samples, _mask_folder(protocol)
+    manifest = list_photos(protocol)
+    if manifest is None:
+        names = [f"scene-test-{i}" for i in range(n)], [f"scene-train-{i}" for i in range(pool)]
+        files = [[folder / f"{one}.png" for one in part] if folder else [] for part in names]
+        chosen = [[Case(file.stem, file, file) for file in part] for part in files]
+    else:
+        if protocol.unreadable == "skip":
+            manifest = _read_photos(protocol, 0, n + pool)[1]
+        readable = [case for case in manifest.cases if case.name not in manifest.unreadable]
+        _check_counts(protocol, len(readable), pool, manifest)
+        chosen = [readable[:n], readable[n : n + pool]]
+    if folder is not None:
+        for case in (*chosen[0], *chosen[1]):
+            require_mask(case, folder)
+    return chosen[0], chosen[1]
 
 
 def manifest_sha256(samples: Sequence[Sample]) -> str:
@@ -153,23 +163,82 @@ def manifest_sha256(samples: Sequence[Sample]) -> str:
 def _scene_sample(protocol: Protocol, split: Split, number: int) -> Sample:
     scene = render_scene(split_seed(split, number), protocol.resolution)
     name = f"scene-{split}-{number}"
-    mask = _mask(protocol, name, scene.object_masks)
+    folder = _mask_folder(protocol)
+    if folder is None:
+        mask = _draw_mask(protocol, name, scene.object_masks)
+    else:
+        file = folder / f"{name}.png"
+        case = Case(name, file, file if file.is_file() else None)
+        photo = take_picture(Image.fromarray(scene.image), name)
+        mask = _read_mask(protocol, case, folder, photo)
     return Sample(name, scene.image, scene.caption, mask)
 
 
-def _photo_sample(protocol: Protocol, photo: Photo) -> Sample:
-    return Sample(photo.name, photo.image, photo.caption, _mask(protocol, photo.name, None))
+def _read_photos(protocol: Protocol, start: int, count: int) -> tuple[list[Sample], Manifest]:
+    """`count` photos, or fewer where there are no more, after the first `start` that are readable.
+
+    Names are chosen first; only what they name is decoded. Where unreadable photos may be skipped,
+    the first `start` have to be decoded too, to know how many of them count.
+    """
+    manifest = list_photos(protocol)
+    assert manifest is not None, "scenes have no files"
+    names = [case.name for case in manifest.cases]
+    captions = read_captions(Path(protocol.dataset), names).by_photo
+    folder = _mask_folder(protocol)
+    skips = protocol.unreadable == "skip"
+    cases = manifest.cases if skips else manifest.cases[start : start + count]
+    passed = start if skips else 0
+    read: list[Sample] = []
+    unreadable: dict[str, str] = {}
+    for case in cases:
+        if len(read) == passed + count:
+            break
+        try:
+            photo = open_picture(case.photo)
+            image = square_image(photo, protocol.resolution)
+        except InputError as error:
+            unreadable[case.name] = str(error)
+            continue
+        if folder is None:
+            mask = _draw_mask(protocol, case.name, None)
+        else:
+            mask = _read_mask(protocol, case, folder, photo)
+        read.append(Sample(case.name, image, captions[case.name], mask))
+    if unreadable and not skips:
+        first, *others = unreadable
+        more = f"; nor can {', '.join(others)}" if others else ""
+        raise InputError(f"{unreadable[first]}{more}; or set protocol.unreadable = 'skip'")
+    return read[passed:], manifest.without(unreadable)
 
 
-def _mask(
+def _check_counts(protocol: Protocol, found: int, pool: int, manifest: Manifest) -> None:
+    n = protocol.samples
+    if found < n:
+        raise InputError(
+            f"the protocol asks for {n} samples, but {protocol.dataset} has {found} images; lower "
+            f"protocol.samples or add images ({manifest})"
+        )
+    if pool and found == n:
+        raise InputError(
+            f"recovery must not see evaluated images, but {protocol.dataset} has none beyond the "
+            f"first {n}; add images, lower protocol.samples, or set protocol.recovery.steps = 0"
+        )
+
+
+def _read_mask(protocol: Protocol, case: Case, folder: Path, photo: Picture) -> NDArray[np.uint8]:
+    reading = MaskReading(protocol.mask_convention, protocol.mask_geometry)
+    return read_mask(photo, open_picture(require_mask(case, folder)), protocol.resolution, reading)
+
+
+def _mask_folder(protocol: Protocol) -> Path | None:
+    """The folder of mask files; None where masks are drawn."""
+    return None if protocol.masks in get_args(MaskKind) else Path(protocol.masks)
+
+
+def _draw_mask(
     protocol: Protocol, name: str, object_masks: dict[str, NDArray[np.bool_]] | None
 ) -> NDArray[np.uint8]:
     size = protocol.resolution
-    kind = next((kind for kind in get_args(MaskKind) if kind == protocol.masks), None)
-    if kind is None:
-        mask = read_mask(Path(protocol.masks), name)
-        mask = convert_mask(mask, protocol.mask_convention, name)
-    else:
-        rng = np.random.default_rng(derive_seed(MASK_RUN, name, "mask"))
-        mask = draw_mask(kind, rng, size, object_masks)
-    return check_mask(mask, size, name)
+    kind = next(kind for kind in get_args(MaskKind) if kind == protocol.masks)
+    rng = np.random.default_rng(derive_seed(MASK_RUN, name, "mask"))
+    return check_mask(draw_mask(kind, rng, size, object_masks), size, name)

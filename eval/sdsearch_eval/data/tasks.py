@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
 import numpy as np
-from PIL import Image
 
 from sdsearch.errors import InputError
 from sdsearch.labels import MaskKind
 from sdsearch_eval.data.captions import read_captions
-from sdsearch_eval.data.masks import check_mask, convert_mask, draw_mask
-from sdsearch_eval.data.photos import list_photos, read_grey, read_photo, read_photos
+from sdsearch_eval.data.listing import Case, Manifest, index_masks, list_dataset, require_mask
+from sdsearch_eval.data.mask_files import MaskReading, read_mask
+from sdsearch_eval.data.masks import check_mask, draw_mask
+from sdsearch_eval.data.photos import open_picture, printable_name, square_image
 from sdsearch_eval.data.samples import Sample
 from sdsearch_eval.seeds import derive_seed
 
@@ -21,13 +23,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sdsearch.labels import MaskConvention
-    from sdsearch_eval.data.photos import Photo
+    from sdsearch_eval.data.photos import Picture
 
-CONVENTIONS = (
-    "a mask is white (255) where the image is repainted, as in diffusers; masks with a black hole "
-    "(MAT, RePaint) need the mask convention 'mat' or 'repaint'"
-)
+DIFFUSERS = MaskReading("diffusers")
 
 
 def read_tasks(
@@ -35,49 +33,68 @@ def read_tasks(
     masks: Sequence[str],
     prompts: Sequence[str],
     size: int,
-    convention: MaskConvention = "diffusers",
+    reading: MaskReading = DIFFUSERS,
     unit: int | None = None,
 ) -> list[Sample]:
     """One task an image, square at `size`; one mask or prompt for all, or one for each.
 
     An image may be a folder. Where no prompts are handed over, the images' captions are the
-    prompts. A mask is a file, a folder with one `<stem>.png` for each image, `box:x,y,w,h` in
-    pixels of an image of side `unit` (`size` by default), or `auto:KIND`.
+    prompts. A mask is a file, a folder of masks as a dataset's, `box:x,y,w,h` in pixels of an image
+    of side `unit` (`size` by default), or `auto:KIND`.
 
     Raises:
         InputError: a file is unreadable, a mask is no hole, or the numbers do not match.
     """
-    photos = [photo for path in images for photo in _read_images(path, size)]
-    if not photos:
-        raise InputError(f"there must be an image to inpaint, but {images} hold none")
-    names = [photo.name for photo in photos]
+    manifests = list_images(images, masks)
+    cases = [case for manifest in manifests for case in manifest.cases]
+    if not cases:
+        found = "; ".join(str(manifest) for manifest in manifests)
+        raise InputError(f"there must be an image to inpaint, but there is none ({found})")
+    names = [case.name for case in cases]
     if len(set(names)) < len(names):
         raise InputError(f"images need distinct names, which seed their noise, but got {names}")
-    captions = _spread(prompts, len(photos), "prompts") or [photo.caption for photo in photos]
+    texts = _spread(masks, len(cases), "masks")
+    captions = _spread(prompts, len(cases), "prompts") or _read_captions(images, manifests)
+    tasks = []
+    for case, text, caption in zip(cases, texts, captions, strict=True):
+        photo = open_picture(case.photo)
+        hole = read_hole(text, case, photo, size, reading, unit or size)
+        tasks.append(Sample(case.name, square_image(photo, size), caption, hole))
+    return tasks
+
+
+def list_images(images: Sequence[Path], masks: Sequence[str] = ()) -> list[Manifest]:
+    """The photos of each image or folder of images, with those masks that lie in one folder.
+
+    Raises:
+        InputError: several files may be the mask of an image.
+    """
+    folder = Path(masks[0]) if len(masks) == 1 and Path(masks[0]).is_dir() else None
     return [
-        Sample(
-            photo.name,
-            photo.image,
-            caption,
-            read_hole(mask, photo.name, size, convention, unit or size),
-        )
-        for photo, mask, caption in zip(
-            photos, _spread(masks, len(photos), "masks"), captions, strict=True
-        )
+        list_dataset(path, folder)
+        if path.is_dir()
+        else Manifest((Case(printable_name(path.name), path),), {})
+        for path in images
     ]
 
 
-def _read_images(path: Path, size: int) -> tuple[Photo, ...]:
-    if path.is_dir():
-        return read_photos(path, size).photos
-    names = {path.name, *list_photos(path.parent)} if path.is_file() else [path.name]
-    return (read_photo(path, size, read_captions(path.parent, sorted(names)).by_photo),)
+def _read_captions(images: Sequence[Path], manifests: Sequence[Manifest]) -> list[str]:
+    """The captions that lie beside the images, "" where there is none."""
+    captions = []
+    for path, manifest in zip(images, manifests, strict=True):
+        names = [case.name for case in manifest.cases]
+        folder = path if path.is_dir() else path.parent
+        # Rows of metadata speak of the photos beside a single one, too.
+        beside = names if path.is_dir() else [case.name for case in list_dataset(folder).cases]
+        known = read_captions(folder, sorted({*names, *beside})).by_photo
+        captions += [known[name] for name in names]
+    return captions
 
 
 def read_hole(
-    text: str, name: str, size: int, convention: MaskConvention, unit: int
+    text: str, case: Case, photo: Picture, size: int, reading: MaskReading, unit: int
 ) -> NDArray[np.uint8]:
-    """The mask that `text` says for the image called `name`: (size, size) uint8, 255 = repaint."""
+    """The mask that `text` says for an image: (size, size) uint8, 255 = repaint."""
     kind, _, rest = text.partition(":")
     if kind == "box":
         mask = _box(rest, size, unit)
@@ -85,14 +102,11 @@ def read_hole(
         if rest not in get_args(MaskKind):
             kinds = ", ".join(get_args(MaskKind))
             raise InputError(f"auto:KIND must have one of {kinds}, but has {rest!r}")
-        rng = np.random.default_rng(derive_seed(0, name, "mask"))
+        rng = np.random.default_rng(derive_seed(0, case.name, "mask"))
         mask = draw_mask(cast("MaskKind", rest), rng, size)
     else:
-        mask = _file(Path(text), name, size, convention)
-    try:
-        return check_mask(mask, size, f"{text} of {name}")
-    except InputError as error:
-        raise InputError(f"{error} ({CONVENTIONS})") from None
+        return read_mask(photo, open_picture(_find_mask(Path(text), case)), size, reading)
+    return check_mask(mask, size, f"{text} of {case.name}")
 
 
 def _box(text: str, size: int, unit: int) -> NDArray[np.uint8]:
@@ -113,20 +127,18 @@ def _box(text: str, size: int, unit: int) -> NDArray[np.uint8]:
     return mask
 
 
-def _file(path: Path, name: str, size: int, convention: MaskConvention) -> NDArray[np.uint8]:
+def _find_mask(path: Path, case: Case) -> Path:
+    if case.mask is not None:
+        return case.mask
     if path.is_dir():
-        path = path / f"{name.rsplit('.', 1)[0]}.png"
+        mask = index_masks(path.resolve()).find(case.name, case.photo.resolve())
+        return require_mask(replace(case, mask=mask), path)
     if not path.is_file():
         raise InputError(
-            f"a mask must be a file, a folder of masks, box:x,y,w,h or auto:KIND, but {path} is no "
-            "file"
+            f"a mask must be a file, a folder of masks, box:x,y,w,h or auto:KIND, but "
+            f"{printable_name(path)} is no file"
         )
-    grey = Image.fromarray(convert_mask(read_grey(path), convention, str(path)))
-    # The same centre crop as the image's, so that they stay aligned; a mask has no grey between.
-    side = min(grey.size)
-    left, top = (grey.width - side) // 2, (grey.height - side) // 2
-    square = grey.crop((left, top, left + side, top + side))
-    return np.asarray(square.resize((size, size), Image.Resampling.NEAREST))
+    return path
 
 
 def _spread(values: Sequence[str], count: int, option: str) -> list[str]:

@@ -47,7 +47,7 @@ def finetune_architecture(request: FinetuneRequest) -> None:
         if not has_recovered(arch, weights, bench):
             run_long_recovery(arch, bench, recipe, place, world, study.features_dir, console)
         world.agree()
-    console.print(f"recovered weights: {weights}")
+    console.print(f"recovered weights: {weights}", soft_wrap=True)
 
 
 def run_long_recovery(

@@ -48,4 +48,4 @@ def draw_grid(request: GridRequest) -> None:
     write_atomic(study.compare_dir / "grid.png", picture.getvalue())
     write_atomic(study.compare_dir / "comparison.json", described)
     write_atomic(study.compare_dir / "gallery.json", collect_gallery(samples, images))
-    console.print(f"comparison: {study.compare_dir / 'grid.png'}")
+    console.print(f"comparison: {study.compare_dir / 'grid.png'}", soft_wrap=True)

@@ -17,4 +17,4 @@ def inpaint_images(request: InpaintRequest) -> None:
     world = open_world(1)
     console = open_console(world)
     paint_side_by_side(request, world.device, console)
-    console.print(f"comparison: {request.out}")
+    console.print(f"comparison: {request.out}", soft_wrap=True)

@@ -10,10 +10,13 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, TextIO
 
+from sdsearch.console import show_status
 from sdsearch.errors import InputError, WorkError
 from sdsearch.labels import check_comparable
+from sdsearch.shell import describe_error
 from sdsearch.study import read_listing, read_study
 from sdsearch.workers import (
     Answer,
@@ -82,9 +85,8 @@ class LabelDesk:
         """Measure outliers once more, then what needs no architecture: the floors."""
         self._repeat_outliers()
         if self.world.is_first:
-            with self.console.status(
-                "floors: the autoencoder alone, the teacher under other noise"
-            ):
+            what = "floors: the autoencoder alone, the teacher under other noise"
+            with show_status(self.console, what):
                 write_floors(self.bench, self.study.floors_file)
 
     def _repeat_outliers(self) -> None:
@@ -130,8 +132,7 @@ def serve_labels(request: ServeRequest) -> int:
         if not world.is_first:
             raise
         is_input = isinstance(error, InputError)
-        kept = "" if is_input else "; what was finished is kept, run again to continue"
-        _give(answers, Stopped(message=f"{error}{kept}", is_input=is_input))
+        _give(answers, Stopped(message=describe_error(error), is_input=is_input))
         return 2 if is_input else 1
 
 
@@ -147,14 +148,11 @@ def open_desk(request: ServeRequest, world: World) -> LabelDesk:
     bench = open_bench(study, console, world)
     study = study.knowing(bench.resolved)
     check_comparable(study.labels.read_all(study.protocol_key), bench.provenance)
-    if skipped := bench.provenance.get("skipped_images"):
-        console.print(f"skipped as unreadable: {skipped}", style="yellow", markup=False)
+    if photos := bench.provenance.get("photos"):
+        console.print(str(photos), soft_wrap=True)
     listing = read_listing(study)
-    kept = (
-        listing.keys_from("design")
-        if request.rung is None and study.config.seed == home.config.seed
-        else []
-    )
+    is_own = (request.rung, request.seed) == (None, home.config.seed)
+    kept = listing.keys_from("design") if is_own else []
     return LabelDesk(study, bench, listing.architectures, frozenset(kept), world, console)
 
 
@@ -196,6 +194,8 @@ def _follow(desk: LabelDesk) -> None:
 def _listen() -> queue.Queue[Order]:
     """The orders as they come; without anybody to give more, this process has no purpose."""
     orders: queue.Queue[Order] = queue.Queue()
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8")  # whatever the terminal's is
 
     def listen() -> None:
         for line in sys.stdin:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sdsearch.console import make_console, show_status
 from sdsearch.errors import InputError, WorkError
 from sdsearch.study import read_listing
 from sdsearch.unet import resolve_teacher
@@ -49,7 +50,7 @@ def open_bench(study: StudyFolder, console: Console, world: World) -> Bench:
         f"world size {world.size}, device {world.device}, threads {torch.get_num_threads()}; "
         "preparing shared inputs"
     )
-    with console.status("teacher, samples, references"):
+    with show_status(console, "teacher, samples, references"):
         teacher = load_teacher(folder, world.device)
         protocol, cache = study.config.protocol, study.features_dir
         if world.is_first:
@@ -104,9 +105,7 @@ def only_run(study: StudyFolder, world: World) -> Iterator[None]:
 
 def open_console(world: World) -> Console:
     """Where progress goes: one process of a job tells it."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False, quiet=not world.is_first)
+    return make_console(quiet=not world.is_first)
 
 
 def find_architecture(study: StudyFolder, arch_key: str) -> Architecture:

@@ -9,6 +9,7 @@ from sdsearch_eval.models.components import (
     load_components,
     own_weights,
 )
+from sdsearch_eval.models.schedulers import make_scheduler
 from sdsearch_eval.models.teacher import Teacher, load_teacher
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "describe_cut",
     "load_components",
     "load_teacher",
+    "make_scheduler",
     "own_weights",
 ]

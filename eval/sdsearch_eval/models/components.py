@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from sdsearch.errors import InputError
+from sdsearch.unet import read_noise_schedule
+from sdsearch_eval.models.schedulers import make_scheduler, set_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from diffusers import AutoencoderKL, SchedulerMixin
@@ -19,15 +20,7 @@ if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
 
     from sdsearch.labels import Scheduler
-
-SCHEDULERS: dict[Scheduler, str] = {
-    "ddim": "DDIMScheduler",
-    "pndm": "PNDMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "dpmsolver++": "DPMSolverMultistepScheduler",
-    "unipc": "UniPCMultistepScheduler",
-    "deis": "DEISMultistepScheduler",
-}
+    from sdsearch.unet import NoiseSchedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +30,18 @@ class Components:
     vae: AutoencoderKL
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
-    scheduler_config: Mapping[str, Any]
+    noise_schedule: NoiseSchedule
     device: torch.device
 
     def scheduler(self, steps: int | None = None, name: Scheduler = "ddim") -> SchedulerMixin:
-        """A fresh scheduler on the teacher's noise schedule, its timesteps set where given."""
-        import diffusers
+        """A fresh scheduler on the teacher's noise schedule, its timesteps set where given.
 
-        kind = getattr(diffusers, SCHEDULERS[name])
-        # The stock pipelines skip PNDM's Runge-Kutta warm-up too.
-        fixed = {"skip_prk_steps": True} if name == "pndm" else {}
-        scheduler: SchedulerMixin = kind.from_config(dict(self.scheduler_config), **fixed)
+        Raises:
+            InputError: the noise schedule has no room for so many steps, or no signal.
+        """
+        scheduler = make_scheduler(self.noise_schedule, name)
         if steps is not None:
-            scheduler.set_timesteps(steps, device=self.device)
+            set_steps(scheduler, steps, self.device)
         return scheduler
 
     @property
@@ -92,28 +84,26 @@ def load_components(folder: Path, device: torch.device) -> Components:
     """Load them from a local diffusers folder in float32, whatever precision they are stored in.
 
     Raises:
-        InputError: the folder lacks one of them.
+        InputError: the folder lacks one of them, or its scheduler is of another kind of model.
     """
     from diffusers import AutoencoderKL
     from transformers import CLIPTextModel, CLIPTokenizer
 
+    schedule = read_noise_schedule(folder)
     try:
-        scheduler = json.loads(
-            (folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")
-        )
         vae = AutoencoderKL.from_pretrained(folder / "vae", dtype=torch.float32)
         text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
         tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     except (OSError, ValueError) as error:
         raise InputError(
-            f"a pipeline folder must hold vae, text_encoder, tokenizer and scheduler, but of "
+            f"a pipeline folder must hold vae, text_encoder and tokenizer, but of "
             f"{folder} one cannot be read: {error}"
         ) from None
     return Components(
         vae=own_weights(vae).to(device, memory_format=torch.channels_last),
         text_encoder=own_weights(text_encoder).to(device),
         tokenizer=tokenizer,
-        scheduler_config=scheduler,
+        noise_schedule=schedule,
         device=device,
     )
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from sdsearch.console import show_status
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.labels import Protocol
 from sdsearch.unet import resolve_teacher
-from sdsearch_eval.data import Sample, read_tasks
+from sdsearch_eval.data import MaskReading, Sample, list_images, read_tasks
 from sdsearch_eval.metrics import l1_in, psnr_in, ssim_in
 from sdsearch_eval.models import describe_cut
 from sdsearch_eval.pictures.comparison import draw_comparison
@@ -63,11 +64,13 @@ def paint_side_by_side(
         raise InputError(f"the picture must end in .png or .webp, but is {request.out}")
     for where in request.pipelines:
         resolve_teacher(where)  # a folder that is not there shows before the first is painted with
+    for manifest in list_images(request.images, request.masks):
+        console.print(str(manifest), markup=False)
     columns: list[Column] = []
     told: set[str | None] = {None}
     guidance, unit = request.guidance, None
     for where in request.pipelines:  # one in memory at a time
-        with console.status(f"{where}: inpainting"):
+        with show_status(console, f"{where}: inpainting"):
             pipeline = load_pipeline(where, device)
             guidance = pipeline.guidance if guidance is None else guidance
             unit = unit or pipeline.size
@@ -88,8 +91,9 @@ def paint_side_by_side(
 
 
 def _paint(pipeline: Pipeline, request: InpaintRequest, guidance: float, unit: int) -> Column:
+    reading = MaskReading(request.mask_convention, request.mask_geometry)
     samples = read_tasks(
-        request.images, request.masks, request.prompts, pipeline.size, request.mask_convention, unit
+        request.images, request.masks, request.prompts, pipeline.size, reading, unit
     )
     protocol = Protocol(
         resolution=pipeline.size,

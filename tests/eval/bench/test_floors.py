@@ -69,6 +69,8 @@ def test_a_label_says_how_and_on_what_it_was_measured(bench):
     record = bench.provenance
     assert record["sampling"]["scheduler"] == "DDIMScheduler"
     assert record["sampling"]["scheduler_config"]["prediction_type"] == "v_prediction"
+    assert record["sampling"]["scheduler_config"]["clip_sample"] is False
+    assert record["sampling"]["noise_schedule"]["rescale_betas_zero_snr"] is True
     assert record["environment"]["threads"] >= 1
     shares = record["hole_fractions"]
     assert shares == sorted(shares)

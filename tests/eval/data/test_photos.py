@@ -8,8 +8,14 @@ from PIL import Image
 
 from sdsearch.errors import InputError
 from sdsearch.labels.protocol import Protocol
-from sdsearch_eval.data.photos import read_mask, read_photos
-from sdsearch_eval.data.samples import load_recovery_samples, load_samples, manifest_sha256
+from sdsearch_eval.data.listing import list_dataset
+from sdsearch_eval.data.photos import open_picture, square_image
+from sdsearch_eval.data.samples import (
+    load_dataset,
+    load_recovery_samples,
+    load_samples,
+    manifest_sha256,
+)
 from sdsearch_eval.jobs import workspace as job
 from tests.eval.desk import label_all
 from tests.eval.jobs.test_processes import make_study, write_list
@@ -34,22 +40,29 @@ def save(folder, name, image, **options):
     image.save(folder / name, **options)
 
 
-def centre(photo):
-    half = photo.image.shape[0] // 2
-    return photo.image[half, half].tolist()
+def read_photos(folder, size=32):
+    """Every photo of a folder, by name."""
+    return {
+        case.name: square_image(open_picture(case.photo), size)
+        for case in list_dataset(folder).cases
+    }
+
+
+def centre(image):
+    half = image.shape[0] // 2
+    return image[half, half].tolist()
 
 
 def test_photos_come_in_order_of_their_names_squared_and_resized(tmp_path):
     for name in ("b.png", "a.jpg", "c.webp"):
         save(tmp_path, name, Image.new("RGB", (90, 60), RED))
     (tmp_path / "notes.txt").write_text("no image")
-    photos = read_photos(tmp_path, 32).photos
-    assert [photo.name for photo in photos] == ["a.jpg", "b.png", "c.webp"]
-    for photo in photos:
-        assert photo.image.shape == (32, 32, 3)
-        assert photo.image.dtype == np.uint8
-        assert np.abs(np.array(centre(photo)) - RED).max() <= 6
-        assert photo.caption == ""
+    photos = read_photos(tmp_path)
+    assert list(photos) == ["a.jpg", "b.png", "c.webp"]
+    for image in photos.values():
+        assert image.shape == (32, 32, 3)
+        assert image.dtype == np.uint8
+        assert np.abs(np.array(centre(image)) - RED).max() <= 6
 
 
 def test_captions_come_from_metadata_by_file_name(tmp_path):
@@ -57,7 +70,8 @@ def test_captions_come_from_metadata_by_file_name(tmp_path):
         save(tmp_path, name, Image.new("RGB", (32, 32), RED))
     line = json.dumps({"file_name": "b.png", "text": "a <b>house</b>"})
     (tmp_path / "metadata.jsonl").write_text(line + "\n")
-    assert [photo.caption for photo in read_photos(tmp_path, 32).photos] == ["", "a <b>house</b>"]
+    samples = load_samples(Protocol(dataset=str(tmp_path), masks="box", samples=2))
+    assert [sample.caption for sample in samples] == ["", "a <b>house</b>"]
 
 
 def test_an_image_turned_by_its_exif_tag_is_turned_back(tmp_path):
@@ -66,7 +80,7 @@ def test_an_image_turned_by_its_exif_tag_is_turned_back(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
     save(tmp_path, "a.jpg", image, exif=exif, quality=95)
-    picture = read_photos(tmp_path, 40).photos[0].image
+    picture = read_photos(tmp_path, 40)["a.jpg"]
     assert picture[30, 20, 0] > 150
     assert picture[5, 20, 0] < 60
 
@@ -76,21 +90,21 @@ def test_every_common_mode_becomes_three_channels(tmp_path, mode):
     image = Image.new("RGB", (32, 32), (255, 255, 255)).convert(mode)
     suffix = "a.tif" if mode == "CMYK" else "a.png"
     save(tmp_path, suffix, image)
-    (photo,) = read_photos(tmp_path, 32).photos
-    assert photo.image.shape == (32, 32, 3)
+    (photo,) = read_photos(tmp_path).values()
+    assert photo.shape == (32, 32, 3)
     assert min(centre(photo)) > 245
 
 
 def test_a_16_bit_image_keeps_its_brightness(tmp_path):
     pixels = np.full((32, 32), 32_768, np.uint16)
     save(tmp_path, "a.png", Image.fromarray(pixels))
-    (photo,) = read_photos(tmp_path, 32).photos
+    (photo,) = read_photos(tmp_path).values()
     assert all(120 <= value <= 136 for value in centre(photo))
 
 
 def test_transparent_pixels_are_shown_on_white_and_not_on_what_hides_below(tmp_path):
     save(tmp_path, "a.png", Image.new("RGBA", (32, 32), (10, 200, 10, 0)))
-    (photo,) = read_photos(tmp_path, 32).photos
+    (photo,) = read_photos(tmp_path).values()
     assert centre(photo) == [255, 255, 255]
 
 
@@ -98,7 +112,7 @@ def test_transparent_pixels_are_shown_on_white_and_not_on_what_hides_below(tmp_p
 def test_an_unreadable_image_is_named(tmp_path, content):
     (tmp_path / "broken.png").write_bytes(content)
     with pytest.raises(InputError, match=r"broken\.png"):
-        read_photos(tmp_path, 32)
+        read_photos(tmp_path)
 
 
 def test_a_truncated_image_is_named(tmp_path):
@@ -106,18 +120,24 @@ def test_a_truncated_image_is_named(tmp_path):
     data = (tmp_path / "cut.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
     with pytest.raises(InputError, match=r"cut\.png"):
-        read_photos(tmp_path, 32)
+        read_photos(tmp_path)
 
 
 def test_all_unreadable_images_are_listed_or_skipped_as_the_policy_says(tmp_path):
-    save(tmp_path, "a.png", Image.effect_noise((64, 64), 50))
+    for name in ("a.png", "d.png"):
+        save(tmp_path, name, Image.effect_noise((64, 64), 50))
     for name in ("b.png", "c.jpg"):
         (tmp_path / name).write_bytes(b"no picture")
+    refusing = Protocol(dataset=str(tmp_path), masks="box", samples=3)
     with pytest.raises(InputError, match=r"b\.png.*c\.jpg.*skip"):
-        read_photos(tmp_path, 32)
-    kept = read_photos(tmp_path, 32, "skip")
-    assert [photo.name for photo in kept.photos] == ["a.png"]
-    assert kept.skipped == ("b.png", "c.jpg")
+        load_samples(refusing)
+    skipping = refusing.model_copy(update={"samples": 2, "unreadable": "skip"})
+    dataset = load_dataset(skipping, 0)
+    assert [sample.name for sample in dataset.samples] == ["a.png", "d.png"]
+    assert list(dataset.manifest.unreadable) == ["b.png", "c.jpg"]
+    assert str(dataset.manifest) == (
+        "2 photos, 0 masks, 2 files left out: b.png, c.jpg (unreadable)"
+    )
 
 
 def photographs(folder, rng):
@@ -156,9 +176,11 @@ def test_ordinary_photographs_are_labelled_and_a_broken_one_is_handled_as_told(
 
 def test_a_missing_folder_and_a_missing_mask_are_named(tmp_path):
     with pytest.raises(InputError, match="nowhere"):
-        read_photos(tmp_path / "nowhere", 32)
-    with pytest.raises(InputError, match=r"a\.png"):
-        read_mask(tmp_path, "a.jpg")
+        read_photos(tmp_path / "nowhere")
+    dataset = photos(tmp_path / "p", 2)
+    (tmp_path / "m").mkdir()
+    with pytest.raises(InputError, match=r"m/0\.png"):
+        load_samples(Protocol(dataset=dataset, masks=str(tmp_path / "m"), samples=2))
 
 
 def photos(folder, count):

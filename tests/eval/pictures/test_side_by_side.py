@@ -146,7 +146,7 @@ def test_the_harness_does_what_a_request_says(picture, tmp_path, capsys):
         ({"masks": ("box:40,40,32,32",)}, "inside of the 64 x 64 image"),
         ({"masks": ("auto:huge",)}, "auto:KIND must have one of"),
         ({"masks": ("nowhere.png",)}, "is no file"),
-        ({"masks": ("box:0,0,64,64",)}, "white .255. where the image is repainted"),
+        ({"masks": ("box:0,0,64,64",)}, "255 marks what is repainted"),
         ({"masks": ("box:1,1,9,9", "box:1,1,9,9")}, "once for each of 1 images, but 2"),
         ({"prompts": ("a", "b", "c")}, "prompts must be given once"),
         ({"pipelines": ("/no/such/folder",)}, "folder"),

@@ -53,7 +53,7 @@ def test_the_timesteps_of_a_lesson_are_spread_over_the_schedule(lessons):
 
 def test_the_target_of_a_v_predicting_teacher_is_a_velocity(teacher, lessons):
     lesson = lessons[0]
-    assert teacher.scheduler_config["prediction_type"] == "v_prediction"
+    assert teacher.noise_schedule.prediction_type == "v_prediction"
     assert lesson.teacher_output.shape == lesson.target.shape
     error = (lesson.teacher_output - lesson.target).square().mean()
     assert error < 0.8 * lesson.target.square().mean()

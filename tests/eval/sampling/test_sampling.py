@@ -11,10 +11,10 @@ from PIL import Image
 from sdsearch.assets import asset_path
 from sdsearch.errors import WorkError
 from sdsearch.labels.protocol import Protocol
+from sdsearch.labels.samplers import SAMPLERS
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch_eval.data.samples import Sample, load_samples
 from sdsearch_eval.metrics import psnr_in
-from sdsearch_eval.models.components import SCHEDULERS
 from sdsearch_eval.sampling.generation import generate
 from sdsearch_eval.sampling.sampling import (
     images_to_tensor,
@@ -81,7 +81,7 @@ def test_our_sampling_equals_the_stock_pipeline(teacher, unet, guidance, steps):
     assert ours.std() > 5
 
 
-@pytest.mark.parametrize("sampler", [name for name in SCHEDULERS if name != "ddim"])
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "ddim"])
 def test_every_sampler_equals_the_stock_pipeline_with_it(teacher, unet, sampler):
     task = aligned_sample()
     inputs = prepare_inputs(teacher, [task], 7)

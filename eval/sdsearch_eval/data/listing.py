@@ -1,0 +1,242 @@
+"""Which files of a dataset are photos, which are their masks, and which are left out and why.
+
+Names alone decide; nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from sdsearch.errors import InputError
+from sdsearch_eval.data.photos import printable_name, raster_suffixes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+NUMBERED_MASK = re.compile(r"(?P<photo>.+)_mask[-_]?\d*")
+"""The stem of a mask beside its photo in LaMa's layout: `image1_mask001` of `image1`."""
+READ_BY = dict.fromkeys((".heic", ".heif", ".hif"), "pillow-heif")
+"""Suffixes of photos that Pillow needs a package for."""
+CAPTION_SUFFIXES = (".txt", ".caption")
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One photo by its files. Its `name`, relative to the dataset with "/", seeds its noise."""
+
+    name: str
+    photo: Path
+    mask: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The photos of a folder in order of their names, with their masks, and what is left out.
+
+    `str` makes one line of it.
+
+    Attributes:
+        cases: the photos.
+        left_out: the names of all other files, with the reason.
+        unreadable: the names of photos that turned out to be no whole images, with the reason.
+    """
+
+    cases: tuple[Case, ...]
+    left_out: Mapping[str, str]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        masks = sum(case.mask is not None for case in self.cases)
+        names = defaultdict(list)
+        for name, why in self.left_out.items():
+            names[why].append(name)
+        for name in self.unreadable:
+            names["unreadable"].append(name)
+        count = len(self.left_out) + len(self.unreadable)
+        photos = len(self.cases) - len(self.unreadable)
+        said = f"{photos} photos, {masks} masks, {count} files left out"
+        reasons = "; ".join(f"{_few(names)} ({why})" for why, names in names.items())
+        return f"{said}: {reasons}" if reasons else said
+
+    def without(self, unreadable: Mapping[str, str]) -> Manifest:
+        """The manifest once photos were decoded and some proved unreadable."""
+        return replace(self, unreadable=unreadable)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFolder:
+    """The masks of a folder by the stems of their photos: `a.png` or `a_mask001.png` for `a.jpg`.
+
+    Attributes:
+        root: the folder.
+        numbered: photo's stem -> masks in LaMa's naming.
+        plain: photo's stem -> images of that stem.
+    """
+
+    root: Path
+    numbered: Mapping[str, tuple[Path, ...]]
+    plain: Mapping[str, tuple[Path, ...]]
+
+    def find(self, name: str, photo: Path) -> Path | None:
+        """The mask of a photo called `name`; of several numbered ones the first.
+
+        Raises:
+            InputError: several images may be the mask.
+        """
+        if numbered := self.numbered.get(_stem(name)):
+            return numbered[0]
+        others = [path for path in self.plain.get(_stem(name), ()) if path.parent != photo.parent]
+        if len(others) > 1:
+            names = ", ".join(printable_name(path) for path in others)
+            raise InputError(f"image {name!r} must have one mask, but has {names}; keep one")
+        return others[0] if others else None
+
+
+def list_dataset(folder: Path, masks: Path | None = None) -> Manifest:
+    """List the photos of a folder, and with `masks` the mask of each.
+
+    Where the folder itself holds no photos, those of its sub-folders are its photos. A mask in
+    LaMa's naming is never a photo. Photos may lack a mask: `require_mask` refuses those that are
+    used.
+
+    Raises:
+        InputError: there is no such folder, or it is open which mask belongs to which photo.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"protocol.dataset must be 'scenes' or a folder of images, but "
+            f"{printable_name(folder)} is no folder"
+        )
+    folder = folder.resolve()
+    index = index_masks(masks.resolve()) if masks else None
+    files, left_out = _list_files(folder, index.root if index else None)
+    names = {path: printable_name(path.relative_to(folder).as_posix()) for path in files}
+    rasters = [path for path in files if path.suffix.lower() in raster_suffixes()]
+    stems = {_stem(names[path]) for path in rasters}
+    photos = []
+    for path in rasters:
+        numbered = NUMBERED_MASK.fullmatch(_stem(names[path]))
+        if numbered is None:
+            photos.append(path)
+        elif numbered["photo"] not in stems:
+            left_out[names[path]] = f"named as a mask, but there is no photo {numbered['photo']!r}"
+        else:
+            left_out[names[path]] = "a mask that is not used"
+    known = {_stem(names[path]) for path in photos} | {names[path] for path in photos}
+    for path in files:
+        if path.suffix.lower() not in raster_suffixes() and not _is_caption(path, names, known):
+            package = READ_BY.get(path.suffix.lower())
+            why = f"HEIC: pip install {package} to read it" if package else "no image"
+            left_out[names[path]] = why
+    if index is None:
+        return Manifest(tuple(Case(names[path], path) for path in photos), left_out)
+    cases = tuple(Case(names[path], path, index.find(names[path], path)) for path in photos)
+    used: dict[Path, str] = {}
+    for case in cases:
+        if case.mask and used.setdefault(case.mask, case.name) != case.name:
+            raise InputError(
+                f"a mask must belong to one photo, but {used[case.mask]!r} and {case.name!r} share "
+                f"{printable_name(case.mask)}; rename one of them"
+            )
+    for path in (path for paths in index.plain.values() for path in paths):
+        if path in used:
+            left_out.pop(names.get(path, ""), None)
+        elif path not in names:
+            left_out[printable_name(path.relative_to(index.root.parent))] = (
+                "a mask that is not used"
+            )
+    return Manifest(cases, left_out)
+
+
+def index_masks(folder: Path) -> MaskFolder:
+    """The masks of a folder and its sub-folders.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"protocol.masks must be a mask kind or a folder of masks, but "
+            f"{printable_name(folder)} is no folder"
+        )
+    numbered, plain = defaultdict(list), defaultdict(list)
+    for path in sorted(_walk(folder)):
+        if path.suffix.lower() in raster_suffixes():
+            stem = _stem(printable_name(path.relative_to(folder).as_posix()))
+            plain[stem].append(path)
+            if match := NUMBERED_MASK.fullmatch(stem):
+                numbered[match["photo"]].append(path)
+    return MaskFolder(
+        folder,
+        {stem: tuple(paths) for stem, paths in numbered.items()},
+        {stem: tuple(paths) for stem, paths in plain.items()},
+    )
+
+
+def require_mask(case: Case, folder: Path) -> Path:
+    """The mask of a case.
+
+    Raises:
+        InputError: it has none.
+    """
+    if case.mask is None:
+        stem = case.name.rsplit(".", 1)[0]
+        raise InputError(
+            f"image {case.name!r} has no mask: expected {printable_name(folder / stem)}.png, or "
+            f"{stem}_mask001.png in LaMa's layout"
+        )
+    return case.mask
+
+
+def _list_files(folder: Path, masks: Path | None) -> tuple[list[Path], dict[str, str]]:
+    """The files to judge, in order, and what is left out for where it lies."""
+    left_out: dict[str, str] = {}
+    top = sorted(path for path in folder.iterdir() if path != masks)
+    files = [path for path in top if path.is_file() and not path.name.startswith(".")]
+    is_nested = not any(path.suffix.lower() in raster_suffixes() for path in files)
+    if is_nested:
+        files = sorted(path for path in _walk(folder) if masks is None or masks not in path.parents)
+    for path in top:
+        name = printable_name(path.name)
+        if path.name.startswith("."):
+            left_out[name] = "hidden"
+        elif path.is_dir() and not is_nested:
+            left_out[f"{name}/"] = "a folder beside photos"
+        elif not path.is_dir() and not path.is_file():
+            left_out[name] = "no file"
+    return files, left_out
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All files below a folder that are not hidden."""
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            yield from _walk(path)
+        elif path.is_file():
+            yield path
+
+
+def _is_caption(path: Path, names: Mapping[Path, str], known: set[str]) -> bool:
+    """Whether a file speaks of photos: metadata, or a text beside the photo of its name."""
+    if path.name.casefold() in ("metadata.jsonl", "metadata.csv"):
+        return True
+    return path.suffix.lower() in CAPTION_SUFFIXES and _stem(names[path]) in known
+
+
+def _stem(name: str) -> str:
+    """A name without its suffix; file systems differ in how they store accents."""
+    return unicodedata.normalize("NFC", str(PurePosixPath(name).with_suffix("")))
+
+
+def _few(names: list[str]) -> str:
+    shown = ", ".join(names[:SHOWN])
+    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"

@@ -1,0 +1,190 @@
+"""A photo and the file of its mask, read together: one picture, one hole, cropped alike.
+
+What a mask file says is decided by its values, or by its alpha channel where its colours say
+nothing; never by the colours of a palette. What could be meant in two ways is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from sdsearch.errors import InputError
+from sdsearch_eval.data.masks import MaskValues, check_mask, convert_mask
+from sdsearch_eval.data.photos import UPRIGHT, Picture, name_errors, rgb_image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from sdsearch.labels import MaskConvention, MaskGeometry
+
+COVERED = 64
+"""A pixel belongs to the hole where a quarter (64 of 255) of its area does: thin strokes stay."""
+NEAR = 16
+"""Levels of 255 that lossy formats may change."""
+FEW_COLOURS = 16
+SOFT = 0.25
+"""The share of half-bright pixels that only pictures have."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskReading:
+    """How mask files are meant: by their values, and by where they lie on their photos."""
+
+    convention: MaskConvention = "canonical"
+    geometry: MaskGeometry = "photo"
+
+
+def read_mask(photo: Picture, mask: Picture, size: int, reading: MaskReading) -> NDArray[np.uint8]:
+    """The canonical mask of `square_image(photo, size)`: (size, size) uint8, 255 = repaint.
+
+    Raises:
+        InputError: the mask is the photo itself, lies otherwise than the photo, or is ambiguous,
+            soft, empty or nearly full.
+    """
+    if _is_photo(photo, mask):
+        raise InputError(
+            f"a mask must mark the hole of its photo, but {mask.name} shows the photo "
+            f"{photo.name} itself"
+        )
+    _check_geometry(photo, mask, reading.geometry)
+    with name_errors(mask.name):
+        held = _read_values(photo, mask, reading.convention)
+        hole = convert_mask(held, reading.convention, mask.name)
+        # The photo's crop; where pixels become fewer, the hole's share of each decides.
+        fitted = ImageOps.fit(Image.fromarray(hole), (size, size), Image.Resampling.BOX)
+    square = np.where(np.asarray(fitted) >= COVERED, 255, 0).astype(np.uint8)
+    if hole.any() and not square.any():
+        raise InputError(
+            f"the hole must lie in the centre square of the photo, but that of {mask.name} lies "
+            "outside of it; crop the photo and its mask yourself"
+        )
+    return check_mask(square, size, mask.name)
+
+
+def _is_photo(photo: Picture, mask: Picture) -> bool:
+    """Whether a mask has the photo's own pixels; an alpha channel makes a mask of them."""
+    if photo.image.size != mask.image.size or _alpha(mask.image) is not None:
+        return False
+    if photo.samples is not None and mask.samples is not None:
+        return np.array_equal(photo.samples, mask.samples)
+    if photo.samples is not None or mask.samples is not None:
+        return False
+    one, other = (np.asarray(rgb_image(each), np.int16) for each in (photo, mask))
+    is_soft = ((other > 32) & (other < 223)).mean() > SOFT
+    is_near = is_soft and np.abs(one - other).mean() < NEAR / 2
+    return bool(is_near) or np.array_equal(one, other)
+
+
+def _check_geometry(photo: Picture, mask: Picture, geometry: MaskGeometry) -> None:
+    """Refuse masks that are stretched, turned or mirrored against their photo."""
+    width, height = photo.image.size
+    across, down = mask.image.size
+    sizes = f"{mask.name} is {across} x {down} beside a photo of {width} x {height}"
+    turned = f"the photo's file says EXIF orientation {photo.turn}"
+    if mask.turn not in (UPRIGHT, photo.turn):
+        raise InputError(
+            f"a mask must be turned as its photo, but {mask.name} has EXIF orientation {mask.turn} "
+            f"and the photo has {photo.turn}; save the mask upright without EXIF"
+        )
+    if geometry == "cropped":
+        if across != down:
+            raise InputError(
+                f"a mask of the cropped photo must be square, but {sizes}; mask_geometry = 'photo' "
+                "takes masks of whole photos"
+            )
+        return
+    if across == down and not _same_aspect(width, height, across, down):
+        raise InputError(
+            f"a mask must have its photo's aspect, but {sizes}: either it marks the centre square "
+            "that is cropped from the photo (then set mask_geometry = 'cropped'), or it was "
+            "stretched from the whole photo (then save it with the photo's aspect)"
+        )
+    if not _same_aspect(width, height, across, down):
+        is_turned = _same_aspect(width, height, down, across)
+        why = f"it is turned ({turned})" if is_turned else "it was stretched or cropped"
+        raise InputError(
+            f"a mask must have its photo's aspect, but {sizes}: {why}; make it from the photo as "
+            "it is shown, upright"
+        )
+    is_told_by_aspect = photo.turn >= 5 and not _same_aspect(width, height, down, across)
+    if photo.turn != UPRIGHT and mask.turn == UPRIGHT and not is_told_by_aspect:
+        raise InputError(
+            f"it must be clear how a mask lies on its photo, but {turned} and {mask.name} says "
+            "nothing: it may be turned or mirrored; save the photo upright without EXIF, or give "
+            "the mask the photo's orientation"
+        )
+
+
+def _same_aspect(width: int, height: int, across: int, down: int) -> bool:
+    """Whether one size is the other scaled, rounded to whole pixels."""
+    return abs(across - down * width / height) <= 1 or abs(down - across * height / width) <= 1
+
+
+def _read_values(photo: Picture, mask: Picture, convention: MaskConvention) -> MaskValues:
+    """What a mask file holds; an alpha channel that varies is turned into the convention."""
+    image = mask.image
+    if mask.samples is not None:
+        return MaskValues(mask.samples, mask.white)
+    alpha = _alpha(image)
+    if alpha is not None:
+        hole = _hole_of_alpha(photo, mask, alpha, convention)
+        return MaskValues(255 - hole if convention in ("mat", "repaint") else hole)
+    if image.mode in ("P", "PA"):
+        return MaskValues(np.asarray(image.getchannel("P")), are_indices=True)
+    colours = np.asarray(image.convert("RGB"))
+    spread = np.ptp(colours.astype(np.int16), axis=2)
+    if spread.max() > NEAR:
+        at = np.unravel_index(spread.argmax(), spread.shape)
+        raise InputError(
+            f"a mask must be grey, but {mask.name} holds colours, {tuple(colours[at].tolist())} "
+            "for one; save it with 255 for the hole and 0 elsewhere"
+        )
+    return MaskValues(np.asarray(image.convert("L")))
+
+
+def _alpha(image: Image.Image) -> NDArray[np.uint8] | None:
+    """(H, W) opacity, or None where it is the same everywhere and so says nothing."""
+    if not image.has_transparency_data:
+        return None
+    alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    return None if alpha.min() == alpha.max() else alpha
+
+
+def _hole_of_alpha(
+    photo: Picture, mask: Picture, alpha: NDArray[np.uint8], convention: MaskConvention
+) -> NDArray[np.uint8]:
+    """(H, W) uint8, 255 = hole, of an image that is partly transparent.
+
+    A stroke of one colour on a transparent layer covers the hole. Where the picture was cut out of
+    a photo, the hole is what is gone.
+    """
+    colours = np.asarray(mask.image.convert("RGBA").convert("RGB"))
+    seen = colours[alpha >= 128] if (alpha >= 128).any() else colours[alpha > 0]
+    red, green, blue = (seen.T >> 3).astype(np.int64)
+    count = np.count_nonzero(np.bincount(red << 10 | green << 5 | blue))
+    if count > FEW_COLOURS or _shows(photo, colours):
+        return 255 - alpha
+    stroke = np.median(seen, axis=0)
+    if np.abs(seen - stroke).max() > NEAR:
+        raise InputError(
+            f"{mask.name} has an alpha channel and several colours, so its hole could be either; "
+            "save it without alpha, 255 for the hole and 0 elsewhere"
+        )
+    kept, word = (255, "white") if convention in ("mat", "repaint") else (0, "black")
+    if np.abs(stroke - kept).max() <= NEAR:
+        raise InputError(
+            f"{mask.name} is {word} where it is opaque and transparent elsewhere: {word} says that "
+            f"this is kept in the mask convention {convention!r}, a stroke on a layer that it is "
+            "the hole; save it without alpha, 255 for the hole and 0 elsewhere"
+        )
+    return alpha
+
+
+def _shows(photo: Picture, colours: NDArray[np.uint8]) -> bool:
+    """Whether the colours, those under transparent pixels too, are a photo's."""
+    whole = np.asarray(rgb_image(photo), np.int16)
+    return whole.shape == colours.shape and bool(np.abs(whole - colours).mean() < NEAR / 4)

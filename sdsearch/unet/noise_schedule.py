@@ -1,0 +1,139 @@
+"""The noise schedule that a teacher's UNet was trained on, read from its saved scheduler."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from sdsearch.errors import FieldError, InputError
+from sdsearch.model import FrozenModel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_CLASSES = (
+    "DDIMScheduler",
+    "DDIMInverseScheduler",
+    "DDIMParallelScheduler",
+    "DDPMScheduler",
+    "DDPMParallelScheduler",
+    "DEISMultistepScheduler",
+    "DPMSolverMultistepScheduler",
+    "DPMSolverMultistepInverseScheduler",
+    "DPMSolverSDEScheduler",
+    "DPMSolverSinglestepScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "EulerDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+    "SASolverScheduler",
+    "UniPCMultistepScheduler",
+)
+"""Classes of diffusers whose config holds the betas of Stable Diffusion v1 and v2."""
+_REASONS = {
+    "Flow": "flow matching has no betas",
+    "LCM": "a latent consistency model is distilled for a sampler of its own",
+    "TCD": "a consistency model is distilled for a sampler of its own",
+    "Consistency": "a consistency model is distilled for a sampler of its own",
+    "EDM": "EDM's noise is told by sigmas and not by betas",
+    "UnCLIP": "unCLIP's prior and decoder are other models",
+}
+_OTHER_KINDS: dict[str, tuple[object, str]] = {
+    "use_flow_sigmas": (False, "flow matching has no betas"),
+    "timestep_type": ("discrete", "its UNet is told sigmas in place of timesteps, as EDM's is"),
+}
+"""Options that make another kind of model of an accepted class: what they must be, and why."""
+
+
+class NoiseSchedule(FrozenModel, strict=True):
+    """How much noise each training timestep has, what the UNet predicts and where sampling steps.
+
+    Fields are called as in diffusers. Defaults are Stable Diffusion's convention, for what a saved
+    scheduler leaves unsaid. `trained_betas`, where given, stand for the three other fields of
+    betas. `rescale_betas_zero_snr` is Algorithm 1 of Lin et al. 2023 (arXiv:2305.08891).
+
+    `steps_offset` is no field: the stock Stable Diffusion pipelines take any value but 1 for an
+    outdated file and set it to 1.
+    """
+
+    num_train_timesteps: int = Field(1000, ge=2, le=100_000)
+    beta_start: float = Field(0.00085, gt=0, lt=1)
+    beta_end: float = Field(0.012, gt=0, lt=1)
+    beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "scaled_linear"
+    trained_betas: tuple[float, ...] | None = Field(None, strict=False)
+    prediction_type: Literal["epsilon", "v_prediction"] = "epsilon"
+    rescale_betas_zero_snr: bool = False
+    timestep_spacing: Literal["leading", "trailing", "linspace"] = "leading"
+    set_alpha_to_one: bool = False
+
+    @model_validator(mode="after")
+    def _one_beta_a_timestep(self) -> Self:
+        betas = self.trained_betas
+        if betas is None:
+            return self
+        if len(betas) != self.num_train_timesteps:
+            raise ValueError(
+                f"trained_betas must be num_train_timesteps = {self.num_train_timesteps} numbers, "
+                f"but are {len(betas)}"
+            )
+        if not all(0 < beta < 1 for beta in betas):
+            raise ValueError("trained_betas must lie between 0 and 1, but one does not")
+        return self
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Read a `scheduler_config.json`: the noise schedule alone, whatever sampler was saved.
+
+        Raises:
+            FieldError: the scheduler is of a kind that no SD v1 or v2 model is trained with.
+            InputError: a field has a value outside of what these models have.
+        """
+        _check_kind(config)
+        said = {name: config[name] for name in cls.model_fields if name in config}
+        try:
+            return cls.model_validate(said)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in ("scheduler_config.json", *first["loc"]))
+            raise InputError(
+                f"{where} must be as SD v1 and v2 have it, but: {first['msg']}; save the scheduler "
+                "that the teacher was trained with"
+            ) from error
+
+
+def read_noise_schedule(pipeline: Path) -> NoiseSchedule:
+    """Read the noise schedule of a local diffusers folder.
+
+    Raises:
+        InputError: the folder has no readable scheduler, or one of another kind.
+    """
+    file = pipeline / "scheduler" / "scheduler_config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"a pipeline folder needs a readable {file}: {error}") from None
+    if not isinstance(config, dict):
+        raise InputError(f"{file} must hold a JSON object, as save_pretrained writes it")
+    return NoiseSchedule.from_config(config)
+
+
+def _check_kind(config: Mapping[str, Any]) -> None:
+    name = config.get("_class_name")
+    if name not in _CLASSES:
+        reasons = (why for part, why in _REASONS.items() if part in str(name))
+        raise FieldError(
+            "the teacher's scheduler",
+            name,
+            f"one that holds the betas of SD v1 and v2 ({', '.join(_CLASSES)})",
+            next(reasons, "save the pipeline with the scheduler that it was trained with"),
+        )
+    for option, (wanted, why) in _OTHER_KINDS.items():
+        value = config.get(option, wanted)
+        if value != wanted:
+            raise FieldError(f"the teacher's scheduler: {option}", value, repr(wanted), why)

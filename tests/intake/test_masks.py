@@ -1,0 +1,365 @@
+"""Masks as people have them: what each file means, or why it is refused, alike everywhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sdsearch.errors import InputError
+from sdsearch.labels import Protocol
+from sdsearch_eval.app.actions import read_upload
+from sdsearch_eval.data import MaskReading, list_photos, load_samples, read_tasks
+
+SIZE = 64
+RNG = np.random.default_rng(0)
+PHOTO = RNG.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+HOLE = np.zeros((SIZE, SIZE), np.uint8)
+HOLE[8:24, 16:52] = 255  # 14 % of the picture
+OUTSIDE = Image.fromarray(255 - HOLE)
+VOC = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0]
+
+
+def with_alpha(colour, alpha):
+    image = Image.new("RGBA", (SIZE, SIZE), colour)
+    image.putalpha(Image.fromarray(alpha))
+    return image
+
+
+def stroke(colour, paper=(0, 0, 0, 0)):
+    image = Image.new("RGBA", (SIZE, SIZE), paper)
+    image.paste(colour, (16, 8, 52, 24))
+    return image
+
+
+def cut_out(photo=PHOTO):
+    image = Image.fromarray(photo)
+    image.putalpha(OUTSIDE)
+    return image
+
+
+def with_palette(indices, palette):
+    image = Image.fromarray(indices.astype(np.uint8), "P")
+    image.putpalette(palette)
+    return image
+
+
+def grey_and_alpha(grey, alpha):
+    return Image.merge("LA", [Image.fromarray(grey), Image.fromarray(alpha)])
+
+
+def dataset(folder, photo, mask, suffix="png"):
+    """Two photos with the same mask, in two folders."""
+    for name in ("photos", "masks"):
+        (folder / name).mkdir()
+    for stem in "ab":
+        photo.save(folder / "photos" / f"{stem}.png")
+        mask.save(folder / "masks" / f"{stem}.{suffix}")
+    return folder
+
+
+def read_everywhere(folder, convention="canonical", geometry="photo", size=SIZE):
+    """The sample of a photo and its mask as labels, `compare` and the app have it."""
+    photos, masks = folder / "photos", folder / "masks"
+    protocol = Protocol(
+        dataset=str(photos),
+        masks=str(masks),
+        samples=2,
+        resolution=size,
+        mask_convention=convention,
+        mask_geometry=geometry,
+    )
+    label = load_samples(protocol)[0]
+    reading = MaskReading(convention, geometry)
+    compared = read_tasks([photos], [str(masks)], [], size, reading)[0]
+    single = read_tasks([photos / "a.png"], [str(next(masks.glob("a.*")))], [], size, reading)[0]
+    for other in (compared, single):
+        np.testing.assert_array_equal(other.mask, label.mask)
+        np.testing.assert_array_equal(other.image, label.image)
+    with Image.open(photos / "a.png") as image:
+        if image.size == (size, size):
+            brushed = read_upload(image, label.mask, "", size)
+            np.testing.assert_array_equal(brushed.mask, label.mask)
+            np.testing.assert_array_equal(brushed.image, label.image)
+    return label
+
+
+MEANT = {
+    "white on black": (Image.fromarray(HOLE), "canonical"),
+    "one bit": (Image.fromarray(HOLE).convert("1"), "canonical"),
+    "RGB": (Image.fromarray(HOLE).convert("RGB"), "canonical"),
+    "16 bits": (Image.fromarray(HOLE.astype(np.uint16) * 257), "canonical"),
+    "0 and 255 in 16 bits": (Image.fromarray(HOLE.astype(np.uint16)), "canonical"),
+    "grey palette": (Image.fromarray(HOLE).convert("P"), "canonical"),
+    "palette whose colours are swapped": (with_palette(HOLE, [255] * 3 + [0] * 765), "canonical"),
+    "alpha that is the same everywhere": (
+        Image.fromarray(HOLE).convert("RGBA"),
+        "canonical",
+    ),
+    "photo cut out": (cut_out(), "canonical"),
+    "photo cut out, MAT": (cut_out(), "mat"),
+    "grey photo cut out": (grey_and_alpha(PHOTO[..., 0], 255 - HOLE), "canonical"),
+    "white on transparent white": (with_alpha("white", HOLE), "canonical"),
+    "white on transparent black": (stroke("white"), "canonical"),
+    "red stroke": (stroke("red"), "canonical"),
+    "red stroke, LaMa": (stroke("red"), "lama"),
+    "red stroke, RePaint": (stroke("red"), "repaint"),
+    "black stroke, RePaint": (stroke("black", (255, 255, 255, 0)), "repaint"),
+    "white LA": (grey_and_alpha(np.full_like(HOLE, 255), HOLE), "canonical"),
+    "0 and 1, LaMa": (Image.fromarray(HOLE // 255), "lama"),
+    "0 and 1 in 16 bits, LaMa": (Image.fromarray((HOLE // 255).astype(np.uint16)), "lama"),
+    "numbers of objects, LaMa": (with_palette(HOLE // 85, VOC), "lama"),
+}
+
+
+@pytest.mark.parametrize(("mask", "convention"), MEANT.values(), ids=MEANT)
+def test_a_mask_means_the_same_hole_in_labels_compare_and_app(tmp_path, mask, convention):
+    folder = dataset(tmp_path, Image.fromarray(PHOTO), mask)
+    np.testing.assert_array_equal(read_everywhere(folder, convention).mask, HOLE)
+
+
+FLOATS = Image.fromarray((HOLE / 255).astype(np.float32))
+SOFT = Image.fromarray((HOLE * 0.6).astype(np.uint8))
+REFUSED = {
+    "0 and 1": (Image.fromarray(HOLE // 255), "canonical", "values 0, 1; multiply it by 255"),
+    "0 and 1, diffusers": (Image.fromarray(HOLE // 255), "diffusers", "values 0, 1; multiply"),
+    "0 and 1, MAT": (Image.fromarray(1 - HOLE // 255), "mat", "values 0, 1; multiply it by 255"),
+    "0 and 1 in 16 bits": (
+        Image.fromarray((HOLE // 255).astype(np.uint16)),
+        "canonical",
+        "values 0, 1; multiply it by 65535",
+    ),
+    "VOC": (with_palette(HOLE // 85, VOC), "canonical", "indices of a palette 0, 3; .*greyscale"),
+    "numbers of objects": (
+        Image.fromarray(HOLE // 85),
+        "canonical",
+        "values 0, 3; .*numbers of objects",
+    ),
+    "a palette of black and white": (
+        with_palette(HOLE // 255, [0, 0, 0, 255, 255, 255]),
+        "canonical",
+        "indices of a palette 0, 1; .*greyscale",
+    ),
+    "soft": (SOFT, "canonical", "values 0, 153; threshold it"),
+    "soft alpha": (with_alpha("red", np.asarray(SOFT)), "canonical", "values 0, 153; threshold"),
+    "colours": (stroke("red").convert("RGB"), "canonical", r"must be grey.*\(255, 0, 0\)"),
+    "black stroke": (stroke("black"), "canonical", "black where it is opaque"),
+    "white stroke, MAT": (stroke("white"), "mat", "white where it is opaque"),
+    "black and white under alpha": (
+        grey_and_alpha(HOLE, np.where(np.arange(SIZE) < 32, 255, 0).astype(np.uint8) + 0 * HOLE),
+        "canonical",
+        "several colours",
+    ),
+    "the photo": (Image.fromarray(PHOTO), "lama", "shows the photo"),
+}
+
+
+@pytest.mark.parametrize(("mask", "convention", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_mask_with_two_meanings_is_refused_in_words(tmp_path, mask, convention, message):
+    folder = dataset(tmp_path, Image.fromarray(PHOTO), mask)
+    masks = str(folder / "masks")
+    protocol = Protocol(
+        dataset=str(folder / "photos"), masks=masks, samples=2, mask_convention=convention
+    )
+    with pytest.raises(InputError, match=message) as labelling:
+        load_samples(protocol)
+    with pytest.raises(InputError, match=message):
+        read_tasks([folder / "photos"], [masks], [], SIZE, MaskReading(convention))
+    assert "a.png" in str(labelling.value)
+    assert "inverted" not in str(labelling.value)
+
+
+def test_floats_from_0_to_1_are_named_and_0_and_255_are_understood(tmp_path):
+    folder = dataset(tmp_path, Image.fromarray(PHOTO), FLOATS, "tif")
+    with pytest.raises(InputError, match="values 0, 1; multiply it by 255"):
+        read_everywhere(folder)
+    np.testing.assert_array_equal(read_everywhere(folder, "lama").mask, HOLE)
+    for stem in "ab":
+        Image.fromarray(HOLE.astype(np.float32)).save(folder / "masks" / f"{stem}.tif")
+    np.testing.assert_array_equal(read_everywhere(folder).mask, HOLE)
+
+
+WIDE = RNG.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+WIDE_HOLE = np.zeros((64, 96), np.uint8)
+WIDE_HOLE[8:40, 24:56] = 255
+
+
+def test_a_mask_of_the_whole_photo_is_cropped_as_the_photo_is(tmp_path):
+    photo, mask = Image.fromarray(WIDE), Image.fromarray(WIDE_HOLE)
+    for scale in (1, 2):
+        folder = tmp_path / str(scale)
+        folder.mkdir()
+        dataset(folder, photo, mask.resize((96 * scale, 64 * scale), Image.Resampling.NEAREST))
+        sample = read_everywhere(folder)
+        np.testing.assert_array_equal(sample.image, WIDE[:, 16:80])
+        np.testing.assert_array_equal(sample.mask, WIDE_HOLE[:, 16:80])
+
+
+def test_thin_strokes_survive_where_the_picture_is_scaled_down(tmp_path):
+    mask = np.zeros((256, 256), np.uint8)
+    mask[:, 101:103] = 255  # half of a pixel of 64
+    photo = Image.fromarray(PHOTO).resize((256, 256))
+    sample = read_everywhere(dataset(tmp_path, photo, Image.fromarray(mask)))
+    assert np.flatnonzero(sample.mask.any(axis=0)).tolist() == [25]
+
+
+def test_a_square_mask_beside_a_wide_photo_is_taken_only_where_its_meaning_is_said(tmp_path):
+    square = Image.fromarray(WIDE_HOLE[:, 16:80])
+    folder = dataset(tmp_path, Image.fromarray(WIDE), square)
+    with pytest.raises(InputError, match=r"centre square.*mask_geometry = 'cropped'.*stretched"):
+        read_everywhere(folder)
+    sample = read_everywhere(folder, geometry="cropped")
+    np.testing.assert_array_equal(sample.mask, WIDE_HOLE[:, 16:80])
+
+
+def test_a_stretched_or_turned_mask_is_refused(tmp_path):
+    mask = Image.fromarray(WIDE_HOLE)
+    for name, wrong, message in (
+        ("stretched", mask.resize((96, 80)), "stretched"),
+        ("turned", mask.transpose(Image.Transpose.ROTATE_90), "turned"),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        dataset(folder, Image.fromarray(WIDE), wrong)
+        with pytest.raises(InputError, match=message):
+            read_everywhere(folder)
+
+
+UPRIGHT = {
+    6: Image.Transpose.ROTATE_90,  # what is stored for a picture that is shown turned by 6
+    8: Image.Transpose.ROTATE_270,
+    5: Image.Transpose.TRANSPOSE,
+    7: Image.Transpose.TRANSVERSE,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+}
+
+
+def save_turned(folder, turn, mask):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    for name in ("photos", "masks"):
+        (folder / name).mkdir(exist_ok=True)
+    for stem in "ab":
+        stored = Image.fromarray(WIDE).transpose(UPRIGHT[turn])
+        stored.save(folder / "photos" / f"{stem}.png", exif=exif)
+        if mask == "shown":
+            Image.fromarray(WIDE_HOLE).save(folder / "masks" / f"{stem}.png")
+        else:
+            raw = Image.fromarray(WIDE_HOLE).transpose(UPRIGHT[turn])
+            raw.save(folder / "masks" / f"{stem}.png", exif=exif if mask == "tagged" else None)
+    return folder
+
+
+@pytest.mark.parametrize("turn", UPRIGHT)
+def test_a_mask_turned_by_the_same_tag_as_its_photo_lies_right(tmp_path, turn):
+    sample = read_everywhere(save_turned(tmp_path, turn, "tagged"))
+    np.testing.assert_array_equal(sample.image, WIDE[:, 16:80])
+    np.testing.assert_array_equal(sample.mask, WIDE_HOLE[:, 16:80])
+
+
+@pytest.mark.parametrize("turn", [5, 6, 7, 8])
+def test_a_mask_of_the_photo_as_shown_is_told_by_its_aspect(tmp_path, turn):
+    sample = read_everywhere(save_turned(tmp_path, turn, "shown"))
+    np.testing.assert_array_equal(sample.image, WIDE[:, 16:80])
+    np.testing.assert_array_equal(sample.mask, WIDE_HOLE[:, 16:80])
+
+
+@pytest.mark.parametrize("turn", UPRIGHT)
+def test_a_mask_of_the_photo_as_stored_is_refused(tmp_path, turn):
+    with pytest.raises(InputError, match="turned") as refused:
+        read_everywhere(save_turned(tmp_path, turn, "stored"))
+    assert f"EXIF orientation {turn}" in str(refused.value)
+
+
+def test_a_mask_with_a_tag_of_its_own_is_refused(tmp_path):
+    folder = dataset(tmp_path, Image.fromarray(PHOTO), Image.fromarray(HOLE))
+    exif = Image.Exif()
+    exif[0x0112] = 2
+    Image.fromarray(HOLE).save(folder / "masks" / "a.png", exif=exif)
+    with pytest.raises(InputError, match="EXIF orientation 2"):
+        read_everywhere(folder)
+
+
+def test_a_hole_outside_of_the_crop_is_named(tmp_path):
+    mask = np.zeros((64, 96), np.uint8)
+    mask[:, :8] = 255
+    folder = dataset(tmp_path, Image.fromarray(WIDE), Image.fromarray(mask))
+    with pytest.raises(InputError, match="centre square"):
+        read_everywhere(folder)
+
+
+def lama_folder(folder):
+    folder.mkdir()
+    for number in (1, 2):
+        photo = np.roll(PHOTO, number)
+        Image.fromarray(photo).save(folder / f"image{number}.png")
+        Image.fromarray(np.roll(HOLE, number)).save(folder / f"image{number}_mask001.png")
+    return folder
+
+
+def test_lamas_layout_is_understood(tmp_path):
+    folder = lama_folder(tmp_path / "lama")
+    protocol = Protocol(dataset=str(folder), masks=str(folder), samples=2)
+    assert str(list_photos(protocol)) == "2 photos, 2 masks, 0 files left out"
+    tasks = read_tasks([folder], [str(folder)], [], SIZE)
+    for number, sample, task in zip((1, 2), load_samples(protocol), tasks, strict=True):
+        assert sample.name == task.name == f"image{number}.png"
+        np.testing.assert_array_equal(sample.image, np.roll(PHOTO, number))
+        np.testing.assert_array_equal(sample.mask, np.roll(HOLE, number))
+        np.testing.assert_array_equal(task.image, sample.image)
+        np.testing.assert_array_equal(task.mask, sample.mask)
+
+
+def test_masks_beside_photos_are_never_photos(tmp_path):
+    folder = lama_folder(tmp_path / "lama")
+    Image.fromarray(HOLE).save(folder / "image1_mask002.png")
+    Image.fromarray(HOLE).save(folder / "image9_mask001.png")
+    drawn = Protocol(dataset=str(folder), masks="box", samples=2)
+    assert [sample.name for sample in load_samples(drawn)] == ["image1.png", "image2.png"]
+    assert str(list_photos(drawn)) == (
+        "2 photos, 0 masks, 4 files left out: image1_mask001.png, image1_mask002.png, "
+        "image2_mask001.png (a mask that is not used); image9_mask001.png (named as a mask, but "
+        "there is no photo 'image9')"
+    )
+    read = drawn.model_copy(update={"masks": str(folder)})
+    assert str(list_photos(read)).startswith(
+        "2 photos, 2 masks, 2 files left out: image1_mask002.png (a mask that is not used)"
+    )
+
+
+def test_a_photo_is_never_its_own_mask(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for stem in "ab":
+        Image.fromarray(PHOTO).save(folder / f"{stem}.png")
+    protocol = Protocol(dataset=str(folder), masks=str(folder), samples=2)
+    with pytest.raises(InputError, match=r"'a\.png' has no mask.*a_mask001\.png"):
+        load_samples(protocol)
+    with pytest.raises(InputError, match="shows the photo"):
+        read_tasks([folder / "a.png"], [str(folder / "b.png")], [], SIZE)
+
+
+def test_several_files_of_one_stem_are_no_mask(tmp_path):
+    folder = dataset(tmp_path, Image.fromarray(PHOTO), Image.fromarray(HOLE))
+    Image.fromarray(HOLE).save(folder / "masks" / "a.bmp")
+    with pytest.raises(InputError, match=r"one mask.*a\.bmp.*a\.png"):
+        read_everywhere(folder)
+
+
+def test_two_photos_of_one_stem_share_no_mask(tmp_path):
+    folder = dataset(tmp_path, Image.fromarray(PHOTO), Image.fromarray(HOLE))
+    Image.fromarray(PHOTO).save(folder / "photos" / "a.jpg")
+    with pytest.raises(InputError, match=r"'a\.jpg' and 'a\.png' share .*a\.png"):
+        read_everywhere(folder)
+
+
+def test_masks_may_have_any_format_and_those_of_no_photo_are_counted(tmp_path):
+    folder = dataset(tmp_path, Image.fromarray(PHOTO), Image.fromarray(HOLE), "BMP")
+    Image.fromarray(HOLE).save(folder / "masks" / "z.png")
+    np.testing.assert_array_equal(read_everywhere(folder).mask, HOLE)
+    protocol = Protocol(dataset=str(folder / "photos"), masks=str(folder / "masks"), samples=2)
+    assert str(list_photos(protocol)) == (
+        "2 photos, 2 masks, 1 files left out: masks/z.png (a mask that is not used)"
+    )
