@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from sdsearch.api.design import StudyDesign
 from sdsearch.report import html_table
-from sdsearch.study import find_design, load_space, read_designs, read_study
+from sdsearch.study import (
+    adopt_labels,
+    find_design,
+    load_space,
+    open_study,
+    read_designs,
+    read_study,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -187,8 +194,6 @@ class Study:
 
     def adopt(self) -> None:
         """Rename labels measured on the same files and networks under names that came before."""
-        from sdsearch.stages import adopt_labels
-
         self.folder = adopt_labels(self.folder)
 
     def forget_failed(self) -> int:
@@ -273,7 +278,5 @@ class Study:
 
     def _open(self) -> StudyFolder:
         """The folder once the files that it names were read, which name its labels."""
-        from sdsearch.stages import open_study
-
         self.folder = open_study(self.folder)
         return self.folder

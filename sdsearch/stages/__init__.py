@@ -20,7 +20,6 @@ from sdsearch.stages.label import (
     recompute_labels,
 )
 from sdsearch.stages.latency import LatencyReport, tabulate_latency
-from sdsearch.stages.open import adopt_labels, open_study
 from sdsearch.stages.recover import recover_design
 from sdsearch.stages.report import report_study
 from sdsearch.stages.sample import propose_architectures, sample_study
@@ -32,7 +31,6 @@ __all__ = [
     "LatencyReport",
     "add_lora",
     "add_onnx",
-    "adopt_labels",
     "build_study",
     "build_within",
     "compare_pipelines",
@@ -43,7 +41,6 @@ __all__ = [
     "halve_study",
     "import_table",
     "label_study",
-    "open_study",
     "prepare_study",
     "propose_architectures",
     "push_export",

@@ -20,6 +20,7 @@ from sdsearch.study.listing import (
     read_sample,
     write_sample,
 )
+from sdsearch.study.opening import adopt_labels, open_study
 from sdsearch.study.records import is_current, outputs_of, record_done, versions
 from sdsearch.study.requests import (
     REQUEST,
@@ -56,10 +57,12 @@ __all__ = [
     "StudyConfig",
     "StudyFolder",
     "ThumbnailsRequest",
+    "adopt_labels",
     "find_design",
     "is_current",
     "load_latency_table",
     "load_space",
+    "open_study",
     "outputs_of",
     "parse_config",
     "read_designs",

@@ -12,8 +12,8 @@ from PIL import Image
 from sdsearch.errors import InputError
 from sdsearch.keys import content_key
 from sdsearch.labels.label import LabelKey
-from sdsearch.stages import open as opening
 from sdsearch.stages.sample import sample_study
+from sdsearch.study import opening
 from sdsearch.study.folder import read_study
 from sdsearch.study.requests import AdoptRequest, ResolveRequest
 from sdsearch_eval.bench.content import decoded_manifest

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from sdsearch.errors import InputError
 from sdsearch.harness import run_harness
 from sdsearch.labels import former_keys
-from sdsearch.study import AdoptRequest, ResolveRequest, read_study
+from sdsearch.study.folder import read_study
+from sdsearch.study.requests import AdoptRequest, ResolveRequest
 
 if TYPE_CHECKING:
-    from sdsearch.study import StudyFolder
+    from sdsearch.study.folder import StudyFolder
 
 
 def open_study(study: StudyFolder) -> StudyFolder:
