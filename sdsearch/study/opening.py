@@ -32,8 +32,7 @@ def open_study(study: StudyFolder) -> StudyFolder:
     if former := find_former(opened):
         raise InputError(
             f"labels must be named by what their files hold, but {former} in {study.root} are "
-            "named by paths, as they once were; adopt them, or they are measured again: "
-            f"sdsearch label {study.root} --adopt"
+            "named by paths, as they once were; adopt them, or they are measured again"
         )
     return opened
 
