@@ -67,7 +67,7 @@ def main() -> None:
         json.dumps(
             {
                 "machine": f"{platform.machine()}, 2 cores, Python {platform.python_version()}",
-                "protocol": study.config.protocol.key,
+                "protocol": study.protocol_key,
                 "label_seconds": [round(alone[key], 3) for key in keys],
                 "start_seconds": round(start, 3),
                 "start_seconds_of_two": round(mean(start for start, _ in both), 3),

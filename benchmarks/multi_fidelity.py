@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sdsearch.assets import asset_path
-from sdsearch.labels import Protocol, Rung, read_label_table
+from sdsearch.labels import Protocol, ResolvedProtocol, Rung, read_label_table
 from sdsearch.ranker import fit_ridge
 from sdsearch.replay.replay import slots_kept
 from sdsearch.stats import spearman, spearman_interval
@@ -78,7 +78,7 @@ def read_measured() -> Measured:
         if label.seed == 0 and label.status == "ok":
             found.setdefault(label.arch_key, {})[label.protocol_key] = label.scalar(COLUMN)
             architectures[label.arch_key] = label.architecture
-    wanted = [protocol.key for protocol in PROTOCOLS]
+    wanted = [ResolvedProtocol(protocol=protocol).key for protocol in PROTOCOLS]
     keys = sorted(key for key, values in found.items() if set(wanted) <= set(values))
     return Measured(
         tuple(architectures[key] for key in keys),

@@ -36,7 +36,7 @@ def main() -> int:
     rng = np.random.default_rng(options.seed)
     with TemporaryDirectory() as folder:
         study = create_study(Path(folder) / "study").folder
-        column, key = study.config.protocol.column("fd"), study.config.protocol.key
+        column, key = study.config.protocol.column("fd"), study.protocol_key
         labels = [label for label in read_label_table(options.table) if label.protocol_key == key]
         measured = [x for x in labels if x.seed == 0 and x.status == "ok"]
         floor = noise_floor(labels, measured, column, study.config.ranker.target)

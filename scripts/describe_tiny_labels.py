@@ -16,7 +16,7 @@ from make_tiny_labels import TABLE
 from tiny_groups import group_keys
 
 from sdsearch.files import write_atomic
-from sdsearch.labels import Protocol, Target, read_label_table
+from sdsearch.labels import Protocol, ResolvedProtocol, Target, read_label_table
 from sdsearch.report import noise_floor
 from sdsearch.space import search_space
 from sdsearch.stats import spearman
@@ -38,7 +38,11 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--out", type=Path, default=Path("docs/tiny-benchmark.md"))
     options = parser.parse_args()
-    labels = [x for x in read_label_table(options.table) if x.protocol_key == Protocol().key]
+    labels = [
+        x
+        for x in read_label_table(options.table)
+        if x.protocol_key == ResolvedProtocol(protocol=Protocol()).key
+    ]
     template = Path(__file__).with_name("tiny_benchmark.md").read_text(encoding="utf-8")
     write_atomic(options.out, template.format(**facts(labels)))
     print(options.out.read_text(encoding="utf-8"))
@@ -83,7 +87,7 @@ def facts(labels: list[Label]) -> dict[str, str]:
         "architectures": str(len(first)),
         "failed": str(len(first) - len(measured)),
         "repeated": str(sum(len(found) >= 3 for found in seeds.values())),
-        "key": Protocol().key,
+        "key": ResolvedProtocol(protocol=Protocol()).key,
         "teacher_sha": teacher.provenance["teacher_sha256"][:12],
         "teacher": f"{teacher.scalar(COLUMN):.1f}",
         "groups": "\n".join(rows),

@@ -63,7 +63,7 @@ def main() -> None:
             remeasure_latency(options.out)
             continue
         study = measure_part(part, options.work, options.out)
-        add_to_table(options.out, study.labels.read_all(study.config.protocol.key))
+        add_to_table(options.out, study.labels.read_all(study.protocol_key))
         print(f"{part}: {summarize(options.out, study)}", flush=True)
 
 
@@ -88,7 +88,7 @@ def measure_part(part: str, work: Path, table: Path) -> StudyFolder:
 
 def neighbours_of_best(study: StudyFolder, table: Path) -> list[Architecture]:
     """Unmeasured architectures that differ from one of the best in the option of one unit."""
-    target, key = study.config.ranker.target, study.config.protocol.key
+    target, key = study.config.ranker.target, study.protocol_key
     space, rng = load_space(study), np.random.default_rng(2)
     limit = SMALL * count_params(UNPRUNED, space.backbone)
     found = [

@@ -46,7 +46,7 @@ def main() -> None:
     ]
     list_architectures(study, chosen, "uniform")
     label_study(study)
-    labels = study.labels.read_all(study.config.protocol.key)
+    labels = study.labels.read_all(study.protocol_key)
     write_label_table(OUT, map(shorten, labels))
     print(f"{len(labels)} labels in {OUT}")
 

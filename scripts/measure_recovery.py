@@ -19,7 +19,7 @@ import torch
 
 from sdsearch.assets import asset_path
 from sdsearch.files import write_atomic
-from sdsearch.labels import Protocol, RecoveryLosses, RecoveryRecipe
+from sdsearch.labels import Protocol, RecoveryLosses, RecoveryRecipe, ResolvedProtocol
 from sdsearch.space import search_space
 from sdsearch_eval.bench import evaluate_architecture, prepare_bench
 from sdsearch_eval.models import load_teacher
@@ -64,7 +64,7 @@ def members() -> dict[str, Architecture]:
 def measure(arch: Architecture, name: str, seed: int, teacher: Teacher, work: Path) -> Path:
     """The file of one measurement, made if it is not there."""
     protocol = Protocol(samples=SAMPLES, recovery=RECIPES[name])
-    file = work / f"{arch.key}-{protocol.key}-s{seed}.json"
+    file = work / f"{arch.key}-{ResolvedProtocol(protocol=protocol).key}-s{seed}.json"
     if not file.exists():
         bench = prepare_bench(protocol, seed, teacher, work / "features")
         rows = work / "rows" / file.stem

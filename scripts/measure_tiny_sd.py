@@ -20,7 +20,7 @@ from skimage.restoration import inpaint_biharmonic
 
 from sdsearch.assets import asset_path
 from sdsearch.files import write_atomic
-from sdsearch.labels import Protocol
+from sdsearch.labels import Protocol, ResolvedProtocol
 from sdsearch.unet import UNPRUNED
 from sdsearch_eval.bench import Bench, measure_images, prepare_bench
 from sdsearch_eval.data import render_scene, split_seed
@@ -190,7 +190,7 @@ def describe(
         real=plus_minus(other["real"]),
         n=protocol.samples,
         steps=protocol.steps,
-        key=protocol.key,
+        key=ResolvedProtocol(protocol=protocol).key,
         torch=torch.__version__,
     )
 

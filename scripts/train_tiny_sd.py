@@ -21,6 +21,7 @@ from diffusers import (
     StableDiffusionInpaintPipeline,
     UNet2DConditionModel,
 )
+from older_loaders import add_older_names
 from safetensors.torch import load_file, save_file
 from tiny_sd_batches import Draw, Latents, weigh_cells
 from tiny_sd_data import (
@@ -253,6 +254,7 @@ def save_pipeline(
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(out)
+    add_older_names(out)
     card = Path(__file__).with_name("tiny_sd_card.md")
     (out / "README.md").write_text(card.read_text(encoding="utf-8"), encoding="utf-8")
     index = json.loads((out / "model_index.json").read_text(encoding="utf-8"))

@@ -58,7 +58,7 @@ def main() -> None:
     options = parser.parse_args()
     studies = {budget: read_study(options.work / budget) for budget in BUDGETS}
     for study in studies.values():
-        add_to_table(TABLE, study.labels.read_all(study.config.protocol.key))
+        add_to_table(TABLE, study.labels.read_all(study.protocol_key))
     results = {budget: summarize_outcome(study) for budget, study in studies.items()}
     parts = [BEGINNING.format(column=f"`{results['none'].column}`")]
     parts += [f"## {BUDGETS[budget]}\n\n{describe(found)}" for budget, found in results.items()]

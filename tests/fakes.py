@@ -9,6 +9,7 @@ import numpy as np
 
 from sdsearch.design.designs import Design, DesignFile, Prediction
 from sdsearch.files import write_atomic
+from sdsearch.labels.content import ResolvedProtocol
 from sdsearch.labels.label import Failure, Label
 from sdsearch.labels.protocol import Protocol
 from sdsearch.space.budget import Budget
@@ -46,7 +47,7 @@ def make_label(
         {
             "schema": 1,
             "arch_key": arch.key,
-            "protocol_key": protocol_key or Protocol().key,
+            "protocol_key": protocol_key or ResolvedProtocol(protocol=Protocol()).key,
             "seed": seed,
             "status": "failed" if failure else "ok",
             "failure": failure,
@@ -103,7 +104,7 @@ def list_members(study: StudyFolder, archs: Iterable[Architecture]) -> None:
 def write_designs(study: StudyFolder, designs: list[Design]) -> None:
     """Write designs.json as `build` does."""
     file = DesignFile(
-        protocol_key=study.config.protocol.key,
+        protocol_key=study.protocol_key,
         target=study.config.ranker.target.expression,
         budget=study.config.build.budget or Budget(),
         designs=tuple(designs),

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 from diffusers import UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel
 
 from scripts.tiny_groups import group_keys
 from sdsearch.assets import asset_path
 from sdsearch.errors import InputError
+from sdsearch.labels.content import ResolvedProtocol
 from sdsearch.labels.protocol import Protocol
 from sdsearch.labels.store import read_label_table
 from sdsearch.labels.target import Target
@@ -19,6 +24,8 @@ from sdsearch.unet.cost import count_params
 from sdsearch.unet.teacher import teacher_sha256
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sdsearch.labels.label import Label
 
 
@@ -37,10 +44,34 @@ def test_the_tiny_pipeline_has_the_tiny_backbone() -> None:
     assert Backbone.from_config(dict(config)) == TINY
 
 
+def test_loaders_of_before_find_the_names_that_they_look_for() -> None:
+    folder = asset_path("tiny-sd")
+    model = json.loads((folder / "tokenizer" / "tokenizer.json").read_text("utf-8"))["model"]
+    assert json.loads((folder / "tokenizer" / "vocab.json").read_text("utf-8")) == model["vocab"]
+    version, *merges = (folder / "tokenizer" / "merges.txt").read_text("utf-8").splitlines()
+    assert version == "#version: 0.2"
+    assert [merge.split() for merge in merges] == model["merges"]
+    names = load_file(folder / "text_encoder" / "model.safetensors").keys()
+    assert all(name.startswith("text_model.") for name in names)
+
+
+def test_a_text_encoder_says_the_same_under_the_names_of_before_and_of_today(
+    tmp_path: Path,
+) -> None:
+    folder = asset_path("tiny-sd") / "text_encoder"
+    state = load_file(folder / "model.safetensors")
+    tokens = torch.arange(32)[None]
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    bare = {name.removeprefix("text_model."): tensor for name, tensor in state.items()}
+    save_file(bare, tmp_path / "model.safetensors", {"format": "pt"})
+    then, today = (CLIPTextModel.from_pretrained(place)(tokens)[0] for place in (folder, tmp_path))
+    assert torch.equal(then, today)
+
+
 def test_the_shipped_labels_are_of_the_default_protocol_and_the_shipped_teacher(
     table: list[Label],
 ) -> None:
-    assert {label.protocol_key for label in table} == {Protocol().key}
+    assert {label.protocol_key for label in table} == {ResolvedProtocol(protocol=Protocol()).key}
     hashes = {label.provenance["teacher_sha256"] for label in table}
     assert hashes == {teacher_sha256(asset_path("tiny-sd"))}
     assert len({label.provenance["manifest_sha256"] for label in table}) == 1

@@ -101,6 +101,10 @@ def _do(request: HarnessRequest) -> int:
         from sdsearch_eval.app import serve_app
 
         serve_app(request)
+    elif request.command == "resolve":
+        jobs.resolve_study(request)
+    elif request.command == "adopt":
+        jobs.adopt_labels(request)
     elif request.command == "recompute":
         jobs.recompute_labels(request)
     elif request.command == "recover":

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from sdsearch.api.design import StudyDesign
 from sdsearch.report import html_table
-from sdsearch.study import find_design, load_space, read_designs, read_study
+from sdsearch.study import (
+    adopt_labels,
+    find_design,
+    load_space,
+    open_study,
+    read_designs,
+    read_study,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +48,7 @@ def load_study(path: Path | str) -> Study:
     return Study(read_study(path))
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, repr=False)
 class Study:
     """One search: a folder in which every stage leaves what it made, and resumes when it is killed.
 
@@ -51,7 +58,8 @@ class Study:
 
     Attributes:
         folder: root and configuration, as the functions of `sdsearch.stages` take them. It is what
-            study.toml said when the study was loaded; load it again after an edit.
+            study.toml said when the study was loaded, and what the files it names held when work
+            last began; load it again after an edit.
 
     >>> import sdsearch, tempfile
     >>> study = sdsearch.create_study(tempfile.mkdtemp(), budget=0.6)
@@ -144,7 +152,7 @@ class Study:
         """Compute what all labels share, before many workers start at once."""
         from sdsearch.stages import prepare_study
 
-        prepare_study(self.folder, processes=processes, rungs=rungs)
+        prepare_study(self._open(), processes=processes, rungs=rungs)
 
     def label(
         self,
@@ -166,7 +174,7 @@ class Study:
         """
         from sdsearch.stages import label_study
 
-        label_study(self.folder, processes=processes, executor=executor, seed=seed, only=only)
+        label_study(self._open(), processes=processes, executor=executor, seed=seed, only=only)
 
     def label_by_halving(
         self, *, processes: int = 1, executor: Executor | None = None
@@ -174,7 +182,7 @@ class Study:
         """Measure all by the cheaper protocols of `[label] rungs`, only the best by the study's."""
         from sdsearch.stages import halve_study
 
-        return halve_study(self.folder, processes=processes, executor=executor)
+        return halve_study(self._open(), processes=processes, executor=executor)
 
     def import_labels(self, table: Path | str | None = None) -> ImportReport:
         """Import a label table (JSONL) of this protocol and teacher; None: the tiny model's own."""
@@ -182,7 +190,11 @@ class Study:
 
         from sdsearch.stages import import_table
 
-        return import_table(self.folder, None if table is None else Path(table))
+        return import_table(self._open(), None if table is None else Path(table))
+
+    def adopt(self) -> None:
+        """Rename labels measured on the same files and networks under names that came before."""
+        self.folder = adopt_labels(self.folder)
 
     def forget_failed(self) -> int:
         """Remove the failed labels, so that `label` measures them again; returns their number."""
@@ -194,7 +206,7 @@ class Study:
         """Compute the values of all labels again from their kept rows, without sampling."""
         from sdsearch.stages import recompute_labels
 
-        recompute_labels(self.folder)
+        recompute_labels(self._open())
 
     def status(self) -> list[LabelStatus]:
         """What is measured, failed, running and left: of each begun rung, then of the study."""
@@ -232,13 +244,13 @@ class Study:
         """Recover a design by the long recipe of `[export.recovery]`; returns the folder of it."""
         from sdsearch.stages import recover_design
 
-        return recover_design(self.folder, name, processes)
+        return recover_design(self._open(), name, processes)
 
     def compare(self) -> Path:
         """Inpaint the same holes by the teacher and the best designs; returns the picture."""
         from sdsearch.stages import compare_study
 
-        return compare_study(self.folder)
+        return compare_study(self._open())
 
     def export(self, *names: str) -> list[Path]:
         """Export the named designs, by default those of autobuild, as stock diffusers pipelines."""
@@ -262,4 +274,9 @@ class Study:
         """Do everything above, in order; returns the path of the report."""
         from sdsearch.stages import run_study
 
-        return run_study(self.folder)
+        return run_study(self._open())
+
+    def _open(self) -> StudyFolder:
+        """The folder once the files that it names were read, which name its labels."""
+        self.folder = open_study(self.folder)
+        return self.folder

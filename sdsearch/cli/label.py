@@ -41,6 +41,12 @@ Status = Annotated[
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Remove failed labels, then measure them again.")
 ]
+Adopt = Annotated[
+    bool,
+    typer.Option(
+        "--adopt", help="Only rename labels whose files or teacher have another name by now."
+    ),
+]
 Recompute = Annotated[
     bool,
     typer.Option("--recompute-metrics", help="Values again from kept rows, without sampling."),
@@ -59,6 +65,7 @@ def label(
     status: Status = False,
     retry_failed: RetryFailed = False,
     recompute_metrics: Recompute = False,
+    adopt: Adopt = False,
     as_json: Json = False,
 ) -> None:
     """Measure every sampled and built architecture that has no label yet.
@@ -72,6 +79,7 @@ def label(
             "--import": table is not None,
             "--status": status,
             "--recompute-metrics": recompute_metrics,
+            "--adopt": adopt,
             "--prepare": prepare,
             "--retry-failed": retry_failed,
             "--halving": halving,
@@ -96,6 +104,8 @@ def label(
             print(line)
     elif recompute_metrics:
         loaded.recompute()
+    elif adopt:
+        loaded.adopt()
     elif prepare:
         loaded.prepare(processes=processes, rungs=halving)
     else:

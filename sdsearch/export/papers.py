@@ -36,7 +36,7 @@ def write_papers(folder: Path, source: ExportSource, weights_sha256: str) -> Non
         "inputs": source.key,
         "weights_sha256": weights_sha256,
         "teacher": study.config.teacher.pipeline,
-        "protocol": {"key": protocol.key, **protocol.model_dump(mode="json")},
+        "protocol": {"key": study.protocol_key, **protocol.model_dump(mode="json")},
         "seed": study.config.seed,
         "recovery": source.recipe.model_dump(mode="json"),
         "label": label.provenance if label else {},

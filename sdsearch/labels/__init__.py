@@ -1,8 +1,9 @@
 """What was measured: protocol, labels, failures, their files, and the targets made of them.
 
-It imports `unet`. Start at `label`; `store` owns the files, `protocol` what may change a value.
+It imports `unet`. Start at `label`; `protocol` and `content` name what may change a value.
 """
 
+from sdsearch.labels.content import Content, ResolvedProtocol, find_differences, former_keys
 from sdsearch.labels.label import (
     Failure,
     FailureKind,
@@ -16,6 +17,7 @@ from sdsearch.labels.protocol import (
     LongRecovery,
     MaskConvention,
     MaskGeometry,
+    MaskKind,
     Protocol,
     RecoveryLosses,
     RecoveryRecipe,
@@ -35,6 +37,7 @@ from sdsearch.labels.target import Target
 
 __all__ = [
     "SAMPLERS",
+    "Content",
     "Failure",
     "FailureKind",
     "ImportReport",
@@ -45,16 +48,20 @@ __all__ = [
     "LongRecovery",
     "MaskConvention",
     "MaskGeometry",
+    "MaskKind",
     "Measurement",
     "Protocol",
     "RecoveryLosses",
     "RecoveryRecipe",
+    "ResolvedProtocol",
     "Rung",
     "Sampler",
     "Scheduler",
     "Series",
     "Target",
     "check_comparable",
+    "find_differences",
+    "former_keys",
     "import_labels",
     "read_label_table",
     "write_label_table",

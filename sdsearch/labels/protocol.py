@@ -1,9 +1,9 @@
-"""Protocol: everything that may change the value of a label, and the key that names it."""
+"""Protocol: the settings that may change the value of a label."""
 
 from __future__ import annotations
 
 from math import ceil
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import (
     Field,
@@ -12,11 +12,12 @@ from pydantic import (
     model_validator,
 )
 
-from sdsearch.keys import content_key
 from sdsearch.model import FrozenModel
 
 Scheduler = Literal["ddim", "pndm", "euler", "dpmsolver++", "unipc", "deis"]
 """Deterministic samplers of diffusers: nothing is drawn after the first noise."""
+MaskKind = Literal["box", "thin", "medium", "thick", "object", "mixed"]
+"""Masks that are drawn; any other name is a folder of mask files."""
 MaskConvention = Literal["canonical", "diffusers", "lama", "mat", "repaint"]
 """How a file of a mask marks the hole: 255 and nothing between (canonical); 128 and more; anything
 above 0; 0, the known pixels being 255 (MAT and RePaint)."""
@@ -65,7 +66,7 @@ class LongRecovery(RecoveryRecipe):
 
 
 class Protocol(FrozenModel):
-    """How a label is measured; two labels are comparable only where their protocol keys agree.
+    """How a label is measured; two labels compare only where it agrees, and the files it names.
 
     The label seed is not part of it: a label is unique by (architecture, protocol, seed).
     Defaults are those of the tiny benchmark. `SAMPLERS` lists every option of a `scheduler`; its
@@ -116,10 +117,18 @@ class Protocol(FrozenModel):
         return f"{metric}_{name}"
 
     @property
-    def key(self) -> str:
-        """Content key (12 hex digits) of all fields."""
-        # Sampling begins with pure noise: strength 1, which once was a field of every label's key.
-        return content_key({**self.model_dump(mode="json"), "strength": 1.0})
+    def fields_with_files(self) -> frozenset[str]:
+        """The fields that point to the user's files, whose content names the labels in their place.
+
+        The file of `fid:FILE` is none of them: it holds the official weights or is refused.
+        """
+        kind, _, path = self.extractor.partition(":")
+        points = {
+            "dataset": self.dataset != "scenes",
+            "masks": self.masks not in get_args(MaskKind),
+            "extractor": bool(path) and kind != "fid",
+        }
+        return frozenset(name for name, to_files in points.items() if to_files)
 
 
 class Rung(FrozenModel):

@@ -133,18 +133,18 @@ def import_labels(
 
 
 def check_comparable(labels: Iterable[Label], provenance: Mapping[str, Any]) -> None:
-    """Refuse to add labels of `provenance` to labels of another teacher, dataset or extractor.
+    """Refuse to add labels of `provenance` to labels of another teacher or extractor.
 
     Raises `InputError` naming the first difference.
     """
     for label in labels:
-        for name in ("teacher_sha256", "manifest_sha256", "extractor_sha256"):
+        for name in ("teacher_sha256", "extractor_sha256"):
             old, new = label.provenance.get(name), provenance[name]
             if old != new:
                 raise InputError(
                     f"all labels of a protocol must share one {name}, but label {label.arch_key} "
-                    f"has {str(old)[:12]} and it is {str(new)[:12]} now; restore it, or use a new "
-                    "study folder"
+                    f"has {str(old)[:12]} and it is {str(new)[:12]} now; restore it, use a new "
+                    "study folder, or adopt the labels if the networks are the same"
                 )
 
 

@@ -50,7 +50,7 @@ def read_evidence(study: StudyFolder) -> Evidence:
         space=load_space(study),
         listing=read_listing(study),
         designs=read_designs(study),
-        labels=tuple(study.labels.read_all(study.config.protocol.key)),
+        labels=tuple(study.labels.read_all(study.protocol_key)),
         scores=read_scores(study.scores_file),
     )
 

@@ -141,7 +141,7 @@ def summarize_outcome(study: StudyFolder) -> Outcome:
     """Compare evaluated, built and named architectures by the labels of this protocol and seed."""
     protocol, space, table = study.config.protocol, load_space(study), load_latency_table(study)
     column = protocol.column("fd")
-    labels = study.labels.read_all(protocol.key)
+    labels = study.labels.read_all(study.protocol_key)
     by_key = {label.arch_key: label for label in labels if label.seed == study.config.seed}
     limits = budget_limits(study, space, table)
     listing = read_listing(study)
@@ -165,7 +165,7 @@ def summarize_outcome(study: StudyFolder) -> Outcome:
     return Outcome(
         title=title(study),
         column=column,
-        protocol_key=protocol.key,
+        protocol_key=study.protocol_key,
         limits=limits,
         rows=tuple(rows),
         noise=noise_floor(labels, evaluated, column, study.config.ranker.target),
@@ -176,7 +176,7 @@ def summarize_outcome(study: StudyFolder) -> Outcome:
 def title(study: StudyFolder) -> str:
     """Name the study's numbers; those of the tiny model always say so."""
     world = "tiny Stable Diffusion" if study.config.teacher.pipeline == "tiny" else "inpainting"
-    return f"{world}, protocol {study.config.protocol.key}, label seed {study.config.seed}"
+    return f"{world}, protocol {study.protocol_key}, label seed {study.config.seed}"
 
 
 def noise_floor(

@@ -147,7 +147,7 @@ def _facts(evidence: Evidence) -> list[tuple[str, str]]:
         ("teacher", config.teacher.pipeline),
         ("space", f"{config.space.name}, {len(evidence.space):,} architectures"),
         ("target", f"{config.ranker.target.expression} (higher is better)"),
-        ("protocol key", config.protocol.key),
+        ("protocol key", evidence.study.protocol_key),
         ("label seed", str(config.seed)),
     ]
     for name, value in config.protocol.model_dump(mode="json").items():

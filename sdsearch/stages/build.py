@@ -32,7 +32,7 @@ def build_study(study: StudyFolder) -> tuple[Design, ...]:
         "score": outputs_of(study, "score"),
         "build": settings.model_dump(mode="json"),
         "latency_table": table and table.model_dump(mode="json"),
-        "protocol": study.config.protocol.key,
+        "protocol": study.protocol_key,
         "target": study.config.ranker.target.expression,
     }
     if not is_current(study, "build", inputs):
@@ -52,7 +52,7 @@ def build_study(study: StudyFolder) -> tuple[Design, ...]:
                 least_difference=settings.least_difference,
             )
         file = DesignFile(
-            protocol_key=study.config.protocol.key,
+            protocol_key=study.protocol_key,
             target=study.config.ranker.target.expression,
             budget=settings.budget,
             designs=tuple(designs),

@@ -35,7 +35,7 @@ def compare_study(study: StudyFolder) -> Path:
         "format": 2,  # of what the harness writes: raise it when that changes
         "columns": columns,
         "scenes": COMPARED_SCENES,
-        "protocol": study.config.protocol.key,
+        "protocol": study.protocol_key,
         "seed": study.config.seed,
         "teacher": teacher_identity(study.config.teacher.pipeline),
     }

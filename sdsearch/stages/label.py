@@ -95,7 +95,7 @@ def prepare_study(study: StudyFolder, *, processes: int = 1, rungs: bool = False
     With `rungs` also what those of the cheaper protocols share.
     """
     job = _job(study, processes)
-    for rung in (*(range(len(study.config.label.rungs)) if rungs else ()), None):
+    for rung in study.rungs if rungs else (None,):
         with replace(job, rung=rung).open_labeller() as labeller:
             labeller.prepare()
 
@@ -128,7 +128,7 @@ def read_statuses(study: StudyFolder) -> list[LabelStatus]:
 def forget_failed(study: StudyFolder) -> int:
     """Remove the failed labels of the study's series and of its rungs, to measure them again."""
     count = 0
-    for rung in (*range(len(study.config.label.rungs)), None):
+    for rung in study.rungs:
         at = study.at_rung(rung)
         for label in at.labels.read_series(at.series).values():
             if label.failure:
@@ -161,12 +161,12 @@ def import_table(study: StudyFolder, table: Path | None = None) -> ImportReport:
             f"labels fit one teacher's weights, but those of the hub id {folder!r} are not here; "
             "set teacher.pipeline to a local folder"
         )
-    return import_labels(study.labels, table, study.config.protocol.key, teacher_sha256(folder))
+    return import_labels(study.labels, table, study.protocol_key, teacher_sha256(folder))
 
 
 def import_own_table(study: StudyFolder) -> None:
     """Import what the tiny model's own table has of the study's protocol, and say what came."""
-    table, key = asset_path(TINY_TABLE), study.config.protocol.key
+    table, key = asset_path(TINY_TABLE), study.protocol_key
     if not any(label.protocol_key == key for label in read_label_table(table)):
         say(f"{TINY_TABLE} has no label of protocol {key}: all labels are measured here")
         return

@@ -4,7 +4,13 @@ It imports `design`, `space`, `labels` and `unet`. Start at `folder`, then `list
 """
 
 from sdsearch.study.config import TEMPLATE, StudyConfig, parse_config
-from sdsearch.study.folder import StudyFolder, load_latency_table, load_space, read_study
+from sdsearch.study.folder import (
+    StudyFolder,
+    load_latency_table,
+    load_space,
+    read_study,
+    write_protocols,
+)
 from sdsearch.study.listing import (
     Listing,
     Origin,
@@ -14,9 +20,11 @@ from sdsearch.study.listing import (
     read_sample,
     write_sample,
 )
+from sdsearch.study.opening import adopt_labels, open_study
 from sdsearch.study.records import is_current, outputs_of, record_done, versions
 from sdsearch.study.requests import (
     REQUEST,
+    AdoptRequest,
     AppRequest,
     FinetuneRequest,
     GridRequest,
@@ -25,6 +33,7 @@ from sdsearch.study.requests import (
     LatencyRequest,
     RecomputeRequest,
     RecoverRequest,
+    ResolveRequest,
     ServeRequest,
     ThumbnailsRequest,
 )
@@ -32,6 +41,7 @@ from sdsearch.study.requests import (
 __all__ = [
     "REQUEST",
     "TEMPLATE",
+    "AdoptRequest",
     "AppRequest",
     "FinetuneRequest",
     "GridRequest",
@@ -42,14 +52,17 @@ __all__ = [
     "Origin",
     "RecomputeRequest",
     "RecoverRequest",
+    "ResolveRequest",
     "ServeRequest",
     "StudyConfig",
     "StudyFolder",
     "ThumbnailsRequest",
+    "adopt_labels",
     "find_design",
     "is_current",
     "load_latency_table",
     "load_space",
+    "open_study",
     "outputs_of",
     "parse_config",
     "read_designs",
@@ -58,5 +71,6 @@ __all__ = [
     "read_study",
     "record_done",
     "versions",
+    "write_protocols",
     "write_sample",
 ]

@@ -5,27 +5,52 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter, ValidationError
 
 from sdsearch.errors import InputError
-from sdsearch.files import read_text
+from sdsearch.files import read_text, write_atomic
 from sdsearch.keys import content_key
-from sdsearch.labels import LabelStore, Series
+from sdsearch.labels import LabelStore, ResolvedProtocol, Series
 from sdsearch.space import LatencyTable, SearchSpace, read_latency_table, search_space
 from sdsearch.study.config import StudyConfig, parse_config
 from sdsearch.unet import teacher_backbone
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROTOCOLS = "protocols.json"
+_PROTOCOLS = TypeAdapter(tuple[ResolvedProtocol, ...])
+
 
 @dataclass(frozen=True, slots=True)
 class StudyFolder:
-    """A study folder and its validated configuration; every path below is inside `root`."""
+    """A study folder and its validated configuration; every path below is inside `root`.
+
+    `read_protocols` are the protocols whose files were read when work was last opened.
+    """
 
     root: Path
     config: StudyConfig
+    read_protocols: tuple[ResolvedProtocol, ...] = ()
+
+    @property
+    def resolved(self) -> ResolvedProtocol:
+        """Its protocol, with the content of the files that it names as they were last read."""
+        wanted = self.config.protocol
+        found = (known for known in self.read_protocols if known.protocol == wanted)
+        return next(found, ResolvedProtocol(protocol=wanted))
+
+    @property
+    def protocol_key(self) -> str:
+        """What names the protocol in labels."""
+        return self.resolved.key
 
     @property
     def series(self) -> Series:
         """What the study's labels share: its protocol and label seed."""
-        return Series(self.config.protocol.key, self.config.seed)
+        return Series(self.protocol_key, self.config.seed)
 
     @property
     def labels(self) -> LabelStore:
@@ -93,6 +118,15 @@ class StudyFolder:
         protocol = self.config.label.rungs[rung].cheapen(self.config.protocol)
         return replace(self, config=self.config.model_copy(update={"protocol": protocol}))
 
+    def knowing(self, *resolved: ResolvedProtocol) -> StudyFolder:
+        """This study with the content of its protocols' files."""
+        return replace(self, read_protocols=resolved)
+
+    @property
+    def rungs(self) -> tuple[int | None, ...]:
+        """The rungs of [label], cheapest first, and None for the study's own protocol."""
+        return (*range(len(self.config.label.rungs)), None)
+
     def at_seed(self, seed: int) -> StudyFolder:
         """This study under another label seed.
 
@@ -134,7 +168,26 @@ def read_study(path: Path | str) -> StudyFolder:
     except (ValueError, RecursionError) as error:  # numbers too long, tables too deep
         raise InputError(f"{file} must be valid TOML: {error}") from None
     config = parse_config(data, file)
-    return StudyFolder(root, config)
+    return StudyFolder(root, config, _read_protocols(root / PROTOCOLS))
+
+
+def write_protocols(study: StudyFolder, resolved: Sequence[ResolvedProtocol]) -> None:
+    """Keep what the files of the study's protocols hold, for all who read the study later."""
+    file, data = study.root / PROTOCOLS, _PROTOCOLS.dump_json(tuple(resolved), indent=2)
+    if not file.is_file() or file.read_bytes() != data:
+        write_atomic(file, data)
+
+
+def _read_protocols(file: Path) -> tuple[ResolvedProtocol, ...]:
+    try:
+        return _PROTOCOLS.validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValidationError) as error:
+        raise InputError(
+            f"{file} must be what sdsearch wrote, but: {error}; remove it, and it is made again "
+            "from the dataset"
+        ) from None
 
 
 def load_space(study: StudyFolder) -> SearchSpace:

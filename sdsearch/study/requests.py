@@ -24,6 +24,20 @@ class ServeRequest(FrozenModel):
     processes: int = Field(1, ge=1)
 
 
+class ResolveRequest(FrozenModel):
+    """Read the files that a study's protocol and its rungs name, and keep what they hold."""
+
+    command: Literal["resolve"] = "resolve"
+    study: Path
+
+
+class AdoptRequest(FrozenModel):
+    """Give labels that were measured under another name of the same content their name of today."""
+
+    command: Literal["adopt"] = "adopt"
+    study: Path
+
+
 class RecomputeRequest(FrozenModel):
     """Compute the values of a study's labels again from their rows."""
 
@@ -113,6 +127,8 @@ class AppRequest(FrozenModel):
 
 HarnessRequest = Annotated[
     ServeRequest
+    | ResolveRequest
+    | AdoptRequest
     | RecomputeRequest
     | RecoverRequest
     | FinetuneRequest

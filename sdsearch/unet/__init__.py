@@ -29,6 +29,7 @@ from sdsearch.unet.noise_schedule import NoiseSchedule, read_noise_schedule
 from sdsearch.unet.slots import SLOTS, SLOTS_BY_NAME, UNIT_NAMES, Half, Slot, SlotState, level_sizes
 from sdsearch.unet.teacher import (
     find_backbone,
+    former_teacher_sha256,
     resolve_teacher,
     teacher_backbone,
     teacher_identity,
@@ -66,6 +67,7 @@ __all__ = [
     "count_macs",
     "count_params",
     "find_backbone",
+    "former_teacher_sha256",
     "level_sizes",
     "member_backbone",
     "plain_config",

@@ -135,6 +135,22 @@ def teacher_identity(pipeline: str) -> str:
     return folder if isinstance(folder, str) else teacher_sha256(folder)
 
 
+TINY_BEFORE = "ce8e9ebe9a0187774ec86dc760f8755bee33249afe62d760ff1b621780c7deb8"
+"""The hash of the tiny teacher before its files got the names that older loaders need."""
+
+
+def former_teacher_sha256(folder: Path) -> str:
+    """The hash by which labels knew a teacher before it covered every file that is loaded."""
+    if folder == asset_path("tiny-sd"):
+        return TINY_BEFORE
+    digest = hashlib.sha256()
+    for component in COMPONENTS:
+        for path in sorted((folder / component).glob("*")):
+            if path.suffix in (".json", ".safetensors", ".txt"):
+                digest.update(f"{component}/{path.name} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
 def teacher_sha256(folder: Path) -> str:
     """SHA-256 over the configs, vocabularies and weights of a pipeline folder, by relative name."""
     digest = hashlib.sha256()

@@ -55,7 +55,7 @@ def label_by_halving(
         WorkError: all architectures of a rung failed.
     """
     rungs = study.config.label.rungs
-    studies = [study.at_rung(number) for number in (*range(len(rungs)), None)]
+    studies = [study.at_rung(rung) for rung in study.rungs]
 
     def measure(number: int, left: list[str]) -> dict[str, float]:
         label(number if number < len(rungs) else None, left)
@@ -65,7 +65,7 @@ def label_by_halving(
     before: list[dict[str, float]] = [{}, *(rung.values for rung in found[:-1])]
     return [
         RungReport(
-            protocol_key=at.config.protocol.key,
+            protocol_key=at.protocol_key,
             samples=at.config.protocol.samples,
             recovery_steps=at.config.protocol.recovery.steps,
             measured=len(rung.values),

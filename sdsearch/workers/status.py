@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from statistics import median
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from sdsearch.labels import Failure
+from sdsearch.labels import Failure, find_differences
 from sdsearch.model import FrozenModel
 from sdsearch.workers.claims import attempt_path, read_attempts
 from sdsearch.workers.job import open_claims
@@ -43,8 +44,19 @@ class RunningLabel(FrozenModel):
     gone: bool
 
 
+class OtherLabels(FrozenModel):
+    """Labels of the same study under another protocol, and in what that differs from its own."""
+
+    protocol_key: str
+    count: int
+    differences: tuple[str, ...]
+
+
 class LabelStatus(FrozenModel):
-    """The state of labels under one protocol and seed; `lost` counts attempts that died."""
+    """The state of labels under one protocol and seed; `lost` counts attempts that died.
+
+    `others` are labels that differ in one setting only.
+    """
 
     schema_version: Literal[1] = Field(1, alias="schema")
     protocol_key: str
@@ -57,6 +69,7 @@ class LabelStatus(FrozenModel):
     lost: int
     seconds_per_label: float | None
     eta_seconds: float | None
+    others: tuple[OtherLabels, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join(self.describe())
@@ -79,6 +92,11 @@ class LabelStatus(FrozenModel):
                 f"about {self.eta_seconds / 60:.0f} min left: {self.seconds_per_label:.1f} s a "
                 f"label, {max(1, len(self.running))} at a time"
             )
+        lines += [
+            f"  {x.count} labels of protocol {x.protocol_key} differ in one thing only: "
+            f"{x.differences[0]}"
+            for x in self.others
+        ]
         return lines
 
 
@@ -116,6 +134,24 @@ def read_label_status(
         lost=lost,
         seconds_per_label=each,
         eta_seconds=None if each is None or not left else each * left / max(1, len(running)),
+        others=_find_others(study),
+    )
+
+
+def _find_others(study: StudyFolder) -> tuple[OtherLabels, ...]:
+    """Labels that say how they were measured, if that differs from the study in one setting."""
+    settings: dict[str, dict[str, Any]] = {}
+    counts: Counter[str] = Counter()
+    for label in study.labels.read_all():
+        if said := label.provenance.get("protocol"):
+            settings[label.protocol_key] = said
+            counts[label.protocol_key] += 1
+    here = study.resolved.settings
+    found = {key: find_differences(said, here) for key, said in sorted(settings.items())}
+    return tuple(
+        OtherLabels(protocol_key=key, count=counts[key], differences=tuple(differences))
+        for key, differences in found.items()
+        if len(differences) == 1
     )
 
 

@@ -46,7 +46,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sample_study(made)
     label_by_params(made)
     for label in made.labels.read_all():
-        made.labels.write(label.model_copy(update={"protocol_key": made.config.protocol.key}))
+        made.labels.write(label.model_copy(update={"protocol_key": made.protocol_key}))
     score_study(made)
     return made.root
 

@@ -109,7 +109,8 @@ def photos_study(folder: Path, masks: str = "box") -> str:
         Image.new("RGB", (64, 64), (40 * number, 90, 120)).save(photos / f"{number}.png")
     return write_study(
         folder / "study",
-        f'[space]\nlabels = 1\n[protocol]\ndataset = "{photos}"\nmasks = "{masks}"\nsamples = 4\n',
+        f'[space]\nlabels = 1\n[protocol]\ndataset = "{photos}"\nmasks = "{masks}"\nsamples = 4\n'
+        "recovery = { steps = 0 }\n",
     )
 
 

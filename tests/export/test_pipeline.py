@@ -83,7 +83,7 @@ def test_the_export_is_a_stock_pipeline_with_the_recovered_weights(
     said = json.loads((folder / "design.json").read_text())
     assert said["measured"]["fd_efflite0"]["value"] == 212.5
     provenance = json.loads((folder / "provenance.json").read_text())
-    assert provenance["protocol"]["key"] == study.config.protocol.key
+    assert provenance["protocol"]["key"] == study.protocol_key
     assert provenance["inheritance"]["tensors"].keys() == found.keys()
 
 
@@ -255,7 +255,7 @@ def test_the_card_says_what_was_removed_measured_and_how_to_load(
     assert "| fd_efflite0 | 212.5 | 3 | 256 |" in card
     assert "from_pretrained(" in card
     assert "license: creativeml-openrail-m" in card
-    assert study.config.protocol.key in card
+    assert study.protocol_key in card
     assert "level0: d1; 1 of 40 by score" in card
     assert "Nothing yet" in model_card(replace(source, label=None))
 

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from sdsearch.errors import InputError
+from sdsearch.labels.content import ResolvedProtocol
 from sdsearch.labels.label import (
     Failure,
     FailureKind,
@@ -111,7 +112,7 @@ def test_a_missing_column_names_the_nearest() -> None:
 
 
 def test_an_import_takes_its_own_protocol_and_says_what_it_refused(tmp_path: Path) -> None:
-    store, key = LabelStore(tmp_path / "labels"), Protocol().key
+    store, key = LabelStore(tmp_path / "labels"), ResolvedProtocol(protocol=Protocol()).key
     provenance = {"teacher_sha256": TEACHER, "versions": {"torch": "2.13.0"}}
     mine = [
         make_label(tiny_member(name), fd=1.0, provenance=provenance)
@@ -137,16 +138,19 @@ def test_an_import_takes_its_own_protocol_and_says_what_it_refused(tmp_path: Pat
 def test_an_import_of_another_protocol_alone_is_refused(tmp_path: Path) -> None:
     store = LabelStore(tmp_path / "labels")
     write_label_table(tmp_path / "table.jsonl", [make_label(protocol_key="0" * 12, fd=1.0)])
-    with pytest.raises(InputError, match=rf"{Protocol().key}.*{'0' * 12}"):
-        import_labels(store, tmp_path / "table.jsonl", Protocol().key, TEACHER)
+    with pytest.raises(
+        InputError, match=rf"{ResolvedProtocol(protocol=Protocol()).key}.*{'0' * 12}"
+    ):
+        import_labels(
+            store, tmp_path / "table.jsonl", ResolvedProtocol(protocol=Protocol()).key, TEACHER
+        )
     assert store.read_all() == []
 
 
-@pytest.mark.parametrize("name", ["teacher_sha256", "manifest_sha256", "extractor_sha256"])
-def test_labels_of_two_teachers_datasets_or_extractors_are_never_mixed(name: str) -> None:
+@pytest.mark.parametrize("name", ["teacher_sha256", "extractor_sha256"])
+def test_labels_of_two_teachers_or_extractors_are_never_mixed(name: str) -> None:
     provenance = {
         "teacher_sha256": "a" * 64,
-        "manifest_sha256": "b" * 64,
         "extractor_sha256": "c" * 64,
     }
     labels = [make_label(fd=1.0, provenance=provenance)]

@@ -111,13 +111,13 @@ def test_the_status_of_halving_counts_what_a_rung_has_left(study: StudyFolder) -
     for arch in map(tiny_member, MEMBERS[:3]):
         claim = open_claims(first).take(arch.key)
         assert claim is not None
-        first.labels.write(make_label(arch, protocol_key=first.config.protocol.key, fd_efflite0=2))
+        first.labels.write(make_label(arch, protocol_key=first.protocol_key, fd_efflite0=2))
         claim.end("done")
     rung, own = read_statuses(study)
     assert (rung.wanted, rung.ok, rung.waiting) == (4, 3, 1)
     assert (own.wanted, own.waiting) == (0, 0)
     last = tiny_member(MEMBERS[3])
-    first.labels.write(make_label(last, protocol_key=first.config.protocol.key, fd_efflite0=1))
+    first.labels.write(make_label(last, protocol_key=first.protocol_key, fd_efflite0=1))
     rung, own = read_statuses(study)
     assert (rung.ok, rung.waiting) == (4, 0)
     assert (own.wanted, own.waiting) == (1, 1)  # a quarter goes on
@@ -193,7 +193,7 @@ def test_preparing_and_recovering_need_a_process(study: StudyFolder) -> None:
 def test_a_rung_on_which_all_failed_is_told_by_the_status(study: StudyFolder) -> None:
     first = study.at_rung(0)
     for arch in map(tiny_member, MEMBERS):
-        key = first.config.protocol.key
+        key = first.protocol_key
         first.labels.write(make_label(arch, protocol_key=key, failure=FAILURE))
     claim = open_claims(first).take(KEYS[0])
     assert claim is not None

@@ -32,8 +32,9 @@ def test_the_label_seed_is_outside_of_the_protocol_key(tmp_path: Path) -> None:
     config = read_study(write(tmp_path, "[protocol]\nseed = 3\n")).config
     assert config.seed == 3
     assert config.protocol == StudyConfig().protocol
-    path = read_study(tmp_path).recovered_file("abc")
-    assert path.name == f"abc-{config.protocol.key}-s3.safetensors"
+    study = read_study(tmp_path)
+    path = study.recovered_file("abc")
+    assert path.name == f"abc-{study.protocol_key}-s3.safetensors"
 
 
 def test_a_bare_budget_is_absolute(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdsearch.errors import InputError, WorkError
+from sdsearch.labels.content import ResolvedProtocol
 from sdsearch.labels.label import Failure
 from sdsearch.labels.protocol import Protocol, Rung
 from sdsearch.space.space import search_space
@@ -46,7 +47,7 @@ class Labels:
                 bad = arch.key in self.failing and rung == 0
                 label = make_label(
                     arch,
-                    protocol_key=at.config.protocol.key,
+                    protocol_key=at.protocol_key,
                     failure=Failure(kind="architecture", message="no luck") if bad else None,
                     **({} if bad else {"fd_efflite0": TRUTH[arch.key]}),
                 )
@@ -65,7 +66,9 @@ def test_each_rung_measures_the_best_of_the_one_before_and_the_last_is_the_study
     reports = label_by_halving(study, list(TRUTH), label)
     assert label.asked == [(0, 16), (1, 8), (None, 2)]
     best = sorted(TRUTH, key=TRUTH.__getitem__)[:2]
-    assert sorted(x.arch_key for x in study.labels.read_all(Protocol().key)) == sorted(best)
+    assert sorted(
+        x.arch_key for x in study.labels.read_all(ResolvedProtocol(protocol=Protocol()).key)
+    ) == sorted(best)
     assert [(x.samples, x.recovery_steps) for x in reports] == [(48, 6), (96, 15), (192, 30)]
     assert [x.kept for x in reports] == [8, 2, 2]
     assert reports[1].srcc == pytest.approx(1)
@@ -78,7 +81,9 @@ def test_what_failed_on_a_rung_does_not_go_on(study: StudyFolder) -> None:
     label = Labels(study, failing=(best,))
     reports = label_by_halving(study, list(TRUTH), label)
     assert (reports[0].measured, reports[0].failed) == (15, 1)
-    assert best not in {x.arch_key for x in study.labels.read_all(Protocol().key)}
+    assert best not in {
+        x.arch_key for x in study.labels.read_all(ResolvedProtocol(protocol=Protocol()).key)
+    }
 
 
 def test_a_rung_on_which_all_fail_ends_it(study: StudyFolder) -> None:
@@ -106,7 +111,7 @@ def test_a_rung_changes_the_protocol_key_and_nothing_but_its_shares() -> None:
     assert (cheap.samples, cheap.recovery.steps) == (2, 1)
     same = Rung(samples=1, recovery=1).cheapen(protocol)
     assert same == protocol
-    assert cheap.key != protocol.key
+    assert cheap != protocol
 
 
 def test_a_wrong_key_of_a_rung_is_said_with_the_nearest(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ It imports `recovery`, `sampling`, `data`, `nets` and `models`. Start at `evalua
 """
 
 from sdsearch_eval.bench.bench import Bench, prepare_bench
+from sdsearch_eval.bench.content import decoded_manifest, resolve_protocol
 from sdsearch_eval.bench.evaluate import (
     Stopwatch,
     evaluate_architecture,
@@ -23,6 +24,7 @@ __all__ = [
     "Bench",
     "Shards",
     "Stopwatch",
+    "decoded_manifest",
     "evaluate_architecture",
     "fail_label",
     "find_outliers",
@@ -32,6 +34,7 @@ __all__ = [
     "measure_unet",
     "name_failure",
     "prepare_bench",
+    "resolve_protocol",
     "save_recovered",
     "summarize_rows",
     "write_floors",

@@ -11,21 +11,22 @@ import torch
 
 from sdsearch.keys import content_key
 from sdsearch.unet import UNPRUNED
+from sdsearch_eval.bench.content import resolve_protocol
 from sdsearch_eval.bench.record import describe_environment, describe_sampling, hole_fractions
 from sdsearch_eval.cache import TensorCache
-from sdsearch_eval.data import load_dataset, manifest_sha256
+from sdsearch_eval.data import load_dataset
 from sdsearch_eval.nets import Features, extract_features, load_extractor, load_lpips
-from sdsearch_eval.recovery import Lessons, pool_size
+from sdsearch_eval.recovery import Lessons
 from sdsearch_eval.sampling import UNetInputs, cast_unet, generate, prepare_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from sdsearch.labels import Protocol
+    from sdsearch.labels import Protocol, ResolvedProtocol
     from sdsearch_eval.data import Sample
     from sdsearch_eval.models import Teacher
     from sdsearch_eval.nets import Extractor, Lpips
@@ -37,7 +38,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "numpy", "torchmetrics", "sdse
 class Bench:
     """Everything that labels of one protocol and seed share: samples, inputs, references."""
 
-    protocol: Protocol
+    resolved: ResolvedProtocol
     seed: int
     teacher: Teacher
     samples: Sequence[Sample]
@@ -51,10 +52,14 @@ class Bench:
     provenance: dict[str, object]
 
     @property
+    def protocol(self) -> Protocol:
+        """How everything is measured."""
+        return self.resolved.protocol
+
+    @property
     def content(self) -> str:
-        """A key of teacher, extractor and samples: what rows and weights are made from."""
-        names = ("teacher_sha256", "extractor_sha256", "manifest_sha256")
-        return content_key({name: self.provenance[name] for name in names})
+        """A key of teacher, extractor and protocol: what rows and weights are made from."""
+        return content_key(_made_from(self.resolved, self.provenance))
 
     @property
     def blocks(self) -> list[slice]:
@@ -65,14 +70,15 @@ class Bench:
 
 def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir: Path) -> Bench:
     """Compute, or read from the cache in `features_dir`, what all architectures share."""
-    dataset = load_dataset(protocol, pool_size(protocol) if protocol.recovery.steps else 0)
+    resolved = resolve_protocol(protocol)
+    dataset = load_dataset(protocol, 0)
     samples = dataset.samples
     extractor = load_extractor(protocol.extractor)
     extractor.net.to(teacher.device)
     provenance: dict[str, object] = {
         "teacher_sha256": teacher.sha256,
         "extractor_sha256": extractor.sha256,
-        "manifest_sha256": manifest_sha256([*samples, *dataset.pool]),
+        "protocol": resolved.settings,
         "versions": {package: version(package) for package in PACKAGES},
         "environment": describe_environment(teacher.device),
         "sampling": describe_sampling(teacher, protocol),
@@ -83,14 +89,7 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
         provenance["photos"] = str(dataset.manifest)
         if dataset.manifest.unreadable:
             provenance["skipped_images"] = list(dataset.manifest.unreadable)
-    content = {
-        "protocol": protocol.model_dump(mode="json"),
-        **{
-            name: provenance[name]
-            for name in ("teacher_sha256", "extractor_sha256", "manifest_sha256")
-        },
-    }
-    cache = TensorCache(features_dir, content)
+    cache = TensorCache(features_dir, _made_from(resolved, provenance))
     inputs = UNetInputs(
         **cache.get(f"inputs-s{seed}", lambda: _named(prepare_inputs(teacher, samples, seed)))
     )
@@ -113,7 +112,7 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
     reference = cache.get("reference", make_reference)
     outputs = cache.get(f"teacher-s{seed}", make_teacher_outputs)
     return Bench(
-        protocol=protocol,
+        resolved=resolved,
         seed=seed,
         teacher=teacher,
         samples=samples,
@@ -128,6 +127,12 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
         teacher_pooled=outputs["pooled"],
         provenance=provenance,
     )
+
+
+def _made_from(resolved: ResolvedProtocol, provenance: Mapping[str, object]) -> dict[str, object]:
+    """What names everything that is computed for labels of one protocol."""
+    networks = {name: provenance[name] for name in ("teacher_sha256", "extractor_sha256")}
+    return {**networks, "protocol": resolved.key}
 
 
 def _named(inputs: UNetInputs) -> dict[str, Tensor]:

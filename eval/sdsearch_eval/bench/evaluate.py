@@ -177,7 +177,7 @@ def _measured(
     macs = count_macs(arch, backbone, (size[0], size[1]), tokens)
     return Label(
         arch_key=arch.key,
-        protocol_key=bench.protocol.key,
+        protocol_key=bench.resolved.key,
         seed=bench.seed,
         status="ok",
         architecture=arch,
@@ -212,7 +212,7 @@ def fail_label(
     """The label of an architecture that could not be measured."""
     return Label(
         arch_key=arch.key,
-        protocol_key=bench.protocol.key,
+        protocol_key=bench.resolved.key,
         seed=bench.seed,
         status="failed",
         failure=failure,

@@ -4,13 +4,14 @@ It imports single modules only. Start at `samples`.
 """
 
 from sdsearch_eval.data.captions import Captions, read_captions
-from sdsearch_eval.data.listing import Manifest
+from sdsearch_eval.data.listing import Case, Manifest
 from sdsearch_eval.data.mask_files import MaskReading, read_mask
 from sdsearch_eval.data.masks import draw_mask
 from sdsearch_eval.data.photos import square_image, take_picture
 from sdsearch_eval.data.samples import (
     Dataset,
     Sample,
+    choose_cases,
     list_photos,
     load_dataset,
     load_recovery_samples,
@@ -24,10 +25,12 @@ from sdsearch_eval.data.tasks import list_images, read_tasks
 __all__ = [
     "RENDERER_VERSION",
     "Captions",
+    "Case",
     "Dataset",
     "Manifest",
     "MaskReading",
     "Sample",
+    "choose_cases",
     "draw_mask",
     "list_images",
     "list_photos",

@@ -7,12 +7,13 @@ cover one known object and a margin around it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from sdsearch.errors import InputError
+from sdsearch.labels import MaskKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from sdsearch.labels import MaskConvention
 
-MaskKind = Literal["box", "thin", "medium", "thick", "object", "mixed"]
 MASKS_VERSION = 2
 """Part of every manifest hash: raise it whenever any mask changes."""
 

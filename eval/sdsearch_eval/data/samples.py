@@ -12,10 +12,11 @@ from PIL import Image
 
 from sdsearch.errors import InputError
 from sdsearch.keys import content_key
+from sdsearch.labels import MaskKind
 from sdsearch_eval.data.captions import read_captions
 from sdsearch_eval.data.listing import Case, Manifest, list_dataset, require_mask
 from sdsearch_eval.data.mask_files import MaskReading, read_mask
-from sdsearch_eval.data.masks import MASKS_VERSION, MaskKind, check_mask, draw_mask
+from sdsearch_eval.data.masks import MASKS_VERSION, check_mask, draw_mask
 from sdsearch_eval.data.photos import open_picture, square_image, take_picture
 from sdsearch_eval.data.scenes import RENDERER_VERSION, Split, render_scene, split_seed
 from sdsearch_eval.seeds import derive_seed
@@ -121,6 +122,32 @@ def read_dataset_captions(protocol: Protocol) -> Captions | None:
     if manifest is None:
         return None
     return read_captions(Path(protocol.dataset), [case.name for case in manifest.cases])
+
+
+def choose_cases(protocol: Protocol, pool: int) -> tuple[list[Case], list[Case]]:
+    """The files of the evaluated samples, and of up to `pool` samples to recover on.
+
+    Nothing is decoded, unless unreadable photos may be skipped. Scenes have mask files alone.
+
+    Raises:
+        InputError: as `load_dataset`, or a mask file is missing.
+    """
+    n, folder = protocol.samples, _mask_folder(protocol)
+    manifest = list_photos(protocol)
+    if manifest is None:
+        names = [f"scene-test-{i}" for i in range(n)], [f"scene-train-{i}" for i in range(pool)]
+        files = [[folder / f"{one}.png" for one in part] if folder else [] for part in names]
+        chosen = [[Case(file.stem, file, file) for file in part] for part in files]
+    else:
+        if protocol.unreadable == "skip":
+            manifest = _read_photos(protocol, 0, n + pool)[1]
+        readable = [case for case in manifest.cases if case.name not in manifest.unreadable]
+        _check_counts(protocol, len(readable), pool, manifest)
+        chosen = [readable[:n], readable[n : n + pool]]
+    if folder is not None:
+        for case in (*chosen[0], *chosen[1]):
+            require_mask(case, folder)
+    return chosen[0], chosen[1]
 
 
 def manifest_sha256(samples: Sequence[Sample]) -> str:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, cast, get_args
 import numpy as np
 
 from sdsearch.errors import InputError
+from sdsearch.labels import MaskKind
 from sdsearch_eval.data.captions import read_captions
 from sdsearch_eval.data.listing import Case, Manifest, index_masks, list_dataset, require_mask
 from sdsearch_eval.data.mask_files import MaskReading, read_mask
-from sdsearch_eval.data.masks import MaskKind, check_mask, draw_mask
+from sdsearch_eval.data.masks import check_mask, draw_mask
 from sdsearch_eval.data.photos import open_picture, printable_name, square_image
 from sdsearch_eval.data.samples import Sample
 from sdsearch_eval.seeds import derive_seed

@@ -61,7 +61,7 @@ def run_long_recovery(
 ) -> None:
     """Train the student of `arch` and write weights, values, log and pictures into `folder`."""
     protocol = bench.protocol.model_copy(update={"recovery": recipe})
-    content = {"protocol": protocol.model_dump(mode="json"), "bench": bench.content}
+    content = {"recovery": recipe.model_dump(mode="json"), "bench": bench.content}
     cache = TensorCache(features, content)
     images = min(MOST_IMAGES, recipe.batch_size * recipe.steps)
     lessons = Lessons(bench.teacher, protocol, bench.seed, cache, images)

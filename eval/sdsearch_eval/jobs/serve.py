@@ -147,11 +147,13 @@ def open_desk(request: ServeRequest, world: World) -> LabelDesk:
     study = home.at_rung(request.rung).at_seed(request.seed)
     console = open_console(world)
     bench = open_bench(study, console, world)
-    check_comparable(study.labels.read_all(study.config.protocol.key), bench.provenance)
+    study = study.knowing(bench.resolved)
+    check_comparable(study.labels.read_all(study.protocol_key), bench.provenance)
     if photos := bench.provenance.get("photos"):
         console.print(str(photos), soft_wrap=True)
     listing = read_listing(study)
-    kept = listing.keys_from("design") if study.series == home.series else []
+    is_own = (request.rung, request.seed) == (None, home.config.seed)
+    kept = listing.keys_from("design") if is_own else []
     return LabelDesk(study, bench, listing.architectures, frozenset(kept), world, console)
 
 

@@ -3,7 +3,7 @@
 They import single modules only. Start at `extractors`.
 """
 
-from sdsearch_eval.nets.extractors import load_extractor
+from sdsearch_eval.nets.extractors import extractor_weights, load_extractor
 from sdsearch_eval.nets.features import Extractor, Features, extract_features, lpips_like
 from sdsearch_eval.nets.lpips import Lpips, load_lpips, lpips_of
 
@@ -12,6 +12,7 @@ __all__ = [
     "Features",
     "Lpips",
     "extract_features",
+    "extractor_weights",
     "load_extractor",
     "load_lpips",
     "lpips_like",

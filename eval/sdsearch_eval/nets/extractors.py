@@ -44,6 +44,21 @@ def load_extractor(name: str) -> Extractor:
     raise InputError(f"protocol.extractor must be {NAMES}, but got {name!r}")
 
 
+def extractor_weights(name: str) -> Path | None:
+    """The file of the user's own weights that `protocol.extractor` names; None if it names none.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    kind, _, path = name.partition(":")
+    if not path or kind == "fid":
+        return None
+    file = Path(path) / WEIGHTS if kind == "clip" else Path(path)
+    if not file.is_file():
+        raise InputError(f"the extractor's weights must be at {file}, but are not; put them there")
+    return file
+
+
 def _load_efflite0() -> Extractor:
     path = efflite0_weights()
     sha256 = file_sha256(path)
