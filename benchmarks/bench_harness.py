@@ -25,6 +25,7 @@ from PIL import Image
 
 from sdsearch.assets import asset_path
 from sdsearch.labels import Protocol, RecoveryRecipe
+from sdsearch.pipelines import open_pipeline
 from sdsearch.unet import UNPRUNED
 from sdsearch_eval.bench import Bench, prepare_bench
 from sdsearch_eval.bench.rows import measure_rows
@@ -127,7 +128,7 @@ def main() -> None:
     options = parser.parse_args()
     protocol = Protocol(samples=options.images, recovery=RecoveryRecipe(steps=0))
     torch.set_num_threads(protocol.threads)
-    teacher = load_teacher(asset_path("tiny-sd"), torch.device("cpu"))
+    teacher = load_teacher(open_pipeline("tiny"), torch.device("cpu"))
     with TemporaryDirectory() as folder:
         bench = prepare_bench(protocol, 0, teacher, Path(folder))
     extract_features(bench.extractor, torch.zeros(1, 3, 64, 64, dtype=torch.uint8), 32)  # warm

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 
 from sdsearch.space import search_space
 from sdsearch.unet import SD14, UNPRUNED, unet_config
-from sdsearch.weights import inherit_weights, make_unet, trace_weights
+from sdsearch.weights import TensorFiles, inherit_weights, make_unet, trace_weights
 
 GIB = 1 << 30
 MOST_TIME, MOST_MEMORY = 1.2, 1.1
@@ -93,7 +93,7 @@ def measure(what: str, path: Path, member: str) -> dict[str, float]:
     with Peak() as peak:
         start = time.perf_counter()
         if what == "inherit":
-            made = inherit_weights(arch, SD14, path).state_dict()
+            made = inherit_weights(arch, SD14, TensorFiles(path)).state_dict()
         else:
             made = read_and_copy(path, names)
         seconds = time.perf_counter() - start

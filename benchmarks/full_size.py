@@ -27,6 +27,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from sdsearch.assets import asset_path
 from sdsearch.labels import Protocol, RecoveryRecipe
+from sdsearch.pipelines import open_pipeline
 from sdsearch.space import search_space
 from sdsearch.unet import SD14, SD14_INPAINT, UNPRUNED, unet_cost
 from sdsearch.weights import make_unet
@@ -97,7 +98,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         write_pipeline(Path(folder), options.channels)
         start = time.perf_counter()
-        teacher = load_teacher(Path(folder), torch.device("cpu"))
+        teacher = load_teacher(open_pipeline(str(folder)), torch.device("cpu"))
     print(f"teacher loaded: {time.perf_counter() - start:.1f} s")
     arch = search_space("sd14", teacher.backbone).members[options.member]
     start = time.perf_counter()

@@ -26,8 +26,8 @@ from filelock import FileLock
 from tiny_groups import draw_stratified
 
 from sdsearch.api import create_study
-from sdsearch.assets import asset_path
 from sdsearch.labels import Protocol, read_label_table, write_label_table
+from sdsearch.pipelines import open_pipeline
 from sdsearch.report import noise_floor
 from sdsearch.stages import label_study, sample_study
 from sdsearch.study import Listing, Origin, load_space, write_sample
@@ -132,7 +132,7 @@ def remeasure_latency(table: Path) -> None:
     """Replace `latency_ms` of all labels: the one of a label was taken beside other labellers."""
     protocol = Protocol()
     torch.set_num_threads(protocol.threads)
-    teacher = load_teacher(asset_path("tiny-sd"), torch.device("cpu"))
+    teacher = load_teacher(open_pipeline("tiny"), torch.device("cpu"))
     inputs = prepare_inputs(teacher, load_samples(protocol)[:1], 0)
     labels, found = read_label_table(table), {}
     for label in labels:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sdsearch.assets import asset_path
 from sdsearch.files import write_atomic
 from sdsearch.labels import Protocol, RecoveryLosses, RecoveryRecipe, ResolvedProtocol
+from sdsearch.pipelines import open_pipeline
 from sdsearch.space import search_space
 from sdsearch_eval.bench import evaluate_architecture, prepare_bench
 from sdsearch_eval.models import load_teacher
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/recovery.md"))
     options = parser.parse_args()
     torch.set_num_threads(Protocol().threads)
-    teacher = load_teacher(asset_path("tiny-sd"), torch.device("cpu"))
+    teacher = load_teacher(open_pipeline("tiny"), torch.device("cpu"))
     found: dict[str, dict[str, list[dict[str, float]]]] = {}
     for member, arch in members().items():
         for name in RECIPES:

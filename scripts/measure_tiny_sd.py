@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from skimage.restoration import inpaint_biharmonic
 
-from sdsearch.assets import asset_path
 from sdsearch.files import write_atomic
 from sdsearch.labels import Protocol, ResolvedProtocol
+from sdsearch.pipelines import open_pipeline
 from sdsearch.unet import UNPRUNED
 from sdsearch_eval.bench import Bench, measure_images, prepare_bench
 from sdsearch_eval.data import render_scene, split_seed
@@ -60,7 +60,7 @@ def main() -> None:
     options = parser.parse_args()
     protocol = Protocol(samples=SCENES)
     torch.set_num_threads(protocol.threads)
-    teacher = load_teacher(asset_path("tiny-sd"), torch.device("cpu"))
+    teacher = load_teacher(open_pipeline("tiny"), torch.device("cpu"))
     bench = prepare_bench(protocol, 0, teacher, options.work / "features")
     inpainted = inpaint(bench)
     fills = {"mean colour": fill_mean(bench.samples), "biharmonic": fill_biharmonic(bench.samples)}

@@ -17,6 +17,7 @@ from sdsearch.labels.content import ResolvedProtocol
 from sdsearch.labels.protocol import Protocol
 from sdsearch.labels.store import read_label_table
 from sdsearch.labels.target import Target
+from sdsearch.pipelines import open_pipeline
 from sdsearch.report.outcome import noise_floor
 from sdsearch.space.space import search_space
 from sdsearch.unet.backbone import TINY, Backbone
@@ -73,7 +74,7 @@ def test_the_shipped_labels_are_of_the_default_protocol_and_the_shipped_teacher(
 ) -> None:
     assert {label.protocol_key for label in table} == {ResolvedProtocol(protocol=Protocol()).key}
     hashes = {label.provenance["teacher_sha256"] for label in table}
-    assert hashes == {teacher_sha256(asset_path("tiny-sd"))}
+    assert hashes == {teacher_sha256(open_pipeline("tiny"))}
     assert len({label.provenance["manifest_sha256"] for label in table}) == 1
 
 

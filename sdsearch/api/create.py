@@ -12,9 +12,9 @@ from typing import Any
 from sdsearch.api.study import Study
 from sdsearch.errors import InputError
 from sdsearch.files import write_once
+from sdsearch.pipelines import locate_pipeline
 from sdsearch.space import search_space
 from sdsearch.study import TEMPLATE, StudyConfig, parse_config, read_study
-from sdsearch.unet import resolve_teacher
 
 _SECTION = re.compile(r"^\[(\w+)\]", re.MULTILINE)
 
@@ -59,7 +59,7 @@ def create_study(
     """
     file = Path(path) / "study.toml"
     config = parse_config(_sections(str(teacher), space, budget, sections), file)
-    resolve_teacher(config.teacher.pipeline)
+    locate_pipeline(config.teacher.pipeline)
     search_space(config.space.name, resize_level_0=config.space.resize_level_0)
     text = _write_toml(config, file)
     try:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from sdsearch import report, space, unet
 from sdsearch.errors import InputError
-from sdsearch.unet import Architecture, Backbone, find_backbone, teacher_backbone, unet_weights
+from sdsearch.pipelines import open_pipeline, read_part
+from sdsearch.unet import Architecture, Backbone, find_backbone, read_unet_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -142,12 +143,13 @@ def inherit_unet(
         InputError: the words or the rule are unknown; the teacher cannot be read, or is no unpruned
             UNet of the SD v1 and v2 family.
     """
-    from sdsearch.weights import inherit_weights
+    from sdsearch.weights import inherit_weights, open_unet_weights
 
     arch = _architecture(architecture)
     if isinstance(teacher, (str, Path)):
-        backbone = teacher_backbone(str(teacher))
-        return inherit_weights(arch, backbone, unet_weights(str(teacher)), channels)
+        part = read_part(open_pipeline(str(teacher), ("unet",)), "unet")
+        backbone = Backbone.from_config(read_unet_config(part.folder / "config.json"))
+        return inherit_weights(arch, backbone, open_unet_weights(part), channels)
     if not hasattr(teacher, "state_dict"):
         raise InputError(
             "a teacher must have weights: 'tiny', a folder, a hub id or a UNet such as "

@@ -7,7 +7,6 @@ here, with what was found, what was wanted and the next step.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,28 +22,35 @@ from sdsearch.check.problems import Problem
 from sdsearch.check.weights import check_weights
 from sdsearch.errors import InputError
 from sdsearch.model import FrozenModel
+from sdsearch.pipelines import open_pipeline
 from sdsearch.space import SPACES, search_space
 from sdsearch.unet import (
     PRESETS,
     Backbone,
     find_backbone,
-    plain_config,
+    native_size,
     read_architecture,
+    read_unet_config,
     unet_cost,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sdsearch.pipelines import PipelineFolder
     from sdsearch.unet import Architecture
 
 
 class Costs(FrozenModel):
-    """What a UNet costs at its native size: one call at batch 1, memory also with guidance."""
+    """What a UNet costs at its native size: one call at batch 1, memory also with guidance.
+
+    `latent_size` is the side of the latents at which a member's costs are counted.
+    """
 
     params: int
     weight_bytes_fp32: int
     weight_bytes_fp16: int
+    latent_size: int | None = None
     macs_conv_linear: int | None = None
     macs_attention: int | None = None
     activation_bytes_fp32: int | None = None
@@ -75,7 +81,7 @@ class CheckReport(FrozenModel):
 
 
 def check_unet(path: Path | str, against: str | None = None) -> CheckReport:
-    """Check a UNet's `config.json`, its folder, or a whole pipeline folder.
+    """Check a UNet's `config.json`, its folder, or a whole pipeline: a folder, "tiny" or a hub id.
 
     `against` is the teacher it was made from: a preset's name, a folder or a hub id. Without it,
     facts that no tensor shows (heads, norm groups) are compared with the preset of its widths.
@@ -90,8 +96,8 @@ def check_unet(path: Path | str, against: str | None = None) -> CheckReport:
     Raises:
         InputError: there is no readable UNet config, or the teacher cannot be read.
     """
-    unet, pipeline = _locate(Path(path))
-    config = _read_config(unet / "config.json" if unet.is_dir() else unet)
+    unet, pipeline = _locate(path)
+    config = read_unet_config(unet / "config.json" if unet.is_dir() else unet)
     name, backbone = _reference(config, against)
     problems = check_config(config, backbone, named=against is not None)
     if pipeline is not None:
@@ -104,7 +110,7 @@ def check_unet(path: Path | str, against: str | None = None) -> CheckReport:
         weights, params = check_weights(unet.parent, config, required=False, read=False)
         problems += [] if problems else weights
     arch, why = _member(config, backbone)
-    index = _read_json(pipeline / "model_index.json") if pipeline else {}
+    kind = pipeline.index["_class_name"] if pipeline else None
     return CheckReport(
         path=str(path),
         backbone=name,
@@ -113,46 +119,27 @@ def check_unet(path: Path | str, against: str | None = None) -> CheckReport:
         arch_key=arch.key if arch else None,
         architecture=str(arch) if arch else None,
         why_no_member=why,
-        costs=_costs(arch, backbone, params),
-        minimum_diffusers=minimum_diffusers(config, index.get("_class_name")),
+        costs=_costs(arch, backbone, params, config),
+        minimum_diffusers=minimum_diffusers(config, kind),
         problems=tuple(problems),
         compatibility=judge_compatibility(config, arch) if params is not None else {},
     )
 
 
-def _locate(path: Path) -> tuple[Path, Path | None]:
-    """The UNet's folder, or its config file given alone, and the pipeline's folder, if any."""
-    if path.is_file():
-        return path, None
-    if (path / "model_index.json").is_file():
-        return path / "unet", path
-    if (path / "config.json").is_file():
-        return path, None
+def _locate(path: Path | str) -> tuple[Path, PipelineFolder | None]:
+    """The UNet's folder, or its config file given alone, and the pipeline, if it is one."""
+    place = Path(path)
+    if place.is_file():
+        return place, None
+    if (place / "config.json").is_file() and not (place / "model_index.json").is_file():
+        return place, None
+    if not place.is_dir() or (place / "model_index.json").is_file():
+        pipeline = open_pipeline(str(path))
+        return pipeline.folder / "unet", pipeline
     raise InputError(
         f"{path} must be a UNet's config.json, a folder with one, or a pipeline folder with "
         "model_index.json, but is none of them"
     )
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    config = plain_config(_read_json(file))
-    widths = config.get("block_out_channels", [320, 640, 1280, 1280])
-    if not isinstance(widths, list) or not all(isinstance(w, int) and w > 0 for w in widths):
-        raise InputError(
-            f"block_out_channels in {file} must be a list of channels, but it is {widths!r}: is it "
-            "the config of a UNet2DConditionModel?"
-        )
-    return config
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} must be readable JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{file} must hold a JSON object, as save_pretrained writes it")
-    return found
 
 
 def _reference(
@@ -206,14 +193,19 @@ def _name(arch: Architecture | None, backbone: Backbone | None) -> str | None:
 
 
 def _costs(
-    arch: Architecture | None, backbone: Backbone | None, params: int | None
+    arch: Architecture | None,
+    backbone: Backbone | None,
+    params: int | None,
+    config: Mapping[str, Any],
 ) -> Costs | None:
     if arch is not None and backbone is not None:
-        one, guided = (unet_cost(arch, backbone, cfg=cfg) for cfg in (False, True))
+        size = native_size(config)
+        one, guided = (unet_cost(arch, backbone, size, cfg=cfg) for cfg in (False, True))
         return Costs(
             params=one.params,
             weight_bytes_fp32=4 * one.params,
             weight_bytes_fp16=2 * one.params,
+            latent_size=size,
             macs_conv_linear=one.macs.conv_linear,
             macs_attention=one.macs.attention,
             activation_bytes_fp32=one.activation_bytes,
@@ -260,6 +252,7 @@ def _cost_lines(costs: Costs) -> list[str]:
     peak, guided = costs.activation_bytes_fp32 or 0, costs.activation_bytes_fp32_guided or 0
     return [
         *lines,
-        f"  {plain / 1e9:.2f} G MACs a call (conv and linear), {total / 1e9:.2f} G with attention",
+        f"  {plain / 1e9:.2f} G MACs a call (conv and linear), {total / 1e9:.2f} G with attention, "
+        f"at {costs.latent_size} x {costs.latent_size} latents",
         f"  activations peak at {peak / mib:,.1f} MiB in float32, {guided / mib:,.1f} MiB guided",
     ]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.check.problems import Problem
 from sdsearch.errors import InputError
+from sdsearch.pipelines import choose_weights, conversion_command, shard_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from sdsearch.pipelines import WeightFiles
+
 Shapes = dict[str, tuple[int, ...]]
 
-_WEIGHTS = "diffusion_pytorch_model"
 _SHOWN = 3
 _REBUILD = (
     "never edit modules in place: build the UNet from its config, then load the weights and save"
@@ -37,14 +38,17 @@ def check_weights(
     if not read:
         return [], params
     try:
-        files = _weight_files(folder)
+        weights = choose_weights(
+            [path.name for path in folder.iterdir()], "diffusers", safe_first=True
+        )
+        if weights is None or weights.pickled:
+            return list(_absent(folder, weights, required=required)), params
+        names = shard_names(folder, weights.index) if weights.index else weights.names
     except InputError as error:
         return [_unreadable(folder, error)], params
-    if not files:
-        return list(_absent(folder, required=required)), params
     found: Shapes = {}
     problems: list[Problem] = []
-    for file in files:
+    for file in (folder / name for name in names):
         try:
             problems += _read(file, found)
         except InputError as error:
@@ -64,36 +68,31 @@ def config_shapes(config: Mapping[str, Any]) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in unet.state_dict().items()}
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that diffusers would load: one, shards of an index, or a variant."""
-    index = folder / f"{_WEIGHTS}.safetensors.index.json"
-    if index.is_file():
-        try:
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError) as error:
-            raise InputError(f"{index.name} must map tensors to files: {error}") from None
-        return [folder / str(name) for name in sorted(names)]
-    whole = folder / f"{_WEIGHTS}.safetensors"
-    return [whole] if whole.is_file() else sorted(folder.glob(f"{_WEIGHTS}.*.safetensors"))[:1]
-
-
 def _read(file: Path, found: Shapes) -> Iterator[Problem]:
     import torch
 
-    from sdsearch.weights import TensorFile
+    from sdsearch.weights import TensorFiles
 
-    with TensorFile(file) as tensors:
-        for name, tensor in tensors.items():
-            found[name] = tuple(tensor.shape)
-            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                bad = int((~torch.isfinite(tensor)).sum())
-                yield Problem(
-                    code="not-finite",
-                    where=f"{file.name}: {name}",
-                    found=f"NaN or infinite in {bad} of {tensor.numel()} values",
-                    wanted="finite",
-                    next_step="it would paint black images; export again, in float32 if need be",
-                )
+    for name, tensor in TensorFiles(file).items():
+        found[name] = tuple(tensor.shape)
+        if not tensor.is_floating_point():
+            yield Problem(
+                code="quantized",
+                where=f"{file.name}: {name}",
+                found=f"stored as {tensor.dtype}",
+                wanted="floating point",
+                next_step="save the UNet in float16 or float32",
+            )
+        finite = torch.isfinite(tensor.float())  # fp8 has no test of its own
+        if not finite.all():
+            bad = int((~finite).sum())
+            yield Problem(
+                code="not-finite",
+                where=f"{file.name}: {name}",
+                found=f"NaN or infinite in {bad} of {tensor.numel()} values",
+                wanted="finite",
+                next_step="it would paint black images; export again, in float32 if need be",
+            )
 
 
 def _compare(expected: Shapes, found: Shapes, config: Mapping[str, Any]) -> Iterator[Problem]:
@@ -153,22 +152,21 @@ def _names(code: str, names: list[str], wanted: str) -> Problem:
     )
 
 
-def _absent(folder: Path, *, required: bool) -> Iterator[Problem]:
-    pickled = sorted(file.name for file in folder.glob(f"{_WEIGHTS}*.bin"))
-    if pickled:
+def _absent(folder: Path, weights: WeightFiles | None, *, required: bool) -> Iterator[Problem]:
+    if weights is not None:
         yield Problem(
             code="pickled-weights",
-            where=pickled[0],
+            where=weights.names[0],
             found="a pickle, which can run code and was not opened",
             wanted="safetensors",
-            next_step="load it where you trust it and save_pretrained(safe_serialization=True)",
+            next_step=f"convert it where you trust it: {conversion_command(folder, weights)}",
         )
     elif required:
         yield Problem(
             code="no-weights",
             where=str(folder),
             found="without weights",
-            wanted=f"a folder with {_WEIGHTS}.safetensors",
+            wanted="a folder with diffusion_pytorch_model.safetensors",
             next_step="save the pipeline again with save_pretrained",
         )
 

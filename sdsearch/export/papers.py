@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdsearch.export.recovered import teacher_folder
 from sdsearch.files import write_atomic
 from sdsearch.labels import Measurement
+from sdsearch.pipelines import find_card, open_pipeline, read_part
 from sdsearch.study import versions
 from sdsearch.unet import SLOTS, UNPRUNED, count_macs, count_params
 from sdsearch.weights import provenance_document
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sdsearch.export.recovered import ExportSource
 
 _SD_LICENCE = "creativeml-openrail-m"
@@ -49,14 +50,14 @@ def write_papers(folder: Path, source: ExportSource, weights_sha256: str) -> Non
 
 def _inheritance(source: ExportSource) -> dict[str, Any]:
     """Tell what every tensor was before recovery: the teacher tensor, its slice, zero or new."""
-    from sdsearch.weights import TensorFile, choose_channels
+    from sdsearch.weights import choose_channels, open_unet_weights
 
     arch, backbone = source.design.architecture, source.backbone
     if arch.widths is None:
         return provenance_document(arch, backbone)
-    teacher = teacher_folder(source.study.config.teacher.pipeline)
-    with TensorFile(teacher / "unet" / "diffusion_pytorch_model.safetensors") as weights:
-        return provenance_document(arch, backbone, choose_channels(arch, backbone, weights))
+    teacher = open_pipeline(source.study.config.teacher.pipeline, ("unet",))
+    weights = open_unet_weights(read_part(teacher, "unet"))
+    return provenance_document(arch, backbone, choose_channels(arch, backbone, weights))
 
 
 def model_card(source: ExportSource) -> str:
@@ -91,8 +92,8 @@ def teacher_licence(pipeline: str) -> str:
     """Return the licence that an export inherits: what the teacher's own card states, else SD's."""
     if pipeline == "tiny":
         return "mit"
-    card = Path(pipeline).expanduser() / "README.md"
-    if card.is_file():
+    card = find_card(pipeline)
+    if card is not None:
         text = card.read_text(encoding="utf-8", errors="replace")
         stated = re.search(r"^license:\s*[\"']?([\w.+-]+)", text, re.MULTILINE)
         if stated:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from sdsearch.errors import InputError, WorkError
 from sdsearch.export.papers import write_papers
-from sdsearch.export.recovered import read_source, recovered_weights, teacher_folder
+from sdsearch.export.recovered import read_source, recovered_weights
 from sdsearch.keys import file_sha256
+from sdsearch.pipelines import open_pipeline, read_part
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 
     from sdsearch.design import Design
     from sdsearch.export.recovered import ExportSource
+    from sdsearch.pipelines import PipelineFolder
     from sdsearch.study import StudyFolder
+
+_OPTIONAL = ("safety_checker", "feature_extractor", "image_encoder")
+"""Parts of an inpainting pipeline without which it paints the same."""
 
 
 def export_pipeline(design: Design, study: StudyFolder, teacher: str) -> Path:
@@ -89,17 +94,33 @@ def _assemble(source: ExportSource, weights: Path) -> StableDiffusionInpaintPipe
     import torch
     from diffusers import StableDiffusionInpaintPipeline
 
-    from sdsearch.weights import load_unet
+    from sdsearch.weights import load_part, load_unet
 
     student = load_unet(source.design.architecture, source.backbone, weights)
-    teacher = teacher_folder(source.study.config.teacher.pipeline)
+    teacher = open_pipeline(source.study.config.teacher.pipeline)
+    parts = {
+        name: load_part(read_part(teacher, name)) for name in ("vae", "text_encoder", "tokenizer")
+    }
     try:
         pipeline: StableDiffusionInpaintPipeline = StableDiffusionInpaintPipeline.from_pretrained(
-            teacher, unet=student, dtype=torch.float32, local_files_only=True
+            teacher.folder,
+            unet=student,
+            dtype=torch.float32,
+            local_files_only=True,
+            **parts,
+            **_absent_parts(teacher),
         )
     except (OSError, ValueError) as error:
-        raise InputError(f"the teacher {teacher} cannot be loaded: {error}") from None
+        raise InputError(f"the teacher {teacher.name} cannot be loaded: {error}") from None
     return pipeline
+
+
+def _absent_parts(teacher: PipelineFolder) -> dict[str, Any]:
+    """The optional parts as none of them, where one that the teacher lists is not there."""
+    listed = [name for name in _OPTIONAL if teacher.index.get(name) not in (None, [None, None])]
+    if all((teacher.folder / name).is_dir() for name in listed):
+        return {}
+    return {**dict.fromkeys(_OPTIONAL), "requires_safety_checker": False}
 
 
 def _check(folder: Path, student: UNet2DConditionModel) -> None:

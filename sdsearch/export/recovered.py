@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdsearch.console import say
-from sdsearch.errors import InputError, WorkError
+from sdsearch.errors import WorkError
 from sdsearch.harness import run_harness
 from sdsearch.keys import content_key
 from sdsearch.labels import Label, LabelKey, Measurement
 from sdsearch.study import RecoverRequest, load_space
-from sdsearch.unet import resolve_teacher
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sdsearch.design import Design
     from sdsearch.labels import RecoveryRecipe
     from sdsearch.study import StudyFolder
@@ -103,23 +103,6 @@ def find_weights(arch_key: str, study: StudyFolder) -> Path | None:
         return study.finetuned_dir(arch_key) / "weights.safetensors"
     weights = study.recovered_file(arch_key)
     return weights if weights.is_file() else None
-
-
-def teacher_folder(pipeline: str) -> Path:
-    """The teacher's local folder; that of a hub id is downloaded, or found in the hub's cache.
-
-    Raises:
-        InputError: it cannot be had.
-    """
-    teacher = resolve_teacher(pipeline)
-    if isinstance(teacher, Path):
-        return teacher
-    from diffusers import DiffusionPipeline
-
-    try:
-        return Path(DiffusionPipeline.download(teacher))
-    except (OSError, ValueError) as error:
-        raise InputError(f"the teacher {teacher!r} cannot be fetched: {error}") from None
 
 
 def _read_long_values(arch_key: str, study: StudyFolder) -> dict[str, Measurement]:

@@ -10,8 +10,9 @@ from sdsearch.console import following_labels, say
 from sdsearch.errors import InputError, check_at_least, check_choice, nearest
 from sdsearch.harness import run_harness
 from sdsearch.labels import ImportReport, LabelKey, import_labels, read_label_table
+from sdsearch.pipelines import locate_pipeline, open_pipeline
 from sdsearch.study import RecomputeRequest, read_listing
-from sdsearch.unet import resolve_teacher, teacher_sha256
+from sdsearch.unet import teacher_sha256
 from sdsearch.workers import (
     LabelJob,
     keep_best,
@@ -155,13 +156,8 @@ def import_table(study: StudyFolder, table: Path | None = None) -> ImportReport:
                 f"{study.config.teacher.pipeline!r}; measure instead: sdsearch label {study.root}"
             )
         table = asset_path(TINY_TABLE)
-    folder = resolve_teacher(study.config.teacher.pipeline)
-    if isinstance(folder, str):
-        raise InputError(
-            f"labels fit one teacher's weights, but those of the hub id {folder!r} are not here; "
-            "set teacher.pipeline to a local folder"
-        )
-    return import_labels(study.labels, table, study.protocol_key, teacher_sha256(folder))
+    teacher = teacher_sha256(open_pipeline(study.config.teacher.pipeline))
+    return import_labels(study.labels, table, study.protocol_key, teacher)
 
 
 def import_own_table(study: StudyFolder) -> None:
@@ -194,7 +190,7 @@ def _measure(job: LabelJob, executor: Executor) -> None:
 
 def _job(study: StudyFolder, processes: int) -> LabelJob:
     check_at_least("processes", processes, 1)
-    resolve_teacher(study.config.teacher.pipeline)
+    locate_pipeline(study.config.teacher.pipeline)
     return LabelJob(study, _wanted(study), processes)
 
 

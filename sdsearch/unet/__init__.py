@@ -1,6 +1,7 @@
 """One UNet of the family: its 46 slots, its architecture, graph, costs, memory and stock config.
 
-It imports single modules only. Start at `slots` and `architecture`; `config` speaks diffusers.
+It imports `pipelines` and single modules. Start at `slots` and `architecture`; `config` speaks
+diffusers.
 """
 
 from sdsearch.unet.architecture import NAMED, UNPRUNED, Architecture, Bottom, Level, member_backbone
@@ -24,17 +25,21 @@ from sdsearch.unet.cost import (
     slot_costs,
     unet_cost,
 )
+from sdsearch.unet.gate import (
+    check_pipeline_family,
+    find_misfits,
+    native_size,
+    read_unet_config,
+)
 from sdsearch.unet.graph import EDGES, ArchGraph, active_edges, build_graph
 from sdsearch.unet.noise_schedule import NoiseSchedule, read_noise_schedule
 from sdsearch.unet.slots import SLOTS, SLOTS_BY_NAME, UNIT_NAMES, Half, Slot, SlotState, level_sizes
 from sdsearch.unet.teacher import (
     find_backbone,
     former_teacher_sha256,
-    resolve_teacher,
     teacher_backbone,
     teacher_identity,
     teacher_sha256,
-    unet_weights,
 )
 
 __all__ = [
@@ -64,16 +69,19 @@ __all__ = [
     "active_edges",
     "build_graph",
     "check_family",
+    "check_pipeline_family",
     "count_macs",
     "count_params",
     "find_backbone",
+    "find_misfits",
     "former_teacher_sha256",
     "level_sizes",
     "member_backbone",
+    "native_size",
     "plain_config",
     "read_architecture",
     "read_noise_schedule",
-    "resolve_teacher",
+    "read_unet_config",
     "slot_costs",
     "student_path",
     "teacher_backbone",
@@ -81,5 +89,4 @@ __all__ = [
     "teacher_sha256",
     "unet_config",
     "unet_cost",
-    "unet_weights",
 ]

@@ -55,6 +55,10 @@ _FAMILY: dict[str, tuple[Any, ...]] = {
 }
 """Config fields whose other values change the topology or the formulas of `cost`; class default
 first. SDXL, 3D and video UNets differ from the family in at least one of them."""
+_CHANNELS: tuple[tuple[str, tuple[int, ...], str], ...] = (
+    ("in_channels", (4, 9), "latents alone, or latents 4, mask 1 and masked latents 4"),
+    ("out_channels", (4,), "one output for each channel of its latents"),
+)
 _CLASS_DEFAULTS = {"cross_attention_dim": 1280, "block_out_channels": [320, 640, 1280, 1280]}
 
 
@@ -156,6 +160,10 @@ def check_family(config: Mapping[str, Any]) -> None:
         FieldError: the first field that is not supported.
     """
     _check_fields(config, _FAMILY)
+    for field, wanted, what in _CHANNELS:
+        if (value := config.get(field, 4)) not in wanted:
+            said = " or ".join(map(str, wanted))
+            raise FieldError(field, value, said, f"a UNet of the family has {what}")
 
 
 def _check_fields(config: Mapping[str, Any], fields: Mapping[str, tuple[Any, ...]]) -> None:

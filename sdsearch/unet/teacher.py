@@ -1,38 +1,22 @@
-"""The teacher's folder: where it lies, which backbone it has, and the hash of its weights."""
+"""The teacher: its backbone, and the hash of its weights."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sdsearch.assets import asset_path
 from sdsearch.errors import InputError, nearest
 from sdsearch.keys import file_sha256
+from sdsearch.pipelines import PARTS, find_config, list_files, locate_pipeline, open_pipeline
 from sdsearch.unet.backbone import PRESETS, TINY, Backbone
+from sdsearch.unet.gate import read_unet_config
 
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-COMPONENTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-
-def resolve_teacher(pipeline: str) -> Path | str:
-    """Return the local folder of a teacher, or its hub id unchanged.
-
-    Raises `InputError` for a folder that does not exist or is no diffusers pipeline.
-    """
-    if pipeline == "tiny":
-        return asset_path("tiny-sd")
-    folder = Path(pipeline).expanduser()
-    if pipeline and folder.is_dir():
-        _check_index(folder)
-        return folder
-    if _HUB_ID.fullmatch(pipeline) and not pipeline.startswith("."):
-        return pipeline
-    raise InputError(
-        f"teacher.pipeline must be 'tiny', a local folder or a hub id, but {pipeline!r} is no "
-        "folder here; check the path, or write a hub id as owner/name"
-    )
+    from sdsearch.pipelines import PipelineFolder
 
 
 def teacher_backbone(pipeline: str) -> Backbone:
@@ -42,14 +26,7 @@ def teacher_backbone(pipeline: str) -> Backbone:
     """
     if pipeline == "tiny":
         return TINY
-    folder = resolve_teacher(pipeline)
-    name = "unet/config.json"
-    file = _hub_file(folder, name) if isinstance(folder, str) else folder / name
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"the teacher needs a readable {file}: {error}") from None
-    return Backbone.from_config(config)
+    return Backbone.from_config(read_unet_config(find_config(pipeline, "unet")))
 
 
 def find_backbone(name: Path | str) -> Backbone:
@@ -78,84 +55,42 @@ def find_backbone(name: Path | str) -> Backbone:
     return teacher_backbone(text)
 
 
-def unet_weights(pipeline: str) -> Path:
-    """The safetensors file of a teacher's UNet; that of a hub id is fetched into the hub's cache.
-
-    Raises:
-        InputError: there is none.
-    """
-    folder, name = resolve_teacher(pipeline), "unet/diffusion_pytorch_model.safetensors"
-    if isinstance(folder, str):
-        return _hub_file(folder, name)
-    if not (folder / name).is_file():
-        raise InputError(
-            f"the teacher's UNet weights must be at {folder / name}, but are not; save them as "
-            "safetensors"
-        )
-    return folder / name
-
-
-def _hub_file(repository: str, name: str) -> Path:
-    """A file of a repository in the hub's cache, downloaded if it is not there."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(repository, name))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{name} of teacher {repository!r} must be on the hub or in its cache, but: "
-            f"{reason}; check the id, your network and HF_TOKEN, or give a local folder"
-        ) from None
-
-
-def _check_index(folder: Path) -> None:
-    try:
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"teacher.pipeline must be a diffusers folder, but {folder} has no model_index.json"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}/model_index.json must be readable JSON: {error}") from None
-    if not isinstance(index, dict) or "_class_name" not in index:
-        raise InputError(
-            f"{folder}/model_index.json must name its pipeline's _class_name, but does not; save "
-            "the pipeline again with save_pretrained"
-        )
-
-
 def teacher_identity(pipeline: str) -> str:
     """What names a teacher by content: the hash of a local folder, else the hub id.
 
     Raises `InputError` for a folder that does not exist or is no diffusers pipeline.
     """
-    folder = resolve_teacher(pipeline)
-    return folder if isinstance(folder, str) else teacher_sha256(folder)
+    place = locate_pipeline(pipeline)
+    return place if isinstance(place, str) else teacher_sha256(open_pipeline(pipeline))
+
+
+def teacher_sha256(pipeline: PipelineFolder) -> str:
+    """SHA-256 over every file that is read when a pipeline is loaded, by its name and bytes.
+
+    Raises:
+        InputError: a part is not supported, or lacks a file.
+    """
+    return _hash_files((name, file) for name, file in list_files(pipeline))
 
 
 TINY_BEFORE = "ce8e9ebe9a0187774ec86dc760f8755bee33249afe62d760ff1b621780c7deb8"
 """The hash of the tiny teacher before its files got the names that older loaders need."""
 
 
-def former_teacher_sha256(folder: Path) -> str:
+def former_teacher_sha256(pipeline: PipelineFolder) -> str:
     """The hash by which labels knew a teacher before it covered every file that is loaded."""
-    if folder == asset_path("tiny-sd"):
+    if pipeline.folder == asset_path("tiny-sd"):
         return TINY_BEFORE
-    digest = hashlib.sha256()
-    for component in COMPONENTS:
-        for path in sorted((folder / component).glob("*")):
-            if path.suffix in (".json", ".safetensors", ".txt"):
-                digest.update(f"{component}/{path.name} {file_sha256(path)}\n".encode())
-    return digest.hexdigest()
+    return _hash_files(
+        (name, file)
+        for name in PARTS
+        for file in sorted((pipeline.folder / name).glob("*"))
+        if file.suffix in (".json", ".safetensors", ".txt")
+    )
 
 
-def teacher_sha256(folder: Path) -> str:
-    """SHA-256 over the configs, vocabularies and weights of a pipeline folder, by relative name."""
+def _hash_files(files: Iterable[tuple[str, Path]]) -> str:
     digest = hashlib.sha256()
-    for component in COMPONENTS:
-        for path in sorted((folder / component).glob("*")):
-            if path.suffix in (".json", ".safetensors", ".txt"):
-                digest.update(f"{component}/{path.name} {file_sha256(path)}\n".encode())
+    for name, file in files:
+        digest.update(f"{name}/{file.name} {file_sha256(file)}\n".encode())
     return digest.hexdigest()

@@ -1,21 +1,25 @@
 """Which weights a student inherits: where every tensor comes from, and which channels it keeps.
 
-It imports `unet`, and torch. Start at `trace_weights`, then `inherit_weights`.
+It imports `unet` and `pipelines`, and torch. Start at `trace_weights`, then `inherit_weights`.
 """
 
 from sdsearch.weights.feature_pairs import pair_features
 from sdsearch.weights.importance import ChannelRule, choose_channels
 from sdsearch.weights.inherit import inherit_weights, load_unet, make_unet
+from sdsearch.weights.parts import load_part, load_unet_part, open_unet_weights
 from sdsearch.weights.provenance import provenance_document, trace_weights
-from sdsearch.weights.tensorfile import TensorFile
+from sdsearch.weights.tensorfiles import TensorFiles
 
 __all__ = [
     "ChannelRule",
-    "TensorFile",
+    "TensorFiles",
     "choose_channels",
     "inherit_weights",
+    "load_part",
     "load_unet",
+    "load_unet_part",
     "make_unet",
+    "open_unet_weights",
     "pair_features",
     "provenance_document",
     "trace_weights",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +13,11 @@ from sdsearch.unet import unet_config
 from sdsearch.weights.channels import STREAMS, ChannelChoice, channel_choices
 from sdsearch.weights.importance import ChannelRule, check_channels, choose_channels
 from sdsearch.weights.provenance import Source, trace_weights
-from sdsearch.weights.tensorfile import TensorFile
+from sdsearch.weights.tensorfiles import TensorFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from numpy.typing import NDArray
@@ -63,14 +62,15 @@ def load_unet(arch: Architecture, backbone: Backbone, weights: Path) -> UNet2DCo
 def inherit_weights(
     arch: Architecture,
     backbone: Backbone,
-    teacher: Mapping[str, Tensor] | Path,
+    teacher: Mapping[str, Tensor],
     channels: ChannelRule | Mapping[str, NDArray[np.int64]] = "l2",
 ) -> UNet2DConditionModel:
     """A freshly built student with the teacher's weights, in float32 and evaluation mode.
 
-    `teacher` is its UNet's state or safetensors file; a file is read one tensor at a time, straight
-    into the student. The unpruned member equals the teacher bit for bit. A 4-channel teacher gives
-    a 9-channel student whose five new input channels (mask 1, masked-image latents 4) are zero.
+    `teacher` is its UNet's state, or its `TensorFiles`, which are read one tensor at a time,
+    straight into the student. The unpruned member equals the teacher bit for bit. A 4-channel
+    teacher gives a 9-channel student whose five new input channels (mask 1, masked-image latents
+    4) are zero.
     Narrower members keep the channels that `channels` says: a rule, or the channels themselves by
     choice (as `choose_channels` returns them; any admissible order).
 
@@ -78,14 +78,13 @@ def inherit_weights(
         InputError: the teacher lacks a tensor or has it in another shape, or channels are not
             admissible.
     """
-    opened = TensorFile(teacher) if isinstance(teacher, Path) else nullcontext(teacher)
-    with opened as weights, torch.no_grad():
-        if "conv_in.weight" not in weights:
+    with torch.no_grad():
+        if "conv_in.weight" not in teacher:
             raise InputError("the teacher has no tensor 'conv_in.weight': is it a UNet?")
-        sources = trace_weights(arch, backbone, _shape(weights, "conv_in.weight")[1])
+        sources = trace_weights(arch, backbone, _shape(teacher, "conv_in.weight")[1])
         choices = channel_choices(arch, backbone)
         kept = (
-            choose_channels(arch, backbone, weights, channels)
+            choose_channels(arch, backbone, teacher, channels)
             if isinstance(channels, str)
             else channels
         )
@@ -94,8 +93,8 @@ def inherit_weights(
         cut = _Cut(choices, kept, backbone.freq_shift)
         whole: list[tuple[str, Tensor]] = []
         for name, target in unet.state_dict().items():
-            _fill(name, target, sources[name], weights, cut, whole)
-        _copy_whole(weights, whole)
+            _fill(name, target, sources[name], teacher, cut, whole)
+        _copy_whole(teacher, whole)
     return unet
 
 
@@ -200,7 +199,7 @@ def frequency_resampling(teacher: int, student: int, shift: int = 0) -> Tensor:
 
 
 def _copy_whole(weights: Mapping[str, Tensor], whole: list[tuple[str, Tensor]]) -> None:
-    if isinstance(weights, TensorFile):
+    if isinstance(weights, TensorFiles):
         weights.read_many(whole)
         return
     for name, target in whole:
@@ -208,4 +207,4 @@ def _copy_whole(weights: Mapping[str, Tensor], whole: list[tuple[str, Tensor]]) 
 
 
 def _shape(weights: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
-    return weights.shape(name) if isinstance(weights, TensorFile) else tuple(weights[name].shape)
+    return weights.shape(name) if isinstance(weights, TensorFiles) else tuple(weights[name].shape)

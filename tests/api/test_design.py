@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ import sdsearch
 from sdsearch.assets import asset_path
 from sdsearch.unet.backbone import TINY
 from sdsearch.weights.inherit import inherit_weights
+from sdsearch.weights.tensorfiles import TensorFiles
 from tests.fakes import make_design, make_study, tiny_member, write_designs
 from tests.unets import random_unet
 
@@ -54,7 +56,7 @@ def test_its_unet_inherits_the_teachers_weights_until_it_is_recovered(
 ) -> None:
     assert design.recovered_weights() is None
     unet = design.unet()
-    assert same(unet, inherit_weights(design.architecture, TINY, WEIGHTS))
+    assert same(unet, inherit_weights(design.architecture, TINY, TensorFiles(WEIGHTS)))
     assert "inherited from the teacher" in capsys.readouterr().err
     recovered = random_unet(design.architecture)
     file = put_weights(design, recovered)
@@ -118,9 +120,7 @@ def test_a_pruned_teacher_and_one_without_weights_are_refused(tmp_path: Path) ->
     small = sdsearch.Architecture.parse("bk-small")
     with pytest.raises(sdsearch.InputError, match="mid_block_type must be"):
         sdsearch.inherit_unet(small, random_unet(small))
-    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
-    (tmp_path / "unet").mkdir()
-    config = (asset_path("tiny-sd") / "unet" / "config.json").read_text()
-    (tmp_path / "unet" / "config.json").write_text(config)
-    with pytest.raises(sdsearch.InputError, match="UNet weights must be at"):
-        sdsearch.inherit_unet(small, tmp_path)
+    pipeline = shutil.copytree(asset_path("tiny-sd"), tmp_path / "pipeline")
+    (pipeline / "unet" / WEIGHTS.name).unlink()
+    with pytest.raises(sdsearch.InputError, match="unet must hold weights"):
+        sdsearch.inherit_unet(small, pipeline)

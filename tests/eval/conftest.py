@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sdsearch.assets import asset_path
 from sdsearch.labels.protocol import Protocol, RecoveryRecipe
+from sdsearch.pipelines import open_pipeline
 from sdsearch_eval.models.teacher import load_teacher
 
 
 @pytest.fixture(scope="session")
 def teacher():
-    return load_teacher(asset_path("tiny-sd"), torch.device("cpu"))
+    return load_teacher(open_pipeline("tiny"), torch.device("cpu"))
 
 
 @pytest.fixture(scope="session")

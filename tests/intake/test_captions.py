@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 
-from sdsearch.assets import asset_path
 from sdsearch.errors import InputError
 from sdsearch.labels.protocol import Protocol
+from sdsearch.pipelines.folder import open_pipeline
 from sdsearch_eval.data.captions import Captions, read_captions
 from sdsearch_eval.data.samples import load_samples
 from sdsearch_eval.jobs.workspace import tell_captions
@@ -407,7 +407,7 @@ def test_any_bytes_give_captions_or_are_refused(name: str, content: bytes) -> No
 
 @pytest.fixture(scope="module")
 def components() -> Components:
-    return load_components(asset_path("tiny-sd"), torch.device("cpu"))
+    return load_components(open_pipeline("tiny"), torch.device("cpu"))
 
 
 def test_captions_longer_than_the_tokenizer_takes_are_counted(components: Components) -> None:

@@ -24,6 +24,7 @@ from sdsearch.assets import asset_path
 from sdsearch.errors import InputError
 from sdsearch.labels.protocol import Protocol
 from sdsearch.labels.samplers import SAMPLERS
+from sdsearch.pipelines.folder import open_pipeline
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch.unet.noise_schedule import NoiseSchedule, read_noise_schedule
 from sdsearch_eval.data.samples import Sample, load_samples
@@ -113,7 +114,7 @@ def sampler_by_hand(sampler, prediction_type, said):
 
 @pytest.fixture(scope="module")
 def teacher():
-    return load_teacher(asset_path("tiny-sd"), torch.device("cpu"))
+    return load_teacher(open_pipeline("tiny"), torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")

@@ -180,14 +180,14 @@ def sample_with_harness(study: StudyFolder, arch_key: str, inputs_file: Path) ->
     import torch
     from safetensors.torch import load_file, save_file
 
-    from sdsearch.assets import asset_path
+    from sdsearch.pipelines import open_pipeline
     from sdsearch_eval.data.samples import Sample
     from sdsearch_eval.data.scenes import render_scene
     from sdsearch_eval.models.teacher import load_teacher
     from sdsearch_eval.sampling.sampling import prepare_inputs, sample_latents, tensor_to_images
 
     design = next(one for one in read_designs(study) if one.arch_key == arch_key)
-    teacher = load_teacher(asset_path("tiny-sd"), torch.device("cpu"))
+    teacher = load_teacher(open_pipeline("tiny"), torch.device("cpu"))
     mask = np.zeros((64, 64), np.uint8)
     mask[16:48, 8:40] = 255
     image = render_scene(5).image

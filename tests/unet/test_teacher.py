@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from sdsearch.assets import asset_path
 from sdsearch.errors import InputError
+from sdsearch.pipelines import open_pipeline
 from sdsearch.unet.backbone import SD2
 from sdsearch.unet.config import unet_config
-from sdsearch.unet.teacher import resolve_teacher, teacher_backbone, teacher_sha256
+from sdsearch.unet.teacher import teacher_backbone, teacher_sha256
 from tests.unets import TEACHER
 
 if TYPE_CHECKING:
@@ -18,45 +22,43 @@ if TYPE_CHECKING:
 INDEX = '{"_class_name": "StableDiffusionInpaintPipeline"}'
 
 
-def test_the_tiny_teacher_is_the_shipped_one() -> None:
-    assert resolve_teacher("tiny") == asset_path("tiny-sd")
-
-
-@pytest.mark.parametrize("pipeline", ["./missing", "/missing/folder", "missing", "a/b/c", ""])
-def test_a_missing_teacher_folder_is_refused(pipeline: str) -> None:
-    with pytest.raises(InputError, match="is no folder here"):
-        resolve_teacher(pipeline)
-
-
-def test_a_hub_id_is_kept_as_it_is() -> None:
-    assert resolve_teacher("some-owner/some-model") == "some-owner/some-model"
-
-
-@pytest.mark.parametrize("index", [None, "{}", "[]", "{"])
-def test_a_folder_without_a_pipeline_index_is_refused(tmp_path: Path, index: str | None) -> None:
-    if index is not None:
-        (tmp_path / "model_index.json").write_text(index)
-    with pytest.raises(InputError, match=r"model_index\.json"):
-        resolve_teacher(str(tmp_path))
-    (tmp_path / "model_index.json").write_text(INDEX)
-    assert resolve_teacher(str(tmp_path)) == tmp_path
-
-
-def test_the_hash_of_a_teacher_follows_weights_and_configs_and_nothing_else(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("unet/diffusion_pytorch_model.safetensors", True),
+        ("vae/diffusion_pytorch_model.safetensors", True),
+        ("vae/config.json", True),
+        ("tokenizer/merges.txt", True),
+        ("scheduler/scheduler_config.json", True),
+        ("README.md", False),
+        ("unet/notes.txt", False),
+        ("unet/diffusion_pytorch_model.fp16.safetensors", False),  # the whole one is there
+    ],
+)
+def test_the_hash_of_a_teacher_follows_the_files_that_are_loaded_and_no_others(
+    tmp_path: Path, name: str, counts: bool
 ) -> None:
-    for component in ("unet", "vae"):
-        (tmp_path / component).mkdir()
-        (tmp_path / component / "config.json").write_text("{}")
-    weights = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
-    weights.write_bytes(b"1")
-    first = teacher_sha256(tmp_path)
-    (tmp_path / "README.md").write_text("words")
-    assert teacher_sha256(tmp_path) == first
-    weights.write_bytes(b"2")
-    second = teacher_sha256(tmp_path)
-    (tmp_path / "vae" / "config.json").write_text("[]")
-    assert len({first, second, teacher_sha256(tmp_path)}) == 3
+    folder = tmp_path / "teacher"
+    shutil.copytree(asset_path("tiny-sd"), folder)
+    before = teacher_sha256(open_pipeline(str(folder)))
+    assert before == teacher_sha256(open_pipeline("tiny"))
+    with (folder / name).open("ab") as file:
+        file.write(b" ")
+    assert (teacher_sha256(open_pipeline(str(folder))) != before) == counts
+
+
+def test_a_decoder_that_is_replaced_by_a_bin_file_is_another_teacher(tmp_path: Path) -> None:
+    folder = tmp_path / "teacher"
+    shutil.copytree(asset_path("tiny-sd"), folder)
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    state = load_file(weights)
+    weights.unlink()
+    found = set()
+    for shift in (0.0, 1.0):
+        state["decoder.conv_in.bias"] = state["decoder.conv_in.bias"] + shift
+        torch.save(state, weights.with_suffix(".bin"))
+        found.add(teacher_sha256(open_pipeline(str(folder))))
+    assert len(found) == 2
 
 
 @pytest.fixture

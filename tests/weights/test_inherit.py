@@ -15,6 +15,7 @@ from sdsearch.weights.channels import channel_choices
 from sdsearch.weights.importance import choose_channels
 from sdsearch.weights.inherit import frequency_resampling, inherit_weights, make_unet
 from sdsearch.weights.provenance import trace_weights
+from sdsearch.weights.tensorfiles import TensorFiles
 from tests.unets import (
     TEACHER,
     hard_members,
@@ -264,7 +265,7 @@ def test_a_file_gives_the_same_student_as_its_tensors(dtype, teacher_state, tmp_
     stored = {name: tensor.to(dtype) for name, tensor in teacher_state.items()}
     save_file(stored, path)
     for arch in (MEMBERS["bk-tiny"], hard_members()[5], widened(TEACHER, (16, 32, 48, 48))):
-        student = inherit_weights(arch, TINY, path).state_dict()
+        student = inherit_weights(arch, TINY, TensorFiles(path)).state_dict()
         for name, tensor in inherit_weights(arch, TINY, stored).state_dict().items():
             assert tensor.dtype == torch.float32
             assert torch.equal(student[name], tensor), name
@@ -275,7 +276,7 @@ def test_a_file_cut_short_is_refused(teacher_state, tmp_path):
     save_file(dict(teacher_state), path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match="cut short"):
-        inherit_weights(TEACHER, TINY, path)
+        inherit_weights(TEACHER, TINY, TensorFiles(path))
 
 
 @pytest.mark.slow

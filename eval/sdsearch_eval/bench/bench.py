@@ -85,6 +85,8 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
         "hole_fractions": hole_fractions(samples),
         "reference": "paired",
     }
+    if teacher.revision is not None:
+        provenance["teacher_revision"] = teacher.revision
     if dataset.manifest:
         provenance["photos"] = str(dataset.manifest)
         if dataset.manifest.unreadable:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.labels import former_keys
+from sdsearch.pipelines import open_pipeline
 from sdsearch.study import read_study
-from sdsearch.unet import former_teacher_sha256, resolve_teacher, teacher_sha256
+from sdsearch.unet import former_teacher_sha256, teacher_sha256
 from sdsearch_eval.bench import decoded_manifest
 from sdsearch_eval.jobs.resolve import keep_content
 from sdsearch_eval.jobs.workspace import only_run, open_console
@@ -69,7 +70,7 @@ class Today:
 
 def _read_today(study: StudyFolder) -> Today:
     protocol = study.config.protocol
-    teacher = resolve_teacher(study.config.teacher.pipeline)
+    teacher = open_pipeline(study.config.teacher.pipeline)
     return Today(
         provenance={
             "teacher_sha256": teacher_sha256(teacher),

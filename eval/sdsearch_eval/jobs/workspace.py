@@ -9,8 +9,8 @@ import torch
 
 from sdsearch.console import make_console, show_status
 from sdsearch.errors import InputError, WorkError
+from sdsearch.pipelines import open_pipeline
 from sdsearch.study import read_listing
-from sdsearch.unet import resolve_teacher
 from sdsearch_eval.bench import (
     Bench,
     Stopwatch,
@@ -40,18 +40,12 @@ def open_bench(study: StudyFolder, console: Console, world: World) -> Bench:
     """Load what all labels share; the first process computes it, the others read it after."""
     torch.set_num_threads(study.config.protocol.threads)
     seed = study.config.seed
-    folder = resolve_teacher(study.config.teacher.pipeline)
-    if isinstance(folder, str):
-        raise InputError(
-            f"teacher.pipeline must be a local folder for labelling, but is the hub id {folder!r}; "
-            f"download it first: hf download {folder} --local-dir {folder.split('/')[-1]}"
-        )
     console.print(
         f"world size {world.size}, device {world.device}, threads {torch.get_num_threads()}; "
         "preparing shared inputs"
     )
     with show_status(console, "teacher, samples, references"):
-        teacher = load_teacher(folder, world.device)
+        teacher = load_teacher(open_pipeline(study.config.teacher.pipeline), world.device)
         protocol, cache = study.config.protocol, study.features_dir
         if world.is_first:
             try:

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sdsearch.errors import InputError
-from sdsearch.unet import read_noise_schedule
+from sdsearch.pipelines import read_part
+from sdsearch.unet import check_pipeline_family, read_noise_schedule
+from sdsearch.weights import load_part
 from sdsearch_eval.models.schedulers import make_scheduler, set_steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from diffusers import AutoencoderKL, SchedulerMixin
+    from diffusers import AutoencoderKL, AutoencoderTiny, SchedulerMixin
     from torch import Tensor
     from transformers import CLIPTextModel, CLIPTokenizer
 
     from sdsearch.labels import Scheduler
+    from sdsearch.pipelines import PipelineFolder
     from sdsearch.unet import NoiseSchedule
 
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 class Components:
     """Everything but the UNet, frozen; images are (N, 3, H, W) in [-1, 1]."""
 
-    vae: AutoencoderKL
+    vae: AutoencoderKL | AutoencoderTiny
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
     noise_schedule: NoiseSchedule
@@ -67,8 +68,10 @@ class Components:
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
         """(N, 4, h, w) scaled latents: the mode of the posterior, never a sample."""
-        posterior = self.vae.encode(images.to(self.device)).latent_dist
-        latents: Tensor = posterior.mode() * self.vae.config.scaling_factor
+        encoded = self.vae.encode(images.to(self.device))
+        # A tiny autoencoder has no posterior.
+        mode = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+        latents: Tensor = mode * self.vae.config.scaling_factor
         return latents
 
     @torch.no_grad()
@@ -80,25 +83,21 @@ class Components:
         return images
 
 
-def load_components(folder: Path, device: torch.device) -> Components:
-    """Load them from a local diffusers folder in float32, whatever precision they are stored in.
+def load_components(pipeline: PipelineFolder, device: torch.device) -> Components:
+    """Load them in float32, by the classes that they name, whatever they are stored as.
 
     Raises:
-        InputError: the folder lacks one of them, or its scheduler is of another kind of model.
+        InputError: the pipeline lacks one of them, is of another family, or its parts do not fit.
     """
-    from diffusers import AutoencoderKL
-    from transformers import CLIPTextModel, CLIPTokenizer
-
-    schedule = read_noise_schedule(folder)
-    try:
-        vae = AutoencoderKL.from_pretrained(folder / "vae", dtype=torch.float32)
-        text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"a pipeline folder must hold vae, text_encoder and tokenizer, but of "
-            f"{folder} one cannot be read: {error}"
-        ) from None
+    check_pipeline_family(pipeline)
+    vae, text_encoder, tokenizer = (
+        load_part(read_part(pipeline, name)) for name in ("vae", "text_encoder", "tokenizer")
+    )
+    schedule = read_noise_schedule(pipeline.folder)
+    # Some tokenizers say no length: then it is that of the encoder's positions.
+    tokenizer.model_max_length = min(
+        tokenizer.model_max_length, text_encoder.config.max_position_embeddings
+    )
     return Components(
         vae=own_weights(vae).to(device, memory_format=torch.channels_last),
         text_encoder=own_weights(text_encoder).to(device),

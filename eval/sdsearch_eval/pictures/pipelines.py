@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sdsearch.errors import InputError
-from sdsearch.unet import resolve_teacher
-from sdsearch_eval.models import Components, load_components, own_weights
+from sdsearch.pipelines import open_pipeline, read_part
+from sdsearch.unet import native_size
+from sdsearch.weights import load_unet_part
+from sdsearch_eval.models import Components, load_components
 from sdsearch_eval.sampling import Generated, generate, measure_latency, prepare_inputs
 
 if TYPE_CHECKING:
@@ -59,28 +60,14 @@ def load_pipeline(where: str, device: torch.device) -> Pipeline:
     """Load "tiny", a local diffusers folder or a hub id.
 
     Raises:
-        InputError: it is no such pipeline, or its UNet has neither 4 nor 9 input channels.
+        InputError: it is no such pipeline, or its UNet is of another family.
     """
-    from diffusers import UNet2DConditionModel
-
-    folder = resolve_teacher(where)
-    if isinstance(folder, str):
-        folder = _download(folder)
-    try:
-        unet = UNet2DConditionModel.from_pretrained(
-            folder / "unet", dtype=torch.float32, local_files_only=True
-        )
-    except (OSError, ValueError) as error:
-        raise InputError(f"the UNet of {where} cannot be loaded: {error}") from None
-    if unet.config.in_channels not in (4, 9):
-        raise InputError(
-            f"a UNet must have 4 input channels (blending) or 9 (inpainting), but that of {where} "
-            f"has {unet.config.in_channels}"
-        )
+    folder = open_pipeline(where)
+    unet = load_unet_part(read_part(folder, "unet"))
     components = load_components(folder, device)
-    side = int(unet.config.sample_size) * components.latent_factor
-    unet = own_weights(unet).to(device, memory_format=torch.channels_last)
-    return Pipeline(_name(where, folder), components, unet, side)
+    side = native_size(unet.config) * components.latent_factor
+    unet = unet.requires_grad_(False).to(device, memory_format=torch.channels_last)
+    return Pipeline(_name(where, folder.folder), components, unet, side)
 
 
 def _name(where: str, folder: Path) -> str:
@@ -92,12 +79,3 @@ def _name(where: str, folder: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         return Path(where).resolve().name if Path(where).exists() else where.split("/")[-1]
     return str(said)
-
-
-def _download(repository: str) -> Path:
-    from diffusers import DiffusionPipeline
-
-    try:
-        return Path(DiffusionPipeline.download(repository))
-    except (OSError, ValueError) as error:
-        raise InputError(f"the pipeline {repository!r} cannot be fetched: {error}") from None

@@ -14,7 +14,8 @@ from sdsearch.console import show_status
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.labels import Protocol
-from sdsearch.unet import resolve_teacher
+from sdsearch.pipelines import find_config
+from sdsearch.unet import check_family, read_unet_config
 from sdsearch_eval.data import MaskReading, Sample, list_images, read_tasks
 from sdsearch_eval.metrics import l1_in, psnr_in, ssim_in
 from sdsearch_eval.models import describe_cut
@@ -63,7 +64,8 @@ def paint_side_by_side(
     if request.out.suffix.lower() not in FORMATS:
         raise InputError(f"the picture must end in .png or .webp, but is {request.out}")
     for where in request.pipelines:
-        resolve_teacher(where)  # a folder that is not there shows before the first is painted with
+        # What is not there, or of another family, shows before the first is painted with.
+        check_family(read_unet_config(find_config(where, "unet")))
     for manifest in list_images(request.images, request.masks):
         console.print(str(manifest), markup=False)
     columns: list[Column] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import time
 
 import numpy as np
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from sdsearch.assets import asset_path
 from sdsearch.study.requests import RecoverRequest
 from sdsearch_eval.bench.bench import prepare_bench
 from sdsearch_eval.bench.evaluate import (
@@ -175,18 +177,12 @@ def test_a_full_disk_loses_nothing_and_blames_no_architecture(study, monkeypatch
 def test_missing_weights_of_the_teacher_end_the_run_before_the_first_sample(
     tmp_path, capsys, monkeypatch
 ):
-    pipeline = tmp_path / "pipeline"
-    (pipeline / "unet").mkdir(parents=True)
-    (pipeline / "model_index.json").write_text('{"_class_name": "StableDiffusionInpaintPipeline"}')
-    from sdsearch.unet.backbone import TINY
-    from sdsearch.unet.config import unet_config
-
-    config = json.dumps(unet_config(tiny_member(), TINY))
-    (pipeline / "unet" / "config.json").write_text(config)
+    pipeline = shutil.copytree(asset_path("tiny-sd"), tmp_path / "pipeline")
+    (pipeline / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     made = make_study(tmp_path / "study", f'[teacher]\npipeline = "{pipeline}"\n' + TOML)
     write_list(made)
     assert ask(RecoverRequest(study=made.root, arch_key=KEY), tmp_path) == 2
-    assert "diffusion_pytorch_model.safetensors" in capsys.readouterr().err
+    assert "unet must hold weights" in " ".join(capsys.readouterr().err.split())
 
 
 def test_distances_stay_sane_where_statistics_are_singular():

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from sdsearch.assets import asset_path
 from sdsearch.cli.main import app
 from sdsearch.errors import InputError
 from sdsearch.harness import harness_line, written
 from sdsearch.labels.protocol import LongRecovery, RecoveryLosses
+from sdsearch.pipelines import open_pipeline
 from sdsearch.study.requests import FinetuneRequest
 from sdsearch_eval.cache import TensorCache
 from sdsearch_eval.jobs import workspace as job
@@ -172,7 +172,7 @@ def test_two_processes_recover_what_one_does_within_a_tenth_of_the_way(tmp_path)
         states.append(load_file(folder / "weights.safetensors"))
         rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
         losses.append([row["loss"] for row in rows])
-    teacher = load_teacher(asset_path("tiny-sd"), torch.device("cpu"))
+    teacher = load_teacher(open_pipeline("tiny"), torch.device("cpu"))
     start = teacher.student(tiny_member("bk-tiny"))
     moved = apart(states[0], start.state_dict())
     assert moved > 0.1

@@ -1,0 +1,36 @@
+"""Diffusers pipelines as they are brought: where they lie, which parts they have, which files.
+
+It imports single modules only, and no torch. Start at `folder`.
+"""
+
+from sdsearch.pipelines.folder import (
+    PARTS,
+    Part,
+    PipelineFolder,
+    conversion_command,
+    find_card,
+    find_config,
+    list_files,
+    locate_pipeline,
+    open_pipeline,
+    read_part,
+)
+from sdsearch.pipelines.reading import read_json
+from sdsearch.pipelines.weight_files import WeightFiles, choose_weights, shard_names
+
+__all__ = [
+    "PARTS",
+    "Part",
+    "PipelineFolder",
+    "WeightFiles",
+    "choose_weights",
+    "conversion_command",
+    "find_card",
+    "find_config",
+    "list_files",
+    "locate_pipeline",
+    "open_pipeline",
+    "read_json",
+    "read_part",
+    "shard_names",
+]

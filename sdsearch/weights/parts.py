@@ -1,0 +1,99 @@
+"""The parts of a pipeline as live modules, whatever layout and precision they are stored in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sdsearch.errors import InputError
+from sdsearch.unet import check_family, read_unet_config
+from sdsearch.weights.tensorfiles import TensorFiles
+
+if TYPE_CHECKING:
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    from sdsearch.pipelines import Part
+
+_SCALES = ("scale_weight", "weight_scale", "scale_input", "input_scale", "scaled_fp8")
+_SHOWN = 3
+
+
+def load_part(part: Part) -> Any:
+    """A part of a pipeline by the class that it names, in float32; pickles hold tensors only.
+
+    Raises:
+        InputError: the files cannot be read, or lack a tensor of the class.
+    """
+    import diffusers
+    import transformers
+
+    kind = getattr(
+        {"diffusers": diffusers, "transformers": transformers}[part.library], part.class_name
+    )
+    try:
+        if part.weights is None:
+            return kind.from_pretrained(part.folder, local_files_only=True)
+        module, info = kind.from_pretrained(
+            part.folder,
+            dtype=torch.float32,
+            variant=part.weights.variant,
+            use_safetensors=not part.weights.pickled,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # noqa: BLE001 (whatever the class raises is the finding)
+        raise InputError(
+            f"the {part.name} in {part.folder} cannot be loaded as {part.class_name}: {error}"
+        ) from None
+    if missing := sorted(info["missing_keys"]):
+        raise InputError(
+            f"the weights of the {part.name} in {part.folder} must hold every tensor of "
+            f"{part.class_name}, but lack {_some(missing)}; copy or download them again"
+        )
+    return module
+
+
+def open_unet_weights(part: Part) -> TensorFiles:
+    """The tensors of a pipeline's UNet, one at a time.
+
+    Raises:
+        InputError: a file is broken, or the weights are quantized with scales of their own.
+    """
+    tensors = TensorFiles(*part.weight_files)
+    scaled = [name for name in tensors if name.endswith(_SCALES)]
+    integers = [name for name in tensors if not tensors.dtype(name).is_floating_point]
+    if odd := scaled or integers:
+        raise InputError(
+            f"the UNet's weights must be plain floating point, but those in {part.folder} are "
+            f"quantized: {_some(odd)}; save the UNet in float16 or float32"
+        )
+    return tensors
+
+
+def load_unet_part(part: Part) -> UNet2DConditionModel:
+    """The UNet of a pipeline, pruned or not, in float32 and evaluation mode.
+
+    Raises:
+        InputError: it is of another family, or its weights do not fit its config.
+    """
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    config = read_unet_config(part.folder / "config.json")
+    check_family(config)
+    tensors = open_unet_weights(part)
+    try:
+        with torch.device("meta"):
+            unet: UNet2DConditionModel = UNet2DConditionModel.from_config(config)
+        unet.load_state_dict({name: one.float() for name, one in tensors.items()}, assign=True)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise InputError(
+            f"the UNet in {part.folder} must fit its config, but does not: "
+            f"{' '.join(str(error).split())}"
+        ) from None
+    return unet.eval()
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
