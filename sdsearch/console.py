@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 
-def make_console(*, quiet: bool = False) -> Console:
-    """A console on standard error that shows text as it is."""
+def make_console(*, quiet: bool = False, to_stdout: bool = False) -> Console:
+    """A console that shows text as it is: for progress, or with `to_stdout` for what was asked."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, markup=False, emoji=False, quiet=quiet)
+    return Console(stderr=not to_stdout, highlight=False, markup=False, emoji=False, quiet=quiet)
 
 
 def show_status(console: Console, what: str) -> Status:

@@ -103,6 +103,8 @@ def _do(request: HarnessRequest) -> int:
         serve_app(request)
     elif request.command == "resolve":
         jobs.resolve_study(request)
+    elif request.command == "inspect":
+        jobs.inspect_inputs(request)
     elif request.command == "adopt":
         jobs.adopt_labels(request)
     elif request.command == "recompute":

@@ -10,6 +10,7 @@ from sdsearch.report import html_table
 from sdsearch.study import (
     adopt_labels,
     find_design,
+    inspect_study,
     load_space,
     open_study,
     read_designs,
@@ -191,6 +192,14 @@ class Study:
         from sdsearch.stages import import_table
 
         return import_table(self._open(), None if table is None else Path(table))
+
+    def check(self) -> Path:
+        """Read all that labels would read, before any hour is spent; prints what it is.
+
+        Returns:
+            The contact sheet: the first 16 photos, their holes and captions, as labels see them.
+        """
+        return inspect_study(self.folder)
 
     def adopt(self) -> None:
         """Rename labels measured on the same files and networks under names that came before."""

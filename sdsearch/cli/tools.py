@@ -10,12 +10,20 @@ import typer
 import sdsearch
 from sdsearch.cli.options import STUDY, Folder, Json, Teacher, print_json
 from sdsearch.errors import check_choice
+from sdsearch.study import inspect_dataset
 
 Drawn = Annotated[Path | None, typer.Option(help="Where the SVG goes (default: KEY.svg here).")]
 Table = Annotated[Path, typer.Argument(help="The table's JSON file, made or read.")]
 Checked = Annotated[
-    Path, typer.Argument(help="A UNet's config.json, its folder, or a pipeline folder.")
+    Path,
+    typer.Argument(
+        help="A study, a folder of photos, a UNet's config.json, its folder, or a pipeline folder."
+    ),
 ]
+Masks = Annotated[str, typer.Option(help="Of photos: a folder of masks, or a kind that is drawn.")]
+Side = Annotated[int, typer.Option("--size", min=8, help="Of photos: the square's side, pixels.")]
+Sheet = Annotated[Path, typer.Option(help="Of photos: where the contact sheet goes, .png.")]
+_MODEL_FILES = ("model_index.json", "config.json", "unet")
 
 
 def space(
@@ -136,9 +144,22 @@ def latency(
 def check(
     path: Checked,
     against: Teacher = None,
+    masks: Masks = "mixed",
+    size: Side = 512,
+    sheet: Sheet = Path("contact-sheet.png"),
     as_json: Json = False,
 ) -> None:
-    """Check a stock UNet before you use it: what it is, costs, hides, and works with."""
+    """Check what you bring before any hour is spent on it.
+
+    Of a study: photos, masks, captions, teacher, scheduler, as labels will read them; of a folder
+    of photos the same without a teacher; of a stock UNet what it is, costs, hides, and works with.
+    """
+    if (path / "study.toml").is_file():
+        sdsearch.load_study(path).check()
+        return
+    if path.is_dir() and not any((path / name).exists() for name in _MODEL_FILES):
+        inspect_dataset(path, masks, size, sheet)
+        return
     found = sdsearch.check_unet(path, against)
     if as_json:
         print_json(found.model_dump(mode="json"))

@@ -20,7 +20,7 @@ from sdsearch.study.listing import (
     read_sample,
     write_sample,
 )
-from sdsearch.study.opening import adopt_labels, open_study
+from sdsearch.study.opening import adopt_labels, inspect_dataset, inspect_study, open_study
 from sdsearch.study.records import is_current, outputs_of, record_done, versions
 from sdsearch.study.requests import (
     REQUEST,
@@ -30,6 +30,7 @@ from sdsearch.study.requests import (
     GridRequest,
     HarnessRequest,
     InpaintRequest,
+    InspectRequest,
     LatencyRequest,
     RecomputeRequest,
     RecoverRequest,
@@ -47,6 +48,7 @@ __all__ = [
     "GridRequest",
     "HarnessRequest",
     "InpaintRequest",
+    "InspectRequest",
     "LatencyRequest",
     "Listing",
     "Origin",
@@ -59,6 +61,8 @@ __all__ = [
     "ThumbnailsRequest",
     "adopt_labels",
     "find_design",
+    "inspect_dataset",
+    "inspect_study",
     "is_current",
     "load_latency_table",
     "load_space",

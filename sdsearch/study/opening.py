@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError
 from sdsearch.harness import run_harness
-from sdsearch.labels import former_keys
+from sdsearch.labels import Protocol, former_keys
 from sdsearch.study.folder import read_study
-from sdsearch.study.requests import AdoptRequest, ResolveRequest
+from sdsearch.study.requests import AdoptRequest, InspectRequest, ResolveRequest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sdsearch.study.folder import StudyFolder
 
 
@@ -45,6 +47,29 @@ def adopt_labels(study: StudyFolder) -> StudyFolder:
     """
     run_harness(AdoptRequest(study=study.root))
     return replace(study, read_protocols=read_study(study.root).read_protocols)
+
+
+def inspect_study(study: StudyFolder) -> Path:
+    """Read all that labels of a study would read, print what it is; returns the contact sheet.
+
+    Raises:
+        HarnessError: something cannot be used as it is; the harness has said what.
+    """
+    sheet = study.root / "check" / "contact-sheet.png"
+    config = study.config
+    request = InspectRequest(protocol=config.protocol, teacher=config.teacher.pipeline, out=sheet)
+    run_harness(request)
+    return sheet
+
+
+def inspect_dataset(images: Path, masks: Path | str, size: int, out: Path) -> Path:
+    """The same for a folder of photos, and one of masks, or masks of a kind that is drawn.
+
+    Of all photos, however many a protocol would ask for; they are cropped to `size` pixels a side.
+    """
+    found = Protocol(dataset=str(images), masks=str(masks), resolution=size)
+    run_harness(InspectRequest(protocol=found, out=out))
+    return out
 
 
 def find_former(study: StudyFolder) -> int:

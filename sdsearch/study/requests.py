@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from sdsearch.labels import MaskConvention, MaskGeometry, Scheduler
+from sdsearch.labels import MaskConvention, MaskGeometry, Protocol, Scheduler
 from sdsearch.model import FrozenModel
 
 
@@ -29,6 +29,21 @@ class ResolveRequest(FrozenModel):
 
     command: Literal["resolve"] = "resolve"
     study: Path
+
+
+class InspectRequest(FrozenModel):
+    """Read what labels of a protocol would read, print what it is, and draw a contact sheet.
+
+    Attributes:
+        protocol: which photos, masks, captions and extractor.
+        teacher: "tiny", a folder or a hub id; None leaves teacher and extractor out.
+        out: the contact sheet, .png.
+    """
+
+    command: Literal["inspect"] = "inspect"
+    protocol: Protocol
+    teacher: str | None = None
+    out: Path
 
 
 class AdoptRequest(FrozenModel):
@@ -128,6 +143,7 @@ class AppRequest(FrozenModel):
 HarnessRequest = Annotated[
     ServeRequest
     | ResolveRequest
+    | InspectRequest
     | AdoptRequest
     | RecomputeRequest
     | RecoverRequest

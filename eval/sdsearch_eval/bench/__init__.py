@@ -17,6 +17,7 @@ from sdsearch_eval.bench.evaluate import (
 from sdsearch_eval.bench.failures import name_failure
 from sdsearch_eval.bench.floors import write_floors
 from sdsearch_eval.bench.outliers import find_outliers
+from sdsearch_eval.bench.record import describe_sampling
 from sdsearch_eval.bench.rows import measure_images, measure_unet, summarize_rows
 from sdsearch_eval.bench.shards import Shards
 
@@ -25,6 +26,7 @@ __all__ = [
     "Shards",
     "Stopwatch",
     "decoded_manifest",
+    "describe_sampling",
     "evaluate_architecture",
     "fail_label",
     "find_outliers",

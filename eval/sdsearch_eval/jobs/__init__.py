@@ -7,10 +7,10 @@ from sdsearch_eval.jobs.adopt import adopt_labels
 from sdsearch_eval.jobs.finetune import finetune_architecture
 from sdsearch_eval.jobs.grid import draw_grid
 from sdsearch_eval.jobs.inpaint import inpaint_images
+from sdsearch_eval.jobs.intake import inspect_inputs, resolve_study
 from sdsearch_eval.jobs.latency import time_members
 from sdsearch_eval.jobs.recompute import recompute_labels
 from sdsearch_eval.jobs.recover import recover_architecture
-from sdsearch_eval.jobs.resolve import resolve_study
 from sdsearch_eval.jobs.serve import serve_labels
 from sdsearch_eval.jobs.thumbnails import add_thumbnails
 from sdsearch_eval.jobs.workspace import only_run, open_bench, open_console
@@ -21,6 +21,7 @@ __all__ = [
     "draw_grid",
     "finetune_architecture",
     "inpaint_images",
+    "inspect_inputs",
     "only_run",
     "open_bench",
     "open_console",

@@ -10,7 +10,7 @@ from sdsearch.pipelines import open_pipeline
 from sdsearch.study import read_study
 from sdsearch.unet import former_teacher_sha256, teacher_sha256
 from sdsearch_eval.bench import decoded_manifest
-from sdsearch_eval.jobs.resolve import keep_content
+from sdsearch_eval.jobs.intake import keep_content
 from sdsearch_eval.jobs.workspace import only_run, open_console
 from sdsearch_eval.nets import load_extractor
 from sdsearch_eval.world import open_world

@@ -1,0 +1,108 @@
+"""`sdsearch check` of a study and of photos: what labels will read, before any hour is spent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sdsearch.cli.main import app
+from sdsearch.labels.protocol import Protocol, RecoveryRecipe
+from sdsearch.study import opening
+from sdsearch.study.requests import InspectRequest
+from tests.eval.desk import ask
+from tests.fakes import make_study
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sdsearch.model import FrozenModel
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Four readable photos, one with a caption, and files that are none."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, name in enumerate(("a.png", "b.JPG", "c.webp", "d.tif")):
+        Image.new("RGB", (96, 64), (60 * number, 90, 120)).save(folder / name)
+    (folder / "metadata.csv").write_text("file_name,text\na.png,a lake\nz.png,nobody\n")
+    (folder / "notes.md").write_text("taken in May")
+    (folder / "e.heic").write_bytes(b"1")
+    return folder
+
+
+def inspect(folder: Path, **fields: object) -> int:
+    return ask(InspectRequest.model_validate({"out": folder / "sheet.png", **fields}), folder)
+
+
+def test_a_folder_of_photos_is_told_file_by_file_and_drawn_whole(
+    photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    protocol = Protocol(dataset=str(photos), masks="box", resolution=64)
+    assert inspect(tmp_path, protocol=protocol) == 0
+    said = capfd.readouterr().out
+    assert "4 photos, 0 masks, 2 files left out" in said
+    assert "pillow-heif" in said
+    assert "captions of 1 of 4 photos" in said
+    assert "'z.png'" in said
+    assert "4 evaluated at 64 px" in said
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        white = (np.asarray(sheet) == 255).all(axis=2)
+    assert sheet.height > 4 * 160
+    assert not white.all()
+
+
+def test_a_study_is_told_with_its_teacher_scheduler_and_protocol_key(
+    photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "metadata.csv").write_text("file_name,text\na.png," + "lake " * 50 + "\n")
+    protocol = Protocol(
+        dataset=str(photos), masks="box", samples=2, recovery=RecoveryRecipe(steps=1)
+    )
+    assert inspect(tmp_path, protocol=protocol, teacher="tiny") == 0
+    said = capfd.readouterr().out
+    for line in ("2 evaluated", "2 photos to recover on", "teacher: tiny, 9 input channels"):
+        assert line in said
+    assert "scheduler: DDIMScheduler, 8 steps" in said
+    assert "longer than the 32 tokens" in said
+    assert "protocol: " in said
+
+
+@pytest.mark.parametrize("broken", ["photo", "mask", "teacher"])
+def test_what_labels_would_refuse_is_refused_before_them(
+    photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], broken: str
+) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    hole = Image.new("L", (96, 64))
+    hole.paste(255, (20, 20, 60, 50))
+    for name in "abcd":
+        hole.save(masks / f"{name}.png")
+    if broken == "photo":
+        (photos / "b.JPG").write_bytes(b"no picture")
+    elif broken == "mask":
+        (masks / "b.png").unlink()
+    protocol = Protocol(dataset=str(photos), masks=str(masks), samples=2, resolution=64)
+    teacher = "nowhere" if broken == "teacher" else "tiny"
+    assert inspect(tmp_path, protocol=protocol, teacher=teacher) == 2
+    said = capfd.readouterr().err
+    assert ("nowhere" if broken == "teacher" else "b.") in said
+
+
+def test_the_command_asks_for_a_study_or_for_photos_by_what_a_folder_holds(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[FrozenModel] = []
+    monkeypatch.setattr(opening, "run_harness", asked.append)
+    study = make_study(tmp_path / "study")
+    app(["check", str(study.root)], standalone_mode=False)
+    app(["check", str(photos), "--masks", "box", "--size", "256"], standalone_mode=False)
+    first, second = asked
+    assert isinstance(first, InspectRequest)
+    assert (first.teacher, first.protocol) == ("tiny", study.config.protocol)
+    assert isinstance(second, InspectRequest)
+    assert second.teacher is None
+    assert (second.protocol.dataset, second.protocol.resolution) == (str(photos), 256)
