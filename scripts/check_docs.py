@@ -24,7 +24,7 @@ ELSEWHERE = {
     r"scripts/reproduce_table.sh|python scripts/\w+\.py.*": "hours; what they wrote is committed",
     r"python -m benchmarks\.\w+|pytest .*": "by hand; the page says what came of it",
     r"fidelity .*": "needs torch-fidelity and its weights",
-    r"sdsearch check my-sd/.*|sdsearch latency gpu.*|.*teacher my-sd.*": OWN_MODEL,
+    r"sdsearch check my-.*|sdsearch latency gpu.*|.*teacher my-sd.*": OWN_MODEL,
     r"sdsearch export .*--(onnx|lora|push).*": "tests/export/",
     r"sdsearch app .*": "tests/browser/test_app_page.py (slow)",
     r"sdsearch bench( .*)?": "tests/replay/test_replay.py; the whole of it takes five minutes",
