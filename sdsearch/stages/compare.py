@@ -31,17 +31,18 @@ def compare_study(study: StudyFolder) -> Path:
     for method in ("exhaustive", "autobuild"):
         if best := best_measured(study, method):
             columns[prefix + best.name] = best.arch_key
+    rows = min(COMPARED_SCENES, study.config.protocol.samples)
     inputs = {
         "format": 2,  # of what the harness writes: raise it when that changes
         "columns": columns,
-        "scenes": COMPARED_SCENES,
+        "scenes": rows,
         "protocol": study.protocol_key,
         "seed": study.config.seed,
         "teacher": teacher_identity(study.config.teacher.pipeline),
     }
     picture = study.compare_dir / "grid.png"
     if not is_current(study, "compare", inputs):
-        run_harness(GridRequest(study=study.root, columns=columns, rows=COMPARED_SCENES))
+        run_harness(GridRequest(study=study.root, columns=columns, rows=rows))
         files = [picture, *(study.compare_dir / f"{n}.json" for n in ("comparison", "gallery"))]
         record_done(study, "compare", inputs, files)
     return picture

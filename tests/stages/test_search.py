@@ -15,7 +15,7 @@ from sdsearch.labels.label import Measurement
 from sdsearch.ranker import published as paper
 from sdsearch.space.space import search_space
 from sdsearch.stages.build import build_study
-from sdsearch.stages.compare import best_measured
+from sdsearch.stages.compare import best_measured, compare_study
 from sdsearch.stages.fit import fit_inputs, fit_study, training_labels
 from sdsearch.stages.sample import sample_study
 from sdsearch.stages.score import score_study
@@ -32,6 +32,8 @@ from tests.fakes import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sdsearch.study.requests import GridRequest
 
 METHODS = ("autobuild", "exhaustive", "ridge", "autobuild-paper")
 SMALL = f"[space]\nlabels = 12\n[build]\ntop = 2\nmethods = {list(METHODS)}\n"
@@ -137,3 +139,15 @@ def test_a_fit_is_made_again_only_when_what_it_depends_on_changes(
     monkeypatch.setattr("sdsearch.ranker.load_ranker", lambda *_: SimpleNamespace(report=report))
     assert fit_study(study) is fit_study(study) is report
     assert fits == [1]
+
+
+def test_a_study_of_few_samples_is_compared_on_those_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make_study(tmp_path / "study", "[protocol]\nsamples = 4\n")
+    write_designs(study, [make_design(tiny_member("bk-tiny"), "autobuild", 1)])
+    asked: list[GridRequest] = []
+    monkeypatch.setattr("sdsearch.stages.compare.run_harness", asked.append)
+    monkeypatch.setattr("sdsearch.stages.compare.record_done", lambda *_: None)
+    compare_study(study)
+    assert [request.rows for request in asked] == [4]
