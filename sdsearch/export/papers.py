@@ -83,6 +83,7 @@ def model_card(source: ExportSource) -> str:
         size=size,
         metrics={name: one for name, one in measured.items() if isinstance(one, Measurement)},
         protocol=config.protocol,
+        protocol_key=source.study.protocol_key,
         recovery=source.recipe,
         seed=config.seed,
     )

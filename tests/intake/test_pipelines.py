@@ -463,7 +463,7 @@ def test_a_hub_id_in_the_cache_is_the_same_teacher(cache: Path, expected: list[T
     assert same(sdsearch.inherit_unet(tiny_member(), "owner/tiny").state_dict(), UNET)
 
 
-@pytest.mark.parametrize("lost", ["vae/" + WEIGHTS, "tokenizer/tokenizer.json", "model_index.json"])
+@pytest.mark.parametrize("lost", ["vae/" + WEIGHTS, "text_encoder/config.json", "model_index.json"])
 def test_a_hub_id_that_is_not_whole_says_so_without_network(lost: str, cache: Path) -> None:
     (fill_cache(cache, TINY_SD) / lost).unlink()
     with pytest.raises(InputError, match=r"owner/tiny.*in the cache.*HF_TOKEN"):
