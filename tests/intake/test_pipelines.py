@@ -232,7 +232,7 @@ def paint(folder: Path) -> object:
     return load_pipeline(str(folder), CPU)
 
 
-@pytest.mark.parametrize("variant", ["", ".fp16"])
+@pytest.mark.parametrize("variant", [pytest.param("", marks=pytest.mark.slow), ".fp16"])
 def test_a_pickled_unet_is_refused_with_the_command_that_converts_it(
     variant: str, folder: Path
 ) -> None:
