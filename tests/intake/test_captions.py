@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
@@ -386,9 +386,7 @@ BYTES = st.one_of(
 
 
 @pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.csv", "a.txt"])
-@settings(
-    derandomize=True, deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow]
-)
+@pytest.mark.fuzz
 @given(content=BYTES)
 @example(content=b"\xff\xfe\x00\x00")
 def test_any_bytes_give_captions_or_are_refused(name: str, content: bytes) -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, features
 
@@ -219,7 +219,7 @@ WHOLE = [
 ]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@pytest.mark.fuzz
 @given(
     data=st.sampled_from(WHOLE),
     at=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8),

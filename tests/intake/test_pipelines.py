@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from diffusers import AutoencoderTiny, StableDiffusionInpaintPipeline, UNet2DConditionModel
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
@@ -561,9 +561,6 @@ ENTRIES = st.fixed_dictionaries(
 KNOWN = json.loads((TINY_SD / "unet" / "config.json").read_text())
 SMALL = st.integers(-1, 3) | st.lists(st.integers(0, 3), max_size=5) | st.booleans()
 CHANGES = st.dictionaries(st.sampled_from(sorted(KNOWN)), JSON | SMALL, max_size=4)
-bounded = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 
 
 def accepts_or_refuses(*calls: Callable[[], object]) -> None:
@@ -572,7 +569,7 @@ def accepts_or_refuses(*calls: Callable[[], object]) -> None:
             call()
 
 
-@bounded
+@pytest.mark.fuzz
 @given(JSON | ENTRIES)
 def test_any_json_as_index_is_read_or_refused(folder: Path, index: Any) -> None:
     (folder / "model_index.json").write_text(json.dumps(index))
@@ -580,7 +577,7 @@ def test_any_json_as_index_is_read_or_refused(folder: Path, index: Any) -> None:
     accepts_or_refuses(lambda: list_files(open_pipeline(where)), lambda: check_unet(where))
 
 
-@bounded
+@pytest.mark.fuzz
 @given(JSON | CHANGES.map(lambda changes: KNOWN | changes))
 def test_any_json_as_unet_config_is_read_or_refused(tmp_path: Path, said: Any) -> None:
     (tmp_path / "unet").mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -388,7 +388,7 @@ LIKELY = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@pytest.mark.fuzz
 @given(
     config=st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=4), ANYTHING) | LIKELY,
     sampler=st.sampled_from(sorted(SAMPLERS)),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sdsearch.console import make_console, show_status
@@ -413,7 +413,7 @@ def test_an_odd_study_is_refused_in_words(toml: bytes) -> None:
         _read(toml)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@pytest.mark.fuzz
 @given(st.one_of(st.binary(max_size=60), SECTIONS.map(str.encode), TOPS.map(str.encode)))
 def test_any_bytes_give_a_study_or_an_input_error(
     tmp_path_factory: pytest.TempPathFactory, toml: bytes
