@@ -1,4 +1,4 @@
-"""How many cases hypothesis tries: the same few in each suite, hundreds of new ones in a campaign."""
+"""How many cases hypothesis tries: the same few in each suite, hundreds of new ones on request."""
 
 from __future__ import annotations
 
