@@ -8,6 +8,7 @@ import typer
 
 import sdsearch
 from sdsearch.cli.options import STUDY, Folder
+from sdsearch.errors import InputError
 
 
 def init(
@@ -20,6 +21,12 @@ def init(
     """Make a study folder with a commented study.toml; an existing one is kept."""
     if (study / "study.toml").exists():
         done, made = "kept", sdsearch.load_study(study)
+        there = made.config.build.budget.params
+        if share is not None and getattr(there, "share", None) != share:
+            raise InputError(
+                f"--share must be what {study / 'study.toml'} says, but it is {share}, and "
+                f"build.budget.params is {there} there; edit it there, or choose another folder"
+            )
     else:
         done, made = "wrote", sdsearch.create_study(study, budget=share)
     print(f"{done} {made.path / 'study.toml'}; next: sdsearch run {study}")

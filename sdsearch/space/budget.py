@@ -6,7 +6,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from sdsearch.errors import InputError
 from sdsearch.model import FrozenModel
@@ -47,6 +47,17 @@ class Budget(FrozenModel):
     macs: Limit = None
     latency_ms: Limit = None
     memory_bytes: Limit = None
+
+    @field_validator("params", "macs", "memory_bytes", mode="before")
+    @classmethod
+    def _is_no_bare_share(cls, limit: object) -> object:
+        """No network has one parameter: such a number was meant as a share."""
+        if isinstance(limit, bool) or (isinstance(limit, int | float) and 0 < limit <= 1):
+            raise ValueError(
+                f"a limit must be a count above 1 or a share, but is {limit}; write "
+                f"{{ share = {float(limit)} }} for a share"
+            )
+        return limit
 
     def limits(self, teacher: Mapping[Resource, float]) -> dict[Resource, float]:
         """Absolute limits of the limited resources, given the teacher's costs.

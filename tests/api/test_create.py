@@ -134,3 +134,13 @@ def test_a_template_keeps_its_comments_in_their_columns_and_gets_what_it_lacks()
         "[c]\n"
         "v = {}\n"
     )
+
+
+@pytest.mark.parametrize("resource", ["params", "macs", "memory_bytes"])
+@pytest.mark.parametrize("limit", [0.6, 1, True])
+def test_a_bare_number_that_was_meant_as_a_share_is_refused(
+    tmp_path: Path, resource: str, limit: float
+) -> None:
+    with pytest.raises(InputError, match=rf"{resource}.*write {{ share = {float(limit)} }}"):
+        sdsearch.create_study(tmp_path / "study", budget={resource: limit})
+    assert not (tmp_path / "study").exists()
