@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 seed=${1:-1}
 {
-    echo "500 cases each, --hypothesis-seed=$seed, on $(uname -m), $(nproc) cores"
+    echo "500 cases each, --hypothesis-seed=$seed, on $(uname -m), $(getconf _NPROCESSORS_ONLN) cores"
     .venv/bin/python -m pytest -m fuzz -q tests/intake --hypothesis-profile=campaign \
         --hypothesis-seed="$seed" --hypothesis-show-statistics -p no:cacheprovider |
         grep -E "^tests/|passing examples|passed|failed|Stopped"
