@@ -147,7 +147,7 @@ def test_without_a_brush_stroke_the_page_says_what_to_do(page: Page, tmp_path: P
     page.wait_for_selector("text=upload an image", timeout=PATIENCE)
     upload(page, tmp_path)
     page.locator("#inpaint").click()
-    page.wait_for_selector("text=brush over what shall be painted anew", timeout=PATIENCE)
+    page.wait_for_selector("text=brush over what is to be repainted first", timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "study.toml", "{study}/study.toml", "../.lock"])

@@ -34,6 +34,9 @@ steps = 2
 feature_size = 32
 recovery = { steps = 1, batch_size = 2 }
 
+[label]
+attempts = 9  # a slow machine may be killed at the same label again and again
+
 [build]
 top = 1
 budget = { params = { share = 0.60 } }
