@@ -10,7 +10,6 @@ import typer
 import sdsearch
 from sdsearch.cli.options import STUDY, Folder, Json, Teacher, print_json
 from sdsearch.errors import check_choice
-from sdsearch.study import inspect_dataset
 
 Drawn = Annotated[Path | None, typer.Option(help="Where the SVG goes (default: KEY.svg here).")]
 Table = Annotated[Path, typer.Argument(help="The table's JSON file, made or read.")]
@@ -158,6 +157,8 @@ def check(
         sdsearch.load_study(path).check()
         return
     if path.is_dir() and not any((path / name).exists() for name in _MODEL_FILES):
+        from sdsearch.study import inspect_dataset
+
         inspect_dataset(path, masks, size, sheet)
         return
     found = sdsearch.check_unet(path, against)
