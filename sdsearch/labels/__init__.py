@@ -3,7 +3,7 @@
 It imports `unet`. Start at `label`; `protocol` and `content` name what may change a value.
 """
 
-from sdsearch.labels.content import Content, ResolvedProtocol, find_differences, former_keys
+from sdsearch.labels.content import Content, ResolvedProtocol, find_difference, former_keys
 from sdsearch.labels.label import (
     Failure,
     FailureKind,
@@ -60,7 +60,7 @@ __all__ = [
     "Series",
     "Target",
     "check_comparable",
-    "find_differences",
+    "find_difference",
     "former_keys",
     "import_labels",
     "read_label_table",

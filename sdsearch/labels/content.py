@@ -109,25 +109,26 @@ def _spellings(value: str) -> list[str]:
     return sorted(f"{kind}{colon}{form}{end}" for form in forms for end in ("", "/"))
 
 
-def find_differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """Where two settings differ, a sentence each: `steps is 20 there and 8 here`.
+def find_difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
+    """The one thing in which two settings differ, in words; None if it is nothing, or more things.
 
-    >>> find_differences({"steps": 20, "recovery": {"steps": 5}}, {"steps": 8})
-    ['steps is 20 there and 8 here', 'recovery.steps is 5 there and not set here']
+    Whatever files hold is one thing: a photo that is added moves photos, captions and pool.
+
+    >>> find_difference({"steps": 20, "dtype": "float32"}, {"steps": 8, "dtype": "float32"})
+    'steps is 20 there and 8 here'
+    >>> find_difference({"content": {"photos": "5f", "pool": "19"}}, {"content": {"photos": "77"}})
+    'files hold something else: photos, pool'
     """
     mine, theirs = dict(_flatten(here)), dict(_flatten(there))
-    return [
-        f"{name} is {_say(theirs, name)} there and {_say(mine, name)} here"
-        for name in dict.fromkeys([*theirs, *mine])
-        if theirs.get(name) != mine.get(name)
-    ]
-
-
-def _say(values: Mapping[str, Any], name: str) -> str:
-    if name not in values:
-        return "not set"
-    value = values[name]
-    return value[:12] if name.startswith("content.") else str(value)
+    names = [one for one in dict.fromkeys([*theirs, *mine]) if theirs.get(one) != mine.get(one)]
+    held = [name.partition(".")[2] for name in names if name.startswith("content.")]
+    if held and len(held) == len(names):
+        return f"files hold something else: {', '.join(held)}"
+    if len(names) != 1:
+        return None
+    (name,) = names
+    theirs_said, mine_said = (values.get(name, "not set") for values in (theirs, mine))
+    return f"{name} is {theirs_said} there and {mine_said} here"
 
 
 def _flatten(data: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:

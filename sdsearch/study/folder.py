@@ -172,8 +172,15 @@ def read_study(path: Path | str) -> StudyFolder:
 
 
 def write_protocols(study: StudyFolder, resolved: Sequence[ResolvedProtocol]) -> None:
-    """Keep what the files of the study's protocols hold, for all who read the study later."""
-    file, data = study.root / PROTOCOLS, _PROTOCOLS.dump_json(tuple(resolved), indent=2)
+    """Keep what the files of the study's protocols hold, for all who read the study later.
+
+    What is known of other protocols stays: study.toml may come back to one of them.
+    """
+    read_now = [one.protocol for one in resolved]
+    others = [
+        one for one in _read_protocols(study.root / PROTOCOLS) if one.protocol not in read_now
+    ]
+    file, data = study.root / PROTOCOLS, _PROTOCOLS.dump_json((*resolved, *others), indent=2)
     if not file.is_file() or file.read_bytes() != data:
         write_atomic(file, data)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from sdsearch.labels import Failure, find_differences
+from sdsearch.labels import Failure, find_difference, former_keys
 from sdsearch.model import FrozenModel
 from sdsearch.workers.claims import attempt_path, read_attempts
 from sdsearch.workers.job import open_claims
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from sdsearch.study import StudyFolder
     from sdsearch.workers.claims import Attempt
+
+
+_BY_PATHS = "they are named by paths, as labels once were; adopt them, or they are measured again"
 
 
 class FailedLabel(FrozenModel):
@@ -45,11 +48,11 @@ class RunningLabel(FrozenModel):
 
 
 class OtherLabels(FrozenModel):
-    """Labels of the same study under another protocol, and in what that differs from its own."""
+    """Labels of the same study under another key, and the one thing that makes it another."""
 
     protocol_key: str
     count: int
-    differences: tuple[str, ...]
+    difference: str
 
 
 class LabelStatus(FrozenModel):
@@ -93,8 +96,7 @@ class LabelStatus(FrozenModel):
                 f"label, {max(1, len(self.running))} at a time"
             )
         lines += [
-            f"  {x.count} labels of protocol {x.protocol_key} differ in one thing only: "
-            f"{x.differences[0]}"
+            f"  {x.count} labels of protocol {x.protocol_key} differ in one thing: {x.difference}"
             for x in self.others
         ]
         return lines
@@ -139,20 +141,19 @@ def read_label_status(
 
 
 def _find_others(study: StudyFolder) -> tuple[OtherLabels, ...]:
-    """Labels that say how they were measured, if that differs from the study in one setting."""
+    """Labels under other keys that differ from the study's in one thing, or in their name alone."""
     settings: dict[str, dict[str, Any]] = {}
     counts: Counter[str] = Counter()
     for label in study.labels.read_all():
-        if said := label.provenance.get("protocol"):
-            settings[label.protocol_key] = said
-            counts[label.protocol_key] += 1
-    here = study.resolved.settings
-    found = {key: find_differences(said, here) for key, said in sorted(settings.items())}
-    return tuple(
-        OtherLabels(protocol_key=key, count=counts[key], differences=tuple(differences))
-        for key, differences in found.items()
-        if len(differences) == 1
-    )
+        counts[label.protocol_key] += 1
+        settings[label.protocol_key] = label.provenance.get("protocol", {})
+    here, former = study.resolved.settings, former_keys(study.config.protocol)
+    found = []
+    for key in sorted(counts.keys() - {study.protocol_key}):
+        difference = _BY_PATHS if key in former else find_difference(settings[key], here)
+        if difference is not None:
+            found.append(OtherLabels(protocol_key=key, count=counts[key], difference=difference))
+    return tuple(found)
 
 
 def _running(key: str, attempt: Attempt, number: int, silent: float) -> RunningLabel:

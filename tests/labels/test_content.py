@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from sdsearch.keys import content_key
-from sdsearch.labels.content import Content, ResolvedProtocol, find_differences, former_keys
-from sdsearch.labels.protocol import Protocol
+from sdsearch.labels.content import Content, ResolvedProtocol, find_difference, former_keys
+from sdsearch.labels.protocol import Protocol, RecoveryRecipe
 
 READ = {"photos": "5f0c", "captions": "77a1", "pool": "19be"}
 FILES = {"dataset": "photos", "masks": "masks", "extractor": "clip:clip"}
@@ -60,8 +60,28 @@ def test_labels_named_by_a_path_are_known_under_every_spelling_of_it(spelled: st
     assert former_keys(Protocol()) == frozenset()
 
 
-def test_a_difference_is_said_with_both_values() -> None:
+def test_the_one_difference_is_said_with_both_values() -> None:
     here = ResolvedProtocol(protocol=Protocol()).settings
     there = ResolvedProtocol(protocol=Protocol(steps=20)).settings
-    assert find_differences(there, here) == ["steps is 20 there and 8 here"]
-    assert find_differences(here, here) == []
+    assert find_difference(there, here) == "steps is 20 there and 8 here"
+    recipe = ResolvedProtocol(protocol=Protocol(recovery=RecoveryRecipe(steps=7))).settings
+    assert find_difference(recipe, here) == "recovery.steps is 7 there and 30 here"
+
+
+def test_no_difference_and_two_are_not_one() -> None:
+    here = ResolvedProtocol(protocol=Protocol()).settings
+    assert find_difference(here, here) is None
+    two = ResolvedProtocol(protocol=Protocol(steps=20, guidance=2.0)).settings
+    assert find_difference(two, here) is None
+    assert find_difference({}, here) is None
+
+
+def test_all_that_files_hold_is_one_thing() -> None:
+    protocol = Protocol(dataset="photos")
+    here = ResolvedProtocol(protocol=protocol, content=Content(**READ))
+    other = Content(**{**READ, "photos": "00", "captions": "01"})
+    there = ResolvedProtocol(protocol=protocol, content=other)
+    said = find_difference(there.settings, here.settings)
+    assert said == "files hold something else: photos, captions"
+    both = ResolvedProtocol(protocol=protocol.model_copy(update={"steps": 20}), content=other)
+    assert find_difference(both.settings, here.settings) is None
