@@ -150,14 +150,3 @@ def test_the_tiny_table_is_refused_for_another_teacher(
     study = write_study(tmp_path / "study", toml)
     assert run(monkeypatch, "label", study, "--import", "tiny") == 2
     assert "tiny teacher" in capsys.readouterr().err
-
-
-def test_init_keeps_a_study_and_says_where_it_differs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    study = str(tmp_path / "study")
-    assert run(monkeypatch, "init", study, "--share", "0.6") == 0
-    assert run(monkeypatch, "init", study, "--share", "0.6") == 0
-    assert run(monkeypatch, "init", study) == 0
-    assert run(monkeypatch, "init", study, "--share", "0.5") == 2
-    assert "build.budget.params" in capsys.readouterr().err

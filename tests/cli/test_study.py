@@ -47,8 +47,12 @@ def test_init_writes_what_create_study_does_and_keeps_what_is_there(tmp_path: Pa
     assert sdsearch.create_study(other, budget=0.6).config == sdsearch.load_study(one).config
     text = (one / "study.toml").read_text()
     assert text == (other / "study.toml").read_text()
-    said = call("init", str(one), "--share", "0.5")
-    assert said == f"kept {one}/study.toml; next: sdsearch run {one}\n"
+    for again in ([], ["--share", "0.6"]):
+        said = call("init", str(one), *again)
+        assert said == f"kept {one}/study.toml; next: sdsearch run {one}\n"
+    done = CliRunner().invoke(cli.app, ["init", str(one), "--share", "0.5"])
+    assert isinstance(done.exception, sdsearch.InputError)
+    assert "it is 0.5, and build.budget.params is share=0.6 there" in str(done.exception)
     assert (one / "study.toml").read_text() == text
 
 

@@ -232,17 +232,26 @@ def paint(folder: Path) -> object:
     return load_pipeline(str(folder), CPU)
 
 
-@pytest.mark.parametrize("variant", [pytest.param("", marks=pytest.mark.slow), ".fp16"])
-def test_a_pickled_unet_is_refused_with_the_command_that_converts_it(
-    variant: str, folder: Path
-) -> None:
+def conversion_told(variant: str, folder: Path) -> str:
+    """The command that the refusal of a pickled UNet names."""
     (folder / "unet" / WEIGHTS).unlink()
     torch.save(UNET, folder / "unet" / f"diffusion_pytorch_model{variant}.bin")
     with pytest.raises(InputError, match="pickles only") as refused:
         load_teacher(open_pipeline(str(folder)), CPU)
-    command = str(refused.value).split("trust them: ")[1]
+    return str(refused.value).split("trust them: ")[1]
+
+
+@pytest.mark.parametrize("variant", ["", ".fp16"])
+def test_a_pickled_unet_is_refused_by_label_and_check_alike(variant: str, folder: Path) -> None:
+    command = conversion_told(variant, folder)
     (problem,) = check_unet(folder).problems
     assert command in problem.next_step
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["", ".fp16"])
+def test_the_command_that_is_told_converts_a_pickled_unet(variant: str, folder: Path) -> None:
+    command = conversion_told(variant, folder)
     run = command.replace("python", sys.executable, 1)
     subprocess.run(run, shell=True, check=True, capture_output=True)
     assert same(load_teacher(open_pipeline(str(folder)), CPU).unet_state, UNET)

@@ -167,6 +167,7 @@ def fail_second(real, asked):
     return evaluate
 
 
+@pytest.mark.slow
 def test_a_killed_queue_goes_on_and_ends_with_the_same_labels(study, tmp_path, teacher):
     whole = make_study(tmp_path / "whole", TOML)
     sample_study(whole)
