@@ -133,11 +133,16 @@ def import_labels(
 
 
 def check_comparable(labels: Iterable[Label], provenance: Mapping[str, Any]) -> None:
-    """Refuse to add labels of `provenance` to labels of another teacher or extractor.
+    """Refuse to add labels of `provenance` to labels of another teacher, extractor or sampler.
 
     Raises `InputError` naming the first difference.
     """
     for label in labels:
+        if changed := find_sampler_change(label, provenance):
+            raise InputError(
+                f"all labels of a protocol must be sampled alike, but label {label.arch_key} was "
+                f"with {changed}; use a new study folder, or remove these labels"
+            )
         for name in ("teacher_sha256", "extractor_sha256"):
             old, new = label.provenance.get(name), provenance[name]
             if old != new:
@@ -146,6 +151,19 @@ def check_comparable(labels: Iterable[Label], provenance: Mapping[str, Any]) -> 
                     f"has {str(old)[:12]} and it is {str(new)[:12]} now; restore it, use a new "
                     "study folder, or adopt the labels if the networks are the same"
                 )
+
+
+def find_sampler_change(label: Label, provenance: Mapping[str, Any]) -> str | None:
+    """The first option of the sampler, as both recorded it, that was another for a label.
+
+    A teacher saved with a scheduler of another class once passed its options on to the sampler.
+    """
+    then, now = (
+        said.get("sampling", {}).get("scheduler_config", {})
+        for said in (label.provenance, provenance)
+    )
+    changed = (name for name in sorted(then.keys() & now.keys()) if then[name] != now[name])
+    return next((f"{name} {then[name]}, not {now[name]}" for name in changed), None)
 
 
 def _origin(table: Path, labels: list[Label]) -> str:

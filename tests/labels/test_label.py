@@ -159,6 +159,16 @@ def test_labels_of_two_teachers_or_extractors_are_never_mixed(name: str) -> None
         check_comparable(labels, {**provenance, name: "d" * 64})
 
 
+def test_labels_of_a_sampler_with_other_options_are_never_mixed() -> None:
+    names = {"teacher_sha256": "a" * 64, "extractor_sha256": "c" * 64}
+    now = {**names, "sampling": {"scheduler_config": {"clip_sample": False, "added_later": 1}}}
+    then = {**names, "sampling": {"scheduler_config": {"clip_sample": True}}}
+    check_comparable([make_label(fd=1.0, provenance=now)], now)
+    check_comparable([make_label(fd=1.0, provenance=names)], now)
+    with pytest.raises(InputError, match="clip_sample True, not False"):
+        check_comparable([make_label(fd=1.0, provenance=then)], now)
+
+
 @pytest.mark.parametrize("line", ["{", "[]", "{}", '{"schema": 1}', "\x00"])
 def test_a_broken_table_names_the_line(tmp_path: Path, line: str) -> None:
     table = tmp_path / "table.jsonl"

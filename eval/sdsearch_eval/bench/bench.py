@@ -81,7 +81,7 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
         "protocol": resolved.settings,
         "versions": {package: version(package) for package in PACKAGES},
         "environment": describe_environment(teacher.device),
-        "sampling": describe_sampling(teacher, protocol),
+        "sampling": describe_sampling(teacher.noise_schedule, protocol),
         "hole_fractions": hole_fractions(samples),
         "reference": "paired",
     }

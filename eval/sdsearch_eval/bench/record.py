@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from sdsearch_eval.models import make_scheduler, set_steps
 from sdsearch_eval.seeds import DERIVATION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sdsearch.labels import Protocol
+    from sdsearch.unet import NoiseSchedule
     from sdsearch_eval.data import Sample
-    from sdsearch_eval.models import Teacher
 
 
 def describe_environment(device: torch.device) -> dict[str, object]:
@@ -32,9 +33,14 @@ def describe_environment(device: torch.device) -> dict[str, object]:
     }
 
 
-def describe_sampling(teacher: Teacher, protocol: Protocol) -> dict[str, object]:
-    """The teacher's noise schedule, the scheduler as built, and the harness's own rules by name."""
-    scheduler = teacher.scheduler(protocol.steps, protocol.scheduler)
+def describe_sampling(schedule: NoiseSchedule, protocol: Protocol) -> dict[str, object]:
+    """The teacher's noise schedule, the scheduler as built, and the harness's own rules by name.
+
+    Raises:
+        InputError: the noise schedule cannot be sampled in so many steps.
+    """
+    scheduler = make_scheduler(schedule, protocol.scheduler)
+    set_steps(scheduler, protocol.steps, torch.device("cpu"))
     return {
         "scheduler": type(scheduler).__name__,
         "scheduler_config": {
@@ -42,7 +48,7 @@ def describe_sampling(teacher: Teacher, protocol: Protocol) -> dict[str, object]
             for name, value in sorted(scheduler.config.items())
             if not name.startswith("_") and isinstance(value, bool | int | float | str)
         },
-        "noise_schedule": teacher.noise_schedule.model_dump(exclude={"trained_betas"}),
+        "noise_schedule": schedule.model_dump(exclude={"trained_betas"}),
         "vae": "mode of the posterior",
         "prefill": "grey",
         "latent_mask": "max-pooled",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sdsearch.labels import former_keys
+from sdsearch.labels import find_sampler_change, former_keys
 from sdsearch.pipelines import open_pipeline
 from sdsearch.study import read_study
-from sdsearch.unet import former_teacher_sha256, teacher_sha256
-from sdsearch_eval.bench import decoded_manifest
+from sdsearch.unet import former_teacher_sha256, read_noise_schedule, teacher_sha256
+from sdsearch_eval.bench import decoded_manifest, describe_sampling
 from sdsearch_eval.jobs.intake import keep_content
 from sdsearch_eval.jobs.workspace import only_run, open_console
 from sdsearch_eval.nets import load_extractor
@@ -24,7 +24,8 @@ def adopt_labels(request: AdoptRequest) -> None:
     """Rename labels of a study, and their repeats, whose samples and networks are those of today.
 
     A label is adopted if its key is that of the study's protocol under some spelling of its paths,
-    and its samples (as decoded), extractor and teacher are the same. Others stay, and are counted.
+    and its samples (as decoded), extractor, teacher and sampler are the same. Others stay, and are
+    counted.
     """
     world = open_world(1)
     console, study = open_console(world), keep_content(read_study(request.study))
@@ -62,7 +63,8 @@ class Today:
         said, extractor = label.provenance, self.provenance["extractor_sha256"]
         teachers = (self.provenance["teacher_sha256"], self.former_teacher_sha256)
         return (
-            said.get("manifest_sha256", self.manifest_sha256) == self.manifest_sha256
+            find_sampler_change(label, self.provenance) is None
+            and said.get("manifest_sha256", self.manifest_sha256) == self.manifest_sha256
             and said.get("extractor_sha256") == extractor
             and said.get("teacher_sha256") in teachers
         )
@@ -76,6 +78,7 @@ def _read_today(study: StudyFolder) -> Today:
             "teacher_sha256": teacher_sha256(teacher),
             "extractor_sha256": load_extractor(protocol.extractor).sha256,
             "protocol": study.resolved.settings,
+            "sampling": describe_sampling(read_noise_schedule(teacher.folder), protocol),
         },
         manifest_sha256=decoded_manifest(protocol),
         former_teacher_sha256=former_teacher_sha256(teacher),

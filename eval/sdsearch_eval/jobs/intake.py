@@ -99,7 +99,7 @@ def _describe_networks(protocol: Protocol, name: str, samples: Sequence[Sample])
         f"teacher: {name}, {teacher.backbone.in_channels} input channels, "
         f"{teacher.backbone.sample_size * teacher.latent_factor} px, {teacher.sha256[:12]}"
     )
-    sampling = describe_sampling(teacher, protocol)
+    sampling = describe_sampling(teacher.noise_schedule, protocol)
     schedule = teacher.noise_schedule
     yield (
         f"scheduler: {sampling['scheduler']}, {protocol.steps} steps, on the teacher's own noise "

@@ -9,7 +9,7 @@ from sdsearch_eval.models.components import (
     load_components,
     own_weights,
 )
-from sdsearch_eval.models.schedulers import make_scheduler
+from sdsearch_eval.models.schedulers import make_scheduler, set_steps
 from sdsearch_eval.models.teacher import Teacher, load_teacher
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "load_teacher",
     "make_scheduler",
     "own_weights",
+    "set_steps",
 ]
