@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from sdsearch.keys import content_key
+from sdsearch.study import MachineConfig
 from sdsearch.unet import UNPRUNED
 from sdsearch_eval.bench.content import resolve_protocol
 from sdsearch_eval.bench.record import describe_environment, describe_sampling, hole_fractions
@@ -46,6 +47,7 @@ class Bench:
     extractor: Extractor
     lpips: Lpips | None
     lessons: Lessons
+    machine: MachineConfig
     reference: Features
     teacher_latents: Tensor
     teacher_pooled: Tensor
@@ -68,7 +70,13 @@ class Bench:
         return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
-def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir: Path) -> Bench:
+def prepare_bench(
+    protocol: Protocol,
+    seed: int,
+    teacher: Teacher,
+    features_dir: Path,
+    machine: MachineConfig | None = None,
+) -> Bench:
     """Compute, or read from the cache in `features_dir`, what all architectures share."""
     resolved = resolve_protocol(protocol)
     dataset = load_dataset(protocol, 0)
@@ -93,7 +101,11 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
             provenance["skipped_images"] = list(dataset.manifest.unreadable)
     cache = TensorCache(features_dir, _made_from(resolved, provenance))
     inputs = UNetInputs(
-        **cache.get(f"inputs-s{seed}", lambda: _named(prepare_inputs(teacher, samples, seed)))
+        **cache.get(
+            f"inputs-s{seed}",
+            lambda: _named(prepare_inputs(teacher, samples, seed)),
+            teacher.device,
+        )
     )
 
     def make_reference() -> dict[str, Tensor]:
@@ -112,7 +124,7 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
         }
 
     reference = cache.get("reference", make_reference)
-    outputs = cache.get(f"teacher-s{seed}", make_teacher_outputs)
+    outputs = cache.get(f"teacher-s{seed}", make_teacher_outputs, teacher.device)
     return Bench(
         resolved=resolved,
         seed=seed,
@@ -122,6 +134,7 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
         extractor=extractor,
         lpips=load_lpips() if protocol.lpips == "alex" else None,
         lessons=Lessons(teacher, protocol, seed, cache),
+        machine=machine or MachineConfig(),
         reference=Features(
             reference["pooled"], [reference[f"map{i}"] for i in range(len(reference) - 1)]
         ),
