@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from sdsearch.keys import content_key
-from sdsearch.study import MachineConfig
+from sdsearch.study import MachineConfig, versions
 from sdsearch.unet import UNPRUNED
 from sdsearch_eval.bench.content import resolve_protocol
 from sdsearch_eval.bench.record import describe_environment, describe_sampling, hole_fractions
@@ -87,7 +86,7 @@ def prepare_bench(
         "teacher_sha256": teacher.sha256,
         "extractor_sha256": extractor.sha256,
         "protocol": resolved.settings,
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": versions(PACKAGES),
         "environment": describe_environment(teacher.device),
         "sampling": describe_sampling(teacher.noise_schedule, protocol),
         "hole_fractions": hole_fractions(samples),
