@@ -191,11 +191,11 @@ def checked_teacher(folder: Path) -> Path:
         "projection_dim": 8,
     }
     with torch.random.fork_rng():
-        torch.manual_seed(1)
         checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision, projection_dim=8))
-        for tensor in checker.parameters():
-            torch.nn.init.normal_(tensor)
         encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**vision))
+    generator = torch.Generator().manual_seed(1)
+    for tensor in (*checker.parameters(), *encoder.parameters()):
+        torch.nn.init.normal_(tensor, generator=generator)
     size = {"height": 32, "width": 32}
     parts = {
         "safety_checker": (checker, "stable_diffusion", "StableDiffusionSafetyChecker"),
