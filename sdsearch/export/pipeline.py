@@ -94,18 +94,21 @@ def _full_disk_told(final: Path) -> Iterator[None]:
 
 @contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """Hold back the libraries' own progress bars, several for each file of half a second."""
+    """Hold back the libraries' progress bars, and warnings on parts that they did not load."""
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 
-    shown = of_diffusers.is_progress_bar_enabled(), of_transformers.is_progress_bar_enabled()
-    of_diffusers.disable_progress_bar()
-    of_transformers.disable_progress_bar()
+    libraries = of_diffusers, of_transformers
+    shown = [(one.is_progress_bar_enabled(), one.get_verbosity()) for one in libraries]
+    for library in libraries:
+        library.disable_progress_bar()
+        library.set_verbosity_error()
     try:
         yield
     finally:
-        for library, was_shown in zip((of_diffusers, of_transformers), shown, strict=True):
-            if was_shown:
+        for library, (bars, verbosity) in zip(libraries, shown, strict=True):
+            library.set_verbosity(verbosity)
+            if bars:
                 library.enable_progress_bar()
 
 

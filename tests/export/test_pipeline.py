@@ -352,12 +352,13 @@ def test_papers_name_photos_and_extractors_without_their_place(
 
 
 def test_an_export_has_the_checker_of_its_teacher_in_single_and_in_half(
-    own_study: StudyFolder, design: Design, tmp_path: Path
+    own_study: StudyFolder, design: Design, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     import torch
     from diffusers import StableDiffusionInpaintPipeline
 
     folder = export_now(design, own_study)
+    assert capfd.readouterr().err == "", "diffusers warns of a checker that it did not load"
     meant = StableDiffusionInpaintPipeline.from_pretrained(tmp_path / "own" / "teacher")
     for options, dtype in (({}, torch.float32), ({"variant": "fp16"}, torch.float16)):
         found = StableDiffusionInpaintPipeline.from_pretrained(folder, dtype=dtype, **options)
@@ -552,6 +553,10 @@ def test_the_onnx_files_agree_with_torch_and_take_any_batch(
     checked = json.loads((folder / "onnx" / "checked.json").read_text())
     assert set(checked) == {"unet", "text_encoder", "vae_encoder", "vae_decoder"}
     assert max(checked.values()) <= 1e-3
+    # By default each node says in which file here it was written.
+    graphs = [path.read_bytes() for path in folder.rglob("model.onnx")]
+    assert len(graphs) == 4
+    assert not any(word in graph for graph in graphs for word in (b".py", b"site-packages"))
     session = onnxruntime.InferenceSession(folder / "onnx" / "unet" / "model.onnx")
     side, width = (
         load_space(study).backbone.sample_size,
