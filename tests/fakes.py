@@ -14,12 +14,13 @@ from sdsearch.labels.content import ResolvedProtocol
 from sdsearch.labels.label import Failure, Label
 from sdsearch.labels.protocol import Protocol
 from sdsearch.space.budget import Budget
+from sdsearch.space.meter import Meter
 from sdsearch.space.space import search_space
 from sdsearch.study.folder import StudyFolder, read_study
 from sdsearch.study.listing import Listing, Origin, read_sample, write_sample
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch.unet.backbone import TINY
-from sdsearch.unet.cost import count_macs, count_params, unet_cost
+from sdsearch.unet.cost import count_macs, count_params
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,9 +80,7 @@ def make_design(arch: Architecture, method: str, rank: int, reason: str = "level
             "rank": rank,
             "arch_key": arch.key,
             "architecture": arch,
-            "params": count_params(arch, TINY),
-            "macs": count_macs(arch, TINY, TINY.sample_size).total,
-            "memory_bytes": unet_cost(arch, TINY).activation_bytes,
+            **Meter(search_space("tiny")).member(arch),
             "predicted": Prediction(target=-3.0, se=0.1),
             "score": 1.0,
             "reasons": (reason,),
