@@ -95,6 +95,25 @@ class LabelConfig(FrozenModel):
     rungs: tuple[Rung, ...] = (Rung(),)
 
 
+class MachineConfig(FrozenModel):
+    """How work is cut so that it fits a machine; nothing here changes what a label means.
+
+    Attributes:
+        gradient_checkpointing: whether a recovery computes activations twice instead of keeping
+            them; "auto": where a step does not fit otherwise.
+        micro_batch: images of a recovery's batch at once, their gradients summed; "auto": as many
+            as fit.
+        teacher: where the teacher waits while a student is trained on lessons that were made
+            beforehand: on the "device", or in "host" memory; "auto": on the host.
+        workers: processes that load pictures for a long recovery.
+    """
+
+    gradient_checkpointing: Literal["auto"] | bool = "auto"
+    micro_batch: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    teacher: Literal["auto", "device", "host"] = "auto"
+    workers: int = Field(2, ge=0)
+
+
 class StudyConfig(FrozenModel):
     """The contents of study.toml; `seed` is the label seed, written as `protocol.seed` there."""
 
@@ -103,6 +122,7 @@ class StudyConfig(FrozenModel):
     protocol: Protocol = Protocol()
     seed: int = Field(0, ge=0, lt=2**32)
     label: LabelConfig = LabelConfig()
+    machine: MachineConfig = MachineConfig()
     ranker: RankerSettings = RankerSettings()
     build: BuildConfig = BuildConfig()
     export: ExportConfig = ExportConfig()

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from torch.nn import functional as F
 
-from sdsearch.unet import UNPRUNED
 from sdsearch.weights import choose_channels, pair_features
 
 if TYPE_CHECKING:
@@ -17,12 +15,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sdsearch.unet import Architecture
-    from sdsearch_eval.models import Teacher
+    from sdsearch_eval.recovery.short import Lessons
 
 
 def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
-    """Mean squared error over the mean square of what is wanted: 1 for an answer of zeros."""
-    return F.mse_loss(found, wanted) / wanted.square().mean()
+    """Squared error over the square of what is wanted, mean over a batch: 1 for zeros.
+
+    Each image counts by itself, so that a batch may be learned in parts.
+    """
+    squares = [x.square().flatten(1).mean(1) for x in (found - wanted, wanted)]
+    return (squares[0] / squares[1]).mean()
 
 
 class Taps:
@@ -56,7 +58,8 @@ class FeatureLoss:
     the teacher that it inherited.
     """
 
-    def __init__(self, arch: Architecture, teacher: Teacher, student: UNet2DConditionModel) -> None:
+    def __init__(self, arch: Architecture, lessons: Lessons, student: UNet2DConditionModel) -> None:
+        teacher = lessons.teacher
         self._pairs = pair_features(arch, teacher.backbone)
         kept = choose_channels(arch, teacher.backbone, teacher.unet_state)
         self._channels = [
@@ -64,7 +67,7 @@ class FeatureLoss:
             for pair in self._pairs
         ]
         self._student = student
-        self._net = teacher.student(UNPRUNED)
+        self._net = lessons.unpruned()
 
     def taps(self) -> Taps:
         """Catch the student's features: run its forward pass inside."""
@@ -73,10 +76,15 @@ class FeatureLoss:
     def __call__(self, found: Sequence[Tensor], *inputs: Tensor) -> Tensor:
         """The mean relative error of what the taps caught, for the same inputs."""
         with torch.no_grad(), Taps(self._net, [pair.teacher for pair in self._pairs]) as taps:
-            self._net(*inputs, return_dict=False)
+            self._net(*_in_precision(self._net, inputs), return_dict=False)
         wanted = [
-            feature if channels is None else feature[:, channels]
+            (feature if channels is None else feature[:, channels]).float()
             for feature, channels in zip(taps.outputs, self._channels, strict=True)
         ]
-        errors = [relative_error(a, b) for a, b in zip(found, wanted, strict=True)]
+        errors = [relative_error(a.float(), b) for a, b in zip(found, wanted, strict=True)]
         return torch.stack(errors).mean()
+
+
+def _in_precision(net: UNet2DConditionModel, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """What a net takes in its own precision; timesteps are whole numbers and stay so."""
+    return [x.to(net.dtype) if x.is_floating_point() else x for x in inputs]

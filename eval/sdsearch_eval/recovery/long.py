@@ -19,7 +19,8 @@ import torch
 from sdsearch.errors import InputError, WorkError
 from sdsearch.files import write_atomic
 from sdsearch_eval.recovery.distillation import FeatureLoss
-from sdsearch_eval.recovery.short import Lesson, learning_rate_share, recovery_losses
+from sdsearch_eval.recovery.short import learning_rate_share
+from sdsearch_eval.recovery.step import Lesson, recovery_losses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,7 +95,7 @@ def finetune_student(
     run = _begin(unet, recipe, folder)
     if world.is_first:
         _trim_log(folder / "log.jsonl", run.step)
-    features = FeatureLoss(arch, lessons.teacher, unet) if recipe.losses.feature else None
+    features = FeatureLoss(arch, lessons, unet) if recipe.losses.feature else None
     model, optimizer = accelerator.prepare(unet, run.optimizer)
     while run.step < recipe.steps:
         _set_learning_rate(run, recipe)

@@ -127,6 +127,9 @@ class OneLesson:
     def make(self, _):
         return self.first
 
+    def unpruned(self):
+        return self.teacher.student(tiny_member())
+
 
 def test_a_batch_that_cannot_be_dealt_equally_is_refused(teacher, lessons, tmp_path):
     with pytest.raises(InputError, match="multiple of processes"):
