@@ -120,7 +120,7 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
         samples=samples,
         inputs=inputs,
         extractor=extractor,
-        lpips=load_lpips() if protocol.lpips == "alex" else None,
+        lpips=load_lpips().to(teacher.device) if protocol.lpips == "alex" else None,
         lessons=Lessons(teacher, protocol, seed, cache),
         reference=Features(
             reference["pooled"], [reference[f"map{i}"] for i in range(len(reference) - 1)]
