@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdsearch.errors import InputError
-from sdsearch.labels import Measurement
+from sdsearch.labels import FEWEST_TO_EXTRAPOLATE, Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 JACKKNIFE_BLOCKS = 8
 PSNR_CAP = 100.0
-FEWEST_TO_EXTRAPOLATE = 5000
 
 
 def frechet_distance(first: Array, second: Array) -> float:
