@@ -169,10 +169,10 @@ def _fill(
     elif rows is None and columns is None and source.how == "copy":
         whole.append((source.tensor, target))
         return
-    tensor = weights[source.tensor]
+    tensor = weights[source.tensor].float()  # kernels for 8 bits are few
     if source.how == "resample":
         spread = frequency_resampling(expected[1], target.shape[1], cut.freq_shift)
-        tensor = tensor.to(torch.float32) @ spread.T
+        tensor = tensor @ spread.T
     for start in range(0, len(target), _ROWS):
         stop = start + _ROWS
         part = tensor[start:stop] if rows is None else tensor[rows[start:stop]]
