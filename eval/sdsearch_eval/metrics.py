@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdsearch.errors import InputError
-from sdsearch.labels import Measurement
+from sdsearch.labels import FEWEST_TO_EXTRAPOLATE, Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 JACKKNIFE_BLOCKS = 8
 PSNR_CAP = 100.0
-FEWEST_TO_EXTRAPOLATE = 5000
 PIXELS_AT_ONCE = 1 << 21
 """Of all images whose pixels are compared at once: 8 images of 512 pixels a side."""
 BAND, REACH = 64, 5

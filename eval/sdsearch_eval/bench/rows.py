@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdsearch.errors import WorkError
-from sdsearch.labels import Measurement
+from sdsearch.labels import FEWEST_TO_EXTRAPOLATE, Measurement
 from sdsearch_eval.bench.bench import to_uint8_tensor
 from sdsearch_eval.metrics import (
-    FEWEST_TO_EXTRAPOLATE,
     compare_pixels,
     frechet_at_infinity,
     frechet_distance,
