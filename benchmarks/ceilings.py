@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -95,6 +95,10 @@ class Measuring:
     def batch(self, usual: int) -> int:
         """The batch to use in place of the usual one."""
         return max(1, int(usual * self.batches))
+
+    def shortest(self) -> Self:
+        """The same with one call behind every rate, after one to warm up."""
+        return replace(self, seconds=0.0, fewest=1, warm_up=1)
 
     def rate(self, what: str, precision: str, batch: int, call: Callable[[], object]) -> Ceiling:
         """Samples a second of a call, called again and again."""
@@ -186,15 +190,16 @@ def _measure_vae(
     for precision in _precisions(half):
         dtype = _dtype(precision)
         torch.nn.Module.to(vae, dtype)
-        for usual in (SMALL_BATCH, LARGE_BATCH):
-            batch = measuring.batch(usual)
+        # A large batch is for its peak: in float32 one call takes seconds.
+        for usual, once in ((SMALL_BATCH, measuring), (LARGE_BATCH, measuring.shortest())):
+            batch = once.batch(usual)
             latents = _random(batch, 4, geometry.latent, device).to(dtype)
             images = _random(batch, 3, geometry.resolution, device).to(dtype)
             for what, call in (
                 ("decode", partial(vae.decode, latents)),
                 ("encode", partial(vae.encode, images)),
             ):
-                yield measuring.rate(what, precision, batch, torch.no_grad()(call))
+                yield once.rate(what, precision, batch, torch.no_grad()(call))
 
 
 def _precisions(half: Precision) -> list[Precision]:

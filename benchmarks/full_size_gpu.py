@@ -13,6 +13,8 @@ Exit code 1: a part failed, or the whole label takes more than 1.3 times its lim
 from __future__ import annotations
 
 import argparse
+import faulthandler
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +98,7 @@ def main() -> int:
     scales.add_argument("--smoke", dest="scale", action="store_const", const=SMOKE, default=WHOLE)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    faulthandler.register(signal.SIGTERM, chain=True)  # whoever ends it early learns where it was
     device = find_device()
     if device.type == "cpu" and options.scale.size == "full":
         parser.error("a label at full size needs a GPU, but there is none; --smoke needs none")

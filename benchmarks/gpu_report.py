@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import time
 import traceback
 from dataclasses import asdict, dataclass, field, is_dataclass
@@ -47,6 +48,7 @@ class Report:
 
     def add(self, title: str, work: Callable[[], T], show: Callable[[T], str]) -> T | None:
         """Do the work of a part and show it; None where it failed."""
+        print(f"{title} ...", file=sys.stderr, flush=True)
         start = time.perf_counter()
         try:
             found = work()
