@@ -182,3 +182,49 @@ def fake_teacher(folder: Path) -> Path:
         )
     pipeline.save_pretrained(folder)
     return folder
+
+
+def checked_teacher(folder: Path) -> Path:
+    """The random teacher with a safety checker, a feature extractor and an image encoder."""
+    import torch
+    from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+    from transformers import (
+        CLIPConfig,
+        CLIPImageProcessor,
+        CLIPVisionConfig,
+        CLIPVisionModelWithProjection,
+    )
+
+    fake_teacher(folder)
+    vision = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 16,
+        "projection_dim": 8,
+    }
+    with torch.random.fork_rng():
+        checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision, projection_dim=8))
+        encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**vision))
+    generator = torch.Generator().manual_seed(1)
+    for tensor in (*checker.parameters(), *encoder.parameters()):
+        torch.nn.init.normal_(tensor, generator=generator)
+    size = {"height": 32, "width": 32}
+    parts = {
+        "safety_checker": (checker, "stable_diffusion", "StableDiffusionSafetyChecker"),
+        "feature_extractor": (
+            CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=size),
+            "transformers",
+            "CLIPImageProcessor",
+        ),
+        "image_encoder": (encoder, "transformers", "CLIPVisionModelWithProjection"),
+    }
+    index = json.loads((folder / "model_index.json").read_text())
+    for name, (part, library, class_name) in parts.items():
+        part.save_pretrained(folder / name)
+        index[name] = [library, class_name]
+    index["requires_safety_checker"] = True
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder

@@ -3,6 +3,7 @@
 It imports `unet`. Start at `label`; `protocol` and `content` name what may change a value.
 """
 
+from sdsearch.labels.columns import FEWEST_TO_EXTRAPOLATE, check_target, label_columns
 from sdsearch.labels.content import Content, ResolvedProtocol, find_difference, former_keys
 from sdsearch.labels.label import (
     Failure,
@@ -18,6 +19,8 @@ from sdsearch.labels.protocol import (
     MaskConvention,
     MaskGeometry,
     MaskKind,
+    Optimizer,
+    Precision,
     Protocol,
     RecoveryLosses,
     RecoveryRecipe,
@@ -37,6 +40,7 @@ from sdsearch.labels.store import (
 from sdsearch.labels.target import Target
 
 __all__ = [
+    "FEWEST_TO_EXTRAPOLATE",
     "SAMPLERS",
     "Content",
     "Failure",
@@ -51,6 +55,8 @@ __all__ = [
     "MaskGeometry",
     "MaskKind",
     "Measurement",
+    "Optimizer",
+    "Precision",
     "Protocol",
     "RecoveryLosses",
     "RecoveryRecipe",
@@ -61,10 +67,12 @@ __all__ = [
     "Series",
     "Target",
     "check_comparable",
+    "check_target",
     "find_difference",
     "find_sampler_change",
     "former_keys",
     "import_labels",
+    "label_columns",
     "read_label_table",
     "write_label_table",
 ]
