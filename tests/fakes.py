@@ -19,7 +19,8 @@ from sdsearch.space.space import search_space
 from sdsearch.study.folder import StudyFolder, read_study
 from sdsearch.study.listing import Listing, Origin, read_sample, write_sample
 from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.backbone import TINY
+from sdsearch.unet.backbone import SD14_INPAINT, TINY
+from sdsearch.unet.config import unet_config
 from sdsearch.unet.cost import count_macs, count_params
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sdsearch.unet.architecture import Architecture
+    from sdsearch.unet.backbone import Backbone
 
 
 def tiny_member(name: str = "teacher") -> Architecture:
@@ -118,6 +120,20 @@ def label_by_params(study: StudyFolder) -> None:
     for arch in read_sample(study).architectures.values():
         share = count_params(arch, TINY) / total
         study.labels.write(measured(arch, 300.0 - 100.0 * share + rng.normal(), 2.0))
+
+
+def full_geometry(folder: Path, backbone: Backbone = SD14_INPAINT, vae_levels: int = 4) -> Path:
+    """The configs of a pipeline of full size: all that is read before there is work to do."""
+    vae = {"_class_name": "AutoencoderKL", "block_out_channels": [128, 256, 512, 512][:vae_levels]}
+    configs = {
+        "model_index.json": {"_class_name": "StableDiffusionInpaintPipeline"},
+        "unet/config.json": unet_config(UNPRUNED, backbone),
+        "vae/config.json": vae,
+    }
+    for name, config in configs.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(config))
+    return folder
 
 
 def fake_teacher(folder: Path) -> Path:

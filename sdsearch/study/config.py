@@ -172,35 +172,3 @@ def _known(path: Sequence[str]) -> list[str]:
             return ["share"]  # a limit of the budget: a number or a share
     known = set(model.model_fields) - ({"seed"} if model is StudyConfig else set())
     return sorted(known | {"seed"} if model is Protocol else known)
-
-
-TEMPLATE = """\
-# One search. Everything has a default; unknown keys are errors. Every run re-reads this file.
-[teacher]
-pipeline = "tiny"            # "tiny" | a local diffusers folder | a hub id
-
-[space]
-name = "tiny"                # "tiny" | "sd14" | "sd14-blocks" | "sd14-wide"
-labels = 68                  # members to measure before learning
-strategy = "uniform"         # "uniform" | "stratified": every option of every level appears
-seed = 0
-
-[protocol]                   # all that may change a measured value; changing it starts new labels
-dataset = "scenes"
-masks = "mixed"              # "box" | "thin" | "medium" | "thick" | "object" | "mixed"
-seed = 0                     # of the labels: noise and recovery
-
-[label]                      # who measures; changes no value
-executor = "local"           # "local": here, and wherever else it is started | "ray"
-time_limit = 7200            # seconds that one label may take
-
-[ranker]
-kind = "auto"
-target = "-log(fd_efflite0)" # over label columns; higher is better
-
-[build]
-methods = ["autobuild", "exhaustive", "random"] # also "ridge", "evolution", "pareto"
-top = 4                      # designs of each method
-budget = {}                  # such as { params = { share = 0.60 } }; a bare number is absolute
-"""
-"""The study.toml of a new study, with the defaults; what was asked for is filled in."""

@@ -40,6 +40,7 @@ from sdsearch.unet.teacher import (
     former_teacher_sha256,
     teacher_backbone,
     teacher_identity,
+    teacher_resolution,
     teacher_sha256,
 )
 
@@ -88,6 +89,7 @@ __all__ = [
     "student_path",
     "teacher_backbone",
     "teacher_identity",
+    "teacher_resolution",
     "teacher_sha256",
     "unet_config",
     "unet_cost",
