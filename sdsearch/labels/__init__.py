@@ -14,6 +14,7 @@ from sdsearch.labels.label import (
     Series,
 )
 from sdsearch.labels.protocol import (
+    BK_SDM,
     LongRecovery,
     MaskConvention,
     MaskGeometry,
@@ -23,6 +24,7 @@ from sdsearch.labels.protocol import (
     RecoveryRecipe,
     Rung,
     Scheduler,
+    Tracker,
 )
 from sdsearch.labels.samplers import SAMPLERS, Sampler
 from sdsearch.labels.store import (
@@ -37,6 +39,7 @@ from sdsearch.labels.store import (
 from sdsearch.labels.target import Target
 
 __all__ = [
+    "BK_SDM",
     "SAMPLERS",
     "Content",
     "Failure",
@@ -60,6 +63,7 @@ __all__ = [
     "Scheduler",
     "Series",
     "Target",
+    "Tracker",
     "check_comparable",
     "find_difference",
     "find_sampler_change",

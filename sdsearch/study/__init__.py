@@ -3,7 +3,7 @@
 It imports `design`, `space`, `labels` and `unet`. Start at `folder`, then `listing`.
 """
 
-from sdsearch.study.config import TEMPLATE, StudyConfig, parse_config
+from sdsearch.study.config import TEMPLATE, MachineConfig, StudyConfig, parse_config
 from sdsearch.study.folder import (
     StudyFolder,
     load_latency_table,
@@ -51,6 +51,7 @@ __all__ = [
     "InspectRequest",
     "LatencyRequest",
     "Listing",
+    "MachineConfig",
     "Origin",
     "RecomputeRequest",
     "RecoverRequest",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import Field, PlainSerializer, PlainValidator, ValidationError
+from pydantic import Field, PlainSerializer, PlainValidator, PositiveInt, ValidationError
 
 from sdsearch.design import Method, Rule
 from sdsearch.errors import InputError, nearest
@@ -95,6 +95,20 @@ class LabelConfig(FrozenModel):
     rungs: tuple[Rung, ...] = (Rung(),)
 
 
+class MachineConfig(FrozenModel):
+    """How work is laid out on this machine; nothing here changes a value.
+
+    `gradient_checkpointing` computes activations twice in place of keeping them, `micro_batch` is
+    how many images of a recovery's batch are learned at once, `teacher` where it waits while it is
+    not needed, `workers` how many processes read pictures.
+    """
+
+    gradient_checkpointing: Literal["auto"] | bool = "auto"
+    micro_batch: Literal["auto"] | PositiveInt = "auto"
+    teacher: Literal["auto", "device", "host"] = "auto"
+    workers: int = Field(2, ge=0)
+
+
 class StudyConfig(FrozenModel):
     """The contents of study.toml; `seed` is the label seed, written as `protocol.seed` there."""
 
@@ -106,6 +120,7 @@ class StudyConfig(FrozenModel):
     ranker: RankerSettings = RankerSettings()
     build: BuildConfig = BuildConfig()
     export: ExportConfig = ExportConfig()
+    machine: MachineConfig = MachineConfig()
 
 
 def parse_config(data: dict[str, Any], file: Path) -> StudyConfig:

@@ -22,7 +22,7 @@ class NameIndex:
 
     def find(self, name: str) -> tuple[str, ...]:
         """The files that the name means; more than one where it cannot be told which."""
-        for number, fold in enumerate((str, _compose, _fold)):
+        for number, fold in enumerate(_FOLDS):
             if number == len(self._indices):
                 self._indices.append(self._index(fold))
             if found := self._indices[number].get(fold(name)):
@@ -45,3 +45,6 @@ def _compose(name: str) -> str:
 
 def _fold(name: str) -> str:
     return _compose(_compose(name).casefold())
+
+
+_FOLDS: tuple[Callable[[str], str], ...] = (str, _compose, _fold)

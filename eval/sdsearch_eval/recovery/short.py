@@ -53,19 +53,11 @@ class Lesson:
 class Lessons:
     """The batches of a protocol's recovery under one seed, each made once and cached.
 
-    They draw from `pool` images, by default 16 batches' worth.
+    They draw from 16 batches' worth of images.
     """
 
-    def __init__(
-        self,
-        teacher: Teacher,
-        protocol: Protocol,
-        seed: int,
-        cache: TensorCache,
-        pool: int | None = None,
-    ) -> None:
+    def __init__(self, teacher: Teacher, protocol: Protocol, seed: int, cache: TensorCache) -> None:
         self.teacher, self._protocol, self._seed, self._cache = teacher, protocol, seed, cache
-        self._images = pool or pool_size(protocol)
         self._unpruned: UNet2DConditionModel | None = None
 
     def __getitem__(self, step: int) -> Lesson:
@@ -82,12 +74,8 @@ class Lessons:
     def _name(self, step: int) -> str:
         return f"lesson-s{self._seed}-{step:05d}"
 
-    def make(self, step: int) -> Lesson:
-        """The lesson of a step, made anew: for runs so long that a cache would fill the disk."""
-        return Lesson(**self._make(step))
-
     def _pool(self) -> dict[str, Tensor]:
-        samples = load_recovery_samples(self._protocol, self._images)
+        samples = load_recovery_samples(self._protocol, pool_size(self._protocol))
         inputs = prepare_inputs(self.teacher, samples, self._seed)
         images = images_to_tensor(np.stack([sample.image for sample in samples]))
         clean = torch.cat([self.teacher.encode_images(part) for part in images.split(32)])
@@ -174,13 +162,8 @@ def recovery_losses(
     lesson: Lesson,
     recipe: RecoveryRecipe,
     features: FeatureLoss | None,
-    whole: Lesson | None = None,
 ) -> dict[str, Tensor]:
-    """The losses that have a weight, by name, in float32.
-
-    Each is relative to the targets of the `whole` batch that the lesson is a part of, by default
-    itself: the losses of equal parts then average to that of the batch.
-    """
+    """The losses that have a weight, by name, in float32, relative to their targets."""
     model_input = lesson.model_input.contiguous(memory_format=torch.channels_last)
     inputs = (model_input, lesson.timesteps, lesson.text)
     found: dict[str, Tensor] = {}
@@ -190,7 +173,7 @@ def recovery_losses(
         found["feature"] = features(taps.outputs, *inputs)
     for name, targets in (("output", "teacher_output"), ("task", "target")):
         if getattr(recipe.losses, name):
-            scale = getattr(whole or lesson, targets).square().mean()
+            scale = getattr(lesson, targets).square().mean()
             found[name] = F.mse_loss(output, getattr(lesson, targets)) / scale
     return found
 
