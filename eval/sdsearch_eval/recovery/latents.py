@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from sdsearch.errors import InputError
+from sdsearch_eval.recovery.sources import UnreadablePhotoError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -161,7 +162,8 @@ def fill_latents(
     Raises:
         InputError: a photo cannot be read, and none may stand in for it.
     """
-    mine = world.mine(file.missing())
+    # By number: what is missing changes while others fill it.
+    mine = [block for block in file.missing() if block % world.size == world.rank]
     loader = torch.utils.data.DataLoader(
         _Views(source),
         batch_sampler=[file.places(block) for block in mine],
@@ -171,7 +173,8 @@ def fill_latents(
     )
     for number, (block, found) in enumerate(zip(mine, loader, strict=True)):
         for one in found:
-            if isinstance(one, InputError) and not source.skips:
+            may_skip = source.skips and isinstance(one, UnreadablePhotoError)
+            if isinstance(one, InputError) and not may_skip:
                 raise one
         samples = [one for one in found if not isinstance(one, InputError)]
         latents = {}

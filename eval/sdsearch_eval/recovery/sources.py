@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from sdsearch_eval.data.photos import Picture
 
 
+class UnreadablePhotoError(InputError):
+    """A photo is no whole image; its mask, if it has a file, was not looked at."""
+
+
 class Source(typing.Protocol):
     """Samples by (index, epoch): the same place always holds the same, in any process."""
 
@@ -48,7 +52,12 @@ class Source(typing.Protocol):
         """Those of the pictures by index; () where the samples alone tell them."""
 
     def __getitem__(self, place: tuple[int, int]) -> Sample:
-        """The sample of an index in an epoch; raises `InputError` where it cannot be read."""
+        """The sample of an index in an epoch.
+
+        Raises:
+            UnreadablePhotoError: it cannot be read.
+            InputError: its mask is no fit one.
+        """
 
 
 def open_source(protocol: Protocol, recipe: LongRecovery, seed: int) -> Source:
@@ -112,8 +121,11 @@ class Photos:
         across, down = rng.random(2)
         is_mirrored = bool(self._recipe.flip and rng.random() < 0.5)
         is_cropped = self._recipe.crop == "random" and not self._has_files
-        photo = open_picture(case.photo)
-        image = square_image(photo, size, (across, down) if is_cropped else (0.5, 0.5))
+        try:
+            photo = open_picture(case.photo)
+            image = square_image(photo, size, (across, down) if is_cropped else (0.5, 0.5))
+        except InputError as error:
+            raise UnreadablePhotoError(f"{error}; or set protocol.unreadable = 'skip'") from None
         if self._has_files:
             mask = self._read_mask(case, photo)
         else:

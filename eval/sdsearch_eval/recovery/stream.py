@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from sdsearch.errors import InputError
+from sdsearch_eval.recovery.sources import UnreadablePhotoError
 from sdsearch_eval.seeds import open_generator
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class Pictures(torch.utils.data.Dataset[Batch | InputError]):
                 continue
             try:
                 sample = source[index, turn.epoch]
-            except InputError:
+            except UnreadablePhotoError:
                 if not source.skips:
                     raise
                 continue
