@@ -82,7 +82,9 @@ def test_encoded_pictures_are_those_that_sampling_prepares(
     from sdsearch_eval.sampling import images_to_tensor, prepare_inputs
 
     samples = load_samples(protocol)
-    images, holes = (np.stack(rows) for rows in zip(*((s.image, s.mask) for s in samples)))
+    images, holes = (
+        np.stack(rows) for rows in zip(*((s.image, s.mask) for s in samples), strict=True)
+    )
     found = encode_pictures(teacher, torch.tensor(images), torch.tensor(holes), is_masked=True)
     inputs = prepare_inputs(teacher, samples, 0)
     assert torch.equal(found["clean"], teacher.encode_images(images_to_tensor(images)))
@@ -154,7 +156,7 @@ def test_a_photo_that_cannot_be_read_is_refused_or_the_next_one_stands_in(
 
 def test_a_file_that_the_disk_has_no_room_for_is_not_made(tmp_path: Path) -> None:
     file = LatentFile(tmp_path / "latents.bin", 10**9, 10**3, (4, 64, 64), is_masked=True)
-    with pytest.raises(OSError, match="No space|too large"):
+    with pytest.raises(OSError, match=r"No space|too large"):
         file.make()
     assert list(tmp_path.iterdir()) == []
 
