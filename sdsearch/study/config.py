@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import Field, PlainSerializer, PlainValidator, PositiveInt, ValidationError
+from pydantic import Field, PlainSerializer, PlainValidator, ValidationError
 
 from sdsearch.design import Method, Rule
 from sdsearch.errors import InputError, nearest
@@ -96,15 +96,20 @@ class LabelConfig(FrozenModel):
 
 
 class MachineConfig(FrozenModel):
-    """How work is laid out on this machine; nothing here changes a value.
+    """How work is cut so that it fits a machine; nothing here changes what a label means.
 
-    `gradient_checkpointing` computes activations twice in place of keeping them, `micro_batch` is
-    how many images of a recovery's batch are learned at once, `teacher` where it waits while it is
-    not needed, `workers` how many processes read pictures.
+    Attributes:
+        gradient_checkpointing: whether a recovery computes activations twice instead of keeping
+            them; "auto": where a step does not fit otherwise.
+        micro_batch: images of a recovery's batch at once, their gradients summed; "auto": as many
+            as fit.
+        teacher: where the teacher waits while a student is trained on lessons that were made
+            beforehand: on the "device", or in "host" memory; "auto": on the host.
+        workers: processes that load pictures for a long recovery.
     """
 
     gradient_checkpointing: Literal["auto"] | bool = "auto"
-    micro_batch: Literal["auto"] | PositiveInt = "auto"
+    micro_batch: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     teacher: Literal["auto", "device", "host"] = "auto"
     workers: int = Field(2, ge=0)
 
@@ -117,10 +122,10 @@ class StudyConfig(FrozenModel):
     protocol: Protocol = Protocol()
     seed: int = Field(0, ge=0, lt=2**32)
     label: LabelConfig = LabelConfig()
+    machine: MachineConfig = MachineConfig()
     ranker: RankerSettings = RankerSettings()
     build: BuildConfig = BuildConfig()
     export: ExportConfig = ExportConfig()
-    machine: MachineConfig = MachineConfig()
 
 
 def parse_config(data: dict[str, Any], file: Path) -> StudyConfig:

@@ -14,6 +14,7 @@ from sdsearch.unet import UNPRUNED, count_macs, count_params
 from sdsearch_eval.bench.failures import name_failure
 from sdsearch_eval.bench.rows import measure_rows, summarize_rows
 from sdsearch_eval.bench.shards import Shards
+from sdsearch_eval.devices import peak_memory, watch_memory
 from sdsearch_eval.recovery import recover_student
 from sdsearch_eval.sampling import cast_unet, generate, measure_latency
 from sdsearch_eval.world import World
@@ -65,6 +66,7 @@ def evaluate_architecture(
     and a file system in trouble (`OSError`) concern all architectures and are raised.
     """
     watch = Stopwatch()
+    watch_memory(bench.teacher.device)
     shards = Shards(folder, len(bench.blocks))
     trouble: Trouble = None
     missing = world.share(shards.missing())
@@ -101,7 +103,7 @@ def write_recovered(arch: Architecture, bench: Bench, weights: Path, watch: Stop
         unet = bench.teacher.student(arch)
     if arch != UNPRUNED:
         with watch.phase("recovery"):
-            recover_student(unet, arch, bench.lessons, bench.protocol.recovery)
+            recover_student(unet, arch, bench.lessons, bench.protocol.recovery, bench.machine)
     save_recovered(unet, arch, bench, weights)
 
 
@@ -188,8 +190,14 @@ def _measured(
             "macs_conv_linear": macs.conv_linear,
             "latency_ms": latency,
         },
-        provenance={**bench.provenance, "seconds": watch.seconds},
+        provenance={**bench.provenance, "seconds": watch.seconds, **_peak(bench)},
     )
+
+
+def _peak(bench: Bench) -> dict[str, int]:
+    """The most of a GPU's memory in use since the label was begun, where torch can say."""
+    peak = peak_memory(bench.teacher.device)
+    return {} if peak is None else {"peak_device_bytes": peak}
 
 
 def _attempt(work: Callable[[], None], watch: Stopwatch) -> Trouble:

@@ -10,6 +10,7 @@ import torch
 from sdsearch.pipelines import read_part
 from sdsearch.unet import check_pipeline_family, read_noise_schedule
 from sdsearch.weights import load_part
+from sdsearch_eval.devices import place_net
 from sdsearch_eval.models.schedulers import make_scheduler, set_steps
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Components:
         """
         scheduler = make_scheduler(self.noise_schedule, name)
         if steps is not None:
-            set_steps(scheduler, steps, self.device)
+            set_steps(scheduler, steps)
         return scheduler
 
     @property
@@ -99,7 +100,7 @@ def load_components(pipeline: PipelineFolder, device: torch.device) -> Component
         tokenizer.model_max_length, text_encoder.config.max_position_embeddings
     )
     return Components(
-        vae=own_weights(vae).to(device, memory_format=torch.channels_last),
+        vae=place_net(own_weights(vae), device),
         text_encoder=own_weights(text_encoder).to(device),
         tokenizer=tokenizer,
         noise_schedule=schedule,

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from sdsearch.unet import UNPRUNED
 from sdsearch.weights import choose_channels, pair_features
 
 if TYPE_CHECKING:
@@ -26,12 +25,6 @@ def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
     """
     squares = [x.square().flatten(1).mean(1) for x in (found - wanted, wanted)]
     return (squares[0] / squares[1]).mean()
-
-
-def feature_error(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-    """The mean relative error of features."""
-    errors = [relative_error(a.float(), b) for a, b in zip(found, wanted, strict=True)]
-    return torch.stack(errors).mean()
 
 
 class Taps:
@@ -61,7 +54,7 @@ class Taps:
 class FeaturePairs:
     """The half-levels of a student and of its teacher whose features are compared.
 
-    Pairs come from `pair_features`; of a narrower student, its channels are compared with those of
+    Pairs come from `feature_pairs`; of a narrower student, its channels are compared with those of
     the teacher that it inherited.
     """
 
@@ -89,13 +82,24 @@ class FeaturePairs:
         ]
 
 
-class FeatureLoss:
-    """How far a student's features are from its teacher's, half-level by half-level."""
+def feature_error(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """The mean relative error of features."""
+    errors = [relative_error(a.float(), b) for a, b in zip(found, wanted, strict=True)]
+    return torch.stack(errors).mean()
 
-    def __init__(self, arch: Architecture, teacher: Teacher, student: UNet2DConditionModel) -> None:
+
+class FeatureLoss:
+    """How far a student's features are from those of its teacher's `net`, by half-levels."""
+
+    def __init__(
+        self,
+        arch: Architecture,
+        teacher: Teacher,
+        student: UNet2DConditionModel,
+        net: UNet2DConditionModel,
+    ) -> None:
         self._pairs = FeaturePairs(arch, teacher)
-        self._student = student
-        self._net = teacher.student(UNPRUNED)
+        self._student, self._net = student, net
 
     def taps(self) -> Taps:
         """Catch the student's features: run its forward pass inside."""
@@ -104,5 +108,10 @@ class FeatureLoss:
     def __call__(self, found: Sequence[Tensor], *inputs: Tensor) -> Tensor:
         """The mean relative error of what the taps caught, for the same inputs."""
         with torch.no_grad(), self._pairs.teacher_taps(self._net) as taps:
-            self._net(*inputs, return_dict=False)
+            self._net(*in_precision(self._net, inputs), return_dict=False)
         return feature_error(found, self._pairs.inherited(taps.outputs))
+
+
+def in_precision(net: UNet2DConditionModel, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """What a net takes in its own precision; timesteps are whole numbers and stay so."""
+    return [x.to(net.dtype) if x.is_floating_point() else x for x in inputs]

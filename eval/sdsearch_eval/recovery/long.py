@@ -109,7 +109,7 @@ def finetune_student(
             f"{recipe.batch_size} for {world.size} processes"
         )
     accelerator = _open_accelerator(recipe, folder, world)
-    model = accelerator.prepare(unet)
+    model = accelerator.prepare(unet) if world.size > 1 else unet
     school = _School(model, unet, course, world, accelerator)
     if world.is_first:
         folder.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from sdsearch.errors import InputError
+from sdsearch_eval.devices import pins_memory
 from sdsearch_eval.recovery.sources import UnreadablePhotoError
 from sdsearch_eval.seeds import open_generator
 
@@ -169,7 +170,7 @@ def open_stream(
         batch_sampler=_Portions(order, steps, world),
         collate_fn=_join,
         num_workers=workers,
-        pin_memory=world.device.type == "cuda",
+        pin_memory=pins_memory(world.device),
         generator=torch.Generator(),  # else torch's global one would be drawn from
     )
     waiting: list[Batch] = []

@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from sdsearch.unet import UNPRUNED
-from sdsearch_eval.devices import memory_format
-from sdsearch_eval.recovery.distillation import FeaturePairs, feature_error, relative_error
+from sdsearch_eval.devices import memory_format, place_tensors
+from sdsearch_eval.recovery.distillation import (
+    FeaturePairs,
+    feature_error,
+    in_precision,
+    relative_error,
+)
 from sdsearch_eval.recovery.latents import encode_pictures
 from sdsearch_eval.sampling import cast_unet
 
@@ -86,14 +91,13 @@ class Tutor:
         teacher, scheduler = self._teacher, self._scheduler
         device = teacher.device
         sees_masks = self._net.config.in_channels != batch.noise.shape[1]
-        pictures = {
-            name: rows.to(device, non_blocking=True) for name, rows in batch.pictures.items()
-        }
-        if "images" in pictures:
-            pictures = encode_pictures(teacher, **pictures, is_masked=sees_masks)
+        if "images" in batch.pictures:
+            pictures = encode_pictures(teacher, **batch.pictures, is_masked=sees_masks)
+        else:
+            pictures = place_tensors(batch.pictures, device)
         count = scheduler.config.num_train_timesteps
         timesteps = (batch.times * count).long().to(device)
-        clean, noise = pictures["clean"], batch.noise.to(device, non_blocking=True)
+        clean, noise = pictures["clean"], batch.noise.to(device)
         noisy = scheduler.add_noise(clean, noise, timesteps)
         is_velocity = scheduler.config.prediction_type == "v_prediction"
         target = scheduler.get_velocity(clean, noise, timesteps) if is_velocity else noise
@@ -104,9 +108,7 @@ class Tutor:
         return inputs, self._answer(inputs, target)
 
     def _answer(self, inputs: tuple[Tensor, Tensor, Tensor], target: Tensor) -> Answers:
-        model_input, timesteps, text = inputs
-        given = model_input.to(self._net.dtype), timesteps, text.to(self._net.dtype)
         pairs = self._pairs
         with pairs.teacher_taps(self._net) if pairs else nullcontext() as taps:
-            output = self._net(*given, return_dict=False)[0].float()
+            output = self._net(*in_precision(self._net, inputs), return_dict=False)[0].float()
         return Answers(output, pairs.inherited(taps.outputs) if pairs and taps else [], target)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -80,6 +81,19 @@ def test_a_label_holds_all_columns_with_errors_and_n(bench):
     assert set(label.provenance["seconds"]) == {
         *("inheritance", "recovery", "sampling", "metrics", "latency")
     }
+
+
+def test_a_checkout_that_is_not_installed_labels_too(teacher, small, tmp_path, monkeypatch):
+    known = metadata.version
+
+    def version(name):
+        if name == "sdsearch":
+            raise metadata.PackageNotFoundError(name)
+        return known(name)
+
+    monkeypatch.setattr("sdsearch.study.records.version", version)
+    bench = prepare_bench(small, 0, teacher, tmp_path)
+    assert bench.provenance["versions"]["sdsearch"] == "not installed"
 
 
 def test_labels_are_the_same_twice_and_after_a_restart(bench, teacher, small, tmp_path):

@@ -11,10 +11,15 @@ from PIL import Image
 
 from sdsearch.errors import InputError
 from sdsearch.labels.protocol import LongRecovery, Protocol
+from sdsearch.pipelines import open_pipeline
+from sdsearch_eval.models.teacher import load_teacher
 from sdsearch_eval.recovery.latents import BLOCK, LatentFile, encode_pictures, fill_latents
 from sdsearch_eval.recovery.sources import open_source
 from sdsearch_eval.recovery.stream import Order, Pictures, open_stream
+from sdsearch_eval.recovery.tutor import Tutor
 from sdsearch_eval.world import World
+from tests.eval.pretended import GPU, pretended_gpu
+from tests.fakes import tiny_member
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,6 +137,29 @@ def test_the_stream_takes_the_variants_in_turn_and_reads_no_photo(
             assert record is not None
             for name, latents in record.items():
                 assert np.array_equal(batch.pictures[name][row].numpy(), latents)
+
+
+def test_latents_are_encoded_and_learned_on_a_gpu(
+    protocol: Protocol, teacher: Teacher, tmp_path: Path
+) -> None:
+    source = open_source(protocol, RECIPE, 0)
+    here = filled(tmp_path / "here.bin", source, teacher)
+    pictures = Pictures(source, RECIPE, 0, shape_of(teacher), here)
+    (batch,) = open_stream(pictures, Order(0, 5, 4), range(1), World(), 0)
+    arch = tiny_member("bk-tiny")
+    with pretended_gpu():
+        on_gpu = load_teacher(open_pipeline("tiny"), GPU)
+        there = filled(tmp_path / "there.bin", source, on_gpu, World(device=GPU))
+        student = on_gpu.student(arch)
+        loss = Tutor(arch, on_gpu, RECIPE).losses(student, student, batch)["output"]
+        loss.backward()
+        assert student.conv_in.weight.grad.device == GPU
+    for photo in range(5):
+        found, wanted = (file.read(photo, 2) for file in (there, here))
+        assert found is not None
+        assert wanted is not None
+        for name in ("clean", "masked", "masks"):
+            np.testing.assert_allclose(found[name], wanted[name], rtol=1e-2, atol=1e-3)
 
 
 def test_a_photo_that_cannot_be_read_is_refused_or_the_next_one_stands_in(

@@ -27,6 +27,8 @@ from sdsearch_eval.recovery.tutor import Tutor
 from sdsearch_eval.world import World
 from tests.eval.desk import ask
 from tests.eval.jobs.test_processes import KEY, TOML, environment, make_study, write_list
+from tests.eval.pretended import GPU, pretended_gpu
+from tests.eval.test_devices import with_channels
 from tests.fakes import tiny_member
 
 ARCH = tiny_member("bk-small")
@@ -52,6 +54,7 @@ def trained(course, folder, kill_at=None, **changes):
     """The student's weights after a long recovery with some other settings."""
     machine = course.machine.model_copy(update=changes.pop("machine", {}))
     course = replace(course, recipe=course.recipe.model_copy(update=changes), machine=machine)
+    world = World(device=course.teacher.device)
     progress = begin_recovery(
         course.teacher.student(ARCH), course.recipe, folder / CHECKPOINT, course.of
     )
@@ -61,7 +64,7 @@ def trained(course, folder, kill_at=None, **changes):
             raise KeyboardInterrupt
 
     watch = Watch(tell, lambda step, unet: None)
-    return finetune_student(progress, course, folder, World(), watch).state_dict()
+    return finetune_student(progress, course, folder, world, watch).state_dict()
 
 
 def losses_of(folder):
@@ -262,6 +265,23 @@ def test_losses_go_to_the_tracker_that_is_asked_for(course, tmp_path, monkeypatc
     monkeypatch.setattr("accelerate.tracking.get_available_trackers", list)
     with pytest.raises(InputError, match="pip install comet-ml"):
         trained(course, tmp_path / "without", tracker="comet_ml")
+
+
+@pytest.mark.parametrize("channels", [9, 4])
+def test_a_long_recovery_on_a_gpu_learns_what_one_on_the_processor_does(course, tmp_path, channels):
+    losses = RecoveryLosses(output=1, task=1, feature=1)
+    changes = {"losses": losses, "steps": 3, "machine": {"micro_batch": 3}}
+    known = replace(course, teacher=with_channels(course.teacher, channels))
+    trained(known, tmp_path / "here", **changes)
+    with pretended_gpu() as marks:
+        teacher = with_channels(load_teacher(open_pipeline("tiny"), GPU), channels)
+        marks.waits = 0
+        trained(replace(course, teacher=teacher), tmp_path / "there", **changes)
+    here, there = (losses_of(tmp_path / name) for name in ("here", "there"))
+    assert there[0] == pytest.approx(here[0], rel=1e-4)
+    # AdamW steps far on what is rounding in both.
+    assert there[-1] == pytest.approx(here[-1], rel=0.02)
+    assert marks.waits <= 3 * 2, "a step waits for its losses, and for the norm of its gradients"
 
 
 def test_more_processes_than_pictures_are_refused(course, tmp_path):
