@@ -21,7 +21,6 @@ from diffusers import (
     StableDiffusionInpaintPipeline,
     UNet2DConditionModel,
 )
-from older_loaders import add_older_names
 from safetensors.torch import load_file, save_file
 from tiny_sd_batches import Draw, Latents, weigh_cells
 from tiny_sd_data import (
@@ -35,7 +34,9 @@ from tiny_sd_trainer import Trainer
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from sdsearch.export import complete_vocabulary, tensor_name
 from sdsearch.unet import TINY, UNPRUNED, unet_config
+from sdsearch.weights import write_tensors
 
 VAE_BATCH, UNET_BATCH = 64, 128
 CAPTION_DROPOUT = 0.1
@@ -254,7 +255,11 @@ def save_pipeline(
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(out)
-    add_older_names(out)
+    complete_vocabulary(out / "tokenizer")
+    weights = out / "text_encoder" / "model.safetensors"
+    tensors = load_file(weights)
+    weights.unlink()
+    write_tensors(weights, tensors, rename=lambda name: tensor_name("text_encoder", name))
     card = Path(__file__).with_name("tiny_sd_card.md")
     (out / "README.md").write_text(card.read_text(encoding="utf-8"), encoding="utf-8")
     index = json.loads((out / "model_index.json").read_text(encoding="utf-8"))

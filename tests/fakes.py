@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import string
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,13 @@ from sdsearch.labels.content import ResolvedProtocol
 from sdsearch.labels.label import Failure, Label
 from sdsearch.labels.protocol import Protocol
 from sdsearch.space.budget import Budget
+from sdsearch.space.meter import Meter
 from sdsearch.space.space import search_space
 from sdsearch.study.folder import StudyFolder, read_study
 from sdsearch.study.listing import Listing, Origin, read_sample, write_sample
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch.unet.backbone import TINY
-from sdsearch.unet.cost import count_macs, count_params, unet_cost
+from sdsearch.unet.cost import count_macs, count_params
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,9 +80,7 @@ def make_design(arch: Architecture, method: str, rank: int, reason: str = "level
             "rank": rank,
             "arch_key": arch.key,
             "architecture": arch,
-            "params": count_params(arch, TINY),
-            "macs": count_macs(arch, TINY, TINY.sample_size).total,
-            "memory_bytes": unet_cost(arch, TINY).activation_bytes,
+            **Meter(search_space("tiny")).member(arch),
             "predicted": Prediction(target=-3.0, se=0.1),
             "score": 1.0,
             "reasons": (reason,),
@@ -165,4 +165,50 @@ def fake_teacher(folder: Path) -> Path:
             requires_safety_checker=False,
         )
     pipeline.save_pretrained(folder)
+    return folder
+
+
+def checked_teacher(folder: Path) -> Path:
+    """The random teacher with a safety checker, a feature extractor and an image encoder."""
+    import torch
+    from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+    from transformers import (
+        CLIPConfig,
+        CLIPImageProcessor,
+        CLIPVisionConfig,
+        CLIPVisionModelWithProjection,
+    )
+
+    fake_teacher(folder)
+    vision = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 16,
+        "projection_dim": 8,
+    }
+    with torch.random.fork_rng():
+        checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision, projection_dim=8))
+        encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(**vision))
+    generator = torch.Generator().manual_seed(1)
+    for tensor in (*checker.parameters(), *encoder.parameters()):
+        torch.nn.init.normal_(tensor, generator=generator)
+    size = {"height": 32, "width": 32}
+    parts = {
+        "safety_checker": (checker, "stable_diffusion", "StableDiffusionSafetyChecker"),
+        "feature_extractor": (
+            CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=size),
+            "transformers",
+            "CLIPImageProcessor",
+        ),
+        "image_encoder": (encoder, "transformers", "CLIPVisionModelWithProjection"),
+    }
+    index = json.loads((folder / "model_index.json").read_text())
+    for name, (part, library, class_name) in parts.items():
+        part.save_pretrained(folder / name)
+        index[name] = [library, class_name]
+    index["requires_safety_checker"] = True
+    (folder / "model_index.json").write_text(json.dumps(index))
     return folder

@@ -38,7 +38,8 @@ def create_study(
         space: a name such as "sd14", or the keys of `[space]`, such as {"name": "sd14", "labels":
             100}; by default "tiny" for the tiny teacher, else "sd14".
         budget: what a design may cost: a share of the teacher's parameters in (0, 1], or limits by
-            resource, such as {"macs": {"share": 0.7}, "params": 500_000_000}.
+            resource, such as {"macs": {"share": 0.7}, "params": 500_000_000}; others are
+            "memory_bytes", "file_bytes" and "latency_ms".
         **sections: keys of the other sections: `protocol`, `label`, `ranker`, `build`, `export`.
 
     >>> import sdsearch, tempfile

@@ -7,14 +7,17 @@ from sdsearch.export.hub import plan_push, push
 from sdsearch.export.lora import cut_lora, write_lora
 from sdsearch.export.onnx import export_onnx
 from sdsearch.export.pipeline import export_pipeline
+from sdsearch.export.portable import complete_vocabulary, tensor_name
 from sdsearch.export.recovered import find_weights
 
 __all__ = [
+    "complete_vocabulary",
     "cut_lora",
     "export_onnx",
     "export_pipeline",
     "find_weights",
     "plan_push",
     "push",
+    "tensor_name",
     "write_lora",
 ]

@@ -128,6 +128,7 @@ def export_onnx(folder: Path) -> dict[str, float]:
 def _export_part(part: Part, file: Path) -> float:
     """Export one net and return how far onnxruntime is from torch at batches of 1 and 2."""
     import onnxruntime
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
     file.parent.mkdir(parents=True)
     batch = torch.export.Dim("batch", min=1, max=64)
@@ -142,6 +143,8 @@ def _export_part(part: Part, file: Path) -> float:
     )
     if program is None:
         raise WorkError(f"torch.onnx must give a program for {file.parent.name}, but gave none")
+    # Every node says in which file, of which folder here, it was written.
+    ClearMetadataAndDocStringPass()(program.model)
     # Beside the graph: above 2 GB a model file cannot hold its weights.
     program.save(file, external_data=True)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdsearch.export.index import INPAINT, choose_class
+from sdsearch.export.portable import drop_places
 from sdsearch.files import write_atomic
 from sdsearch.labels import Measurement
-from sdsearch.pipelines import find_card, open_pipeline, read_part
+from sdsearch.pipelines import find_card, locate_pipeline, open_pipeline, read_part
 from sdsearch.study import versions
 from sdsearch.unet import SLOTS, UNPRUNED, count_macs, count_params
 from sdsearch.weights import provenance_document
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sdsearch.export.recovered import ExportSource
+    from sdsearch.labels import Protocol
 
 _SD_LICENCE = "creativeml-openrail-m"
 
@@ -24,7 +26,6 @@ _SD_LICENCE = "creativeml-openrail-m"
 def write_papers(folder: Path, source: ExportSource, weights_sha256: str) -> None:
     """Write design.json, provenance.json and the model card."""
     design, study, label = source.design, source.study, source.label
-    protocol = study.config.protocol
     values = {**(label.values if label else {}), **source.long_values}
     measured = {
         name: value if isinstance(value, int | float) else value.model_dump(mode="json")
@@ -36,16 +37,37 @@ def write_papers(folder: Path, source: ExportSource, weights_sha256: str) -> Non
         "schema": 1,
         "inputs": source.key,
         "weights_sha256": weights_sha256,
-        "teacher": study.config.teacher.pipeline,
-        "protocol": {"key": study.protocol_key, **protocol.model_dump(mode="json")},
+        "teacher": public_name(study.config.teacher.pipeline),
+        "teacher_identity": source.teacher,
+        "protocol": {"key": study.protocol_key, **_public_protocol(study.config.protocol)},
         "seed": study.config.seed,
         "recovery": source.recipe.model_dump(mode="json"),
-        "label": label.provenance if label else {},
+        "label": drop_places(label.provenance) if label else {},
         "versions": versions(),
         "inheritance": _inheritance(source),
     }
     write_atomic(folder / "README.md", model_card(source))
     write_atomic(folder / "provenance.json", json.dumps(provenance, indent=2) + "\n")
+
+
+def public_name(pipeline: str) -> str:
+    """What others may call a pipeline: a hub id, "tiny", or the name of its folder, not its place.
+
+    Raises:
+        InputError: it is neither here nor written as a hub id.
+    """
+    place = locate_pipeline(pipeline)
+    return place.resolve().name if isinstance(place, Path) and pipeline != "tiny" else pipeline
+
+
+def _public_protocol(protocol: Protocol) -> dict[str, Any]:
+    """A protocol's fields, with the last name of each path in place of the path."""
+    said: dict[str, Any] = protocol.model_dump(mode="json")
+    for field in protocol.fields_with_files & {"dataset", "masks"}:
+        said[field] = Path(said[field]).expanduser().resolve().name
+    kind, colon, file = protocol.extractor.partition(":")
+    said["extractor"] = f"{kind}{colon}{Path(file).name}"
+    return said
 
 
 def _inheritance(source: ExportSource) -> dict[str, Any]:
@@ -65,16 +87,21 @@ def model_card(source: ExportSource) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     design, config, backbone = source.design, source.study.config, source.backbone
-    teacher, size = config.teacher.pipeline, source.backbone.sample_size
+    pipeline, size = config.teacher.pipeline, source.backbone.sample_size
+    taught_by = open_pipeline(pipeline, ()).index["_class_name"]
     # Not HTML: what is foreign here (folder names) is only ever shown inside code spans.
     loader = PackageLoader("sdsearch.export")
     environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True)
     measured = {**(source.label.values if source.label else {}), **source.long_values}
     return environment.get_template("card.md.jinja").render(
         design=design,
-        tiny=teacher == "tiny",
-        teacher="the embedded tiny Stable Diffusion" if teacher == "tiny" else f"`{teacher}`",
-        licence=teacher_licence(teacher),
+        tiny=pipeline == "tiny",
+        teacher="the embedded tiny Stable Diffusion"
+        if pipeline == "tiny"
+        else f"`{public_name(pipeline)}`",
+        kind=choose_class(backbone.in_channels, taught_by),
+        inpaint=INPAINT,
+        licence=teacher_licence(pipeline),
         removed=[slot.name for slot in SLOTS if slot.name not in design.architecture.kept_slots],
         params=count_params(design.architecture, backbone),
         teacher_params=count_params(UNPRUNED, backbone),
@@ -82,7 +109,7 @@ def model_card(source: ExportSource) -> str:
         teacher_macs=count_macs(UNPRUNED, backbone, size).total,
         size=size,
         metrics={name: one for name, one in measured.items() if isinstance(one, Measurement)},
-        protocol=config.protocol,
+        protocol=_public_protocol(config.protocol),
         protocol_key=source.study.protocol_key,
         recovery=source.recipe,
         seed=config.seed,

@@ -1,48 +1,63 @@
-"""Export: a design and its recovered weights become a stock diffusers inpainting pipeline."""
+"""Export: a design and its recovered weights become a stock diffusers pipeline."""
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import uuid
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sdsearch.console import say
 from sdsearch.errors import InputError, WorkError
+from sdsearch.export.index import describe_index, read_parts
 from sdsearch.export.papers import write_papers
+from sdsearch.export.parts import write_part, write_weights
 from sdsearch.export.recovered import read_source, recovered_weights
 from sdsearch.keys import file_sha256
-from sdsearch.pipelines import open_pipeline, read_part
+from sdsearch.pipelines import open_pipeline, read_json, weight_stem
+from sdsearch.unet import unet_config
+from sdsearch.weights import TensorFiles, load_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from diffusers import StableDiffusionInpaintPipeline, UNet2DConditionModel
+    from diffusers import UNet2DConditionModel
 
     from sdsearch.design import Design
     from sdsearch.export.recovered import ExportSource
-    from sdsearch.pipelines import PipelineFolder
     from sdsearch.study import StudyFolder
 
-_OPTIONAL = ("safety_checker", "feature_extractor", "image_encoder")
-"""Parts of an inpainting pipeline without which it paints the same."""
+
+@dataclass(frozen=True, slots=True)
+class Student:
+    """The UNet that is exported: its stock module without memory, and its tensors in a file."""
+
+    unet: UNet2DConditionModel
+    file: Path
+    tensors: TensorFiles
 
 
 def export_pipeline(design: Design, study: StudyFolder, teacher: str) -> Path:
     """Write STUDY/pipelines/<design name>: loads with `from_pretrained`, needs no sdsearch.
 
-    Holds the teacher's other components and the recovered student in fp32 and fp16 safetensors, a
-    model card, design.json and provenance.json. Weights and values are those of the long recovery
-    where it has ended, else those of the label. The folder is written beside, read back and
-    compared, and only then given its name; one that is complete and current stays.
+    Holds the recovered student and copies of the teacher's other parts, all of them also as the
+    variant fp16, a model card, design.json and provenance.json; nothing in it names a place on this
+    machine. Weights and values are those of the long recovery where it has ended, else those of the
+    label. The folder is written beside, read back and compared, and only then given its name; one
+    that is complete and current stays. No part is in memory while it is written.
 
     Args:
         design: what is exported.
         study: where from, and where to.
         teacher: the teacher's identity by content, as `teacher_identity` gives it.
 
-    Raises `InputError` for a teacher that cannot be read and `WorkError` for a failed check.
+    Raises:
+        InputError: the teacher cannot be read.
+        WorkError: the weights do not fit, a check failed, or the disk is full.
     """
     final = study.pipelines_dir / design.name
     source = read_source(design, study, teacher)
@@ -52,12 +67,12 @@ def export_pipeline(design: Design, study: StudyFolder, teacher: str) -> Path:
     _remove_leftovers(final)
     folder = final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}.tmp")
     try:
-        with _quiet_libraries():
-            pipeline = _assemble(source, weights)
-            pipeline.save_pretrained(folder, safe_serialization=True)
-            _check(folder, pipeline.unet)
-            _add_half_precision(pipeline, folder)
-        write_papers(folder, source, file_sha256(weights))
+        with _full_disk_told(final):
+            student = _open_student(source, weights)
+            _write_pipeline(folder, source, student)
+            with _quiet_libraries():
+                _check(folder, student)
+            write_papers(folder, source, file_sha256(weights))
         _give_name(folder, final)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -65,19 +80,35 @@ def export_pipeline(design: Design, study: StudyFolder, teacher: str) -> Path:
 
 
 @contextmanager
+def _full_disk_told(final: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise WorkError(
+            f"the export needs more space than is left in {final.parent}, where {final.name} is as "
+            "it was; free some, then run again"
+        ) from None
+
+
+@contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """Hold back the libraries' own progress bars, several for each file of half a second."""
+    """Hold back the libraries' progress bars, and warnings on parts that they did not load."""
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 
-    shown = of_diffusers.is_progress_bar_enabled(), of_transformers.is_progress_bar_enabled()
-    of_diffusers.disable_progress_bar()
-    of_transformers.disable_progress_bar()
+    libraries = of_diffusers, of_transformers
+    shown = [(one.is_progress_bar_enabled(), one.get_verbosity()) for one in libraries]
+    for library in libraries:
+        library.disable_progress_bar()
+        library.set_verbosity_error()
     try:
         yield
     finally:
-        for library, was_shown in zip((of_diffusers, of_transformers), shown, strict=True):
-            if was_shown:
+        for library, (bars, verbosity) in zip(libraries, shown, strict=True):
+            library.set_verbosity(verbosity)
+            if bars:
                 library.enable_progress_bar()
 
 
@@ -90,76 +121,79 @@ def _recorded_inputs(folder: Path) -> str | None:
     return recorded if isinstance(recorded, str) else None
 
 
-def _assemble(source: ExportSource, weights: Path) -> StableDiffusionInpaintPipeline:
+def _open_student(source: ExportSource, weights: Path) -> Student:
     import torch
-    from diffusers import StableDiffusionInpaintPipeline
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-    from sdsearch.weights import load_part, load_unet
-
-    student = load_unet(source.design.architecture, source.backbone, weights)
-    teacher = open_pipeline(source.study.config.teacher.pipeline)
-    parts = {
-        name: load_part(read_part(teacher, name)) for name in ("vae", "text_encoder", "tokenizer")
-    }
+    arch = source.design.architecture
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(unet_config(arch, source.backbone))
     try:
-        pipeline: StableDiffusionInpaintPipeline = StableDiffusionInpaintPipeline.from_pretrained(
-            teacher.folder,
-            unet=student,
-            dtype=torch.float32,
-            local_files_only=True,
-            **parts,
-            **_absent_parts(teacher),
+        tensors = TensorFiles(weights)
+        _compare_shapes(tensors, unet)
+    except (InputError, ValueError) as error:
+        raise WorkError(
+            f"the weights in {weights} must fit {arch.key}, but do not; delete the file and "
+            f"recover again: {error}"
+        ) from None
+    return Student(unet.eval(), weights, tensors)
+
+
+def _compare_shapes(tensors: TensorFiles, unet: UNet2DConditionModel) -> None:
+    """Raise `ValueError` unless there is a tensor for each of the UNet's, and no other."""
+    meant = {name: tuple(one.shape) for name, one in unet.state_dict().items()}
+    found = {name: tensors.shape(name) for name in tensors}
+    odd = sorted(name for name in meant.keys() | found.keys() if meant.get(name) != found.get(name))
+    if odd:
+        raise ValueError(
+            f"{odd[0]} is {found.get(odd[0], 'absent')} and must be {meant.get(odd[0], 'absent')}"
+            f"{f', and {len(odd) - 1} more' if odd[1:] else ''}"
         )
-    except (OSError, ValueError) as error:
-        raise InputError(f"the teacher {teacher.name} cannot be loaded: {error}") from None
-    return pipeline
 
 
-def _absent_parts(teacher: PipelineFolder) -> dict[str, Any]:
-    """The optional parts as none of them, where one that the teacher lists is not there."""
-    listed = [name for name in _OPTIONAL if teacher.index.get(name) not in (None, [None, None])]
-    if all((teacher.folder / name).is_dir() for name in listed):
-        return {}
-    return {**dict.fromkeys(_OPTIONAL), "requires_safety_checker": False}
+def _write_pipeline(folder: Path, source: ExportSource, student: Student) -> None:
+    """Write every part and model_index.json; say what of the teacher is not there to be written."""
+    teacher = open_pipeline(source.study.config.teacher.pipeline)
+    parts, lacking = read_parts(teacher)
+    for name, why in lacking.items():
+        say(f"{source.design.name} is exported without the teacher's {name}: {why}")
+    folder.mkdir(parents=True)
+    for part in parts:
+        write_part(part, folder)
+    student.unet.save_config(folder / "unet")
+    write_weights(folder / "unet" / weight_stem("diffusers"), student.tensors, [student.file])
+    said = describe_index(teacher, parts, source.backbone.in_channels)
+    (folder / "model_index.json").write_text(said, encoding="utf-8")
 
 
-def _check(folder: Path, student: UNet2DConditionModel) -> None:
-    """Read the folder back and compare configuration and every tensor with what was meant."""
+def _check(folder: Path, student: Student) -> None:
+    """Load the folder by its stock class, and compare the UNet with what was meant."""
+    import diffusers
     import torch
-    from diffusers import StableDiffusionInpaintPipeline
 
-    pipeline = StableDiffusionInpaintPipeline.from_pretrained(folder, local_files_only=True)
-    found, meant = pipeline.unet.state_dict(), student.state_dict()
-    if found.keys() != meant.keys():
-        raise WorkError(f"the export reads back with other tensors: {found.keys() ^ meant.keys()}")
-    changed = [name for name in meant if not torch.equal(found[name], meant[name])]
-    if changed:
-        raise WorkError(f"the export reads back with changed tensors: {changed[:3]}")
-    if _public(pipeline.unet.config) != _public(student.config):
+    try:
+        written = open_pipeline(str(folder))
+        parts, lacking = read_parts(written)
+        loaded = {part.name: load_part(part) for part in parts}
+        kind = getattr(diffusers, written.index["_class_name"])
+        kind.from_pretrained(folder, unet=student.unet, local_files_only=True, **loaded)
+    except (InputError, OSError, ValueError) as error:
+        raise InputError(f"the parts of the teacher cannot be loaded again: {error}") from None
+    if lacking:
+        raise WorkError(f"the export reads back without {', '.join(lacking)}")
+    if _public(read_json(folder / "unet" / "config.json")) != _public(student.unet.config):
         raise WorkError("the export reads back with another UNet configuration")
+    found = TensorFiles(folder / "unet" / f"{weight_stem('diffusers')}.safetensors")
+    changed = [
+        name for name, meant in student.tensors.items() if not torch.equal(found[name], meant)
+    ]
+    if changed or found.keys() != student.tensors.keys():
+        raise WorkError(f"the export reads back with changed tensors: {changed[:3]}")
 
 
-def _add_half_precision(pipeline: StableDiffusionInpaintPipeline, folder: Path) -> None:
-    """Write the variant `fp16` beside the weights; the pipeline is in half precision after."""
-    import torch
-
-    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
-        # `ModelMixin.to` warns about modules to be kept in float32 even where there are none.
-        torch.nn.Module.to(part, torch.float16)
-    for name, tensor in pipeline.unet.state_dict().items():
-        if not torch.isfinite(tensor).all():
-            raise WorkError(f"weights must fit into half precision, but {name} overflows")
-    half = folder / "half"
-    pipeline.save_pretrained(half, safe_serialization=True, variant="fp16")
-    # The weights alone: a config that says float16 would have the others loaded in it.
-    for file in half.glob("*/*.fp16.*"):
-        file.rename(folder / file.relative_to(half))
-    shutil.rmtree(half)
-
-
-def _public(config: Any) -> dict[str, Any]:
+def _public(config: Mapping[str, Any]) -> dict[str, Any]:
     """Drop what diffusers adds about itself and compare tuples as the lists that JSON has."""
-    kept = {name: value for name, value in dict(config).items() if not name.startswith("_")}
+    kept = {name: value for name, value in config.items() if not name.startswith("_")}
     plain: dict[str, Any] = json.loads(json.dumps(kept))
     return plain
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sdsearch.study import StudyFolder
     from sdsearch.unet import Backbone
 
-FORMAT = 2
+FORMAT = 3
 """Of the exported folder: raise it when its contents change."""
 
 

@@ -3,6 +3,7 @@
 It imports `unet`. Start at `label`; `protocol` and `content` name what may change a value.
 """
 
+from sdsearch.labels.columns import FEWEST_TO_EXTRAPOLATE, check_target, label_columns
 from sdsearch.labels.content import Content, ResolvedProtocol, find_difference, former_keys
 from sdsearch.labels.label import (
     Failure,
@@ -19,6 +20,8 @@ from sdsearch.labels.protocol import (
     MaskConvention,
     MaskGeometry,
     MaskKind,
+    Optimizer,
+    Precision,
     Protocol,
     RecoveryLosses,
     RecoveryRecipe,
@@ -40,6 +43,7 @@ from sdsearch.labels.target import Target
 
 __all__ = [
     "BK_SDM",
+    "FEWEST_TO_EXTRAPOLATE",
     "SAMPLERS",
     "Content",
     "Failure",
@@ -54,6 +58,8 @@ __all__ = [
     "MaskGeometry",
     "MaskKind",
     "Measurement",
+    "Optimizer",
+    "Precision",
     "Protocol",
     "RecoveryLosses",
     "RecoveryRecipe",
@@ -65,10 +71,12 @@ __all__ = [
     "Target",
     "Tracker",
     "check_comparable",
+    "check_target",
     "find_difference",
     "find_sampler_change",
     "former_keys",
     "import_labels",
+    "label_columns",
     "read_label_table",
     "write_label_table",
 ]

@@ -4,6 +4,7 @@ It imports single modules only, and no torch. Start at `folder`.
 """
 
 from sdsearch.pipelines.folder import (
+    OPTIONAL_PARTS,
     PARTS,
     Part,
     PipelineFolder,
@@ -16,9 +17,10 @@ from sdsearch.pipelines.folder import (
     read_part,
 )
 from sdsearch.pipelines.reading import read_json
-from sdsearch.pipelines.weight_files import WeightFiles, choose_weights, shard_names
+from sdsearch.pipelines.weight_files import WeightFiles, choose_weights, shard_names, weight_stem
 
 __all__ = [
+    "OPTIONAL_PARTS",
     "PARTS",
     "Part",
     "PipelineFolder",
@@ -33,4 +35,5 @@ __all__ = [
     "read_json",
     "read_part",
     "shard_names",
+    "weight_stem",
 ]

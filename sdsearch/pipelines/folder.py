@@ -29,7 +29,25 @@ _CLASSES: dict[str, dict[str, str]] = {
 }
 """The classes that each part may have, with their library; a scheduler may have any."""
 PARTS = (*_CLASSES, "scheduler")
-_CONFIGS = {"scheduler": "scheduler_config.json"}
+_IMAGE_PROCESSORS = (
+    "CLIPImageProcessor",
+    "CLIPImageProcessorFast",
+    "CLIPImageProcessorPil",
+    "CLIPFeatureExtractor",
+)
+"""The names that releases have given to one and the same."""
+_OPTIONAL_CLASSES: dict[str, dict[str, str]] = {
+    "safety_checker": {"StableDiffusionSafetyChecker": "stable_diffusion"},
+    "feature_extractor": dict.fromkeys(_IMAGE_PROCESSORS, "transformers"),
+    "image_encoder": {"CLIPVisionModelWithProjection": "transformers"},
+}
+OPTIONAL_PARTS = tuple(_OPTIONAL_CLASSES)
+"""What a pipeline paints the same without."""
+_SUPPORTED = _CLASSES | _OPTIONAL_CLASSES
+_CONFIGS = {
+    "scheduler": "scheduler_config.json",
+    "feature_extractor": "preprocessor_config.json",
+}
 _VOCABULARY = (
     "added_tokens.json",
     "merges.txt",
@@ -64,11 +82,11 @@ class Part:
 
     Attributes:
         name: such as "vae", which is its folder's name too.
-        library: "diffusers" or "transformers".
+        library: "diffusers" or "transformers"; "stable_diffusion" of a safety checker.
         class_name: of that library.
         folder: where its files lie.
         files: all files that are read to load it: config, vocabulary, index and weights.
-        weights: the layout of its weights; None for tokenizer and scheduler.
+        weights: the layout of its weights; None for what has none, such as a tokenizer.
     """
 
     name: str
@@ -212,15 +230,15 @@ def _class_of(index: Mapping[str, Any], name: str) -> tuple[str, str]:
         wanted = "[library, class]; a pipeline saved without it cannot be loaded"
         raise FieldError(field, entry, wanted, _SAVE_AGAIN)
     library, class_name = entry
-    if name in _CLASSES and _CLASSES[name].get(class_name) != library:
-        wanted = " or ".join(repr([home, one]) for one, home in _CLASSES[name].items())
+    if name in _SUPPORTED and _SUPPORTED[name].get(class_name) != library:
+        wanted = " or ".join(repr([home, one]) for one, home in _SUPPORTED[name].items())
         raise FieldError(field, entry, wanted, "no other class is supported for this part")
     return library, class_name
 
 
 def _weights(library: str, folder: Path, names: Collection[str]) -> WeightFiles | None:
     """The weights of a part, of the names in its folder; None for a part without any."""
-    if folder.name in ("tokenizer", "scheduler"):
+    if folder.name in ("tokenizer", "scheduler", "feature_extractor"):
         return None
     weights = choose_weights(names, library, safe_first=folder.name == "unet")
     if weights is None:

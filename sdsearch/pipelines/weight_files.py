@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-_STEMS = {
-    ("diffusers", "safetensors"): "diffusion_pytorch_model",
-    ("diffusers", "bin"): "diffusion_pytorch_model",
-    ("transformers", "safetensors"): "model",
-    ("transformers", "bin"): "pytorch_model",
-}
 _VARIANTS = ("", "fp32", "fp16", "bf16", "non_ema")
 """From the first to the last choice; the plain files come first, as in `from_pretrained`."""
 
@@ -51,6 +45,17 @@ class WeightFiles:
     index: str | None = None
 
 
+def weight_stem(library: str, suffix: str = "safetensors") -> str:
+    """What a library calls its weight files, before variant, number and suffix.
+
+    >>> weight_stem("diffusers"), weight_stem("transformers"), weight_stem("transformers", "bin")
+    ('diffusion_pytorch_model', 'model', 'pytorch_model')
+    """
+    if library == "diffusers":
+        return "diffusion_pytorch_model"
+    return "model" if suffix == "safetensors" else "pytorch_model"
+
+
 def choose_weights(
     names: Iterable[str], library: str, *, safe_first: bool = False
 ) -> WeightFiles | None:
@@ -61,7 +66,7 @@ def choose_weights(
 
     Args:
         names: file names, without folders.
-        library: "diffusers" or "transformers", which name their files differently.
+        library: "diffusers", or any other, whose parts are named as those of transformers.
         safe_first: choose safetensors of any variant before plain pickles.
 
     Raises:
@@ -70,7 +75,7 @@ def choose_weights(
     groups: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name in sorted(names):
         for suffix in ("safetensors", "bin"):
-            if found := _parse(name, _STEMS[library, suffix], suffix):
+            if found := _parse(name, weight_stem(library, suffix), suffix):
                 variant, role = found
                 groups[variant, suffix][role].append(name)
     if not groups:
@@ -88,12 +93,12 @@ def choose_weights(
     index = next(iter(found_roles["index"]), None)
     whole = found_roles["whole"]
     # Where both are there, diffusers reads the shards and transformers the whole file.
-    if whole and (index is None or library == "transformers"):
+    if whole and (index is None or library != "diffusers"):
         return WeightFiles(variant or None, suffix == "bin", tuple(whole[:1]))
     if index is None:
         raise InputError(
             f"sharded weights need an index, but beside {found_roles['shard'][0]} there is no "
-            f"{_STEMS[library, suffix]}.{suffix}.index.json; copy or download it too"
+            f"{weight_stem(library, suffix)}.{suffix}.index.json; copy or download it too"
         )
     return WeightFiles(variant or None, suffix == "bin", tuple(found_roles["shard"]), index)
 

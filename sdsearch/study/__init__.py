@@ -7,6 +7,7 @@ from sdsearch.study.config import TEMPLATE, MachineConfig, StudyConfig, parse_co
 from sdsearch.study.folder import (
     StudyFolder,
     load_latency_table,
+    load_meter,
     load_space,
     read_study,
     write_protocols,
@@ -66,6 +67,7 @@ __all__ = [
     "inspect_study",
     "is_current",
     "load_latency_table",
+    "load_meter",
     "load_space",
     "open_study",
     "outputs_of",

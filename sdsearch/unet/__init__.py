@@ -32,6 +32,7 @@ from sdsearch.unet.gate import (
     read_unet_config,
 )
 from sdsearch.unet.graph import EDGES, ArchGraph, active_edges, build_graph
+from sdsearch.unet.memory import activation_values
 from sdsearch.unet.noise_schedule import NoiseSchedule, read_noise_schedule
 from sdsearch.unet.slots import SLOTS, SLOTS_BY_NAME, UNIT_NAMES, Half, Slot, SlotState, level_sizes
 from sdsearch.unet.teacher import (
@@ -66,6 +67,7 @@ __all__ = [
     "SlotCost",
     "SlotState",
     "UNetCost",
+    "activation_values",
     "active_edges",
     "build_graph",
     "check_family",

@@ -6,11 +6,13 @@ It imports `unet` and `pipelines`, and torch. Start at `trace_weights`, then `in
 from sdsearch.weights.feature_pairs import pair_features
 from sdsearch.weights.importance import ChannelRule, choose_channels
 from sdsearch.weights.inherit import inherit_weights, load_unet, make_unet
-from sdsearch.weights.parts import load_part, load_unet_part, open_unet_weights
+from sdsearch.weights.parts import load_part, load_unet_part, open_unet_weights, open_weights
 from sdsearch.weights.provenance import provenance_document, trace_weights
 from sdsearch.weights.tensorfiles import TensorFiles
+from sdsearch.weights.writing import METADATA, stored_as, write_tensors
 
 __all__ = [
+    "METADATA",
     "ChannelRule",
     "TensorFiles",
     "choose_channels",
@@ -20,7 +22,10 @@ __all__ = [
     "load_unet_part",
     "make_unet",
     "open_unet_weights",
+    "open_weights",
     "pair_features",
     "provenance_document",
+    "stored_as",
     "trace_weights",
+    "write_tensors",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +12,11 @@ from sdsearch.unet import check_family, read_unet_config
 from sdsearch.weights.tensorfiles import TensorFiles
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import ModuleType
+
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from torch import Tensor
 
     from sdsearch.pipelines import Part
 
@@ -27,10 +32,20 @@ def load_part(part: Part) -> Any:
     """
     import diffusers
     import transformers
+    from diffusers.pipelines.stable_diffusion import safety_checker
 
-    kind = getattr(
-        {"diffusers": diffusers, "transformers": transformers}[part.library], part.class_name
-    )
+    libraries: dict[str, ModuleType] = {
+        "diffusers": diffusers,
+        "transformers": transformers,
+        "stable_diffusion": safety_checker,
+    }
+    kind = getattr(libraries.get(part.library), part.class_name, None)
+    if kind is None:
+        raise InputError(
+            f"the {part.name} must be of a class that is installed, but {part.class_name} of "
+            f"{part.library} is not; install what it comes with, or choose another in "
+            "model_index.json"
+        )
     try:
         if part.weights is None:
             return kind.from_pretrained(part.folder, local_files_only=True)
@@ -52,6 +67,27 @@ def load_part(part: Part) -> Any:
             f"{part.class_name}, but lack {_some(missing)}; copy or download them again"
         )
     return module
+
+
+def open_weights(part: Part) -> Mapping[str, Tensor]:
+    """The tensors of a part as they are stored, one at a time; pickles hold tensors only.
+
+    Raises:
+        InputError: a file is broken, or holds more than tensors.
+    """
+    if part.weights is None or not part.weights.pickled:
+        return TensorFiles(*part.weight_files)
+    found: dict[str, Tensor] = {}
+    for file in part.weight_files:
+        try:
+            # Files of before torch 1.6 are no archives, and cannot be mapped.
+            mapped = zipfile.is_zipfile(file)
+            held = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+            found |= {name: tensor.detach() for name, tensor in held.items()}
+        except Exception as error:  # noqa: BLE001 (whatever the file makes torch raise)
+            reason = " ".join(str(error).split())
+            raise InputError(f"{file} must be a pickle of tensors only: {reason}") from None
+    return found
 
 
 def open_unet_weights(part: Part) -> TensorFiles:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-_DTYPES = {
+DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -55,14 +55,20 @@ class _Entry:
 class TensorFiles(Mapping[str, "Tensor"]):
     """The tensors of safetensors files, one or all shards, by name; each look-up reads a fresh one.
 
+    Attributes:
+        metadata: what each file says beside its tensors.
+
     Raises:
         InputError: a file is missing, cut short or no safetensors file.
     """
 
     def __init__(self, *paths: Path) -> None:
         self._entries: dict[str, _Entry] = {}
+        self.metadata: list[dict[str, str]] = []
         for path in paths:
-            self._entries |= _read_header(path)
+            entries, said = _read_header(path)
+            self._entries |= entries
+            self.metadata.append(said)
 
     def __getitem__(self, name: str) -> Tensor:
         tensor = torch.empty(self.shape(name), dtype=self._entries[name].dtype)
@@ -132,8 +138,8 @@ class TensorFiles(Mapping[str, "Tensor"]):
                 done += read
 
 
-def _read_header(path: Path) -> dict[str, _Entry]:
-    """The tensors that a file says it holds, all of them within the file."""
+def _read_header(path: Path) -> tuple[dict[str, _Entry], dict[str, str]]:
+    """The tensors that a file says it holds, all of them within the file, and its metadata."""
     try:
         with path.open("rb", buffering=0) as stream:
             length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
@@ -141,7 +147,7 @@ def _read_header(path: Path) -> dict[str, _Entry]:
             if not 0 < length <= min(total - _LENGTH_BYTES, _LONGEST_HEADER):
                 raise ValueError(f"its header would have {length} bytes")
             header = json.loads(stream.read(length))
-        header.pop("__metadata__", None)
+        metadata = dict(header.pop("__metadata__", None) or {})
         data = _LENGTH_BYTES + length
         entries = {name: _parse_entry(path, data, name, said) for name, said in header.items()}
     except OSError as error:
@@ -154,11 +160,11 @@ def _read_header(path: Path) -> dict[str, _Entry]:
             f"{path} must have {end} bytes, but has {total}: the file is "
             f"{'cut short' if total < end else 'longer than its tensors'}"
         )
-    return entries
+    return entries, metadata
 
 
 def _parse_entry(path: Path, data: int, name: str, said: Mapping[str, Any]) -> _Entry:
-    dtype, shape = _DTYPES[said["dtype"]], tuple(said["shape"])
+    dtype, shape = DTYPES[said["dtype"]], tuple(said["shape"])
     start, end = said["data_offsets"]
     size = dtype.itemsize * math.prod(shape)
     if not 0 <= start <= end or end - start != size:

@@ -136,7 +136,7 @@ def test_a_template_keeps_its_comments_in_their_columns_and_gets_what_it_lacks()
     )
 
 
-@pytest.mark.parametrize("resource", ["params", "macs", "memory_bytes"])
+@pytest.mark.parametrize("resource", ["params", "macs", "memory_bytes", "file_bytes"])
 @pytest.mark.parametrize("limit", [0.6, 1, True])
 def test_a_bare_number_that_was_meant_as_a_share_is_refused(
     tmp_path: Path, resource: str, limit: float

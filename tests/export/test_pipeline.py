@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -16,15 +19,22 @@ from sdsearch.export import recovered
 from sdsearch.export.papers import model_card, teacher_licence
 from sdsearch.export.pipeline import export_pipeline
 from sdsearch.export.recovered import read_source
+from sdsearch.space.meter import Meter
 from sdsearch.study.folder import load_space
 from sdsearch.study.requests import RecoverRequest
 from sdsearch.unet.teacher import teacher_identity
 from sdsearch.weights.inherit import inherit_weights
-from tests.fakes import fake_teacher, make_design, make_study, measured, tiny_member
+from tests.fakes import (
+    checked_teacher,
+    fake_teacher,
+    make_design,
+    make_study,
+    measured,
+    tiny_member,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from sdsearch.design.designs import Design
     from sdsearch.study.folder import StudyFolder
@@ -50,6 +60,10 @@ def design() -> Design:
 
 def export_now(design: Design, study: StudyFolder) -> Path:
     return export_pipeline(design, study, teacher_identity(study.config.teacher.pipeline))
+
+
+def edit(file: Path, **changes: Any) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
 
 
 def save_weights(study: StudyFolder, teacher: Path) -> Path:
@@ -187,8 +201,16 @@ export.export_pipeline(design, read_study({study!r}), 'teacher')
 """
 
 
-def test_an_export_of_a_4_channel_teacher_loads_as_all_three_stock_pipelines(
-    teacher: Path, design: Design, tmp_path: Path
+@pytest.mark.parametrize(
+    ("taught_by", "meant"),
+    [
+        ("StableDiffusionPipeline", "StableDiffusionPipeline"),
+        ("StableDiffusionInpaintPipeline", "StableDiffusionInpaintPipeline"),
+        ("StableDiffusionPanoramaPipeline", "StableDiffusionPipeline"),
+    ],
+)
+def test_an_export_of_a_4_channel_teacher_is_of_its_class_and_loads_as_all_three(
+    taught_by: str, meant: str, teacher: Path, design: Design, tmp_path: Path
 ) -> None:
     import diffusers
 
@@ -196,15 +218,22 @@ def test_an_export_of_a_4_channel_teacher_loads_as_all_three_stock_pipelines(
     config = {**pipeline.unet.config, "in_channels": 4}
     pipeline.unet = diffusers.UNet2DConditionModel.from_config(config)
     pipeline.save_pretrained(tmp_path / "teacher")
+    edit(tmp_path / "teacher" / "model_index.json", _class_name=taught_by)
     toml = f"[teacher]\npipeline = {str(tmp_path / 'teacher')!r}\n"
     made = make_study(tmp_path / "study", toml)
     save_weights(made, tmp_path / "teacher")
     folder = export_now(design, made)
+    assert json.loads((folder / "model_index.json").read_text())["_class_name"] == meant
+    card = (folder / "README.md").read_text()
+    assert f"A stock `{meant}`" in card
+    assert "import StableDiffusionInpaintPipeline" in card
+    assert ("It inpaints with" in card) == (meant != "StableDiffusionInpaintPipeline")
     for name in ("", "Img2Img", "Inpaint"):
         kind = getattr(diffusers, f"StableDiffusion{name}Pipeline")
         loaded = kind.from_pretrained(folder, local_files_only=True)
         assert loaded.unet.config.in_channels == 4
         assert loaded.unet.config.layers_per_block == [1, 1, 1]
+    assert type(diffusers.DiffusionPipeline.from_pretrained(folder)).__name__ == meant
 
 
 def test_weights_of_another_architecture_are_refused(study: StudyFolder, teacher: Path) -> None:
@@ -267,6 +296,200 @@ def test_an_export_inherits_the_licence_that_its_teacher_states(tmp_path: Path) 
     assert teacher_licence(str(tmp_path)) == "openrail++"
 
 
+@pytest.fixture
+def own_study(tmp_path: Path) -> StudyFolder:
+    """Of a teacher with every part, to be changed."""
+    teacher = checked_teacher(tmp_path / "own" / "teacher")
+    made = make_study(tmp_path / "study", f"[teacher]\npipeline = {str(teacher)!r}\n")
+    made.labels.write(measured(tiny_member("bk-tiny"), 212.5, 3.0))
+    save_weights(made, teacher)
+    return made
+
+
+def test_no_file_of_an_export_names_a_place_on_this_machine(
+    own_study: StudyFolder, design: Design, tmp_path: Path
+) -> None:
+    teacher = tmp_path / "own" / "teacher"
+    for name in ("vae", "unet", "text_encoder", "safety_checker"):
+        edit(teacher / name / "config.json", _name_or_path=str(teacher / name))
+    edit(teacher / "model_index.json", _name_or_path=str(teacher))
+    edit(teacher / "tokenizer" / "tokenizer_config.json", name_or_path=str(teacher / "tokenizer"))
+    edit(teacher / "scheduler" / "scheduler_config.json", _name_or_path=str(Path.home()))
+    weights = own_study.recovered_file(design.arch_key)
+    save_file(load_file(weights), weights, {"format": "pt", "from": str(tmp_path)})
+    provenance = {"protocol": {"dataset": str(tmp_path / "photos")}, "versions": {}}
+    label = measured(tiny_member("bk-tiny"), 212.5)
+    own_study.labels.write(label.model_copy(update={"provenance": provenance}))
+    folder = export_now(design, own_study)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    for place in (str(tmp_path), str(Path.home()), str(Path.cwd())):
+        assert [file for file in files if place.encode() in file.read_bytes()] == []
+    said = json.loads((folder / "provenance.json").read_text())
+    assert said["teacher"] == "teacher"
+    assert said["teacher_identity"] == teacher_identity(str(teacher))
+    assert "Specialized from `teacher` with" in (folder / "README.md").read_text()
+
+
+def test_papers_name_photos_and_extractors_without_their_place(
+    design: Design, tmp_path: Path, teacher: Path
+) -> None:
+    fields = {"dataset": "photos", "masks": "holes", "extractor": "nets/clip"}
+    said = {name: str(tmp_path / place) for name, place in fields.items()}
+    toml = "".join(
+        f"{name} = {('clip:' if name == 'extractor' else '') + place!r}\n"
+        for name, place in said.items()
+    )
+    other = make_study(
+        tmp_path / "other", f"[teacher]\npipeline = {str(teacher)!r}\n[protocol]\n{toml}"
+    )
+    save_weights(other, teacher)
+    folder = export_now(design, other)
+    card = (folder / "README.md").read_text()
+    assert "dataset `photos`, masks `holes`" in card
+    protocol = json.loads((folder / "provenance.json").read_text())["protocol"]
+    assert protocol["extractor"] == "clip:clip"
+    assert str(tmp_path) not in card + json.dumps(protocol)
+
+
+def test_an_export_has_the_checker_of_its_teacher_in_single_and_in_half(
+    own_study: StudyFolder, design: Design, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+    from diffusers import StableDiffusionInpaintPipeline
+
+    folder = export_now(design, own_study)
+    assert capfd.readouterr().err == "", "diffusers warns of a checker that it did not load"
+    meant = StableDiffusionInpaintPipeline.from_pretrained(tmp_path / "own" / "teacher")
+    for options, dtype in (({}, torch.float32), ({"variant": "fp16"}, torch.float16)):
+        found = StableDiffusionInpaintPipeline.from_pretrained(folder, dtype=dtype, **options)
+        assert found.config.requires_safety_checker is True
+        assert found.feature_extractor.to_dict() == meant.feature_extractor.to_dict()
+        for name in ("safety_checker", "image_encoder", "vae", "text_encoder"):
+            part = getattr(found, name)
+            assert part.dtype == dtype
+            for one, tensor in getattr(meant, name).state_dict().items():
+                assert (part.state_dict()[one] == tensor.to(dtype)).all()
+    halves = {file.parent.name: load_file(file) for file in folder.glob("*/*.fp16.safetensors")}
+    assert halves.keys() == {"unet", "vae", "text_encoder", "safety_checker", "image_encoder"}
+    dtypes = {one.dtype for held in halves.values() for one in held.values()}
+    assert {one for one in dtypes if one.is_floating_point} == {torch.float16}
+
+
+def test_a_checker_that_is_listed_and_not_there_is_told_and_left_out(
+    own_study: StudyFolder, design: Design, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from diffusers import StableDiffusionInpaintPipeline
+
+    shutil.rmtree(tmp_path / "own" / "teacher" / "safety_checker")
+    folder = export_now(design, own_study)
+    assert "exported without the teacher's safety_checker" in capsys.readouterr().err
+    loaded = StableDiffusionInpaintPipeline.from_pretrained(folder, local_files_only=True)
+    assert loaded.safety_checker is None
+    assert loaded.feature_extractor is not None
+    assert loaded.config.requires_safety_checker is False
+
+
+def test_a_fine_tuned_autoencoder_of_another_config_is_exported_as_it_is(
+    own_study: StudyFolder, design: Design, tmp_path: Path
+) -> None:
+    from diffusers import AutoencoderKL, StableDiffusionInpaintPipeline
+
+    place = tmp_path / "own" / "teacher" / "vae"
+    shutil.rmtree(place)
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(4, 8, 12),
+        layers_per_block=2,
+        norm_num_groups=2,
+        sample_size=64,
+        scaling_factor=0.5,
+        force_upcast=False,
+    )
+    vae.save_pretrained(place)
+    folder = export_now(design, own_study)
+    found = StableDiffusionInpaintPipeline.from_pretrained(folder, local_files_only=True).vae
+    assert (found.config.scaling_factor, found.config.force_upcast) == (0.5, False)
+    meant = vae.state_dict()
+    assert all((tensor == meant[name]).all() for name, tensor in found.state_dict().items())
+
+
+def test_an_old_teachers_small_unet_keeps_its_size(
+    own_study: StudyFolder, design: Design, tmp_path: Path
+) -> None:
+    from diffusers import DiffusionPipeline
+
+    teacher = tmp_path / "own" / "teacher"
+    for file in ("unet/config.json", "model_index.json"):
+        edit(teacher / file, _diffusers_version="0.4.0")
+    folder = export_now(design, own_study)
+    # The stock pipelines take a UNet of before 0.9 that is smaller than 64 for one of 64.
+    assert DiffusionPipeline.from_pretrained(folder).unet.config.sample_size == 16
+
+
+@pytest.mark.parametrize("kind", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_and_leaves_what_was_there(
+    kind: int, study: StudyFolder, design: Design, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = []
+
+    def fill(source: Path, target: Path) -> None:
+        copied.append(target)
+        if len(copied) > 2:
+            raise OSError(kind, "No space left on device")
+        target.write_bytes(source.read_bytes())
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.copyfile", fill)
+        with pytest.raises(WorkError, match=r"more space than is left in .*pipelines.*free some"):
+            export_now(design, study)
+    assert list(study.pipelines_dir.glob("*")) == []
+    old = export_now(design, study)
+    study.labels.write(measured(tiny_member("bk-tiny"), 199.0))
+    copied.clear()
+    monkeypatch.setattr("shutil.copyfile", fill)
+    with pytest.raises(WorkError, match="free some"):
+        export_now(design, study)
+    assert list(study.pipelines_dir.iterdir()) == [old]
+    assert "212.5" in (old / "README.md").read_text()
+
+
+def test_an_export_that_is_stopped_leaves_nothing(
+    study: StudyFolder, design: Design, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export, "write_weights", stop)
+    with pytest.raises(KeyboardInterrupt):
+        export_now(design, study)
+    assert list(study.pipelines_dir.iterdir()) == []
+
+
+def test_an_export_on_top_of_another_holds_none_of_its_files(
+    study: StudyFolder, design: Design
+) -> None:
+    folder = export_now(design, study)
+    meant = {path.relative_to(folder) for path in folder.rglob("*")}
+    for name in ("onnx", "lora", "vae/old"):
+        (folder / name).mkdir()
+        (folder / name / "file").touch(mode=0o444)
+    (folder / "vae" / "old").chmod(0o555)
+    study.labels.write(measured(tiny_member("bk-tiny"), 199.0))
+    export_now(design, study)
+    assert {path.relative_to(folder) for path in folder.rglob("*")} == meant
+    assert [path for path in study.pipelines_dir.iterdir() if path != folder] == []
+
+
+def test_weights_that_are_no_safetensors_file_are_told_with_the_next_step(
+    study: StudyFolder, design: Design
+) -> None:
+    study.recovered_file(design.arch_key).write_bytes(b"cut")
+    with pytest.raises(WorkError, match="delete the file and recover again"):
+        export_now(design, study)
+
+
 @pytest.mark.slow
 def test_the_export_runs_in_a_process_that_cannot_import_sdsearch(
     study: StudyFolder, design: Design, tmp_path: Path
@@ -303,6 +526,15 @@ def test_the_half_precision_variant_loads_and_is_the_same_weights(
     assert {half.vae.dtype, half.text_encoder.dtype} == {torch.float16}
 
 
+def test_the_weight_files_have_the_sizes_that_budgets_count(
+    study: StudyFolder, design: Design
+) -> None:
+    unet, space = export_now(design, study) / "unet", load_space(study)
+    for dtype, name in (("float32", ""), ("float16", ".fp16"), ("bfloat16", ".fp16")):
+        counted = Meter(space, dtype).member(design.architecture)["file_bytes"]  # type: ignore[arg-type]
+        assert (unet / f"diffusion_pytorch_model{name}.safetensors").stat().st_size == counted
+
+
 def test_weights_beyond_half_precision_are_refused(
     study: StudyFolder, design: Design, teacher: Path
 ) -> None:
@@ -331,6 +563,10 @@ def test_the_onnx_files_agree_with_torch_and_take_any_batch(
     checked = json.loads((folder / "onnx" / "checked.json").read_text())
     assert set(checked) == {"unet", "text_encoder", "vae_encoder", "vae_decoder"}
     assert max(checked.values()) <= 1e-3
+    # By default each node says in which file here it was written.
+    graphs = [path.read_bytes() for path in folder.rglob("model.onnx")]
+    assert len(graphs) == 4
+    assert not any(word in graph for graph in graphs for word in (b".py", b"site-packages"))
     session = onnxruntime.InferenceSession(folder / "onnx" / "unet" / "model.onnx")
     side, width = (
         load_space(study).backbone.sample_size,

@@ -25,7 +25,9 @@ import sdsearch
 from sdsearch.assets import asset_path
 from sdsearch.check.report import check_unet, report_text
 from sdsearch.errors import InputError
-from sdsearch.pipelines.folder import PARTS, list_files, open_pipeline
+from sdsearch.export.index import describe_index, read_parts
+from sdsearch.export.parts import write_part
+from sdsearch.pipelines.folder import PARTS, list_files, open_pipeline, read_part
 from sdsearch.unet.backbone import SD21, TINY
 from sdsearch.unet.config import unet_config
 from sdsearch.unet.teacher import teacher_backbone
@@ -201,6 +203,28 @@ def test_a_pipeline_of_its_listed_files_alone_loads_the_same(
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_parts_of_each_layout_are_exported_as_the_stock_class_loads_them(
+    layout: str, folder: Path, tmp_path: Path
+) -> None:
+    LAYOUTS[layout](folder)
+    pipeline = open_pipeline(str(folder))
+    parts, lacking = read_parts(pipeline)
+    out = tmp_path / "export"
+    out.mkdir()
+    for part in (*parts, read_part(pipeline, "unet")):
+        write_part(part, out)
+    (out / "model_index.json").write_text(describe_index(pipeline, parts, 9))
+    shutil.rmtree(folder)
+    assert lacking == {}
+    for options, dtype in (({}, torch.float32), ({"variant": "fp16"}, torch.float16)):
+        loaded = StableDiffusionInpaintPipeline.from_pretrained(out, dtype=dtype, **options)
+        meant = StableDiffusionInpaintPipeline.from_pretrained(TINY_SD, dtype=dtype)
+        for name in ("unet", "vae", "text_encoder"):
+            found = getattr(loaded, name).state_dict()
+            assert same(found, getattr(meant, name).state_dict()), name
+
+
 @pytest.mark.parametrize(
     "dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
 )
@@ -208,7 +232,7 @@ def test_low_precision_is_raised_to_single(dtype: torch.dtype, folder: Path) -> 
     save_file({name: one.to(dtype) for name, one in UNET.items()}, folder / "unet" / WEIGHTS)
     teacher, whole = load_teacher(open_pipeline(str(folder)), CPU), load_pipeline(str(folder), CPU)
     rounded = {name: one.to(dtype).float() for name, one in UNET.items()}
-    assert same(teacher.unet_state, rounded)
+    assert same(teacher.student(tiny_member()).state_dict(), rounded)
     assert same(whole.unet.state_dict(), rounded)
     assert check_unet(folder).problems == ()
 

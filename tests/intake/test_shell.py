@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -24,6 +25,9 @@ from sdsearch.study.config import TEMPLATE
 from sdsearch.study.folder import StudyFolder, read_study
 from sdsearch.study.requests import FinetuneRequest, RecoverRequest
 from sdsearch_eval.world import open_world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'eval'}"}
@@ -207,6 +211,15 @@ def test_the_traceback_of_a_fault_is_kept_in_a_file(
     assert "could not be written" in capsys.readouterr().err
 
 
+@pytest.fixture
+def _hears_ctrl_c() -> Iterator[None]:
+    """A shell that runs the tests in the background has them ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_hears_ctrl_c")
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_harness_ends_with_all_it_has_started(
     signal_: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -75,16 +75,16 @@ class FeaturePairs:
         return Taps(net, [pair.teacher for pair in self._pairs])
 
     def inherited(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """The channels of the teacher's features that the student has, in float32."""
+        """The channels of the teacher's features that the student has."""
         return [
-            (feature if channels is None else feature[:, channels]).float()
+            feature if channels is None else feature[:, channels]
             for feature, channels in zip(features, self._channels, strict=True)
         ]
 
 
 def feature_error(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-    """The mean relative error of features."""
-    errors = [relative_error(a.float(), b) for a, b in zip(found, wanted, strict=True)]
+    """The mean relative error of features, compared in float32."""
+    errors = [relative_error(a.float(), b.float()) for a, b in zip(found, wanted, strict=True)]
     return torch.stack(errors).mean()
 
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from sdsearch.errors import InputError, WorkError
+from sdsearch.labels.columns import label_columns
 from sdsearch.labels.label import Failure, Label, LabelKey
 from sdsearch.stages.sample import sample_study
 from sdsearch.study.requests import GridRequest, RecoverRequest
@@ -67,6 +68,7 @@ def test_a_label_holds_all_columns_with_errors_and_n(bench):
     label, unet = evaluate(tiny_member("bk-small"), bench)
     assert label.status == "ok"
     assert unet is not None
+    assert label.values.keys() == label_columns(bench.protocol), "known before it was measured"
     pixels = ("psnr", "ssim", "l1")
     for name in (
         *("fd_efflite0", "kid_efflite0", "lpips_like_efflite0"),
