@@ -42,6 +42,11 @@ def memory_format(device: torch.device) -> torch.memory_format:
     return torch.channels_last if device.type == "cpu" else torch.contiguous_format
 
 
+def pins_memory(device: torch.device) -> bool:
+    """Whether what is copied to a device is pinned in host memory before, to be copied beside."""
+    return device.type in ("cuda", "xpu") and torch.accelerator.is_available()
+
+
 def metric_dtype(device: torch.device) -> torch.dtype:
     """The precision of metrics: float64, which Apple's GPUs lack."""
     return torch.float32 if device.type == "mps" else torch.float64

@@ -15,6 +15,7 @@ from sdsearch.labels.label import (
     Series,
 )
 from sdsearch.labels.protocol import (
+    BK_SDM,
     LongRecovery,
     MaskConvention,
     MaskGeometry,
@@ -26,6 +27,7 @@ from sdsearch.labels.protocol import (
     RecoveryRecipe,
     Rung,
     Scheduler,
+    Tracker,
 )
 from sdsearch.labels.samplers import SAMPLERS, Sampler
 from sdsearch.labels.store import (
@@ -40,6 +42,7 @@ from sdsearch.labels.store import (
 from sdsearch.labels.target import Target
 
 __all__ = [
+    "BK_SDM",
     "FEWEST_TO_EXTRAPOLATE",
     "SAMPLERS",
     "Content",
@@ -66,6 +69,7 @@ __all__ = [
     "Scheduler",
     "Series",
     "Target",
+    "Tracker",
     "check_comparable",
     "check_target",
     "find_difference",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -60,18 +60,76 @@ class RecoveryRecipe(KeyedModel):
     optimizer: Optimizer = "adamw"
 
 
+Tracker = Literal[
+    "none",
+    "aim",
+    "clearml",
+    "comet_ml",
+    "dvclive",
+    "mlflow",
+    "swanlab",
+    "tensorboard",
+    "trackio",
+    "wandb",
+]
+"""Where the losses of a long recovery go besides its log, by accelerate's names."""
+
+
 class LongRecovery(RecoveryRecipe):
-    """The recovery of a design that will be exported; `accumulate` micro-batches make one step."""
+    """The recovery of a design that will be exported, on all photos that are not evaluated on.
+
+    A photo is seen in another way each epoch: cropped along its longer side and mirrored at random,
+    under a new mask. Defaults are those of the tiny benchmark; `BK_SDM` is a published recipe.
+
+    Attributes:
+        ema: how much of the running mean of the weights a step keeps; 0: the last weights count.
+        warmup: the share of the steps in which the learning rate rises.
+        decay: whether it falls to 0 along a cosine after that, or stays.
+        masks: the kind that is drawn; "protocol": that of the protocol, or its files, cropped
+            centrally with their photos.
+        crop: where a photo is cropped.
+        flip: whether half of the photos are mirrored.
+        caption_dropout: the share of pictures that are learned without their caption.
+        cache_latents: how many ways of seeing each photo are encoded beforehand, into one file, and
+            taken in turn; 0: another one each epoch, encoded when it is learned.
+        checkpoint_every: steps from one checkpoint to the next.
+        picture_every: steps from one picture to the next.
+        tracker: what else is told of the losses.
+    """
 
     steps: int = Field(1000, ge=1)
     learning_rate: float = Field(2e-4, gt=0)
     ema: float = Field(0.999, ge=0, lt=1)
-    accumulate: int = Field(1, ge=1)
-    gradient_checkpointing: bool = False
-    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    warmup: float = Field(0.1, ge=0, le=1)
+    decay: Literal["cosine", "constant"] = "cosine"
+    masks: Literal["protocol"] | MaskKind = "protocol"
+    crop: Literal["random", "center"] = "random"
+    flip: bool = True
+    caption_dropout: float = Field(0.0, ge=0, le=1)
+    cache_latents: int = Field(0, ge=0)
     checkpoint_every: int = Field(200, ge=1)
     picture_every: int = Field(250, ge=1)
-    tensorboard: bool = False
+    tracker: Tracker = "none"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The settings that may change the weights, as JSON data; others may change in a run."""
+        watching = {"checkpoint_every", "picture_every", "tracker"}
+        return self.model_dump(mode="json", exclude=watching)
+
+
+BK_SDM = LongRecovery(
+    steps=50_000,
+    learning_rate=5e-5,
+    batch_size=256,
+    losses=RecoveryLosses(output=1.0, task=1.0, feature=1.0),
+    warmup=0.0,
+    decay="constant",
+    ema=0.9999,
+    checkpoint_every=500,
+    picture_every=500,
+)
+"""BK-SDM's recipe for SD v1.4 (Kim et al., ECCV 2024), which was 60 epochs of 212,776 pictures."""
 
 
 class Protocol(KeyedModel):

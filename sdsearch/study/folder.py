@@ -148,8 +148,8 @@ class StudyFolder:
 
     def finetuned_dir(self, arch_key: str) -> Path:
         """Checkpoints, log, pictures, values and weights of an architecture's long recovery."""
-        recipe = content_key(self.config.export.recovery.model_dump(mode="json"))
-        return self.root / "recovered" / arch_key / f"{recipe}-s{self.config.seed}"
+        recipe = content_key(self.config.export.recovery.identity)
+        return self.root / "recovered" / arch_key / f"{recipe}-{self.series}"
 
     def recovered_file(self, arch_key: str) -> Path:
         """Where the recovered weights of an architecture lie under this protocol and seed."""

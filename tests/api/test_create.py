@@ -48,7 +48,7 @@ def test_every_section_can_be_given_and_is_read_back(tmp_path: Path) -> None:
         protocol={"samples": 8, "seed": 7, "recovery": {"steps": 3, "losses": {"task": 0.5}}},
         ranker={"kind": "ridge", "target": "-log(kid_efflite0)"},
         build={"methods": ["random", "pareto"], "top": 2},
-        export={"recovery": {"mixed_precision": "bf16", "learning_rate": 1e-5}},
+        export={"recovery": {"precision": "bfloat16", "learning_rate": 1e-5}},
     )
     config = sdsearch.load_study(tmp_path).config
     assert config == made.config

@@ -52,19 +52,11 @@ def pool_size(protocol: Protocol) -> int:
 class Lessons:
     """The batches of a protocol's recovery under one seed, each made once and cached.
 
-    They draw from `pool` images, by default 16 batches' worth.
+    They draw from 16 batches' worth of images.
     """
 
-    def __init__(
-        self,
-        teacher: Teacher,
-        protocol: Protocol,
-        seed: int,
-        cache: TensorCache,
-        pool: int | None = None,
-    ) -> None:
+    def __init__(self, teacher: Teacher, protocol: Protocol, seed: int, cache: TensorCache) -> None:
         self.teacher, self._protocol, self._seed, self._cache = teacher, protocol, seed, cache
-        self._images = pool or pool_size(protocol)
         self._net: UNet2DConditionModel | None = None
 
     def __getitem__(self, step: int) -> Lesson:
@@ -104,12 +96,8 @@ class Lessons:
     def _name(self, step: int) -> str:
         return f"lesson-s{self._seed}-{step:05d}"
 
-    def make(self, step: int) -> Lesson:
-        """The lesson of a step, made anew: for runs so long that a cache would fill the disk."""
-        return Lesson(**self._make(step))
-
     def _pool(self) -> dict[str, Tensor]:
-        samples = load_recovery_samples(self._protocol, self._images)
+        samples = load_recovery_samples(self._protocol, pool_size(self._protocol))
         inputs = prepare_inputs(self.teacher, samples, self._seed)
         images = images_to_tensor(np.stack([sample.image for sample in samples]))
         clean = torch.cat([self.teacher.encode_images(part) for part in images.split(32)])
@@ -178,7 +166,9 @@ def recover_student(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate_share(step, recipe.steps)
     )
-    features = FeatureLoss(arch, lessons, unet) if recipe.losses.feature else None
+    features = None
+    if recipe.losses.feature:
+        features = FeatureLoss(arch, lessons.teacher, unet, lessons.unpruned())
     cut = Cut.of(machine or MachineConfig(), recipe.batch_size)
     log: list[dict[str, Tensor]] = []
     for lesson in _read_ahead(lessons, recipe.steps):
