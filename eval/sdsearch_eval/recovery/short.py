@@ -58,6 +58,7 @@ class Lessons:
     def __init__(self, teacher: Teacher, protocol: Protocol, seed: int, cache: TensorCache) -> None:
         self.teacher, self._protocol, self._seed, self._cache = teacher, protocol, seed, cache
         self._net: UNet2DConditionModel | None = None
+        self._rows: dict[str, Tensor] | None = None  # the pool, in host memory
 
     def __getitem__(self, step: int) -> Lesson:
         """The lesson of a step, counted from 0."""
@@ -69,7 +70,7 @@ class Lessons:
         for step in range(steps):
             if not self._cache.holds(self._name(step)):
                 self[step]
-        self._net = None  # students need the memory
+        self._net, self._rows = None, None  # students need the memory
 
     def ask_teacher(self, model_input: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
         """The unpruned teacher's answer, in float32.
@@ -108,7 +109,9 @@ class Lessons:
 
     @torch.no_grad()
     def _make(self, step: int) -> dict[str, Tensor]:
-        pool = self._cache.get(f"lesson-pool-s{self._seed}", self._pool)  # on the host
+        if self._rows is None:
+            self._rows = self._cache.get(f"lesson-pool-s{self._seed}", self._pool)
+        pool = self._rows
         rng = np.random.default_rng(derive_seed(self._seed, f"step-{step}", "recovery"))
         size = self._protocol.recovery.batch_size
         count = len(pool["clean"])
