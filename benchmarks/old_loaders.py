@@ -1,6 +1,6 @@
 """Do exports load where users are? diffusers 0.31 with transformers 4.46, against today's.
 
-    python -m benchmarks.old_loaders [--tiny] [--old PYTHON]    # 1 GB of packages; 10 minutes
+    python -m benchmarks.old_loaders [--tiny] [--old PYTHON] | tee benchmarks/old_loaders.txt
 
 Makes teachers in the shapes that break older loaders, and one of random weights at the geometry of
 SD v1.5-inpainting (not with --tiny); exports a pruned UNet of each; then loads every export by its
