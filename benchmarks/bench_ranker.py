@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from benchmarks.pyg_ranker import PygRanker, batch_of
-from sdsearch.design import add_up, build_designs
+from sdsearch.design import build_designs
 from sdsearch.files import write_atomic
 from sdsearch.ranker import (
     FeatureLayout,
@@ -32,7 +32,7 @@ from sdsearch.ranker import (
     score_units,
     soft_spearman,
 )
-from sdsearch.space import Budget, search_space
+from sdsearch.space import Budget, Meter, add_up, search_space
 from sdsearch.stats import mean_and_se, spearman
 from tests.planted import PlantedTruth
 
@@ -97,7 +97,7 @@ def compare_losses_and_rules(seeds: int) -> tuple[Table, int]:
                     spearman([option.score for option in unit.options], true)
                     for unit, true in zip(scores.units, marginals, strict=False)
                 ]
-                designs = build_designs(SPACE, ["autobuild"], Budget(), scores, scored, rng)
+                designs = build_designs(Meter(SPACE), ["autobuild"], Budget(), scores, scored, rng)
                 built = truth.fid([design.architecture for design in designs])
                 table.add(f"{name}: {rule}", "within", float(np.mean(within)))
                 table.add(f"{name}: {rule}", "gap of the top 4", built.mean() - lowest)

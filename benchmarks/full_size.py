@@ -1,126 +1,135 @@
-"""The harness at the full geometry of SD v1.4, with random weights: does it run, in what memory?
+"""Host memory of the product at the full geometry of SD v1.5, on a processor, with random weights.
 
-    python benchmarks/full_size.py [--channels 9] [--member bk-small] [--dtype bfloat16]
+    python -m benchmarks.full_size FOLDER [--size tiny] [--channels 4] [--stage prepare]
 
-Writes a whole pipeline of random weights (UNet, autoencoder, text encoder; 2.1 GB) to a temporary
-folder, loads it as a teacher, prunes, samples one 512-pixel image in one step, checks that all is
-finite, and prints the peak memory of the process. What the image shows means nothing.
+Preparing a study, labelling its 60 % design and recovering it are processes of their own, with the
+fewest samples and steps that show their peaks; the largest process of each is what counts. A stage
+that is done is skipped, so that they may be run one at a time: FOLDER (25 GB) keeps the study and
+memory.json. Without --stage all that are left run, for an hour or so on two cores. Exit code 1: a
+stage failed, or took more than it may at full size.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import json
+import os
+import platform
+import subprocess
 import sys
 import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-import torch
-from diffusers import (
-    AutoencoderKL,
-    DDIMScheduler,
-    StableDiffusionInpaintPipeline,
-    StableDiffusionPipeline,
-)
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from sdsearch.harness import harness_environment, harness_line, written
+from sdsearch.study import FinetuneRequest, read_listing, read_study
+from sdsearch.unet import UNPRUNED, count_params, teacher_backbone
 
-from sdsearch.assets import asset_path
-from sdsearch.labels import Protocol, RecoveryRecipe
-from sdsearch.pipelines import open_pipeline
-from sdsearch.space import search_space
-from sdsearch.unet import SD14, SD14_INPAINT, UNPRUNED, unet_cost
-from sdsearch.weights import make_unet
-from sdsearch_eval.data import load_samples
-from sdsearch_eval.models import load_teacher
-from sdsearch_eval.sampling import cast_unet, generate, prepare_inputs
+if TYPE_CHECKING:
+    from sdsearch.study import StudyFolder
+    from sdsearch.unet import Architecture
 
-GIB = 1 << 30
-MOST_MEMORY = 20.0
+SHARE = 0.60
+"""Of the teacher's parameters: the design that is measured has at most so many."""
+MOST_GB = {"prepare": 8.0, "label": 11.0, "recover": 15.0}
+"""What a process of each stage may take at full size, in 10^9 bytes."""
+STAGES = ("make", *MOST_GB)
 
 
-def randomize(module: torch.nn.Module, scale: float) -> torch.nn.Module:
-    """Fill a module with seeded numbers small enough to keep activations finite, in float16."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.uniform_(-scale, scale, generator=generator)
-    return torch.nn.Module.to(module, torch.float16).eval()
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a stage took: the peak of resident memory of its largest process, and its times."""
+
+    peak_gb: float
+    seconds: float
+    cpu_seconds: float
 
 
-def write_pipeline(folder: Path, channels: int) -> None:
-    """Save a pipeline with the geometry of SD v1.4 and random weights."""
-    backbone = SD14_INPAINT if channels == 9 else SD14
-    unet = randomize(make_unet(UNPRUNED, backbone), 0.02)
-    vae = AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=2,
-        latent_channels=4,
-        sample_size=512,
-    )
-    text = CLIPTextConfig(
-        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
-    )
-    kind = StableDiffusionInpaintPipeline if channels == 9 else StableDiffusionPipeline
-    kind(
-        vae=randomize(vae, 0.02),
-        text_encoder=randomize(CLIPTextModel(text), 0.02),
-        tokenizer=CLIPTokenizer.from_pretrained(asset_path("tiny-sd") / "tokenizer"),
-        unet=unet,
-        scheduler=DDIMScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False
-        ),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
-
-
-def main() -> None:
-    """Run once and print times and the peak; exit 1 where it passes 20 GiB."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main() -> int:
+    """Run what is asked for and not done yet, print all that is known; the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--size", choices=("full", "tiny"), default="full")
     parser.add_argument("--channels", type=int, choices=(4, 9), default=9)
-    parser.add_argument("--member", default="bk-small")
-    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--stage", choices=STAGES, action="append")
     options = parser.parse_args()
-    protocol = Protocol.model_validate(
-        {
-            "samples": 2,
-            "resolution": 512,
-            "steps": 1,
-            "block_size": 1,
-            "dtype": options.dtype,
-            "recovery": RecoveryRecipe(steps=0),
-        }
-    )
-    with TemporaryDirectory() as folder:
-        write_pipeline(Path(folder), options.channels)
-        start = time.perf_counter()
-        teacher = load_teacher(open_pipeline(str(folder)), torch.device("cpu"))
-    print(f"teacher loaded: {time.perf_counter() - start:.1f} s")
-    arch = search_space("sd14", teacher.backbone).members[options.member]
+    file = options.folder / "memory.json"
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    for stage in options.stage or STAGES:
+        if stage not in known:
+            geometry = options.size, str(options.channels)
+            known[stage] = asdict(run_stage(stage, options.folder, geometry))
+            file.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+    spent = {stage: Spent(**row) for stage, row in known.items()}
+    print(show_stages(spent, checked=options.size == "full"))
+    missed = [s for s, most in MOST_GB.items() if s in spent and spent[s].peak_gb > most]
+    return 1 if missed and options.size == "full" else 0
+
+
+def choose_design(study: StudyFolder) -> Architecture:
+    """The largest of a study's sample that has at most 60 % of the teacher's parameters."""
+    backbone = teacher_backbone(study.config.teacher.pipeline)
+    most = SHARE * count_params(UNPRUNED, backbone)
+    listed = read_listing(study).architectures.values()
+    sizes = {count_params(arch, backbone): arch for arch in listed}
+    return sizes[max(size for size in sizes if size <= most)]
+
+
+def run_stage(stage: str, folder: Path, geometry: tuple[str, str]) -> Spent:
+    """Run the processes of a stage; size and channels of the UNet are those of the first.
+
+    Raises:
+        SystemExit: they failed.
+    """
+    say = [sys.executable, "-m", "sdsearch", "label", str(folder / "study")]
+    if stage == "make":
+        return _watch([sys.executable, "-m", "benchmarks.random_study", str(folder), *geometry])
+    if stage == "prepare":
+        return _watch([*say, "--prepare"])
+    study = read_study(folder / "study")
+    key = choose_design(study).key
+    if stage == "label":
+        return _watch([*say, "--arch", key])
+    with written(FinetuneRequest(study=study.root, arch_key=key)) as request:
+        return _watch(harness_line(request), harness_environment())
+
+
+def _watch(command: list[str], environment: dict[str, str] | None = None) -> Spent:
+    """Run a command; its largest process counts, of all that it has waited for.
+
+    This process stays small, without torch: Linux counts for a new process what its parent had.
+    """
     start = time.perf_counter()
-    unet = cast_unet(teacher.student(arch), options.dtype)
-    print(f"{options.member} inherited and cast: {time.perf_counter() - start:.1f} s")
-    samples = load_samples(protocol)[:1]
-    inputs = prepare_inputs(teacher, samples, 0)
-    start = time.perf_counter()
-    made = generate(unet, teacher, inputs, samples, protocol)
-    seconds = time.perf_counter() - start
-    cost = unet_cost(arch, teacher.backbone, 64, value_bytes=unet.dtype.itemsize)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
-    print(
-        f"one {options.channels}-channel 512 px image, one step, {options.dtype}: "
-        f"{seconds:.1f} s, finite, "
-        f"{'sampled again in float32' if made.retried.any() else 'no retry'}; "
-        f"{cost.macs.total / 1e9:.1f} G MACs, activations {cost.activation_bytes / GIB:.2f} GiB"
+    process = subprocess.Popen(command, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    if code := os.waitstatus_to_exitcode(status):
+        sys.exit(f"{' '.join(command)} ended with exit code {code}")
+    return Spent(
+        peak_gb=round(usage.ru_maxrss * 1024 / 1e9, 2),
+        seconds=round(time.perf_counter() - start, 1),
+        cpu_seconds=round(usage.ru_utime + usage.ru_stime, 1),
     )
-    print(f"peak memory of the process: {peak:.1f} GiB (at most {MOST_MEMORY:.0f})")
-    if peak > MOST_MEMORY:
-        sys.exit(1)
+
+
+def show_stages(spent: dict[str, Spent], *, checked: bool) -> str:
+    """A Markdown table of all stages that were run."""
+    names = ("torch", "diffusers", "transformers")
+    lines = [
+        f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}, "
+        + ", ".join(f"{name} {version(name)}" for name in names),
+        "",
+        "| stage | peak host memory, GB | at most | seconds | CPU seconds |",
+        "|---|---|---|---|---|",
+    ]
+    for stage, one in spent.items():
+        most = MOST_GB.get(stage, "") if checked else ""
+        lines.append(
+            f"| {stage} | {one.peak_gb} | {most} | {one.seconds:.0f} | {one.cpu_seconds:.0f} |"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -46,8 +46,8 @@ def working(what: str) -> Iterator[None]:
     say(f"{what}: {time.monotonic() - start:.1f} s")
 
 
-def progress_bar(console: Console) -> Progress:
-    """A bar with counts, elapsed and remaining time."""
+def progress_bar(console: Console, window: float = 30.0) -> Progress:
+    """A bar with counts, elapsed and remaining time, by the speed of the last `window` seconds."""
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -64,6 +64,7 @@ def progress_bar(console: Console) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
+        speed_estimate_period=window,
     )
 
 

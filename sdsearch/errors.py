@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import signal
 from typing import TYPE_CHECKING
+
+from sdsearch.endings import MORE_MEMORY, advise, describe_exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 _TOLD = (1, 2, 130)
 """Exit codes of a harness that has printed why it ended, or knows that it was stopped."""
+_LAUNCHER_TOLD = 128
+"""A launcher says by greater ones which signal ended one of its processes, and prints it."""
 
 
 class InputError(ValueError):
@@ -61,25 +64,10 @@ class HarnessError(WorkError):
         has_been_told: whether it has printed why: it could, unless something else ended it.
     """
 
-    def __init__(self, command: str, code: int) -> None:
-        self.code, self.has_been_told = code, code in _TOLD
-        said = "; it has said why" if self.has_been_told else ""
-        super().__init__(f"the process of sdsearch_eval {command} {describe_exit(code)}{said}")
-
-
-def describe_exit(code: int | None) -> str:
-    """How a process ended, by its exit code: "ended with exit code 3", "was ended by SIGTERM".
-
-    >>> describe_exit(-15)
-    'was ended by SIGTERM'
-    """
-    if code is None:
-        return "closed its output and went on"
-    if code >= 0:
-        return f"ended with exit code {code}"
-    hint = ", as the system does where memory runs out" if code == -signal.SIGKILL else ""
-    known = {each.value: each.name for each in signal.Signals}
-    return f"was ended by {known.get(-code, f'signal {-code}')}{hint}"
+    def __init__(self, stage: str, code: int, lighter: str = MORE_MEMORY) -> None:
+        self.code, self.has_been_told = code, code in _TOLD or code > _LAUNCHER_TOLD
+        said = "it has said why" if self.has_been_told else advise(code, lighter)
+        super().__init__(f"{stage}: its process {describe_exit(code)}; {said}")
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

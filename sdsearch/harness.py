@@ -42,8 +42,12 @@ class Request(Protocol):
     """A request of `sdsearch.study.requests`."""
 
     @property
-    def command(self) -> str:
-        """The harness's command."""
+    def stage(self) -> str:
+        """What users call this work."""
+
+    @property
+    def lighter(self) -> str:
+        """How the same work needs less memory."""
 
     def model_dump_json(self) -> str:
         """The request as JSON."""
@@ -64,7 +68,7 @@ def run_harness(request: Request, processes: int = 1) -> None:
             _interrupt(process)
             raise
     if code:
-        raise HarnessError(request.command, code)
+        raise HarnessError(request.stage, code, request.lighter)
 
 
 def harness_environment() -> dict[str, str]:

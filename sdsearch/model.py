@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 
 class FrozenModel(BaseModel):
@@ -20,3 +22,23 @@ class FrozenModel(BaseModel):
         validate_by_alias=True,
         serialize_by_alias=True,
     )
+
+
+class KeyedModel(FrozenModel):
+    """A value whose fields make a content key, which a field that came later leaves as it was.
+
+    `later_fields` are left out of what is written where they have their default, which must say
+    what was done before there was a choice.
+    """
+
+    later_fields: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _leave_out_defaults_of_later_fields(
+        self, dump: SerializerFunctionWrapHandler
+    ) -> dict[str, Any]:
+        data: dict[str, Any] = dump(self)
+        for name in self.later_fields:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                data.pop(name, None)
+        return data

@@ -14,18 +14,21 @@ from sdsearch.labels.content import ResolvedProtocol
 from sdsearch.labels.label import Failure, Label
 from sdsearch.labels.protocol import Protocol
 from sdsearch.space.budget import Budget
+from sdsearch.space.meter import Meter
 from sdsearch.space.space import search_space
 from sdsearch.study.folder import StudyFolder, read_study
 from sdsearch.study.listing import Listing, Origin, read_sample, write_sample
 from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.backbone import TINY
-from sdsearch.unet.cost import count_macs, count_params, unet_cost
+from sdsearch.unet.backbone import SD14_INPAINT, TINY
+from sdsearch.unet.config import unet_config
+from sdsearch.unet.cost import count_macs, count_params
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from sdsearch.unet.architecture import Architecture
+    from sdsearch.unet.backbone import Backbone
 
 
 def tiny_member(name: str = "teacher") -> Architecture:
@@ -79,9 +82,7 @@ def make_design(arch: Architecture, method: str, rank: int, reason: str = "level
             "rank": rank,
             "arch_key": arch.key,
             "architecture": arch,
-            "params": count_params(arch, TINY),
-            "macs": count_macs(arch, TINY, TINY.sample_size).total,
-            "memory_bytes": unet_cost(arch, TINY).activation_bytes,
+            **Meter(search_space("tiny")).member(arch),
             "predicted": Prediction(target=-3.0, se=0.1),
             "score": 1.0,
             "reasons": (reason,),
@@ -119,6 +120,20 @@ def label_by_params(study: StudyFolder) -> None:
     for arch in read_sample(study).architectures.values():
         share = count_params(arch, TINY) / total
         study.labels.write(measured(arch, 300.0 - 100.0 * share + rng.normal(), 2.0))
+
+
+def full_geometry(folder: Path, backbone: Backbone = SD14_INPAINT, vae_levels: int = 4) -> Path:
+    """The configs of a pipeline of full size: all that is read before there is work to do."""
+    vae = {"_class_name": "AutoencoderKL", "block_out_channels": [128, 256, 512, 512][:vae_levels]}
+    configs = {
+        "model_index.json": {"_class_name": "StableDiffusionInpaintPipeline"},
+        "unet/config.json": unet_config(UNPRUNED, backbone),
+        "vae/config.json": vae,
+    }
+    for name, config in configs.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(config))
+    return folder
 
 
 def fake_teacher(folder: Path) -> Path:

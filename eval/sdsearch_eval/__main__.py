@@ -50,8 +50,7 @@ def _obey(arguments: list[str]) -> int:
 def _launch(processes: int, arguments: list[str]) -> int:
     """Have torchrun start this module so often; the exit code of the first that failed.
 
-    Raises:
-        HarnessError: one of them failed.
+    It is printed here, and said as shells do, where a signal ended that one.
     """
     import logging
 
@@ -59,8 +58,10 @@ def _launch(processes: int, arguments: list[str]) -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    from sdsearch.endings import shell_code
     from sdsearch.errors import HarnessError
 
+    request = _read_request(arguments)
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # each says why it failed
     each = ["-m", "sdsearch_eval", *arguments]
     try:
@@ -69,7 +70,11 @@ def _launch(processes: int, arguments: list[str]) -> int:
         raise KeyboardInterrupt from None
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        raise HarnessError(f"of rank {rank}", failure.exitcode) from None
+        ended = HarnessError(f"{request.stage}, rank {rank}", failure.exitcode, request.lighter)
+        if not ended.has_been_told:
+            sys.stderr.write(f"failed: {ended}\n")
+            return shell_code(min(failure.exitcode, 1))  # any other code is failed work
+        return int(failure.exitcode)
     return 0
 
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from sdsearch.files import write_atomic
 from sdsearch.keys import content_key
+from sdsearch_eval.devices import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from typing import Any
 
+    import torch
     from torch import Tensor
 
 
@@ -26,21 +28,23 @@ class TensorCache:
     folder: Path
     content: dict[str, Any]
 
-    def get(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """The tensors called `name`, read from disk, or made and written atomically."""
+    def get(
+        self, name: str, make: Callable[[], dict[str, Tensor]], device: torch.device = HOST
+    ) -> dict[str, Tensor]:
+        """The tensors called `name` on a device, read from disk, or made and written atomically."""
         from safetensors import SafetensorError
         from safetensors.torch import load, save
 
         path = self._path(name)
         if path.is_file():
             try:
-                return _aligned(load(path.read_bytes()))
+                return _own(load(path.read_bytes()), device)
             except SafetensorError:
                 path.unlink()  # damaged on disk: make it again
         tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in make().items()}
         write_atomic(path, save(tensors))
         # Read back, so that a first run computes with the very same memory layout as a later one.
-        return _aligned(load(path.read_bytes()))
+        return _own(load(path.read_bytes()), device)
 
     def holds(self, name: str) -> bool:
         """Whether the tensors called `name` are on disk."""
@@ -50,6 +54,6 @@ class TensorCache:
         return self.folder / content_key(self.content) / f"{name}.safetensors"
 
 
-def _aligned(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _own(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     """Own, aligned memory: kernels pick their path by alignment, which moves values by 1e-6."""
-    return {name: tensor.clone() for name, tensor in tensors.items()}
+    return {name: tensor.to(device, copy=True) for name, tensor in tensors.items()}

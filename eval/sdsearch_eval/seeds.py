@@ -1,12 +1,15 @@
 """Seeds of samples: 32 bits each, by hash, so that they depend on nothing but names.
 
-torch's CPU generator keeps only the low 32 bits of a seed; wider ones would collide unseen.
+torch's CPU generator keeps only the low 32 bits of a seed; wider ones would collide unseen. The
+millions of draws of a long recovery come from numpy's generators, by their place in it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
 
 from sdsearch.errors import WorkError
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
 DERIVATION = "the first 4 bytes of sha256('run|sample|stream')"
 Stream = Literal["noise", "mask", "recovery"]
+Draw = Literal["order", "view", "lesson"]
 
 
 def derive_seed(run_seed: int, name: str, stream: Stream) -> int:
@@ -32,3 +36,9 @@ def derive_seeds(run_seed: int, names: Iterable[str], stream: Stream) -> list[in
             f"seed {run_seed}; choose another seed"
         )
     return seeds
+
+
+def open_generator(run_seed: int, draw: Draw, *place: int) -> np.random.Generator:
+    """The generator of one place in a run: an epoch, a picture in an epoch, a picture's turn."""
+    key = (get_args(Draw).index(draw), *place)
+    return np.random.default_rng(np.random.SeedSequence(run_seed, spawn_key=key))

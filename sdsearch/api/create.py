@@ -7,38 +7,58 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from sdsearch.api.study import Study
-from sdsearch.errors import InputError
+from sdsearch.console import say
+from sdsearch.errors import InputError, nearest
 from sdsearch.files import write_once
-from sdsearch.pipelines import locate_pipeline
+from sdsearch.labels import MaskKind
+from sdsearch.model import FrozenModel
 from sdsearch.space import search_space
-from sdsearch.study import TEMPLATE, StudyConfig, parse_config, read_study
+from sdsearch.study import (
+    StudyConfig,
+    find_recipe,
+    parse_config,
+    read_study,
+    warn_of_resolution,
+)
 
-_SECTION = re.compile(r"^\[(\w+)\]", re.MULTILINE)
+_SECTION = re.compile(r"^\[([\w.]+)\]", re.MULTILINE)
 
 
 def create_study(
     path: Path | str,
     *,
     teacher: Path | str = "tiny",
+    images: Path | str | None = None,
+    masks: Path | str | None = None,
     space: str | Mapping[str, Any] | None = None,
     budget: float | Mapping[str, Any] | None = None,
     **sections: Mapping[str, Any],
 ) -> Study:
     """Make a study: a folder with one study.toml that says everything, to be read and edited.
 
+    What no argument says is that teacher's recipe: for one of full size its own resolution, half
+    precision, and the sampling and training that are usual for Stable Diffusion
+    (`docs/guide-sd14.md`); for the tiny one the tiny benchmark. Another resolution than the
+    teacher's is warned about on standard error.
+
     Where the folder has a study already, it is loaded if its study.toml says the same, so that a
     script can be run again. `load_study` loads a study whatever it says.
 
     Args:
         path: the folder; made if it is missing.
-        teacher: "tiny" (comes with sdsearch), a diffusers folder or a hub id.
+        teacher: "tiny" (comes with sdsearch), a diffusers folder or a hub id; two of its configs
+            are read.
+        images: the folder of photos to learn from and to measure on, or "scenes", the drawn ones of
+            the tiny teacher; one of full size must be given photos.
+        masks: the kind that is drawn, such as "mixed", or a folder with a mask for every photo.
         space: a name such as "sd14", or the keys of `[space]`, such as {"name": "sd14", "labels":
             100}; by default "tiny" for the tiny teacher, else "sd14".
         budget: what a design may cost: a share of the teacher's parameters in (0, 1], or limits by
-            resource, such as {"macs": {"share": 0.7}, "params": 500_000_000}.
+            resource, such as {"macs": {"share": 0.7}, "params": 500_000_000}; others are
+            "memory_bytes", "file_bytes" and "latency_ms".
         **sections: keys of the other sections: `protocol`, `label`, `ranker`, `build`, `export`.
 
     >>> import sdsearch, tempfile
@@ -54,14 +74,20 @@ def create_study(
     sdsearch.errors.InputError: ... differs: build.budget.params.share is 0.6 there, not 0.5; ...
 
     Raises:
-        InputError: a value is invalid, or the folder holds a study that says something else; the
-            section and the key are named.
+        InputError: a value is invalid, the teacher's configs cannot be had, or the folder holds a
+            study that says something else; the section and the key are named.
     """
-    file = Path(path) / "study.toml"
-    config = parse_config(_sections(str(teacher), space, budget, sections), file)
-    locate_pipeline(config.teacher.pipeline)
+    file, recipe = Path(path) / "study.toml", find_recipe(str(teacher))
+    protocol = {"dataset": _photos(images), "masks": _masks(masks)}
+    said = _sections(str(teacher), space, budget, protocol, sections)
+    if recipe.needs_photos and "dataset" not in said["protocol"]:
+        raise InputError(
+            "a teacher of full size is measured on photos of the kind that it will paint; name "
+            "their folder as images, or 'scenes' where nothing but the way is to be tried"
+        )
+    config = parse_config(_merge(recipe.values, said), file)
     search_space(config.space.name, resize_level_0=config.space.resize_level_0)
-    text = _write_toml(config, file)
+    text = _write_toml(config, recipe.template, file)
     try:
         write_once(file, text)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
@@ -80,6 +106,8 @@ def create_study(
             f"{file} must say what this study is to be, but differs: {', '.join(differences)}; "
             "take it as it is with load_study, or choose another folder"
         )
+    if warning := warn_of_resolution(config):
+        say(warning)
     return Study(found)
 
 
@@ -87,35 +115,77 @@ def _sections(
     teacher: str,
     space: str | Mapping[str, Any] | None,
     budget: float | Mapping[str, Any] | None,
+    protocol: Mapping[str, str | None],
     others: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The arguments as study.toml would hold them."""
     named: Any = {"name": space} if isinstance(space, str) else {} if space is None else space
-    build: Any = others.get("build", {})
-    for name, said in (("space", named), ("build", build)):
-        if not isinstance(said, Mapping):
-            raise InputError(f"{name} must map keys of [{name}] to values, but is {said!r}")
-    if budget is None:
-        build = {"budget": {}, **build}
-    elif "budget" in build:
-        raise InputError(
-            f"a study has one budget, but was given {budget!r} and in build {build['budget']!r}; "
-            "leave one out"
-        )
-    else:
-        limits = budget if isinstance(budget, Mapping) else {"params": {"share": budget}}
-        build = {**build, "budget": limits}
+    tables = {"space": named, **{name: others.get(name, {}) for name in ("protocol", "build")}}
+    for name, table in tables.items():
+        if not isinstance(table, Mapping):
+            raise InputError(f"{name} must map keys of [{name}] to values, but is {table!r}")
+    share = budget is None or isinstance(budget, Mapping)
+    limits = budget if share else {"params": {"share": budget}}
     return {
         **others,
         "teacher": {"pipeline": teacher},
         "space": {"name": "tiny" if teacher == "tiny" else "sd14", **named},
-        "build": build,
+        "protocol": _set_apart(tables["protocol"], protocol),
+        "build": {"budget": {}, **_set_apart(tables["build"], {"budget": limits})},
     }
 
 
-def _write_toml(config: StudyConfig, file: Path) -> str:
+def _set_apart(table: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A section with the keys that have arguments of their own, each of which is said once."""
+    given = {key: value for key, value in arguments.items() if value is not None}
+    for key in given.keys() & table.keys():
+        raise InputError(
+            f"{key} must be said once, but is {given[key]!r} and, in its section, {table[key]!r}; "
+            "leave one out"
+        )
+    return {**table, **given}
+
+
+def _merge(values: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said, and for all keys that it does not name, however deep, the given values."""
+    merged = {**values, **said}
+    for key in values.keys() & said.keys():
+        if isinstance(values[key], Mapping) and isinstance(said[key], Mapping):
+            merged[key] = _merge(values[key], said[key])
+    return merged
+
+
+def _photos(images: Path | str | None) -> str | None:
+    if images is None:
+        return None
+    if str(images) == "scenes":
+        return "scenes"
+    folder = Path(images).expanduser()
+    if not folder.is_dir():
+        raise InputError(
+            f"images must be a folder of photos, or 'scenes', but {str(folder)!r} is no folder here"
+        )
+    return str(folder)
+
+
+def _masks(masks: Path | str | None) -> str | None:
+    kinds = get_args(MaskKind)
+    if masks is None:
+        return None
+    if str(masks) in kinds:
+        return str(masks)
+    folder = Path(masks).expanduser()
+    if not folder.is_dir():
+        raise InputError(
+            f"masks must be one of {', '.join(kinds)}, or a folder, but {str(folder)!r} is no "
+            f"folder here; did you mean {nearest(str(masks), kinds)!r}?"
+        )
+    return str(folder)
+
+
+def _write_toml(config: StudyConfig, template: str, file: Path) -> str:
     """The text of a study.toml that says `config`, read back before anybody relies on it."""
-    text = fill_template(TEMPLATE, _settings(config))
+    text = fill_template(template, _settings(config))
     try:
         if parse_config(tomllib.loads(text), file) == config:
             return text
@@ -127,22 +197,39 @@ def _write_toml(config: StudyConfig, file: Path) -> str:
 
 def _settings(config: StudyConfig) -> dict[str, dict[str, Any]]:
     """What was set, by section and key, as study.toml writes it."""
-    said: dict[str, Any] = config.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    said = _set_fields(config)
     if "seed" in said:
         said.setdefault("protocol", {})["seed"] = said.pop("seed")
+    return said
+
+
+def _set_fields(model: FrozenModel) -> dict[str, Any]:
+    """The fields that were set, as JSON data; defaults that a keyed model leaves out included."""
+    said: dict[str, Any] = model.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+    for name in model.model_fields_set:
+        value = getattr(model, name)
+        if isinstance(value, FrozenModel):
+            said[name] = _set_fields(value)
+        elif value is not None:
+            said.setdefault(name, value)
     return said
 
 
 def fill_template(template: str, settings: Mapping[str, Mapping[str, Any]]) -> str:
     """A commented TOML file with these values; what it lacks is added at the end of its section.
 
-    Sections are set apart by a blank line.
+    Sections are set apart by a blank line; one may be a table of another, such as [a.b].
     """
     left, blocks = dict(settings), []
+    for section, dot, key in (header.partition(".") for header in _SECTION.findall(template)):
+        if dot and key in left.get(section, {}):
+            rest = dict(left.pop(section))
+            left[f"{section}.{key}"] = rest.pop(key)
+            left |= {section: rest} if rest else {}
     for block in template.rstrip().split("\n\n"):
         header = _SECTION.search(block)
         for key, value in left.pop(header[1], {}).items() if header else ():
-            block = _set(block, key, f"{key} = {_toml(value)}")
+            block = _set(block, key, value)
         blocks.append(block)
     for section, values in left.items():
         lines = [f"{key} = {_toml(value)}" for key, value in values.items()]
@@ -150,10 +237,16 @@ def fill_template(template: str, settings: Mapping[str, Mapping[str, Any]]) -> s
     return "\n\n".join(blocks) + "\n"
 
 
-def _set(block: str, key: str, setting: str) -> str:
-    """A section's text with one setting, whose comment stays in its column if there is room."""
+def _set(block: str, key: str, value: Any) -> str:
+    """A section's text with one setting, whose comment stays in its column if there is room.
+
+    What says the same already is left as it is written.
+    """
+    setting = f"{key} = {_toml(value)}"
 
     def replaced(old: re.Match[str]) -> str:
+        if tomllib.loads(old[0])[key] == value:
+            return old[0]
         column = old.start(1) - old.start()
         return f"{setting.ljust(column - 1)} {old[1]}" if old[1] else setting
 

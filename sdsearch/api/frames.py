@@ -48,7 +48,8 @@ def frame_designs(designs: Iterable[Design]) -> DataFrame:
     Raises:
         InputError: pandas is not installed.
     """
-    facts = ("method", "rank", "arch_key", "params", "macs", "memory_bytes", "latency_ms", "score")
+    costs = ("params", "macs", "memory_bytes", "file_bytes", "latency_ms")
+    facts = ("method", "rank", "arch_key", *costs, "score")
     rows = [
         {
             "name": design.name,

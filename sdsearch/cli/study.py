@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,25 +11,55 @@ import sdsearch
 from sdsearch.cli.options import STUDY, Folder
 from sdsearch.errors import InputError
 
+Photos = Annotated[
+    Path | None, typer.Option(help='Folder of photos; "scenes" are those of the tiny teacher.')
+]
+Masks = Annotated[
+    Path | None, typer.Option(help='A kind that is drawn, "mixed" by default, or a folder.')
+]
+
 
 def init(
     study: Folder = STUDY,
+    teacher: Annotated[
+        str | None, typer.Option(help="tiny (default), a pipeline's folder or a hub id.")
+    ] = None,
+    images: Photos = None,
+    masks: Masks = None,
+    space: Annotated[
+        str | None, typer.Option(help="Default: sd14; tiny for the tiny teacher.")
+    ] = None,
     share: Annotated[
         float | None,
         typer.Option(min=0.01, max=1.0, help="Params budget as a share of the teacher's."),
     ] = None,
 ) -> None:
-    """Make a study folder with a commented study.toml; an existing one is kept."""
+    """Make a study folder with a commented study.toml for a teacher; an existing one is kept."""
     if (study / "study.toml").exists():
         done, made = "kept", sdsearch.load_study(study)
-        there = made.config.build.budget.params
-        if share is not None and getattr(there, "share", None) != share:
-            raise InputError(
-                f"--share must be what {study / 'study.toml'} says, but it is {share}, and "
-                f"build.budget.params is {there} there; edit it there, or choose another folder"
-            )
+        config, limit = made.config, made.config.build.budget.params
+        for option, asked, field, there in (
+            ("--teacher", teacher, "teacher.pipeline", config.teacher.pipeline),
+            ("--images", images and str(images), "protocol.dataset", config.protocol.dataset),
+            ("--masks", masks and str(masks), "protocol.masks", config.protocol.masks),
+            ("--space", space, "space.name", config.space.name),
+            ("--share", share, "build.budget.params", getattr(limit, "share", limit)),
+        ):
+            if asked is not None and asked != there:
+                raise InputError(
+                    f"{option} must be what {study / 'study.toml'} says, but it is {asked}, and "
+                    f"{field} is {there} there; edit it there, or choose another folder"
+                )
     else:
-        done, made = "wrote", sdsearch.create_study(study, budget=share)
+        made = sdsearch.create_study(
+            study,
+            teacher=teacher or "tiny",
+            images=images,
+            masks=masks,
+            space=space,
+            budget=share,
+        )
+        done = "wrote"
     print(f"{done} {made.path / 'study.toml'}; next: sdsearch run {study}")
 
 

@@ -3,7 +3,7 @@
 It imports `space`, `labels` and `unet`. Start at `builder`; `scores` and `designs` are its values.
 """
 
-from sdsearch.design.builder import add_up, build_designs
+from sdsearch.design.builder import build_designs
 from sdsearch.design.designs import Design, DesignFile, Method
 from sdsearch.design.evolution import TOURNAMENT
 from sdsearch.design.proposals import propose_labels
@@ -34,7 +34,6 @@ __all__ = [
     "Scores",
     "SpaceScores",
     "UnitScores",
-    "add_up",
     "build_designs",
     "propose_labels",
     "read_scores",

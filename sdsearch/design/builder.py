@@ -1,11 +1,10 @@
 """Building: the best designs under a budget, by several methods that can be compared.
 
-`autobuild` adds up unit scores and solves the budget exactly: scores and most costs are additive,
-so all members are ranked by a few vectorised sums and nothing is searched. Peak memory is not
-additive: members are then tried best first, so that the first that fit are the best that fit.
-Without a budget the best K members are those of the published product of each unit's best K
-options. A unit's scores span what its options change in the predicted target (see
-`scoring.score_units`): under equal weights an unimportant level would spend the budget.
+`autobuild` adds up unit scores and solves the budget exactly: what every member scores and costs
+is a few vectorised sums over units, so that nothing is searched. Without a budget the best K
+members are those of the published product of each unit's best K options. A unit's scores span what
+its options change in the predicted target (see `scoring.score_units`): under equal weights an
+unimportant level would spend the budget.
 
 The order is that of the sum, not of the predicted target. A unit's score averages over all
 backgrounds, which cancels noise that a maximum over 704,000 predictions would pick out; on planted
@@ -24,23 +23,20 @@ from sdsearch.design.designs import Design, DesignWriter, Method
 from sdsearch.design.evolution import evolve
 from sdsearch.design.scores import best_of
 from sdsearch.errors import InputError
-from sdsearch.space import Resource, member_resources, say_amount, space_resources
-from sdsearch.unet import UNPRUNED
+from sdsearch.space import add_up, say_amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sdsearch.design.scores import Scores, SpaceScores
-    from sdsearch.space import Budget, LatencyTable, SearchSpace
+    from sdsearch.space import Budget, Meter, Resource, SearchSpace
 
-MOST_TRIED = 5000
-"""How many members are tried, best first, for limits that have to be looked up one by one."""
 REDUCED_OPTIONS = 8
 """Best options of each unit among which `evolution-reduced` chooses."""
 
 
 def build_designs(
-    space: SearchSpace,
+    meter: Meter,
     methods: Iterable[Method],
     budget: Budget,
     scores: Scores,
@@ -50,10 +46,9 @@ def build_designs(
     top: int = 4,
     ridge: SpaceScores | None = None,
     paper: Sequence[npt.NDArray[np.float64]] | None = None,
-    table: LatencyTable | None = None,
     least_difference: int = 1,
 ) -> list[Design]:
-    """The `top` designs of each method within the budget, best first.
+    """The `top` designs of each method within the budget, best first, from the meter's space.
 
     `autobuild`: the best by sum of unit scores; `exhaustive`: the best predicted members of the
     whole space; `ridge`: the same by the ridge baseline (`ridge` scores needed); `autobuild-paper`:
@@ -65,15 +60,10 @@ def build_designs(
     Raises:
         InputError: fewer than `top` members satisfy the budget and differ enough.
     """
-    costs = space_resources(space, table)
-    limits = budget.limits(member_resources(UNPRUNED, space, table))
-    allowed = np.ones(len(space), dtype=bool)
-    for name, cost in costs.items():
-        allowed &= cost <= limits.get(name, np.inf)
-    if allowed.sum() < top:
-        raise InputError(_too_tight(limits, costs, int(allowed.sum()), top))
+    space, limits = meter.space, meter.limits(budget)
+    allowed = _find_allowed(meter, limits, top)
     sums = add_up(scores.values())
-    writer = DesignWriter(space, scores, scored, sums, allowed, limits, table)
+    writer = DesignWriter(meter, scores, scored, sums, allowed, limits)
     reduced = [_best_options(values) for values in scores.values()]
     within = np.flatnonzero(allowed)
 
@@ -93,7 +83,7 @@ def build_designs(
         if method == "random":
             return _drawn(within, top, rng)
         if method == "pareto":
-            return _along_front(sums, costs["params"], within, top)
+            return _along_front(sums, meter.whole("params"), within, top)
         options = reduced if method == "evolution-reduced" else None
         return iter(evolve(space, scored.predicted, allowed, rng, options))
 
@@ -101,20 +91,9 @@ def build_designs(
         writer.write(method, rank, index)
         for method in methods
         for rank, index in enumerate(
-            _take(ranking(method), top, space, limits, least_difference), start=1
+            _take(ranking(method), top, space, allowed, least_difference), start=1
         )
     ]
-
-
-def add_up(units: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    """Every member's sum of the scores of its options, in the order of `space.index`.
-
-    `units` holds one array per unit of the space: the scores of its options, in order.
-    """
-    total = np.zeros(())
-    for values in units:
-        total = total[..., None] + values
-    return total.reshape(-1)
 
 
 def pareto_front(
@@ -136,10 +115,9 @@ def _best_first(value: npt.NDArray[np.floating], within: npt.NDArray[np.int64]) 
 
 
 def _drawn(within: npt.NDArray[np.int64], top: int, rng: np.random.Generator) -> Iterator[int]:
-    """Uniform draws without end; the first `top` differ."""
+    """Uniform draws, then all of `within` in random order, for where draws are too alike."""
     yield from (int(i) for i in rng.choice(within, top, replace=False))
-    while True:
-        yield int(rng.choice(within))
+    yield from (int(i) for i in rng.permutation(within))
 
 
 def _along_front(
@@ -159,47 +137,57 @@ def _best_options(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return np.argsort(-values, kind="stable")[:REDUCED_OPTIONS].astype(np.int64)
 
 
+def _find_allowed(
+    meter: Meter, limits: Mapping[Resource, float], top: int
+) -> npt.NDArray[np.bool_]:
+    """(len(space),) which members satisfy every limit.
+
+    Raises:
+        InputError: fewer than `top` do; the smallest cost of each resource is named.
+    """
+    allowed, asked = np.ones(len(meter.space), dtype=bool), []
+    for name, limit in limits.items():
+        costs = meter.whole(name)
+        allowed &= costs <= limit
+        smallest = say_amount(costs.min())
+        asked.append(f"{name} <= {say_amount(limit)} (smallest member: {smallest})")
+    if (found := int(allowed.sum())) < top:
+        raise InputError(
+            f"the budget must admit {top} members, but {found} satisfy {', '.join(asked)}; raise "
+            "[build] budget"
+        )
+    return allowed
+
+
 def _take(
     ranking: Iterator[int],
     top: int,
     space: SearchSpace,
-    limits: Mapping[Resource, float],
+    allowed: npt.NDArray[np.bool_],
     least_difference: int,
 ) -> list[int]:
-    """The first `top` members of a ranking that fit into memory and differ from each other."""
-    taken: dict[int, frozenset[str]] = {}
-    tried = 0
+    """The first `top` members of a ranking that are allowed and differ from those before."""
+    free, taken = allowed.copy(), list[int]()
     for index in ranking:
-        tried += 1
-        if tried > MOST_TRIED:
-            break
-        arch = space.arch(index)
-        if "memory_bytes" in limits:
-            need = member_resources(arch, space)["memory_bytes"]
-            if need > limits["memory_bytes"]:
-                continue
-        kept = arch.kept_slots
-        if index in taken or any(len(kept ^ other) < least_difference for other in taken.values()):
+        if not free[index]:
             continue
-        taken[index] = kept
+        taken.append(index)
         if len(taken) == top:
-            return list(taken)
+            return taken
+        free &= _differences(space, index) >= least_difference
     raise InputError(
         f"a method must find {top} members that fit the budget and differ in {least_difference} "
-        f"blocks, but found {len(taken)} among its best {min(tried, MOST_TRIED):,}; raise [build] "
-        "budget or lower least_difference"
+        f"blocks, but found {len(taken)}; raise [build] budget or lower least_difference"
     )
 
 
-def _too_tight(
-    limits: Mapping[Resource, float],
-    costs: Mapping[Resource, npt.NDArray[np.float64]],
-    found: int,
-    top: int,
-) -> str:
-    asked = ", ".join(
-        f"{name} <= {say_amount(limit)} (smallest member: {say_amount(costs[name].min())})"
-        for name, limit in limits.items()
-        if name in costs
-    )
-    return f"the budget must admit {top} members, but {found} satisfy {asked}; raise [build] budget"
+def _differences(space: SearchSpace, index: int) -> npt.NDArray[np.int16]:
+    """(len(space),) in how many blocks kept every member differs from one: a sum over units."""
+    kept, home = space.arch(index).kept_slots, space.digits(np.array([index]))
+    found = []
+    for axis, radix in enumerate(space.radices):
+        digits = home.repeat(radix, axis=0)
+        digits[:, axis] = np.arange(radix)
+        others = (space.arch(int(i)) for i in space.indices(digits))
+        found.append(np.array([len(kept ^ other.kept_slots) for other in others], np.int16))
+    return add_up(found)

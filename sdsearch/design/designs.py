@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from sdsearch.model import FrozenModel
-from sdsearch.space import Budget, member_resources, say_amount
+from sdsearch.space import Budget, say_amount
 from sdsearch.unet import UNPRUNED, Architecture
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sdsearch.design.scores import Scores, SpaceScores
-    from sdsearch.space import LatencyTable, Resource, SearchSpace
+    from sdsearch.space import Meter, Resource
 
 Method = Literal[
     "autobuild",
@@ -50,6 +50,7 @@ class Design(FrozenModel):
     params: int
     macs: int
     memory_bytes: int
+    file_bytes: int
     latency_ms: float | None = None
     predicted: Prediction
     score: float
@@ -77,21 +78,20 @@ class DesignWriter:
     """Turns chosen indices into designs with reasons.
 
     `sums` and `allowed` are (len(space),): the members' summed unit scores, and which of them fit
-    the budget's additive limits.
+    the budget.
     """
 
-    space: SearchSpace
+    meter: Meter
     scores: Scores
     scored: SpaceScores
     sums: NDArray[np.float64]
     allowed: NDArray[np.bool_]
     limits: Mapping[Resource, float]
-    table: LatencyTable | None = None
 
     def write(self, method: Method, rank: int, index: int) -> Design:
         """The design of a member."""
-        architecture = self.space.arch(index)
-        costs = member_resources(architecture, self.space, self.table)
+        architecture = self.meter.space.arch(index)
+        costs = self.meter.member(architecture)
         return Design(
             name=f"{method}-{rank}",
             method=method,
@@ -101,6 +101,7 @@ class DesignWriter:
             params=int(costs["params"]),
             macs=int(costs["macs"]),
             memory_bytes=int(costs["memory_bytes"]),
+            file_bytes=int(costs["file_bytes"]),
             latency_ms=costs.get("latency_ms"),
             predicted=Prediction(
                 target=float(self.scored.predicted[index]), se=float(self.scored.spread[index])
@@ -110,7 +111,7 @@ class DesignWriter:
         )
 
     def _of_units(self, architecture: Architecture) -> list[str]:
-        digits = self.space.option_indices(architecture)
+        digits = self.meter.space.option_indices(architecture)
         said = []
         for unit, digit in zip(self.scores.units, digits, strict=True):
             option = unit.options[digit]
@@ -130,7 +131,7 @@ class DesignWriter:
         )
 
     def _of_costs(self, costs: Mapping[Resource, float]) -> list[str]:
-        teacher = member_resources(UNPRUNED, self.space, self.table)
+        teacher = self.meter.member(UNPRUNED)
         said = []
         for name, cost in costs.items():
             limit = f", limit {say_amount(self.limits[name])}" if name in self.limits else ""

@@ -3,6 +3,7 @@
 It imports `unet`. Start at `label`; `protocol` and `content` name what may change a value.
 """
 
+from sdsearch.labels.columns import FEWEST_TO_EXTRAPOLATE, check_target, label_columns
 from sdsearch.labels.content import Content, ResolvedProtocol, find_difference, former_keys
 from sdsearch.labels.label import (
     Failure,
@@ -14,15 +15,19 @@ from sdsearch.labels.label import (
     Series,
 )
 from sdsearch.labels.protocol import (
+    BK_SDM,
     LongRecovery,
     MaskConvention,
     MaskGeometry,
     MaskKind,
+    Optimizer,
+    Precision,
     Protocol,
     RecoveryLosses,
     RecoveryRecipe,
     Rung,
     Scheduler,
+    Tracker,
 )
 from sdsearch.labels.samplers import SAMPLERS, Sampler
 from sdsearch.labels.store import (
@@ -37,6 +42,8 @@ from sdsearch.labels.store import (
 from sdsearch.labels.target import Target
 
 __all__ = [
+    "BK_SDM",
+    "FEWEST_TO_EXTRAPOLATE",
     "SAMPLERS",
     "Content",
     "Failure",
@@ -51,6 +58,8 @@ __all__ = [
     "MaskGeometry",
     "MaskKind",
     "Measurement",
+    "Optimizer",
+    "Precision",
     "Protocol",
     "RecoveryLosses",
     "RecoveryRecipe",
@@ -60,11 +69,14 @@ __all__ = [
     "Scheduler",
     "Series",
     "Target",
+    "Tracker",
     "check_comparable",
+    "check_target",
     "find_difference",
     "find_sampler_change",
     "former_keys",
     "import_labels",
+    "label_columns",
     "read_label_table",
     "write_label_table",
 ]

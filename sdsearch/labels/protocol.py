@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import Any, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
-from pydantic import (
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
-from sdsearch.model import FrozenModel
+from sdsearch.model import FrozenModel, KeyedModel
 
 Scheduler = Literal["ddim", "pndm", "euler", "dpmsolver++", "unipc", "deis"]
 """Deterministic samplers of diffusers: nothing is drawn after the first noise."""
@@ -23,6 +18,8 @@ MaskConvention = Literal["canonical", "diffusers", "lama", "mat", "repaint"]
 above 0; 0, the known pixels being 255 (MAT and RePaint)."""
 MaskGeometry = Literal["photo", "cropped"]
 """What a mask file covers: its whole photo, or the centre square that is cropped from it."""
+Precision = Literal["float32", "bfloat16", "float16"]
+Optimizer = Literal["adamw", "adamw8bit"]
 
 
 class RecoveryLosses(FrozenModel):
@@ -42,30 +39,100 @@ class RecoveryLosses(FrozenModel):
         return self
 
 
-class RecoveryRecipe(FrozenModel):
-    """The short seeded fine-tune that an inherited student gets before it is measured."""
+class RecoveryRecipe(KeyedModel):
+    """The short seeded fine-tune that an inherited student gets before it is measured.
+
+    Attributes:
+        precision: what the student computes in; its weights, and the optimizer's, stay in float32
+            (bfloat16 is torch's autocast).
+        teacher_dtype: precision of the teacher whose answers are learned.
+        optimizer: "adamw", or "adamw8bit" of bitsandbytes, whose two moments take a quarter.
+    """
+
+    later_fields: ClassVar = frozenset({"precision", "teacher_dtype", "optimizer"})
 
     steps: int = Field(30, ge=0)
     learning_rate: float = Field(5e-4, gt=0)
     batch_size: int = Field(16, ge=1)
     losses: RecoveryLosses = RecoveryLosses()
+    precision: Literal["float32", "bfloat16"] = "float32"
+    teacher_dtype: Precision = "float32"
+    optimizer: Optimizer = "adamw"
+
+
+Tracker = Literal[
+    "none",
+    "aim",
+    "clearml",
+    "comet_ml",
+    "dvclive",
+    "mlflow",
+    "swanlab",
+    "tensorboard",
+    "trackio",
+    "wandb",
+]
+"""Where the losses of a long recovery go besides its log, by accelerate's names."""
 
 
 class LongRecovery(RecoveryRecipe):
-    """The recovery of a design that will be exported; `accumulate` micro-batches make one step."""
+    """The recovery of a design that will be exported, on all photos that are not evaluated on.
+
+    A photo is seen in another way each epoch: cropped along its longer side and mirrored at random,
+    under a new mask. Defaults are those of the tiny benchmark; `BK_SDM` is a published recipe.
+
+    Attributes:
+        ema: how much of the running mean of the weights a step keeps; 0: the last weights count.
+        warmup: the share of the steps in which the learning rate rises.
+        decay: whether it falls to 0 along a cosine after that, or stays.
+        masks: the kind that is drawn; "protocol": that of the protocol, or its files, cropped
+            centrally with their photos.
+        crop: where a photo is cropped.
+        flip: whether half of the photos are mirrored.
+        caption_dropout: the share of pictures that are learned without their caption.
+        cache_latents: how many ways of seeing each photo are encoded beforehand, into one file, and
+            taken in turn; 0: another one each epoch, encoded when it is learned.
+        checkpoint_every: steps from one checkpoint to the next.
+        picture_every: steps from one picture to the next.
+        tracker: what else is told of the losses.
+    """
 
     steps: int = Field(1000, ge=1)
     learning_rate: float = Field(2e-4, gt=0)
     ema: float = Field(0.999, ge=0, lt=1)
-    accumulate: int = Field(1, ge=1)
-    gradient_checkpointing: bool = False
-    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    warmup: float = Field(0.1, ge=0, le=1)
+    decay: Literal["cosine", "constant"] = "cosine"
+    masks: Literal["protocol"] | MaskKind = "protocol"
+    crop: Literal["random", "center"] = "random"
+    flip: bool = True
+    caption_dropout: float = Field(0.0, ge=0, le=1)
+    cache_latents: int = Field(0, ge=0)
     checkpoint_every: int = Field(200, ge=1)
     picture_every: int = Field(250, ge=1)
-    tensorboard: bool = False
+    tracker: Tracker = "none"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The settings that may change the weights, as JSON data; others may change in a run."""
+        watching = {"checkpoint_every", "picture_every", "tracker"}
+        return self.model_dump(mode="json", exclude=watching)
 
 
-class Protocol(FrozenModel):
+BK_SDM = LongRecovery(
+    steps=50_000,
+    learning_rate=5e-5,
+    batch_size=256,
+    losses=RecoveryLosses(output=1.0, task=1.0, feature=1.0),
+    warmup=0.0,
+    decay="constant",
+    ema=0.9999,
+    checkpoint_every=500,
+    picture_every=500,
+)
+"""BK-SDM's recipe for SD v1.4 (Kim et al., ECCV 2024), which was 60 epochs of 212,776 pictures."""
+
+
+class Protocol(KeyedModel):
     """How a label is measured; two labels compare only where it agrees, and the files it names.
 
     The label seed is not part of it: a label is unique by (architecture, protocol, seed).
@@ -73,9 +140,16 @@ class Protocol(FrozenModel):
     noise schedule is the teacher's. `extractor` is `efflite0`, `fid` (the official
     Inception weights), `inception:FILE` or `clip:FOLDER`. `mask_convention` says what a folder of
     masks means by its values, `mask_geometry` what its masks cover; `lpips` adds the official
-    LPIPS; these three are named by the key only where they are not the default. `revision` is the
-    harness's own: it is raised whenever a renderer, mask, sampling rule or metric changes a value.
+    LPIPS. `dtype` is the precision of the sampled UNet; `tf32` lets float32 products of a GPU keep
+    10 bits of their factors; `compile` samples through torch.compile. `revision` is the harness's
+    own: it is raised whenever a renderer, mask, sampling rule or metric changes a value.
+
+    Nothing here is chosen by the device at hand, so that unlike workers share labels.
     """
+
+    later_fields: ClassVar = frozenset(
+        {"mask_convention", "mask_geometry", "lpips", "tf32", "compile"}
+    )
 
     revision: Literal[2] = 2
     dataset: str = "scenes"
@@ -87,7 +161,9 @@ class Protocol(FrozenModel):
     scheduler: Scheduler = "ddim"
     steps: int = Field(8, ge=1)
     guidance: float = Field(1.0, ge=0)
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Precision = "float32"
+    tf32: bool = False
+    compile: bool = False
     extractor: str = "efflite0"
     feature_size: int = Field(128, ge=32)
     threads: int = Field(2, ge=1)
@@ -95,16 +171,6 @@ class Protocol(FrozenModel):
     mask_convention: MaskConvention = "canonical"
     mask_geometry: MaskGeometry = "photo"
     lpips: Literal["none", "alex"] = "none"
-
-    @model_serializer(mode="wrap")
-    def _leave_out_defaults_of_later_fields(
-        self, dump: SerializerFunctionWrapHandler
-    ) -> dict[str, Any]:
-        data: dict[str, Any] = dump(self)
-        for name in ("mask_convention", "mask_geometry", "lpips"):
-            if getattr(self, name) == type(self).model_fields[name].default:
-                data.pop(name, None)
-        return data
 
     def column(self, metric: str) -> str:
         """The label column of a metric that needs the extractor: `fd_efflite0`, `kid_clip`.

@@ -74,7 +74,7 @@ class Target:
             try:
                 values[name] = label.scalar(name)
             except InputError as error:
-                raise InputError(f"{error}{self._pointer(self._first(name))}") from None
+                raise InputError(f"{error}{self.point_at(name)}") from None
         try:
             result = _compute(self._tree, values)
         except _UndefinedError as error:
@@ -112,10 +112,11 @@ class Target:
             f"{label.arch_key} with {stated}: {why}"
         )
 
-    def _first(self, name: str) -> ast.expr:
-        """Return the first place that names a column."""
+    def point_at(self, name: str) -> str:
+        """Two lines that show the expression with a mark under the first use of a column."""
         named = (node for node in ast.walk(self._tree) if isinstance(node, ast.Name))
-        return min((n for n in named if n.id == name), key=lambda n: (n.lineno, n.col_offset))
+        first = min((n for n in named if n.id == name), key=lambda n: (n.lineno, n.col_offset))
+        return self._pointer(first)
 
     def _pointer(self, node: ast.expr) -> str:
         """Return two lines that show the expression with a mark under `node`."""

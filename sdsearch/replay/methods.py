@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdsearch.design import TOURNAMENT, add_up
+from sdsearch.design import TOURNAMENT
 from sdsearch.ranker import fit_forest, fit_ridge
 from sdsearch.replay.replay import slots_kept
+from sdsearch.space import add_up
 from sdsearch.unet import count_params
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from sdsearch.labels import Label, Measurement
 from sdsearch.report.html import html_table
-from sdsearch.space import member_resources, say_amount
-from sdsearch.study import load_latency_table, load_space, read_designs, read_listing
+from sdsearch.space import say_amount
+from sdsearch.study import load_meter, read_designs, read_listing
 from sdsearch.unet import UNPRUNED, count_params
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from sdsearch.labels import Target
-    from sdsearch.space import LatencyTable, Resource, SearchSpace
+    from sdsearch.space import Meter, Resource
     from sdsearch.study import StudyFolder
 
 HEADER = ("architectures", "n", "mean", "best", "params")
@@ -130,32 +130,24 @@ def read_floors(study: StudyFolder) -> dict[str, dict[str, Measurement]]:
     }
 
 
-def budget_limits(
-    study: StudyFolder, space: SearchSpace, table: LatencyTable | None
-) -> dict[Resource, float]:
-    """Return the budget in absolute numbers, shares taken of the teacher's cost."""
-    return study.config.build.budget.limits(member_resources(UNPRUNED, space, table))
-
-
 def summarize_outcome(study: StudyFolder) -> Outcome:
     """Compare evaluated, built and named architectures by the labels of this protocol and seed."""
-    protocol, space, table = study.config.protocol, load_space(study), load_latency_table(study)
-    column = protocol.column("fd")
+    meter, column = load_meter(study), study.config.protocol.column("fd")
     labels = study.labels.read_all(study.protocol_key)
     by_key = {label.arch_key: label for label in labels if label.seed == study.config.seed}
-    limits = budget_limits(study, space, table)
+    limits = meter.limits(study.config.build.budget)
     listing = read_listing(study)
     drawn = listing.keys_from("sample")
     groups = {f"evaluated {study.config.space.strategy}": drawn}
     if limits:
         groups["evaluated, within budget"] = [
-            key for key in drawn if key in by_key and _within(by_key[key], space, limits, table)
+            key for key in drawn if key in by_key and _within(by_key[key], meter, limits)
         ]
     groups["evaluated active"] = listing.keys_from("proposal")
     for design in read_designs(study):
         groups.setdefault(design.method, []).append(design.arch_key)
     groups |= {name: [key] for name in MEMBERS if (key := listing.member(name))}
-    total = count_params(UNPRUNED, space.backbone)
+    total = count_params(UNPRUNED, meter.space.backbone)
     rows = [
         row
         for name, keys in groups.items()
@@ -278,13 +270,8 @@ def _error(label: Label, column: str) -> float | None:
     return value.se if isinstance(value, Measurement) else None
 
 
-def _within(
-    label: Label,
-    space: SearchSpace,
-    limits: Mapping[Resource, float],
-    table: LatencyTable | None,
-) -> bool:
-    costs = member_resources(label.architecture, space, table)
+def _within(label: Label, meter: Meter, limits: Mapping[Resource, float]) -> bool:
+    costs = meter.member(label.architecture)
     return label.status == "ok" and all(costs[name] <= limit for name, limit in limits.items())
 
 

@@ -1,9 +1,10 @@
 """Which architectures there are, by number, and what each of them costs.
 
-It imports `unet`. Start at `space`; `units` are its choices, `budget` limits what it costs.
+It imports `unet`. Start at `space`; `meter` counts what members cost, `budget` limits it.
 """
 
-from sdsearch.space.budget import Budget, Resource, member_resources, say_amount, space_resources
+from sdsearch.space.budget import RESOURCES, Budget, Resource, say_amount
+from sdsearch.space.costs import add_up
 from sdsearch.space.latency import (
     CrossValidation,
     Dtype,
@@ -17,11 +18,13 @@ from sdsearch.space.latency import (
     read_survey,
 )
 from sdsearch.space.lookup import find_member
+from sdsearch.space.meter import Meter
 from sdsearch.space.space import SPACES, SearchSpace, search_space
 from sdsearch.space.summary import SpaceSummary, summarize_space
 from sdsearch.space.units import Unit
 
 __all__ = [
+    "RESOURCES",
     "SPACES",
     "Budget",
     "CrossValidation",
@@ -29,19 +32,19 @@ __all__ = [
     "LatencyConditions",
     "LatencySurvey",
     "LatencyTable",
+    "Meter",
     "Resource",
     "SearchSpace",
     "SpaceSummary",
     "SurveyedMember",
     "Unit",
+    "add_up",
     "design_survey",
     "find_member",
     "fit_latency_table",
-    "member_resources",
     "read_latency_table",
     "read_survey",
     "say_amount",
     "search_space",
-    "space_resources",
     "summarize_space",
 ]

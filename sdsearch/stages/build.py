@@ -9,11 +9,11 @@ import numpy as np
 from sdsearch.console import working
 from sdsearch.design import DesignFile, SpaceScores, build_designs
 from sdsearch.files import write_atomic
+from sdsearch.space import RESOURCES
 from sdsearch.stages.score import PUBLISHED, load_published_scores, score_study
 from sdsearch.study import (
     is_current,
-    load_latency_table,
-    load_space,
+    load_meter,
     outputs_of,
     read_designs,
     record_done,
@@ -27,19 +27,20 @@ if TYPE_CHECKING:
 
 def build_study(study: StudyFolder) -> tuple[Design, ...]:
     """Build the best designs by each method of the study under its budget: designs.json."""
-    scores, settings, table = score_study(study), study.config.build, load_latency_table(study)
+    scores, settings, meter = score_study(study), study.config.build, load_meter(study)
     inputs = {
         "score": outputs_of(study, "score"),
         "build": settings.model_dump(mode="json"),
-        "latency_table": table and table.model_dump(mode="json"),
+        "latency_table": meter.table and meter.table.model_dump(mode="json"),
         "protocol": study.protocol_key,
         "target": study.config.ranker.target.expression,
+        "resources": RESOURCES,
     }
     if not is_current(study, "build", inputs):
         predictions, methods = study.predictions_file, settings.methods
         with working("building designs"):
             designs = build_designs(
-                load_space(study),
+                meter,
                 methods,
                 settings.budget,
                 scores,
@@ -48,7 +49,6 @@ def build_study(study: StudyFolder) -> tuple[Design, ...]:
                 top=settings.top,
                 ridge=SpaceScores.load(predictions("ridge")) if "ridge" in methods else None,
                 paper=load_published_scores(study) if PUBLISHED in methods else None,
-                table=table,
                 least_difference=settings.least_difference,
             )
         file = DesignFile(
@@ -69,13 +69,12 @@ def build_within(study: StudyFolder, budget: Budget) -> Design:
         InputError: no member satisfies the budget.
     """
     (design,) = build_designs(
-        load_space(study),
+        load_meter(study),
         ["autobuild"],
         budget,
         score_study(study),
         SpaceScores.load(study.predictions_file("space")),
         np.random.default_rng(study.config.space.seed),
         top=1,
-        table=load_latency_table(study),
     )
     return design.model_copy(update={"name": f"own-{design.arch_key}"})

@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sdsearch.console import say
 from sdsearch.design import SpaceScores, propose_labels
 from sdsearch.stages.score import score_study
-from sdsearch.study import Listing, Origin, load_space, read_sample, write_sample
+from sdsearch.study import (
+    Listing,
+    Origin,
+    load_space,
+    read_sample,
+    warn_of_resolution,
+    write_sample,
+)
 
 if TYPE_CHECKING:
     from sdsearch.study import StudyFolder
@@ -21,6 +29,8 @@ def sample_study(study: StudyFolder) -> Listing:
     What was proposed for a further round (`propose_architectures`) stays in the listing.
     """
     space, wanted = load_space(study), study.config.space
+    if warning := warn_of_resolution(study.config):
+        say(warning)
     rng = np.random.default_rng(wanted.seed)
     draw = space.sample if wanted.strategy == "uniform" else space.sample_stratified
     picked = [(arch, Origin(kind="member", name=name)) for name, arch in space.members.items()]

@@ -3,10 +3,11 @@
 It imports `design`, `space`, `labels` and `unet`. Start at `folder`, then `listing`.
 """
 
-from sdsearch.study.config import TEMPLATE, StudyConfig, parse_config
+from sdsearch.study.config import MachineConfig, StudyConfig, parse_config
 from sdsearch.study.folder import (
     StudyFolder,
     load_latency_table,
+    load_meter,
     load_space,
     read_study,
     write_protocols,
@@ -21,6 +22,7 @@ from sdsearch.study.listing import (
     write_sample,
 )
 from sdsearch.study.opening import adopt_labels, inspect_dataset, inspect_study, open_study
+from sdsearch.study.recipes import Recipe, find_recipe, warn_of_resolution
 from sdsearch.study.records import is_current, outputs_of, record_done, versions
 from sdsearch.study.requests import (
     REQUEST,
@@ -41,7 +43,6 @@ from sdsearch.study.requests import (
 
 __all__ = [
     "REQUEST",
-    "TEMPLATE",
     "AdoptRequest",
     "AppRequest",
     "FinetuneRequest",
@@ -51,7 +52,9 @@ __all__ = [
     "InspectRequest",
     "LatencyRequest",
     "Listing",
+    "MachineConfig",
     "Origin",
+    "Recipe",
     "RecomputeRequest",
     "RecoverRequest",
     "ResolveRequest",
@@ -61,10 +64,12 @@ __all__ = [
     "ThumbnailsRequest",
     "adopt_labels",
     "find_design",
+    "find_recipe",
     "inspect_dataset",
     "inspect_study",
     "is_current",
     "load_latency_table",
+    "load_meter",
     "load_space",
     "open_study",
     "outputs_of",
@@ -75,6 +80,7 @@ __all__ = [
     "read_study",
     "record_done",
     "versions",
+    "warn_of_resolution",
     "write_protocols",
     "write_sample",
 ]

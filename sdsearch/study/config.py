@@ -95,6 +95,25 @@ class LabelConfig(FrozenModel):
     rungs: tuple[Rung, ...] = (Rung(),)
 
 
+class MachineConfig(FrozenModel):
+    """How work is cut so that it fits a machine; nothing here changes what a label means.
+
+    Attributes:
+        gradient_checkpointing: whether a recovery computes activations twice instead of keeping
+            them; "auto": where a step does not fit otherwise.
+        micro_batch: images of a recovery's batch at once, their gradients summed; "auto": as many
+            as fit.
+        teacher: where the teacher waits while a student is trained on lessons that were made
+            beforehand: on the "device", or in "host" memory; "auto": on the host.
+        workers: processes that load pictures for a long recovery.
+    """
+
+    gradient_checkpointing: Literal["auto"] | bool = "auto"
+    micro_batch: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    teacher: Literal["auto", "device", "host"] = "auto"
+    workers: int = Field(2, ge=0)
+
+
 class StudyConfig(FrozenModel):
     """The contents of study.toml; `seed` is the label seed, written as `protocol.seed` there."""
 
@@ -103,6 +122,7 @@ class StudyConfig(FrozenModel):
     protocol: Protocol = Protocol()
     seed: int = Field(0, ge=0, lt=2**32)
     label: LabelConfig = LabelConfig()
+    machine: MachineConfig = MachineConfig()
     ranker: RankerSettings = RankerSettings()
     build: BuildConfig = BuildConfig()
     export: ExportConfig = ExportConfig()
@@ -152,35 +172,3 @@ def _known(path: Sequence[str]) -> list[str]:
             return ["share"]  # a limit of the budget: a number or a share
     known = set(model.model_fields) - ({"seed"} if model is StudyConfig else set())
     return sorted(known | {"seed"} if model is Protocol else known)
-
-
-TEMPLATE = """\
-# One search. Everything has a default; unknown keys are errors. Every run re-reads this file.
-[teacher]
-pipeline = "tiny"            # "tiny" | a local diffusers folder | a hub id
-
-[space]
-name = "tiny"                # "tiny" | "sd14" | "sd14-blocks" | "sd14-wide"
-labels = 68                  # members to measure before learning
-strategy = "uniform"         # "uniform" | "stratified": every option of every level appears
-seed = 0
-
-[protocol]                   # all that may change a measured value; changing it starts new labels
-dataset = "scenes"
-masks = "mixed"              # "box" | "thin" | "medium" | "thick" | "object" | "mixed"
-seed = 0                     # of the labels: noise and recovery
-
-[label]                      # who measures; changes no value
-executor = "local"           # "local": here, and wherever else it is started | "ray"
-time_limit = 7200            # seconds that one label may take
-
-[ranker]
-kind = "auto"
-target = "-log(fd_efflite0)" # over label columns; higher is better
-
-[build]
-methods = ["autobuild", "exhaustive", "random"] # also "ridge", "evolution", "pareto"
-top = 4                      # designs of each method
-budget = {}                  # such as { params = { share = 0.60 } }; a bare number is absolute
-"""
-"""The study.toml of a new study, with the defaults; what was asked for is filled in."""

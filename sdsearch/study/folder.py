@@ -13,7 +13,7 @@ from sdsearch.errors import InputError
 from sdsearch.files import read_text, write_atomic
 from sdsearch.keys import content_key
 from sdsearch.labels import LabelStore, ResolvedProtocol, Series
-from sdsearch.space import LatencyTable, SearchSpace, read_latency_table, search_space
+from sdsearch.space import LatencyTable, Meter, SearchSpace, read_latency_table, search_space
 from sdsearch.study.config import StudyConfig, parse_config
 from sdsearch.unet import teacher_backbone
 
@@ -148,8 +148,8 @@ class StudyFolder:
 
     def finetuned_dir(self, arch_key: str) -> Path:
         """Checkpoints, log, pictures, values and weights of an architecture's long recovery."""
-        recipe = content_key(self.config.export.recovery.model_dump(mode="json"))
-        return self.root / "recovered" / arch_key / f"{recipe}-s{self.config.seed}"
+        recipe = content_key(self.config.export.recovery.identity)
+        return self.root / "recovered" / arch_key / f"{recipe}-{self.series}"
 
     def recovered_file(self, arch_key: str) -> Path:
         """Where the recovered weights of an architecture lie under this protocol and seed."""
@@ -207,3 +207,8 @@ def load_latency_table(study: StudyFolder) -> LatencyTable | None:
     """The latency table that [build] names, read now; None where none is named."""
     name = study.config.build.latency_table
     return None if name is None else read_latency_table(study.root / name)
+
+
+def load_meter(study: StudyFolder) -> Meter:
+    """What members cost in the study: bytes in its protocol's precision, latency by its table."""
+    return Meter(load_space(study), study.config.protocol.dtype, load_latency_table(study))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sdsearch.console import say
 from sdsearch.errors import InputError
 from sdsearch.harness import run_harness
 from sdsearch.labels import Protocol, former_keys
 from sdsearch.study.folder import read_study
+from sdsearch.study.recipes import warn_of_resolution
 from sdsearch.study.requests import AdoptRequest, InspectRequest, ResolveRequest
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ def inspect_study(study: StudyFolder) -> Path:
     """
     sheet = study.root / "check" / "contact-sheet.png"
     config = study.config
+    if warning := warn_of_resolution(config):
+        say(warning)
     request = InspectRequest(protocol=config.protocol, teacher=config.teacher.pipeline, out=sheet)
     run_harness(request)
     return sheet

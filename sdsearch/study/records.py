@@ -57,10 +57,10 @@ def outputs_of(study: StudyFolder, stage: str) -> dict[str, str]:
     return found
 
 
-def versions() -> dict[str, str]:
-    """Return the installed versions of what may change a result."""
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Return the installed versions of some packages, by default of what may change a result."""
     found = {}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = version(name)
         except PackageNotFoundError:  # run from a checkout that is not installed

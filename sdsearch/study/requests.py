@@ -6,32 +6,55 @@ A request is handed over as a JSON file; the harness parses it once, with the sa
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter
 
+from sdsearch.endings import MORE_MEMORY
 from sdsearch.labels import MaskConvention, MaskGeometry, Protocol, Scheduler
 from sdsearch.model import FrozenModel
 
 
-class ServeRequest(FrozenModel):
+class Request(FrozenModel):
+    """Work for the harness; `stage` is what users call it."""
+
+    stage: ClassVar[str]
+
+    @property
+    def lighter(self) -> str:
+        """How the same work needs less memory."""
+        return MORE_MEMORY
+
+
+class StudyRequest(Request):
+    """Work on a study."""
+
+    study: Path
+
+    @property
+    def lighter(self) -> str:
+        """How the same work needs less memory."""
+        return f"see what it needs, and which settings need less: sdsearch plan {self.study}"
+
+
+class ServeRequest(StudyRequest):
     """Label architectures of a study at the call of a worker, under a seed, perhaps at a rung."""
 
+    stage: ClassVar = "label"
     command: Literal["serve"] = "serve"
-    study: Path
     seed: int = Field(ge=0)
     rung: int | None = None
     processes: int = Field(1, ge=1)
 
 
-class ResolveRequest(FrozenModel):
+class ResolveRequest(StudyRequest):
     """Read the files that a study's protocol and its rungs name, and keep what they hold."""
 
+    stage: ClassVar = "reading the study's files"
     command: Literal["resolve"] = "resolve"
-    study: Path
 
 
-class InspectRequest(FrozenModel):
+class InspectRequest(Request):
     """Read what labels of a protocol would read, print what it is, and draw a contact sheet.
 
     Attributes:
@@ -40,53 +63,54 @@ class InspectRequest(FrozenModel):
         out: the contact sheet, .png.
     """
 
+    stage: ClassVar = "check"
     command: Literal["inspect"] = "inspect"
     protocol: Protocol
     teacher: str | None = None
     out: Path
 
 
-class AdoptRequest(FrozenModel):
+class AdoptRequest(StudyRequest):
     """Give labels that were measured under another name of the same content their name of today."""
 
+    stage: ClassVar = "label"
     command: Literal["adopt"] = "adopt"
-    study: Path
 
 
-class RecomputeRequest(FrozenModel):
+class RecomputeRequest(StudyRequest):
     """Compute the values of a study's labels again from their rows."""
 
+    stage: ClassVar = "label"
     command: Literal["recompute"] = "recompute"
-    study: Path
 
 
-class RecoverRequest(FrozenModel):
+class RecoverRequest(StudyRequest):
     """Write the recovered weights of an architecture, as its label recovers it."""
 
+    stage: ClassVar = "export"
     command: Literal["recover"] = "recover"
-    study: Path
     arch_key: str
 
 
-class FinetuneRequest(FrozenModel):
+class FinetuneRequest(StudyRequest):
     """Recover an architecture by the study's long recipe."""
 
+    stage: ClassVar = "recover"
     command: Literal["finetune"] = "finetune"
-    study: Path
     arch_key: str
     processes: int = Field(1, ge=1)
 
 
-class GridRequest(FrozenModel):
+class GridRequest(StudyRequest):
     """Paint a study's samples with some architectures: column names to architecture keys."""
 
+    stage: ClassVar = "compare"
     command: Literal["grid"] = "grid"
-    study: Path
     columns: dict[str, str] = Field(min_length=1)
     rows: int = Field(8, ge=1)
 
 
-class InpaintRequest(FrozenModel):
+class InpaintRequest(Request):
     """Paint images with whole pipelines; `guidance` None is the first pipeline's usual one.
 
     Attributes:
@@ -101,6 +125,7 @@ class InpaintRequest(FrozenModel):
         out: the picture, .png or .webp.
     """
 
+    stage: ClassVar = "compare"
     command: Literal["inpaint"] = "inpaint"
     pipelines: tuple[str, ...] = Field(min_length=1)
     images: tuple[Path, ...] = Field(min_length=1)
@@ -116,26 +141,27 @@ class InpaintRequest(FrozenModel):
     out: Path = Path("compare.png")
 
 
-class ThumbnailsRequest(FrozenModel):
+class ThumbnailsRequest(StudyRequest):
     """Draw what exported designs paint into their folders."""
 
+    stage: ClassVar = "export"
     command: Literal["thumbnails"] = "thumbnails"
-    study: Path
     designs: tuple[str, ...] = Field(min_length=1)
 
 
-class LatencyRequest(FrozenModel):
+class LatencyRequest(Request):
     """Time the members that a latency survey asks for, in its file."""
 
+    stage: ClassVar = "latency"
     command: Literal["latency"] = "latency"
     survey: Path
 
 
-class AppRequest(FrozenModel):
+class AppRequest(StudyRequest):
     """Serve the app of a study; `port` None is the first free one from 7860."""
 
+    stage: ClassVar = "app"
     command: Literal["app"] = "app"
-    study: Path
     host: str = "127.0.0.1"
     port: int | None = None
 

@@ -32,6 +32,7 @@ from sdsearch.unet.gate import (
     read_unet_config,
 )
 from sdsearch.unet.graph import EDGES, ArchGraph, active_edges, build_graph
+from sdsearch.unet.memory import activation_values
 from sdsearch.unet.noise_schedule import NoiseSchedule, read_noise_schedule
 from sdsearch.unet.slots import SLOTS, SLOTS_BY_NAME, UNIT_NAMES, Half, Slot, SlotState, level_sizes
 from sdsearch.unet.teacher import (
@@ -39,6 +40,7 @@ from sdsearch.unet.teacher import (
     former_teacher_sha256,
     teacher_backbone,
     teacher_identity,
+    teacher_resolution,
     teacher_sha256,
 )
 
@@ -66,6 +68,7 @@ __all__ = [
     "SlotCost",
     "SlotState",
     "UNetCost",
+    "activation_values",
     "active_edges",
     "build_graph",
     "check_family",
@@ -86,6 +89,7 @@ __all__ = [
     "student_path",
     "teacher_backbone",
     "teacher_identity",
+    "teacher_resolution",
     "teacher_sha256",
     "unet_config",
     "unet_cost",

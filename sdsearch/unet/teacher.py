@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdsearch.assets import asset_path
-from sdsearch.errors import InputError, nearest
+from sdsearch.errors import FieldError, InputError, nearest
 from sdsearch.keys import file_sha256
-from sdsearch.pipelines import PARTS, find_config, list_files, locate_pipeline, open_pipeline
+from sdsearch.pipelines import (
+    PARTS,
+    find_config,
+    list_files,
+    locate_pipeline,
+    open_pipeline,
+    read_json,
+)
 from sdsearch.unet.backbone import PRESETS, TINY, Backbone
 from sdsearch.unet.gate import read_unet_config
 
@@ -17,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sdsearch.pipelines import PipelineFolder
+
+
+_MOST_LEVELS = 8  # of an autoencoder; those of Stable Diffusion have 4
 
 
 def teacher_backbone(pipeline: str) -> Backbone:
@@ -27,6 +37,25 @@ def teacher_backbone(pipeline: str) -> Backbone:
     if pipeline == "tiny":
         return TINY
     return Backbone.from_config(read_unet_config(find_config(pipeline, "unet")))
+
+
+def teacher_resolution(pipeline: str) -> int:
+    """The side in pixels of the images that a teacher was trained on, by its own configs.
+
+    That is its UNet's latent size times what its autoencoder divides images by. Of a hub id two
+    configs are fetched or read.
+
+    Raises:
+        InputError: the configs cannot be had, or are of another family.
+    """
+    config = read_json(find_config(pipeline, "vae"))
+    # An AutoencoderTiny names the levels of both of its halves; AutoencoderKL has one list.
+    levels = config.get("block_out_channels", config.get("encoder_block_out_channels"))
+    if not isinstance(levels, list) or not 1 <= len(levels) <= _MOST_LEVELS:
+        field, step = "vae/config.json: block_out_channels", "take the UNet's own autoencoder"
+        raise FieldError(field, levels, "a list with the width of each level", step)
+    halvings = len(levels) - 1
+    return teacher_backbone(pipeline).sample_size << halvings
 
 
 def find_backbone(name: Path | str) -> Backbone:

@@ -83,7 +83,7 @@ def l2_importance(
             continue
         if name not in teacher:
             raise InputError(f"the teacher has no tensor {name!r}, whose channels are compared")
-        tensor = teacher[name]
+        tensor = teacher[name].float()  # kernels for 8 bits are few
         if tensor.dim() == 1:
             continue
         for dimension, axis in enumerate(pooled):

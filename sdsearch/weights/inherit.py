@@ -31,13 +31,18 @@ _ROWS = 64
 """Output channels sliced at a time, so that no second copy of a large tensor comes up."""
 
 
-def make_unet(arch: Architecture, backbone: Backbone) -> UNet2DConditionModel:
-    """Build a member's UNet in evaluation mode; its weights are uninitialised, so load them all."""
+def make_unet(
+    arch: Architecture, backbone: Backbone, device: torch.device | None = None
+) -> UNet2DConditionModel:
+    """Build a member's UNet in evaluation mode; its weights are uninitialised, so load them all.
+
+    `device` is by default the CPU; on "meta" there are shapes alone.
+    """
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     with torch.device("meta"):
         unet: UNet2DConditionModel = UNet2DConditionModel.from_config(unet_config(arch, backbone))
-    return unet.to_empty(device="cpu").eval()
+    return unet.to_empty(device=device or "cpu").eval()
 
 
 def load_unet(arch: Architecture, backbone: Backbone, weights: Path) -> UNet2DConditionModel:
@@ -164,10 +169,10 @@ def _fill(
     elif rows is None and columns is None and source.how == "copy":
         whole.append((source.tensor, target))
         return
-    tensor = weights[source.tensor]
+    tensor = weights[source.tensor].float()  # kernels for 8 bits are few
     if source.how == "resample":
         spread = frequency_resampling(expected[1], target.shape[1], cut.freq_shift)
-        tensor = tensor.to(torch.float32) @ spread.T
+        tensor = tensor @ spread.T
     for start in range(0, len(target), _ROWS):
         stop = start + _ROWS
         part = tensor[start:stop] if rows is None else tensor[rows[start:stop]]

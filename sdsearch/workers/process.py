@@ -14,7 +14,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
-from sdsearch.errors import InputError, WorkError, describe_exit
+from sdsearch.endings import advise, describe_exit
+from sdsearch.errors import InputError, WorkError
 from sdsearch.harness import (
     find_family,
     harness_environment,
@@ -96,7 +97,7 @@ class HarnessProcess:
 
     def fail(self, arch_key: str, failure: Failure) -> Label:
         """The failed label, with the provenance that all labels have."""
-        with _no_more_attempts():
+        with _no_more_attempts("label"):
             return self._label_of(self._ask(FailOrder(arch_key=arch_key, failure=failure)))
 
     def tidy(self, arch_key: str) -> None:
@@ -107,7 +108,7 @@ class HarnessProcess:
 
     def finish(self) -> None:
         """Repeat outliers and measure the floors."""
-        with _no_more_attempts():
+        with _no_more_attempts("finish the labels"):
             self._ask(FinishOrder(), _FINISH_LIMITS * self.study.config.label.time_limit)
 
     def prepare(self) -> None:
@@ -164,20 +165,24 @@ class HarnessProcess:
             self.end()  # it died while it had nothing to do
         if self._process is None:
             self._process = self._start()
-            with _no_more_attempts():
+            with _no_more_attempts("prepare the labels"):
                 self._answer(_FINISH_LIMITS * self.study.config.label.time_limit, is_abandoned)
             self._family = find_family(self._process)
         return self._process
 
-    def _start(self) -> subprocess.Popen[str]:
-        request = ServeRequest(
+    @property
+    def _request(self) -> ServeRequest:
+        return ServeRequest(
             study=self.study.root,
             seed=self.study.config.seed,
             rung=self.rung,
             processes=self.processes,
         )
+
+    def _start(self) -> subprocess.Popen[str]:
+        file = self._resources.enter_context(written(self._request))
         process = subprocess.Popen(
-            harness_line(self._resources.enter_context(written(request)), self.processes),
+            harness_line(file, self.processes),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -231,7 +236,7 @@ class HarnessProcess:
             self._process.wait(timeout=_LAST_BREATH)
         code = self._process.returncode
         self.end()
-        message = f"its process {describe_exit(code)}"
+        message = f"its process {describe_exit(code)}; {advise(code, self._request.lighter)}"
         raise AttemptLostError(Failure(kind="lost", message=message))
 
     def _label_of(self, answer: Answer) -> Label:
@@ -246,7 +251,7 @@ class HarnessProcess:
 
 
 @contextmanager
-def _no_more_attempts() -> Iterator[None]:
+def _no_more_attempts(what: str) -> Iterator[None]:
     """Nothing counts the attempts at what is not a label: a death ends the worker."""
     try:
         yield
@@ -254,8 +259,7 @@ def _no_more_attempts() -> Iterator[None]:
         raise
     except AttemptLostError as error:
         raise WorkError(
-            f"the harness could not prepare or finish: {error}; what it printed says more, and "
-            "what was finished is kept"
+            f"the harness could not {what}: {error}; what was finished is kept"
         ) from None
 
 

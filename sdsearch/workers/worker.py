@@ -206,7 +206,7 @@ def _label_one(
     try:
         with _given_back_on_trouble(claim), claim.renewing():
             if len(claim.troubles) >= shift.attempts:
-                troubles = "; ".join(claim.troubles[-shift.attempts :])
+                troubles = "; ".join(dict.fromkeys(claim.troubles[-shift.attempts :]))
                 message = f"all {shift.attempts} attempts were lost: {troubles}"
                 label = labeller.fail(key, Failure(kind="lost", message=message))
             else:

@@ -8,9 +8,13 @@ import sdsearch
 from sdsearch.api.create import fill_template
 from sdsearch.errors import InputError
 from sdsearch.study.config import StudyConfig
+from sdsearch.unet.backbone import SD14_INPAINT, SD21
+from tests.fakes import full_geometry
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sdsearch.unet.backbone import Backbone
 
 
 def test_without_arguments_a_study_has_the_defaults_and_a_commented_file(tmp_path: Path) -> None:
@@ -44,7 +48,7 @@ def test_every_section_can_be_given_and_is_read_back(tmp_path: Path) -> None:
         protocol={"samples": 8, "seed": 7, "recovery": {"steps": 3, "losses": {"task": 0.5}}},
         ranker={"kind": "ridge", "target": "-log(kid_efflite0)"},
         build={"methods": ["random", "pareto"], "top": 2},
-        export={"recovery": {"mixed_precision": "bf16", "learning_rate": 1e-5}},
+        export={"recovery": {"precision": "bfloat16", "learning_rate": 1e-5}},
     )
     config = sdsearch.load_study(tmp_path).config
     assert config == made.config
@@ -56,9 +60,90 @@ def test_every_section_can_be_given_and_is_read_back(tmp_path: Path) -> None:
     assert config.export.recovery.learning_rate == 1e-5
 
 
-def test_another_teacher_has_the_space_of_its_family_by_default(tmp_path: Path) -> None:
-    made = sdsearch.create_study(tmp_path, teacher="runwayml/some-inpainting")
-    assert (made.config.space.name, made.config.space.labels) == ("sd14", 68)
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    return full_geometry(tmp_path / "my-sd")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "my-photos"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(("backbone", "pixels"), [(SD14_INPAINT, 512), (SD21, 768)])
+def test_a_study_of_a_full_size_teacher_says_its_resolution_rates_and_precision(
+    tmp_path: Path, photos: Path, backbone: Backbone, pixels: int
+) -> None:
+    teacher = full_geometry(tmp_path / "sd", backbone)
+    made = sdsearch.create_study(tmp_path / "s", teacher=teacher, images=photos, budget=0.6)
+    protocol, long = made.config.protocol, made.config.export.recovery
+    assert (made.config.space.name, made.config.space.strategy) == ("sd14", "stratified")
+    assert (made.config.teacher.pipeline, protocol.dataset) == (str(teacher), str(photos))
+    assert (protocol.resolution, protocol.recovery.learning_rate) == (pixels, 1e-5)
+    assert (protocol.dtype, protocol.recovery.precision) == ("float16", "bfloat16")
+    assert (long.learning_rate, long.batch_size, long.precision) == (5e-5, 64, "bfloat16")
+    text = (made.path / "study.toml").read_text()
+    assert f"resolution = {pixels}             # pixels a side; best the teacher's own\n" in text
+    assert "[protocol.recovery] " in text
+    assert "learning_rate = 1e-5  " in text
+    assert "time_limit = 7200  " in text
+    assert sdsearch.load_study(made.path) == made
+    assert sdsearch.create_study(tmp_path / "s", teacher=teacher, images=photos, budget=0.6) == made
+
+
+def test_what_is_said_goes_before_the_recipe_however_deep_and_where_it_is_the_default(
+    tmp_path: Path, teacher: Path, photos: Path
+) -> None:
+    made = sdsearch.create_study(
+        tmp_path / "s",
+        teacher=teacher,
+        images=photos,
+        masks="thick",
+        space="sd14-blocks",
+        protocol={"samples": 64, "tf32": False, "recovery": {"precision": "float32", "steps": 9}},
+        export={"recovery": {"steps": 77}},
+    )
+    protocol, long = made.config.protocol, made.config.export.recovery
+    assert (protocol.samples, protocol.tf32, protocol.masks) == (64, False, "thick")
+    assert (protocol.recovery.precision, protocol.recovery.steps) == ("float32", 9)
+    assert (protocol.recovery.batch_size, protocol.resolution) == (8, 512)
+    assert (long.steps, long.batch_size, made.config.space.name) == (77, 64, "sd14-blocks")
+    assert sdsearch.load_study(tmp_path / "s") == made
+
+
+def test_a_full_size_teacher_without_photos_is_refused_unless_scenes_are_asked_for(
+    tmp_path: Path, teacher: Path
+) -> None:
+    with pytest.raises(InputError, match="name their folder as images"):
+        sdsearch.create_study(tmp_path / "s", teacher=teacher)
+    assert not (tmp_path / "s").exists()
+    asked = sdsearch.create_study(tmp_path / "s", teacher=teacher, images="scenes")
+    said = sdsearch.create_study(tmp_path / "t", teacher=teacher, protocol={"dataset": "scenes"})
+    assert asked.config == said.config
+    assert asked.config.protocol.dataset == "scenes"
+
+
+def test_another_resolution_than_the_teachers_is_kept_and_warned_about(
+    tmp_path: Path, teacher: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sdsearch.create_study(tmp_path / "s", teacher=teacher, images=photos)
+    assert capsys.readouterr().err == ""
+    made = sdsearch.create_study(
+        tmp_path / "t", teacher=teacher, images=photos, protocol={"resolution": 256}
+    )
+    assert made.config.protocol.resolution == 256
+    assert "is 256, but the teacher was trained at 512" in capsys.readouterr().err
+
+
+def test_photos_and_masks_of_ones_own_do_for_the_tiny_teacher_too(
+    tmp_path: Path, photos: Path
+) -> None:
+    made = sdsearch.create_study(tmp_path / "s", images=photos, masks=photos)
+    assert made.config == StudyConfig.model_validate(
+        {"protocol": {"dataset": str(photos), "masks": str(photos)}}
+    )
 
 
 def test_a_study_that_says_the_same_is_loaded_and_another_names_what_differs(
@@ -93,6 +178,10 @@ def test_a_study_that_says_the_same_is_loaded_and_another_names_what_differs(
         ({"space": 5}, "space must map keys of [space] to values, but is 5"),
         ({"space": 0}, "but is 0"),
         ({"budget": 0.6, "build": {"budget": {"macs": 9}}}, "leave one out"),
+        ({"masks": "box", "protocol": {"masks": "thin"}}, "leave one out"),
+        ({"images": "./nowhere"}, "images must be a folder of photos"),
+        ({"masks": "boxx"}, "did you mean 'box'"),
+        ({"protocol": 5}, "protocol must map keys of [protocol] to values, but is 5"),
         ({"protocol": {"dataset": "a\x7fb"}}, "TOML"),
     ],
 )
@@ -136,7 +225,18 @@ def test_a_template_keeps_its_comments_in_their_columns_and_gets_what_it_lacks()
     )
 
 
-@pytest.mark.parametrize("resource", ["params", "macs", "memory_bytes"])
+def test_a_table_of_a_section_may_stand_apart_in_a_template() -> None:
+    template = "[a]\nx = 1\n\n[a.b]     # its table\ny = 2     # two\n"
+    settings = {"a": {"x": 3, "b": {"y": 4, "z": [5]}, "w": 6}}
+    assert fill_template(template, settings) == (
+        "[a]\nx = 3\nw = 6\n\n[a.b]     # its table\ny = 4     # two\nz = [5]\n"
+    )
+    assert fill_template(template, {"a": {"b": {"y": 4}}}) == (
+        "[a]\nx = 1\n\n[a.b]     # its table\ny = 4     # two\n"
+    )
+
+
+@pytest.mark.parametrize("resource", ["params", "macs", "memory_bytes", "file_bytes"])
 @pytest.mark.parametrize("limit", [0.6, 1, True])
 def test_a_bare_number_that_was_meant_as_a_share_is_refused(
     tmp_path: Path, resource: str, limit: float

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import sdsearch
 from sdsearch.cli import main as cli
-from tests.fakes import make_design, make_study, tiny_member, write_designs
+from tests.fakes import full_geometry, make_design, make_study, tiny_member, write_designs
 
 ROOT = Path(sdsearch.__file__).parent
 COMMANDS = (
@@ -52,8 +52,37 @@ def test_init_writes_what_create_study_does_and_keeps_what_is_there(tmp_path: Pa
         assert said == f"kept {one}/study.toml; next: sdsearch run {one}\n"
     done = CliRunner().invoke(cli.app, ["init", str(one), "--share", "0.5"])
     assert isinstance(done.exception, sdsearch.InputError)
-    assert "it is 0.5, and build.budget.params is share=0.6 there" in str(done.exception)
+    assert "it is 0.5, and build.budget.params is 0.6 there" in str(done.exception)
     assert (one / "study.toml").read_text() == text
+
+
+def test_init_for_a_full_size_teacher_writes_what_its_size_suggests(tmp_path: Path) -> None:
+    teacher, photos, one = full_geometry(tmp_path / "my-sd"), tmp_path / "photos", tmp_path / "one"
+    photos.mkdir()
+    asked = ["--teacher", str(teacher), "--images", str(photos), "--masks", "thick"]
+    said = call("init", str(one), *asked, "--space", "sd14-blocks", "--share", "0.6")
+    assert said == f"wrote {one}/study.toml; next: sdsearch run {one}\n"
+    other = sdsearch.create_study(
+        tmp_path / "other",
+        teacher=teacher,
+        images=photos,
+        masks="thick",
+        space="sd14-blocks",
+        budget=0.6,
+    )
+    assert (one / "study.toml").read_text() == (other.path / "study.toml").read_text()
+    protocol = sdsearch.load_study(one).config.protocol
+    assert (protocol.resolution, protocol.dtype) == (512, "float16")
+    assert call("init", str(one), *asked).startswith("kept")
+    for option, value, field in (
+        ("--teacher", "tiny", "teacher.pipeline"),
+        ("--images", "scenes", "protocol.dataset"),
+        ("--masks", "mixed", "protocol.masks"),
+        ("--space", "sd14", "space.name"),
+    ):
+        done = CliRunner().invoke(cli.app, ["init", str(one), option, value])
+        assert isinstance(done.exception, sdsearch.InputError)
+        assert f"it is {value}, and {field} is " in str(done.exception)
 
 
 def test_the_sample_is_written_and_counted(tmp_path: Path) -> None:

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
-from sdsearch.design.builder import add_up, build_designs, pareto_front
+from sdsearch.design.builder import build_designs, pareto_front
 from sdsearch.design.designs import DesignFile
 from sdsearch.design.scores import OptionScore, Scores, SpaceScores, UnitScores
 from sdsearch.errors import InputError
-from sdsearch.space.budget import Budget, member_resources, space_costs, space_resources
+from sdsearch.space.budget import RESOURCES, Budget, Resource
+from sdsearch.space.costs import add_up, space_macs, space_params
 from sdsearch.space.latency import fit_latency_table
+from sdsearch.space.meter import Meter
 from sdsearch.space.space import SearchSpace, search_space
 from sdsearch.unet.cost import count_macs, count_params
 from tests.space.test_latency import planted_survey
@@ -16,9 +20,9 @@ from tests.space.test_latency import planted_survey
 METHODS = ("autobuild", "exhaustive", "random", "ridge")
 
 
-def made_up(space: SearchSpace) -> tuple[Scores, SpaceScores, SpaceScores]:
+def made_up(space: SearchSpace, seed: int = 0) -> tuple[Scores, SpaceScores, SpaceScores]:
     """Random unit scores; the prediction is their sum with a little noise."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     units = tuple(
         UnitScores(
             unit=unit.name,
@@ -66,7 +70,14 @@ TABLE = fit_latency_table(planted_survey())
 
 def build(budget: Budget, methods: tuple[str, ...] = METHODS, seed: int = 0, top: int = 4) -> list:
     return build_designs(
-        SPACE, methods, budget, SCORES, SCORED, np.random.default_rng(seed), top=top, ridge=RIDGE
+        Meter(SPACE),
+        methods,
+        budget,
+        SCORES,
+        SCORED,
+        np.random.default_rng(seed),
+        top=top,
+        ridge=RIDGE,
     )
 
 
@@ -92,7 +103,7 @@ def test_every_method_builds_top_designs_with_exact_costs_and_reasons() -> None:
         assert design.arch_key == design.architecture.key
         assert design.params == count_params(design.architecture, SPACE.backbone)
         assert design.macs == count_macs(design.architecture, SPACE.backbone, 16).total
-        assert len(design.reasons) == 4 + 1 + 3
+        assert len(design.reasons) == 4 + 1 + 4
         assert "level1" in design.reasons[1]
 
 
@@ -118,7 +129,7 @@ def test_without_a_budget_autobuild_takes_from_the_best_options_of_each_unit() -
 @pytest.mark.parametrize("resource", ["params", "macs"])
 def test_a_budget_holds_for_every_method_and_is_solved_exactly(resource: str) -> None:
     budget = Budget.model_validate({resource: {"share": 0.6}})
-    costs = dict(zip(("params", "macs"), space_costs(SPACE), strict=True))[resource]
+    costs = {"params": space_params, "macs": space_macs}[resource](SPACE)
     limit = 0.6 * costs[SPACE.index(SPACE.members["teacher"])]
     designs = build(budget)
     assert len(designs) == 16
@@ -134,7 +145,8 @@ def test_a_budget_holds_for_every_method_and_is_solved_exactly(resource: str) ->
 @pytest.mark.parametrize("seed", range(5))
 def test_the_top_10_of_every_exact_method_are_those_of_brute_force(method: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    costs = space_resources(BLOCKS, TABLE)
+    meter = Meter(BLOCKS, table=TABLE)
+    costs = {name: meter.whole(name) for name in RESOURCES}
     named = rng.permutation(sorted(costs))[: 1 + seed % 3]
     limits = {str(name): float(np.quantile(costs[name], rng.uniform(0.2, 0.9))) for name in named}
     scores, scored, ridge = made_up(BLOCKS)
@@ -146,7 +158,7 @@ def test_the_top_10_of_every_exact_method_are_those_of_brute_force(method: str, 
     fits = np.all([costs[name] <= limit for name, limit in limits.items()], axis=0)  # type: ignore[index]
     brute = sorted(np.flatnonzero(fits), key=lambda index: -value[method][index])[:10]
     designs = build_designs(
-        BLOCKS,
+        meter,
         [method],  # type: ignore[list-item]
         Budget.model_validate(limits),
         scores,
@@ -154,27 +166,36 @@ def test_the_top_10_of_every_exact_method_are_those_of_brute_force(method: str, 
         rng,
         top=10,
         ridge=ridge,
-        table=TABLE,
     )
     assert [BLOCKS.index(design.architecture) for design in designs] == brute
 
 
-def test_a_limit_on_memory_is_met_by_the_best_members_that_meet_it() -> None:
-    scores, scored, _ = made_up(BLOCKS)
-    some = np.random.default_rng(0).choice(len(BLOCKS), 300, replace=False)
-    allowed = np.zeros(len(BLOCKS), dtype=bool)
-    allowed[some] = True
-    memory = [member_resources(BLOCKS.arch(int(i)), BLOCKS)["memory_bytes"] for i in some]
-    limit = float(np.quantile(memory, 0.5))
-    assert min(memory) < limit < max(memory)
-    sums = add_up(scores.values())
-    designs = build_designs(
-        BLOCKS, ["autobuild"], Budget(memory_bytes=limit), scores, scored, np.random.default_rng(0)
+@pytest.mark.parametrize(
+    "seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 20))]
+)
+def test_limits_in_bytes_are_met_by_the_first_of_all_704000_that_meet_them(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    meter = Meter(search_space("sd14"), rng.choice(["float32", "float16"]))
+    asked: tuple[Resource, ...] = ("memory_bytes", "file_bytes")
+    asked = (asked[:1], asked[1:], asked)[seed % 3]
+    limits = {name: float(np.quantile(meter.whole(name), rng.uniform(0.02, 0.8))) for name in asked}
+    scores, scored, _ = made_up(meter.space, seed)
+    best_first = np.argsort(-add_up(scores.values()))
+    members = (meter.space.arch(int(index)) for index in best_first)
+    fitting = (
+        arch.key
+        for arch in members  # looked up one by one
+        if all(meter.member(arch)[name] <= limit for name, limit in limits.items())
     )
-    assert all(design.memory_bytes <= limit for design in designs)
-    found = [BLOCKS.index(design.architecture) for design in designs]
-    for index in some[np.array(memory) <= limit]:
-        assert index in found or sums[index] <= sums[found[-1]]
+    designs = build_designs(
+        meter, ["autobuild"], Budget.model_validate(limits), scores, scored, rng, top=10
+    )
+    assert [design.arch_key for design in designs] == list(islice(fitting, 10))
+    for design in designs:
+        costs = meter.member(design.architecture)
+        assert (design.memory_bytes, design.file_bytes) == tuple(
+            costs[name] for name in ("memory_bytes", "file_bytes")
+        )
 
 
 def test_a_budget_of_latency_needs_a_table_and_is_met() -> None:
@@ -182,8 +203,9 @@ def test_a_budget_of_latency_needs_a_table_and_is_met() -> None:
     budget = Budget.model_validate({"latency_ms": {"share": 0.7}})
     rng = np.random.default_rng(0)
     with pytest.raises(InputError, match="latency_table"):
-        build_designs(BLOCKS, ["autobuild"], budget, scores, scored, rng)
-    designs = build_designs(BLOCKS, ["autobuild"], budget, scores, scored, rng, table=TABLE)
+        build_designs(Meter(BLOCKS), ["autobuild"], budget, scores, scored, rng)
+    meter = Meter(BLOCKS, table=TABLE)
+    designs = build_designs(meter, ["autobuild"], budget, scores, scored, rng)
     teacher = TABLE.predict(BLOCKS.members["teacher"])
     assert len(designs) == 4
     for design in designs:
@@ -195,7 +217,7 @@ def test_a_budget_of_latency_needs_a_table_and_is_met() -> None:
 def test_designs_that_must_differ_do_and_the_best_comes_first() -> None:
     alike = build(Budget(), ("autobuild",))
     apart = build_designs(
-        SPACE,
+        Meter(SPACE),
         ["autobuild", "random"],
         Budget(),
         SCORES,
@@ -211,7 +233,7 @@ def test_designs_that_must_differ_do_and_the_best_comes_first() -> None:
                 assert len(kept) >= 5
     with pytest.raises(InputError, match="least_difference"):
         build_designs(
-            SPACE,
+            Meter(SPACE),
             ["autobuild"],
             Budget(),
             SCORES,
@@ -219,6 +241,20 @@ def test_designs_that_must_differ_do_and_the_best_comes_first() -> None:
             np.random.default_rng(0),
             least_difference=30,
         )
+
+
+def test_designs_that_must_differ_are_the_first_that_do_however_far_down_they_are() -> None:
+    least, taken, best_first = 18, [], np.argsort(-add_up(SCORES.values())).tolist()
+    while len(taken) < 3:
+        kept = SPACE.arch(best_first.pop(0)).kept_slots
+        if all(len(kept ^ other) >= least for other in taken):
+            taken.append(kept)
+    rng = np.random.default_rng(0)
+    designs = build_designs(
+        Meter(SPACE), ["autobuild"], Budget(), SCORES, SCORED, rng, top=3, least_difference=least
+    )
+    assert len(SPACE) - len(best_first) > 6000
+    assert [design.architecture.kept_slots for design in designs] == taken
 
 
 def test_evolution_beats_random_and_keeps_to_its_options() -> None:
@@ -249,7 +285,7 @@ def test_the_front_is_what_nothing_cheaper_beats() -> None:
 
 def test_pareto_designs_lie_on_the_front_best_first_and_smaller_ones_after() -> None:
     designs = build(Budget(), ("pareto",))
-    sums, params = add_up(SCORES.values()), space_costs(SPACE)[0]
+    sums, params = add_up(SCORES.values()), space_params(SPACE)
     front = set(pareto_front(sums, params.astype(float)).tolist())
     assert all(SPACE.index(design.architecture) in front for design in designs)
     assert [d.params for d in designs] == sorted((d.params for d in designs), reverse=True)
@@ -271,21 +307,23 @@ def test_a_budget_that_admits_too_few_says_the_smallest_cost() -> None:
 
 def test_ridge_without_its_scores_is_refused() -> None:
     with pytest.raises(InputError, match="ridge"):
-        build_designs(SPACE, ["ridge"], Budget(), SCORES, SCORED, np.random.default_rng(0))
+        build_designs(Meter(SPACE), ["ridge"], Budget(), SCORES, SCORED, np.random.default_rng(0))
 
 
 def test_the_published_method_takes_the_best_sums_of_its_own_scores() -> None:
     rng = np.random.default_rng(8)
     paper = [rng.normal(size=radix) for radix in SPACE.radices]
     budget = Budget.model_validate({"params": {"share": 0.6}})
-    designs = build_designs(SPACE, ["autobuild-paper"], budget, SCORES, SCORED, rng, paper=paper)
-    params = space_costs(SPACE)[0]
+    designs = build_designs(
+        Meter(SPACE), ["autobuild-paper"], budget, SCORES, SCORED, rng, paper=paper
+    )
+    params = space_params(SPACE)
     sums = paper[0][:, None, None, None] + paper[1][:, None, None]
     sums = (sums + paper[2][:, None] + paper[3]).reshape(-1)
     sums[params > 0.6 * params[SPACE.index(SPACE.members["teacher"])]] = -np.inf
     assert [SPACE.index(one.architecture) for one in designs] == np.argsort(-sums)[:4].tolist()
     with pytest.raises(InputError, match="published"):
-        build_designs(SPACE, ["autobuild-paper"], Budget(), SCORES, SCORED, rng)
+        build_designs(Meter(SPACE), ["autobuild-paper"], Budget(), SCORES, SCORED, rng)
 
 
 def test_budgets_are_shares_or_positive_numbers() -> None:

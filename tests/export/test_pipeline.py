@@ -19,6 +19,7 @@ from sdsearch.export import recovered
 from sdsearch.export.papers import model_card, teacher_licence
 from sdsearch.export.pipeline import export_pipeline
 from sdsearch.export.recovered import read_source
+from sdsearch.space.meter import Meter
 from sdsearch.study.folder import load_space
 from sdsearch.study.requests import RecoverRequest
 from sdsearch.unet.teacher import teacher_identity
@@ -523,6 +524,15 @@ def test_the_half_precision_variant_loads_and_is_the_same_weights(
     found = half.unet.state_dict()
     assert all((found[name] == meant[name].half()).all() for name in meant)
     assert {half.vae.dtype, half.text_encoder.dtype} == {torch.float16}
+
+
+def test_the_weight_files_have_the_sizes_that_budgets_count(
+    study: StudyFolder, design: Design
+) -> None:
+    unet, space = export_now(design, study) / "unet", load_space(study)
+    for dtype, name in (("float32", ""), ("float16", ".fp16"), ("bfloat16", ".fp16")):
+        counted = Meter(space, dtype).member(design.architecture)["file_bytes"]  # type: ignore[arg-type]
+        assert (unet / f"diffusion_pytorch_model{name}.safetensors").stat().st_size == counted
 
 
 def test_weights_beyond_half_precision_are_refused(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -20,10 +21,13 @@ from sdsearch.errors import HarnessError, InputError, WorkError
 from sdsearch.files import read_lines
 from sdsearch.harness import harness_environment, harness_line, run_harness, written
 from sdsearch.shell import STOPPED, describe_error, open_streams, run_command
-from sdsearch.study.config import TEMPLATE
 from sdsearch.study.folder import StudyFolder, read_study
+from sdsearch.study.recipes import SMALL
 from sdsearch.study.requests import FinetuneRequest, RecoverRequest
 from sdsearch_eval.world import open_world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'eval'}"}
@@ -55,7 +59,7 @@ def sdsearch(*arguments: str, cwd: Path, **variables: str) -> subprocess.Complet
     )
 
 
-def write_study(folder: Path, toml: bytes = TEMPLATE.encode()) -> Path:
+def write_study(folder: Path, toml: bytes = SMALL.encode()) -> Path:
     folder.mkdir(parents=True)
     (folder / "study.toml").write_bytes(toml)
     return folder
@@ -207,6 +211,15 @@ def test_the_traceback_of_a_fault_is_kept_in_a_file(
     assert "could not be written" in capsys.readouterr().err
 
 
+@pytest.fixture
+def _hears_ctrl_c() -> Iterator[None]:
+    """A shell that runs the tests in the background has them ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_hears_ctrl_c")
 @pytest.mark.parametrize("signal_", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_harness_ends_with_all_it_has_started(
     signal_: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -326,19 +339,19 @@ def test_an_error_of_the_file_system_names_both_files() -> None:
 # study.toml and other text
 
 STUDIES = {
-    "as written": TEMPLATE.encode(),
-    "with a byte order mark": b"\xef\xbb\xbf" + TEMPLATE.encode(),
-    "with CRLF": TEMPLATE.replace("\n", "\r\n").encode(),
-    "with both": b"\xef\xbb\xbf" + TEMPLATE.replace("\n", "\r\n").encode(),
+    "as written": SMALL.encode(),
+    "with a byte order mark": b"\xef\xbb\xbf" + SMALL.encode(),
+    "with CRLF": SMALL.replace("\n", "\r\n").encode(),
+    "with both": b"\xef\xbb\xbf" + SMALL.replace("\n", "\r\n").encode(),
 }
 
 
 @pytest.mark.parametrize("toml", STUDIES.values(), ids=STUDIES)
 def test_a_study_is_read_as_editors_leave_it(toml: bytes, tmp_path: Path) -> None:
-    assert read_study(write_study(tmp_path / "s", toml)).config == _read(TEMPLATE.encode())
+    assert read_study(write_study(tmp_path / "s", toml)).config == _read(SMALL.encode())
 
 
-@pytest.mark.parametrize("toml", [TEMPLATE.encode("utf-16"), b"[teacher]\npipeline = 'caf\xe9'\n"])
+@pytest.mark.parametrize("toml", [SMALL.encode("utf-16"), b"[teacher]\npipeline = 'caf\xe9'\n"])
 def test_another_encoding_is_refused_with_what_to_do(toml: bytes, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"study\.toml must be text in UTF-8.*save it as UTF-8"):
         read_study(write_study(tmp_path / "s", toml))

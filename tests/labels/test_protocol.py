@@ -25,6 +25,11 @@ def test_every_field_changes_the_key() -> None:
         {"mask_convention": "lama"},
         {"mask_geometry": "cropped"},
         {"lpips": "alex"},
+        {"tf32": True},
+        {"compile": True},
+        {"recovery": RecoveryRecipe(precision="bfloat16")},
+        {"recovery": RecoveryRecipe(teacher_dtype="float16")},
+        {"recovery": RecoveryRecipe(optimizer="adamw8bit")},
         {"recovery": RecoveryRecipe(steps=0)},
         {"recovery": RecoveryRecipe(losses={"output": 1.0, "task": 0.5})},
     ]

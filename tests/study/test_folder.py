@@ -8,8 +8,9 @@ import pytest
 
 from sdsearch.errors import InputError
 from sdsearch.space.budget import Budget
-from sdsearch.study.config import TEMPLATE, StudyConfig
+from sdsearch.study.config import StudyConfig
 from sdsearch.study.folder import StudyFolder, load_space, read_study
+from sdsearch.study.recipes import SMALL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +22,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_the_template_of_a_new_study_says_the_defaults(tmp_path: Path) -> None:
-    assert read_study(write(tmp_path, TEMPLATE)).config == StudyConfig()
+    assert read_study(write(tmp_path, SMALL)).config == StudyConfig()
 
 
 def test_an_empty_file_means_all_defaults(tmp_path: Path) -> None:

@@ -65,6 +65,6 @@ def test_a_request_that_lacks_what_it_needs_is_refused_before_a_process_starts()
 
 
 def test_a_harness_that_ends_badly_says_with_which_code(tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match="recover") as ended:
+    with pytest.raises(HarnessError, match="export") as ended:
         run_harness(RecoverRequest(study=tmp_path, arch_key="0"))
     assert ended.value.code == 2

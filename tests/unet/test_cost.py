@@ -7,9 +7,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sdsearch.space.budget import space_costs
-from sdsearch.space.space import SearchSpace, search_space
-from sdsearch.space.units import Unit
+from sdsearch.space.space import search_space
 from sdsearch.unet.backbone import PRESETS, SD2, SD14, SD14_INPAINT, SD21, TINY
 from sdsearch.unet.config import unet_config
 from sdsearch.unet.cost import count_macs, count_params, unet_cost
@@ -189,34 +187,3 @@ def test_linear_projections_cost_the_same_as_convolutions():
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(unet_config(TEACHER, linear))
     assert sum(p.numel() for p in unet.parameters()) == count_params(TEACHER, linear)
-
-
-@pytest.mark.parametrize("name", ["sd14", "sd14-blocks", "tiny"])
-def test_costs_of_a_whole_space_agree_with_single_members(name):
-    check_space_costs(search_space(name))
-
-
-def test_costs_of_a_space_with_widths_agree_with_single_members():
-    # All widths, but the attention of a whole side together, so that all members fit into memory.
-    wide, blocks = search_space("sd14-wide", TINY), search_space("sd14-blocks", TINY)
-    allowed = {option.blocks for option in blocks.units[0].options}
-    units = [
-        Unit(unit.name, tuple(o for o in unit.options if o.blocks in allowed))
-        for unit in wide.units[:3]
-    ]
-    space = SearchSpace("wide-blocks", TINY, (*units, wide.units[3]))
-    assert len(space) == 8 * 32 * 32 * 29
-    check_space_costs(space)
-
-
-def check_space_costs(space) -> None:
-    params, macs = space_costs(space)
-    assert params.shape == macs.shape == (len(space),)
-    assert params.dtype == macs.dtype == np.int64
-    drawn = np.random.default_rng(2).choice(len(space), size=40, replace=False)
-    named = [space.index(arch) for arch in space.members.values()]
-    for index in [*drawn.tolist(), *named]:
-        arch = space.arch(index)
-        assert params[index] == count_params(arch, space.backbone)
-        assert macs[index] == count_macs(arch, space.backbone, space.backbone.sample_size).total
-    assert params.max() == count_params(TEACHER, space.backbone)

@@ -18,7 +18,6 @@ from sdsearch_eval.bench import Stopwatch, has_recovered, write_recovered
 from sdsearch_eval.data import MaskReading, Sample, read_mask, square_image, take_picture
 from sdsearch_eval.jobs import only_run, open_bench, open_console
 from sdsearch_eval.pictures import Pipeline, draw_thumbnails, load_pipeline
-from sdsearch_eval.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from sdsearch.design import Design
     from sdsearch.study import StudyFolder
+    from sdsearch_eval.world import World
 
 TEACHER = "teacher"
 LARGEST_UPLOAD = 40_000_000
@@ -39,6 +39,7 @@ class Studio:
     """A study at work: its pipelines, loaded when they are first asked for."""
 
     study: StudyFolder
+    world: World
     loaded: dict[str, Pipeline] = field(default_factory=dict)
 
     @property
@@ -56,7 +57,7 @@ class Studio:
             where = self.study.config.teacher.pipeline
             if name != TEACHER:
                 where = str(self.study.pipelines_dir / name)
-            self.loaded[name] = load_pipeline(where, World().device)
+            self.loaded[name] = load_pipeline(where, self.world.device)
         return self.loaded[name]
 
     def paint(
@@ -107,7 +108,7 @@ class Studio:
             InputError: another run is at work on the study.
             WorkError: the export failed a check.
         """
-        study, world = self.study, World()
+        study, world = self.study, self.world
         weights = study.recovered_file(design.arch_key)
         with only_run(study, world):
             bench = open_bench(study, open_console(world), world)

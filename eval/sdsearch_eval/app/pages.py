@@ -16,7 +16,7 @@ from sdsearch.study import load_latency_table, load_space, read_study
 from sdsearch_eval.app.actions import TEACHER, Studio
 from sdsearch_eval.data import list_photos, load_samples
 from sdsearch_eval.jobs import open_console
-from sdsearch_eval.world import World
+from sdsearch_eval.world import open_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from sdsearch.design import Design
     from sdsearch.study import AppRequest, StudyFolder
+    from sdsearch_eval.world import World
 
 EXAMPLES = 6
 _HERE = ("localhost", "127.0.0.1", "::1")
@@ -39,16 +40,16 @@ def serve_app(request: AppRequest) -> None:
     Raises:
         InputError: the extra `app` is not installed, or the study cannot be opened.
     """
-    study = read_study(request.study)
+    study, world = read_study(request.study), open_world(1)
     if photos := list_photos(study.config.protocol):
-        open_console(World()).print(str(photos), markup=False)
+        open_console(world).print(str(photos), markup=False)
     place = study.root / "app"
     place.mkdir(exist_ok=True)
     os.environ["GRADIO_TEMP_DIR"] = str(place / "uploads")
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     reach_locally()
     try:
-        page = build_app(study)
+        page = build_app(study, world)
     except ImportError as error:
         raise InputError(f"the app needs {error.name}: pip install 'sdsearch[app]'") from None
     page.queue(default_concurrency_limit=1, max_size=16)
@@ -82,11 +83,11 @@ def reach_locally() -> None:
             del os.environ[name]
 
 
-def build_app(study: StudyFolder) -> gradio.Blocks:
+def build_app(study: StudyFolder, world: World) -> gradio.Blocks:
     """The two pages of a study."""
     import gradio as gr
 
-    studio = Studio(study)
+    studio = Studio(study, world)
     page = gr.Blocks(title="sdsearch", analytics_enabled=False)
     with page:
         gr.Markdown("# sdsearch: smaller inpainting UNets, side by side")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from sdsearch.keys import content_key
+from sdsearch.study import MachineConfig, versions
 from sdsearch.unet import UNPRUNED
 from sdsearch_eval.bench.content import resolve_protocol
 from sdsearch_eval.bench.record import describe_environment, describe_sampling, hole_fractions
@@ -46,6 +46,7 @@ class Bench:
     extractor: Extractor
     lpips: Lpips | None
     lessons: Lessons
+    machine: MachineConfig
     reference: Features
     teacher_latents: Tensor
     teacher_pooled: Tensor
@@ -68,7 +69,13 @@ class Bench:
         return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
-def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir: Path) -> Bench:
+def prepare_bench(
+    protocol: Protocol,
+    seed: int,
+    teacher: Teacher,
+    features_dir: Path,
+    machine: MachineConfig | None = None,
+) -> Bench:
     """Compute, or read from the cache in `features_dir`, what all architectures share."""
     resolved = resolve_protocol(protocol)
     dataset = load_dataset(protocol, 0)
@@ -79,7 +86,7 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
         "teacher_sha256": teacher.sha256,
         "extractor_sha256": extractor.sha256,
         "protocol": resolved.settings,
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": versions(PACKAGES),
         "environment": describe_environment(teacher.device),
         "sampling": describe_sampling(teacher.noise_schedule, protocol),
         "hole_fractions": hole_fractions(samples),
@@ -93,7 +100,11 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
             provenance["skipped_images"] = list(dataset.manifest.unreadable)
     cache = TensorCache(features_dir, _made_from(resolved, provenance))
     inputs = UNetInputs(
-        **cache.get(f"inputs-s{seed}", lambda: _named(prepare_inputs(teacher, samples, seed)))
+        **cache.get(
+            f"inputs-s{seed}",
+            lambda: _named(prepare_inputs(teacher, samples, seed)),
+            teacher.device,
+        )
     )
 
     def make_reference() -> dict[str, Tensor]:
@@ -112,7 +123,7 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
         }
 
     reference = cache.get("reference", make_reference)
-    outputs = cache.get(f"teacher-s{seed}", make_teacher_outputs)
+    outputs = cache.get(f"teacher-s{seed}", make_teacher_outputs, teacher.device)
     return Bench(
         resolved=resolved,
         seed=seed,
@@ -120,8 +131,9 @@ def prepare_bench(protocol: Protocol, seed: int, teacher: Teacher, features_dir:
         samples=samples,
         inputs=inputs,
         extractor=extractor,
-        lpips=load_lpips() if protocol.lpips == "alex" else None,
+        lpips=load_lpips().to(teacher.device) if protocol.lpips == "alex" else None,
         lessons=Lessons(teacher, protocol, seed, cache),
+        machine=machine or MachineConfig(),
         reference=Features(
             reference["pooled"], [reference[f"map{i}"] for i in range(len(reference) - 1)]
         ),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from sdsearch_eval.devices import HOST, name_device
 from sdsearch_eval.models import make_scheduler, set_steps
 from sdsearch_eval.seeds import DERIVATION
 
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
 
 def describe_environment(device: torch.device) -> dict[str, object]:
     """The device and the switches of torch that may move a value by rounding."""
-    on_gpu = device.type == "cuda"
     return {
-        "device": torch.cuda.get_device_name(device) if on_gpu else platform.machine(),
+        "device": platform.machine() if device == HOST else name_device(device),
         "python": platform.python_version(),
         "threads": torch.get_num_threads(),
         "tf32_matmul": torch.backends.cuda.matmul.allow_tf32,
@@ -40,7 +40,7 @@ def describe_sampling(schedule: NoiseSchedule, protocol: Protocol) -> dict[str, 
         InputError: the noise schedule cannot be sampled in so many steps.
     """
     scheduler = make_scheduler(schedule, protocol.scheduler)
-    set_steps(scheduler, protocol.steps, torch.device("cpu"))
+    set_steps(scheduler, protocol.steps)
     return {
         "scheduler": type(scheduler).__name__,
         "scheduler_config": {

@@ -116,7 +116,8 @@ def read_captions(folder: Path, photos: Sequence[str]) -> Captions:
         if claim.photo is not None and claim.captions:
             claimed[claim.photo].append(claim)
     for photo, said in claimed.items():
-        _check_agreement(folder / photo, said)
+        if len(said) > 1:
+            _check_agreement(folder / photo, said)
     return Captions(
         by_photo=MappingProxyType(
             {photo: claimed[photo][0].captions[0] if photo in claimed else "" for photo in photos}

@@ -5,11 +5,11 @@ Names alone decide; nothing is decoded here.
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError
@@ -117,27 +117,28 @@ def list_dataset(folder: Path, masks: Path | None = None) -> Manifest:
     folder = folder.resolve()
     index = index_masks(masks.resolve()) if masks else None
     files, left_out = _list_files(folder, index.root if index else None)
-    names = {path: printable_name(path.relative_to(folder).as_posix()) for path in files}
-    rasters = [path for path in files if path.suffix.lower() in raster_suffixes()]
-    stems = {_stem(names[path]) for path in rasters}
-    photos = []
-    for path in rasters:
-        numbered = NUMBERED_MASK.fullmatch(_stem(names[path]))
+    names = {file: printable_name(file) for file in files}
+    stems = {
+        file: _stem(name) for file, name in names.items() if _suffix(file) in raster_suffixes()
+    }
+    known, photos = set(stems.values()), []
+    for file, stem in stems.items():
+        numbered = NUMBERED_MASK.fullmatch(stem)
         if numbered is None:
-            photos.append(path)
-        elif numbered["photo"] not in stems:
-            left_out[names[path]] = f"named as a mask, but there is no photo {numbered['photo']!r}"
+            photos.append(file)
+        elif numbered["photo"] not in known:
+            left_out[names[file]] = f"named as a mask, but there is no photo {numbered['photo']!r}"
         else:
-            left_out[names[path]] = "a mask that is not used"
-    known = {_stem(names[path]) for path in photos} | {names[path] for path in photos}
-    for path in files:
-        if path.suffix.lower() not in raster_suffixes() and not _is_caption(path, names, known):
-            package = READ_BY.get(path.suffix.lower())
+            left_out[names[file]] = "a mask that is not used"
+    known = {stems[file] for file in photos} | {names[file] for file in photos}
+    for file, name in names.items():
+        if file not in stems and not _is_caption(name, known):
+            package = READ_BY.get(_suffix(file))
             why = f"HEIC: pip install {package} to read it" if package else "no image"
-            left_out[names[path]] = why
+            left_out[name] = why
     if index is None:
-        return Manifest(tuple(Case(names[path], path) for path in photos), left_out)
-    cases = tuple(Case(names[path], path, index.find(names[path], path)) for path in photos)
+        return Manifest(tuple(Case(names[file], folder / file) for file in photos), left_out)
+    cases = tuple(_find_case(names[file], folder / file, index) for file in photos)
     used: dict[Path, str] = {}
     for case in cases:
         if case.mask and used.setdefault(case.mask, case.name) != case.name:
@@ -145,14 +146,19 @@ def list_dataset(folder: Path, masks: Path | None = None) -> Manifest:
                 f"a mask must belong to one photo, but {used[case.mask]!r} and {case.name!r} share "
                 f"{printable_name(case.mask)}; rename one of them"
             )
+    listed = {folder / file: name for file, name in names.items()}
     for path in (path for paths in index.plain.values() for path in paths):
         if path in used:
-            left_out.pop(names.get(path, ""), None)
-        elif path not in names:
+            left_out.pop(listed.get(path, ""), None)
+        elif path not in listed:
             left_out[printable_name(path.relative_to(index.root.parent))] = (
                 "a mask that is not used"
             )
     return Manifest(cases, left_out)
+
+
+def _find_case(name: str, photo: Path, masks: MaskFolder) -> Case:
+    return Case(name, photo, masks.find(name, photo))
 
 
 def index_masks(folder: Path) -> MaskFolder:
@@ -167,12 +173,12 @@ def index_masks(folder: Path) -> MaskFolder:
             f"{printable_name(folder)} is no folder"
         )
     numbered, plain = defaultdict(list), defaultdict(list)
-    for path in sorted(_walk(folder)):
-        if path.suffix.lower() in raster_suffixes():
-            stem = _stem(printable_name(path.relative_to(folder).as_posix()))
-            plain[stem].append(path)
+    for file in sorted(_walk(folder), key=_parts):
+        if _suffix(file) in raster_suffixes():
+            stem = _stem(printable_name(file))
+            plain[stem].append(folder / file)
             if match := NUMBERED_MASK.fullmatch(stem):
-                numbered[match["photo"]].append(path)
+                numbered[match["photo"]].append(folder / file)
     return MaskFolder(
         folder,
         {stem: tuple(paths) for stem, paths in numbered.items()},
@@ -195,46 +201,62 @@ def require_mask(case: Case, folder: Path) -> Path:
     return case.mask
 
 
-def _list_files(folder: Path, masks: Path | None) -> tuple[list[Path], dict[str, str]]:
-    """The files to judge, in order, and what is left out for where it lies."""
+def _list_files(folder: Path, masks: Path | None) -> tuple[list[str], dict[str, str]]:
+    """The files to judge, relative to the folder, in order; and what is left out for its place."""
     left_out: dict[str, str] = {}
-    top = sorted(path for path in folder.iterdir() if path != masks)
-    files = [path for path in top if path.is_file() and not path.name.startswith(".")]
-    is_nested = not any(path.suffix.lower() in raster_suffixes() for path in files)
+    with os.scandir(folder) as entries:
+        top = sorted(entries, key=lambda entry: entry.name)
+    if masks is not None:
+        top = [entry for entry in top if folder / entry.name != masks]
+    files = [entry.name for entry in top if entry.is_file() and not entry.name.startswith(".")]
+    is_nested = not any(_suffix(file) in raster_suffixes() for file in files)
     if is_nested:
-        files = sorted(path for path in _walk(folder) if masks is None or masks not in path.parents)
-    for path in top:
-        name = printable_name(path.name)
-        if path.name.startswith("."):
+        files = sorted(_walk(folder, masks), key=_parts)
+    for entry in top:
+        name = printable_name(entry.name)
+        if entry.name.startswith("."):
             left_out[name] = "hidden"
-        elif path.is_dir() and not is_nested:
-            left_out[f"{name}/"] = "a folder beside photos"
-        elif not path.is_dir() and not path.is_file():
+        elif entry.is_dir():
+            if not is_nested:
+                left_out[f"{name}/"] = "a folder beside photos"
+        elif not entry.is_file():
             left_out[name] = "no file"
     return files, left_out
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder that are not hidden."""
-    for path in folder.iterdir():
-        if path.name.startswith("."):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            yield from _walk(path)
-        elif path.is_file():
-            yield path
+def _walk(folder: Path, without: Path | None = None, home: str = "") -> Iterator[str]:
+    """All files below a folder that are not hidden, relative to it, with "/"; none of `without`."""
+    with os.scandir(folder / home) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                if without is None or folder / home / entry.name != without:
+                    yield from _walk(folder, without, f"{home}{entry.name}/")
+            elif entry.is_file():
+                yield f"{home}{entry.name}"
 
 
-def _is_caption(path: Path, names: Mapping[Path, str], known: set[str]) -> bool:
+def _parts(file: str) -> list[str]:
+    """What orders files: folder by folder."""
+    return file.split("/")
+
+
+def _is_caption(name: str, known: set[str]) -> bool:
     """Whether a file speaks of photos: metadata, or a text beside the photo of its name."""
-    if path.name.casefold() in ("metadata.jsonl", "metadata.csv"):
+    if name.rpartition("/")[2].casefold() in ("metadata.jsonl", "metadata.csv"):
         return True
-    return path.suffix.lower() in CAPTION_SUFFIXES and _stem(names[path]) in known
+    return _suffix(name) in CAPTION_SUFFIXES and _stem(name) in known
+
+
+def _suffix(name: str) -> str:
+    """The suffix of a file in lower case; "" where there is none."""
+    return os.path.splitext(name)[1].lower()
 
 
 def _stem(name: str) -> str:
     """A name without its suffix; file systems differ in how they store accents."""
-    return unicodedata.normalize("NFC", str(PurePosixPath(name).with_suffix("")))
+    return unicodedata.normalize("NFC", os.path.splitext(name)[0])
 
 
 def _few(names: list[str]) -> str:

@@ -116,11 +116,12 @@ def clean_captions(path: Path, line: int, texts: Iterable[str]) -> tuple[str, ..
 
 
 def _jsonl_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, object]]]:
+    decoder = json.JSONDecoder(object_pairs_hook=_unique_keys)
     for line, content in enumerate(LINE_END.split(text), 1):
         if not content.strip():
             continue
         try:
-            row = json.loads(content, object_pairs_hook=_unique_keys)
+            row = decoder.decode(content)
         except (ValueError, RecursionError) as error:
             raise _refusal(path, line, f"must be one JSON object: {error}") from None
         if not isinstance(row, dict):

@@ -85,14 +85,20 @@ def take_picture(image: Image.Image, name: str) -> Picture:
         return _decode(image, name)
 
 
-def square_image(picture: Picture, size: int) -> NDArray[np.uint8]:
+def square_image(
+    picture: Picture, size: int, at: tuple[float, float] = (0.5, 0.5)
+) -> NDArray[np.uint8]:
     """(size, size, 3) uint8 sRGB: the shorter side scaled (Lanczos), the longer cropped centrally.
+
+    `at` is where it is cropped instead: shares of what is cut off that lie left and above.
 
     Raises:
         InputError: the file does not say how bright its values are.
     """
     with name_errors(picture.name):
-        square = ImageOps.fit(rgb_image(picture), (size, size), Image.Resampling.LANCZOS)
+        square = ImageOps.fit(
+            rgb_image(picture), (size, size), Image.Resampling.LANCZOS, centering=at
+        )
     return np.asarray(square)
 
 

@@ -22,7 +22,7 @@ from sdsearch_eval.data.scenes import RENDERER_VERSION, Split, render_scene, spl
 from sdsearch_eval.seeds import derive_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -68,7 +68,7 @@ def load_dataset(protocol: Protocol, pool: int) -> Dataset:
     """
     n = protocol.samples
     if protocol.dataset == "scenes":
-        scenes = tuple(_scene_sample(protocol, "test", i) for i in range(n))
+        scenes = tuple(scene_sample(protocol, "test", i) for i in range(n))
         return Dataset(scenes, (), None)
     read, manifest = _read_photos(protocol, 0, n + pool)
     _check_counts(protocol, len(read), pool, manifest)
@@ -95,10 +95,37 @@ def load_recovery_samples(protocol: Protocol, count: int) -> list[Sample]:
         InputError: as `load_samples`, or no photo is left.
     """
     if protocol.dataset == "scenes":
-        return [_scene_sample(protocol, "train", i) for i in range(count)]
+        return [scene_sample(protocol, "train", i) for i in range(count)]
     read, manifest = _read_photos(protocol, protocol.samples, count)
     _check_counts(protocol, protocol.samples + len(read), count, manifest)
     return read
+
+
+def list_recovery_photos(protocol: Protocol) -> tuple[tuple[Case, ...], tuple[str, ...]]:
+    """All photos that may be learned from, none of which is evaluated on, and their captions.
+
+    Those are the photos after the first n by name. Nothing is decoded; but where unreadable photos
+    may be skipped, those that are evaluated on are, to know which they are.
+
+    Raises:
+        InputError: as `load_samples`, no photo is left, or one has no mask in a folder of masks.
+    """
+    manifest = list_photos(protocol)
+    assert manifest is not None, "scenes have no files"
+    captions = read_captions(Path(protocol.dataset), [case.name for case in manifest.cases])
+    n, rest = protocol.samples, manifest.cases
+    if protocol.unreadable == "skip":
+        read, manifest = _decode_photos(protocol, manifest, captions.by_photo, 0, n)
+        _check_counts(protocol, len(read), 0, manifest)
+        rest = rest[[case.name for case in rest].index(read[-1].name) + 1 :]
+    else:
+        rest = rest[n:]
+    _check_counts(protocol, min(n, len(manifest.cases)) + len(rest), 1, manifest)
+    folder = _mask_folder(protocol)
+    if folder is not None:
+        for case in rest:
+            require_mask(case, folder)
+    return rest, tuple(captions.by_photo[case.name] for case in rest)
 
 
 def list_photos(protocol: Protocol) -> Manifest | None:
@@ -160,7 +187,12 @@ def manifest_sha256(samples: Sequence[Sample]) -> str:
     return digest.hexdigest()
 
 
-def _scene_sample(protocol: Protocol, split: Split, number: int) -> Sample:
+def scene_sample(protocol: Protocol, split: Split, number: int) -> Sample:
+    """A scene of a split with its mask, drawn or from the protocol's folder.
+
+    Raises:
+        InputError: the folder of masks has none for it, or an unfit one.
+    """
     scene = render_scene(split_seed(split, number), protocol.resolution)
     name = f"scene-{split}-{number}"
     folder = _mask_folder(protocol)
@@ -184,6 +216,12 @@ def _read_photos(protocol: Protocol, start: int, count: int) -> tuple[list[Sampl
     assert manifest is not None, "scenes have no files"
     names = [case.name for case in manifest.cases]
     captions = read_captions(Path(protocol.dataset), names).by_photo
+    return _decode_photos(protocol, manifest, captions, start, count)
+
+
+def _decode_photos(
+    protocol: Protocol, manifest: Manifest, captions: Mapping[str, str], start: int, count: int
+) -> tuple[list[Sample], Manifest]:
     folder = _mask_folder(protocol)
     skips = protocol.unreadable == "skip"
     cases = manifest.cases if skips else manifest.cases[start : start + count]

@@ -20,6 +20,7 @@ from sdsearch_eval.bench import (
     write_recovered,
 )
 from sdsearch_eval.data import read_dataset_captions
+from sdsearch_eval.devices import set_arithmetic
 from sdsearch_eval.models import describe_cut, load_teacher
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 def open_bench(study: StudyFolder, console: Console, world: World) -> Bench:
     """Load what all labels share; the first process computes it, the others read it after."""
     torch.set_num_threads(study.config.protocol.threads)
+    set_arithmetic(tf32=study.config.protocol.tf32)
     seed = study.config.seed
     console.print(
         f"world size {world.size}, device {world.device}, threads {torch.get_num_threads()}; "
@@ -47,16 +49,17 @@ def open_bench(study: StudyFolder, console: Console, world: World) -> Bench:
     with show_status(console, "teacher, samples, references"):
         teacher = load_teacher(open_pipeline(study.config.teacher.pipeline), world.device)
         protocol, cache = study.config.protocol, study.features_dir
+        machine = study.config.machine
         if world.is_first:
             try:
-                bench = prepare_bench(protocol, seed, teacher, cache)
+                bench = prepare_bench(protocol, seed, teacher, cache, machine)
             except (InputError, WorkError) as error:
                 world.agree(error)
                 raise
         trouble = world.agree()
         if trouble is not None:
             raise WorkError(f"the first process could not prepare the samples: {trouble}")
-        bench = bench if world.is_first else prepare_bench(protocol, seed, teacher, cache)
+        bench = bench if world.is_first else prepare_bench(protocol, seed, teacher, cache, machine)
     tell_captions(protocol, bench.samples, teacher, console)
     return bench
 

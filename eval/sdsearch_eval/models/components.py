@@ -10,10 +10,11 @@ import torch
 from sdsearch.pipelines import read_part
 from sdsearch.unet import check_pipeline_family, read_noise_schedule
 from sdsearch.weights import load_part
+from sdsearch_eval.devices import place_net, release_memory
 from sdsearch_eval.models.schedulers import make_scheduler, set_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from diffusers import AutoencoderKL, AutoencoderTiny, SchedulerMixin
     from torch import Tensor
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from sdsearch.labels import Scheduler
     from sdsearch.pipelines import PipelineFolder
     from sdsearch.unet import NoiseSchedule
+
+PIXELS_AT_ONCE = 1 << 21
+"""Of all images that the autoencoder works on at once: 8 of 512 pixels a side take 9 GB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Components:
         """
         scheduler = make_scheduler(self.noise_schedule, name)
         if steps is not None:
-            set_steps(scheduler, steps, self.device)
+            set_steps(scheduler, steps)
         return scheduler
 
     @property
@@ -68,19 +72,50 @@ class Components:
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
         """(N, 4, h, w) scaled latents: the mode of the posterior, never a sample."""
-        encoded = self.vae.encode(images.to(self.device))
-        # A tiny autoencoder has no posterior.
-        mode = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
-        latents: Tensor = mode * self.vae.config.scaling_factor
-        return latents
+
+        def encode(part: Tensor) -> Tensor:
+            encoded = self.vae.encode(part.to(self.device))
+            # A tiny autoencoder has no posterior.
+            found = (
+                encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+            )
+            latents: Tensor = found * self.vae.config.scaling_factor
+            return latents
+
+        return _in_parts(encode, images, images.shape[-2] * images.shape[-1])
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
         """(N, 3, H, W) images of scaled latents."""
-        images: Tensor = self.vae.decode(
-            latents / self.vae.config.scaling_factor, return_dict=False
-        )[0]
-        return images
+
+        def decode(part: Tensor) -> Tensor:
+            scaled = part / self.vae.config.scaling_factor
+            images: Tensor = self.vae.decode(scaled, return_dict=False)[0]
+            return images
+
+        pixels = latents.shape[-2] * latents.shape[-1] * self.latent_factor**2
+        return _in_parts(decode, latents, pixels)
+
+
+def _in_parts(work: Callable[[Tensor], Tensor], items: Tensor, pixels: int) -> Tensor:
+    """What the autoencoder makes of some items of so many pixels each, as many at once as fit.
+
+    Raises:
+        torch.OutOfMemoryError: a single one does not fit.
+    """
+    parts = [_halving(work, part) for part in items.split(max(1, PIXELS_AT_ONCE // pixels))]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _halving(work: Callable[[Tensor], Tensor], part: Tensor) -> Tensor:
+    try:
+        return work(part)
+    except torch.OutOfMemoryError:
+        if len(part) == 1:
+            raise
+    # Outside of the handler, whose traceback keeps the tensors of the failed try alive.
+    release_memory(part.device)
+    return torch.cat([_halving(work, half) for half in part.split((len(part) + 1) // 2)])
 
 
 def load_components(pipeline: PipelineFolder, device: torch.device) -> Components:
@@ -99,7 +134,7 @@ def load_components(pipeline: PipelineFolder, device: torch.device) -> Component
         tokenizer.model_max_length, text_encoder.config.max_position_embeddings
     )
     return Components(
-        vae=own_weights(vae).to(device, memory_format=torch.channels_last),
+        vae=place_net(own_weights(vae), device),
         text_encoder=own_weights(text_encoder).to(device),
         tokenizer=tokenizer,
         noise_schedule=schedule,

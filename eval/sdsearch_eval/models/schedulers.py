@@ -8,7 +8,6 @@ from sdsearch.errors import InputError
 from sdsearch.labels import SAMPLERS
 
 if TYPE_CHECKING:
-    import torch
     from diffusers import SchedulerMixin
 
     from sdsearch.labels import Scheduler
@@ -42,8 +41,8 @@ def make_scheduler(schedule: NoiseSchedule, sampler: Scheduler) -> SchedulerMixi
     return _build(schedule, sampler)
 
 
-def set_steps(scheduler: SchedulerMixin, steps: int, device: torch.device) -> None:
-    """Set the timesteps of a scheduler.
+def set_steps(scheduler: SchedulerMixin, steps: int) -> None:
+    """Set the timesteps of a scheduler; it stays on the host.
 
     Raises:
         InputError: the noise schedule is too short for so many steps, or the first of them has no
@@ -52,7 +51,7 @@ def set_steps(scheduler: SchedulerMixin, steps: int, device: torch.device) -> No
     count = scheduler.config.num_train_timesteps
     fits = steps < count
     if fits:
-        scheduler.set_timesteps(steps, device=device)
+        scheduler.set_timesteps(steps)
         fits = bool(scheduler.timesteps.max() < count)  # 'leading' adds 1
     if not fits:
         raise InputError(

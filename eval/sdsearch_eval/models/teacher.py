@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-import torch
-
 from sdsearch.pipelines import read_part
 from sdsearch.unet import Backbone, read_unet_config, teacher_sha256
 from sdsearch.weights import inherit_weights, make_unet, open_unet_weights
+from sdsearch_eval.devices import place_net
 from sdsearch_eval.models.components import Components, load_components
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import torch
     from diffusers import UNet2DConditionModel
     from torch import Tensor
 
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Teacher(Components):
-    """Everything that stays the same for all students; `revision` is the commit of a hub id."""
+    """Everything that stays the same for all students; `revision` is the commit of a hub id.
+
+    The UNet's weights are read from their files whenever a student is made, so that they do not
+    fill memory twice.
+    """
 
     backbone: Backbone
     unet_state: Mapping[str, Tensor]
@@ -32,13 +36,13 @@ class Teacher(Components):
     revision: str | None = None
 
     def student(self, arch: Architecture) -> UNet2DConditionModel:
-        """A fresh UNet of `arch` with inherited weights, channels last."""
+        """A fresh UNet of `arch` with inherited weights, on the device."""
         unet = inherit_weights(arch, self.backbone, self.unet_state)
-        return unet.to(self.device, memory_format=torch.channels_last)
+        return place_net(unet, self.device)
 
     def empty_student(self, arch: Architecture) -> UNet2DConditionModel:
-        """A fresh UNet of `arch` whose weights are still to be loaded, channels last."""
-        return make_unet(arch, self.backbone).to(self.device, memory_format=torch.channels_last)
+        """A fresh UNet of `arch` whose weights are still to be loaded, on the device."""
+        return place_net(make_unet(arch, self.backbone), self.device)
 
 
 def load_teacher(pipeline: PipelineFolder, device: torch.device) -> Teacher:
@@ -55,7 +59,7 @@ def load_teacher(pipeline: PipelineFolder, device: torch.device) -> Teacher:
     return Teacher(
         **{field.name: getattr(parts, field.name) for field in fields(parts)},
         backbone=backbone,
-        unet_state={name: tensor.float() for name, tensor in weights.items()},
+        unet_state=weights,
         sha256=teacher_sha256(pipeline),
         revision=pipeline.revision,
     )

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from sdsearch.pipelines import open_pipeline, read_part
 from sdsearch.unet import native_size
 from sdsearch.weights import load_unet_part
+from sdsearch_eval.devices import place_net
 from sdsearch_eval.models import Components, load_components
 from sdsearch_eval.sampling import Generated, generate, measure_latency, prepare_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
     from diffusers import UNet2DConditionModel
 
     from sdsearch.labels import Latency, Protocol
@@ -66,7 +66,7 @@ def load_pipeline(where: str, device: torch.device) -> Pipeline:
     unet = load_unet_part(read_part(folder, "unet"))
     components = load_components(folder, device)
     side = native_size(unet.config) * components.latent_factor
-    unet = unet.requires_grad_(False).to(device, memory_format=torch.channels_last)
+    unet = place_net(unet.requires_grad_(False), device)
     return Pipeline(_name(where, folder.folder), components, unet, side)
 
 

@@ -1,14 +1,31 @@
 """Training a student towards its teacher: shortly for a label, long for an export.
 
-It imports `sampling`, `data` and `models`. Start at `short`.
+It imports `sampling`, `data` and `models`. Start at `short`, or at `long` and `stream`.
 """
 
-from sdsearch_eval.recovery.long import finetune_student
+from sdsearch_eval.recovery.distillation import Taps, relative_error
+from sdsearch_eval.recovery.latents import LatentFile, fill_latents
+from sdsearch_eval.recovery.long import CHECKPOINT, Course, Watch, finetune_student
+from sdsearch_eval.recovery.progress import begin_recovery
 from sdsearch_eval.recovery.short import Lessons, pool_size, recover_student
+from sdsearch_eval.recovery.sources import Photos, Source, open_source
+from sdsearch_eval.recovery.step import Cut
 
 __all__ = [
+    "CHECKPOINT",
+    "Course",
+    "Cut",
+    "LatentFile",
     "Lessons",
+    "Photos",
+    "Source",
+    "Taps",
+    "Watch",
+    "begin_recovery",
+    "fill_latents",
     "finetune_student",
+    "open_source",
     "pool_size",
     "recover_student",
+    "relative_error",
 ]

@@ -6,22 +6,32 @@ once per study, so that every architecture sees the same lesson and pays only fo
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from sdsearch.errors import WorkError
+from sdsearch.study import MachineConfig
 from sdsearch.unet import UNPRUNED
 from sdsearch_eval.data import load_recovery_samples
+from sdsearch_eval.devices import place_tensors
 from sdsearch_eval.recovery.distillation import FeatureLoss
-from sdsearch_eval.sampling import UNetInputs, images_to_tensor, prepare_inputs, unet_input
+from sdsearch_eval.recovery.step import Cut, Lesson, learn_lesson, make_optimizer
+from sdsearch_eval.sampling import (
+    UNetInputs,
+    cast_unet,
+    images_to_tensor,
+    prepare_inputs,
+    unet_input,
+)
 from sdsearch_eval.seeds import derive_seed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from diffusers import UNet2DConditionModel
     from torch import Tensor
 
@@ -39,55 +49,56 @@ def pool_size(protocol: Protocol) -> int:
     return protocol.recovery.batch_size * POOL_BATCHES
 
 
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """One step's batch: UNet inputs, the teacher's output and the true training target."""
-
-    model_input: Tensor
-    timesteps: Tensor
-    text: Tensor
-    teacher_output: Tensor
-    target: Tensor
-
-
 class Lessons:
     """The batches of a protocol's recovery under one seed, each made once and cached.
 
-    They draw from `pool` images, by default 16 batches' worth.
+    They draw from 16 batches' worth of images.
     """
 
-    def __init__(
-        self,
-        teacher: Teacher,
-        protocol: Protocol,
-        seed: int,
-        cache: TensorCache,
-        pool: int | None = None,
-    ) -> None:
+    def __init__(self, teacher: Teacher, protocol: Protocol, seed: int, cache: TensorCache) -> None:
         self.teacher, self._protocol, self._seed, self._cache = teacher, protocol, seed, cache
-        self._images = pool or pool_size(protocol)
-        self._unpruned: UNet2DConditionModel | None = None
+        self._net: UNet2DConditionModel | None = None
+        self._rows: dict[str, Tensor] | None = None  # the pool, in host memory
 
     def __getitem__(self, step: int) -> Lesson:
         """The lesson of a step, counted from 0."""
-        return Lesson(**self._cache.get(self._name(step), lambda: self._make(step)))
+        device = self.teacher.device
+        return Lesson(**self._cache.get(self._name(step), lambda: self._make(step), device))
 
     def fill(self, steps: int) -> None:
         """Make those of the first `steps` lessons that nobody has made yet."""
         for step in range(steps):
             if not self._cache.holds(self._name(step)):
                 self[step]
-        self._unpruned = None  # students need the memory
+        self._net, self._rows = None, None  # students need the memory
+
+    def ask_teacher(self, model_input: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
+        """The unpruned teacher's answer, in float32.
+
+        Raises:
+            WorkError: it is not finite in float32 either, in which what overflows is asked again.
+        """
+        dtype = self._protocol.recovery.teacher_dtype
+        output = _answer(self.unpruned(), model_input, timesteps, text)
+        if dtype != "float32" and not torch.isfinite(output).all():
+            whole = self.teacher.student(UNPRUNED)
+            output = _answer(whole, model_input, timesteps, text)
+        if not torch.isfinite(output).all():
+            raise WorkError("the teacher's answers must be finite, but hold NaN or infinity")
+        return output
+
+    def unpruned(self) -> UNet2DConditionModel:
+        """The teacher's UNet in the recipe's precision, held once for all who ask it."""
+        if self._net is None:
+            dtype = self._protocol.recovery.teacher_dtype
+            self._net = cast_unet(self.teacher.student(UNPRUNED), dtype)
+        return self._net
 
     def _name(self, step: int) -> str:
         return f"lesson-s{self._seed}-{step:05d}"
 
-    def make(self, step: int) -> Lesson:
-        """The lesson of a step, made anew: for runs so long that a cache would fill the disk."""
-        return Lesson(**self._make(step))
-
     def _pool(self) -> dict[str, Tensor]:
-        samples = load_recovery_samples(self._protocol, self._images)
+        samples = load_recovery_samples(self._protocol, pool_size(self._protocol))
         inputs = prepare_inputs(self.teacher, samples, self._seed)
         images = images_to_tensor(np.stack([sample.image for sample in samples]))
         clean = torch.cat([self.teacher.encode_images(part) for part in images.split(32)])
@@ -98,7 +109,9 @@ class Lessons:
 
     @torch.no_grad()
     def _make(self, step: int) -> dict[str, Tensor]:
-        pool = self._cache.get(f"lesson-pool-s{self._seed}", self._pool)
+        if self._rows is None:
+            self._rows = self._cache.get(f"lesson-pool-s{self._seed}", self._pool)
+        pool = self._rows
         rng = np.random.default_rng(derive_seed(self._seed, f"step-{step}", "recovery"))
         size = self._protocol.recovery.batch_size
         count = len(pool["clean"])
@@ -106,93 +119,97 @@ class Lessons:
         scheduler = self.teacher.scheduler()
         # One timestep from each of `size` equal strata: less noise in so few steps.
         strata = (np.arange(size) + rng.random(size)) / size
-        timesteps = torch.from_numpy(
-            (strata * scheduler.config.num_train_timesteps).astype(np.int64)
-        )
-        clean = pool["clean"][index]
-        noise = torch.from_numpy(rng.standard_normal(tuple(clean.shape), np.float32)).to(
-            clean.device
-        )
+        steps = (strata * scheduler.config.num_train_timesteps).astype(np.int64)
+        fresh = rng.standard_normal((size, *pool["clean"].shape[1:]), np.float32)
+        device = self.teacher.device
+        chosen = place_tensors({name: rows[index] for name, rows in pool.items()}, device)
+        timesteps, noise = torch.from_numpy(steps).to(device), torch.from_numpy(fresh).to(device)
+        clean, inputs = chosen.pop("clean"), UNetInputs(**chosen)
         noisy = scheduler.add_noise(clean, noise, timesteps)
-        inputs = UNetInputs(**{field.name: pool[field.name][index] for field in fields(UNetInputs)})
-        if self._unpruned is None:
-            self._unpruned = self.teacher.student(UNPRUNED)
-        model_input = unet_input(self._unpruned, noisy, inputs)
-        output = self._unpruned(model_input, timesteps, inputs.text, return_dict=False)[0]
+        model_input = unet_input(self.unpruned(), noisy, inputs)
         velocity = scheduler.config.prediction_type == "v_prediction"
         target = scheduler.get_velocity(clean, noise, timesteps) if velocity else noise
         return {
             "model_input": model_input,
             "timesteps": timesteps,
             "text": inputs.text,
-            "teacher_output": output,
+            "teacher_output": self.ask_teacher(model_input, timesteps, inputs.text),
             "target": target,
         }
 
 
+@torch.no_grad()
+def _answer(
+    net: UNet2DConditionModel, model_input: Tensor, timesteps: Tensor, text: Tensor
+) -> Tensor:
+    given = model_input.to(net.dtype), timesteps, text.to(net.dtype)
+    output: Tensor = net(*given, return_dict=False)[0]
+    return output.float()
+
+
 def recover_student(
-    unet: UNet2DConditionModel, arch: Architecture, lessons: Lessons, recipe: RecoveryRecipe
+    unet: UNet2DConditionModel,
+    arch: Architecture,
+    lessons: Lessons,
+    recipe: RecoveryRecipe,
+    machine: MachineConfig | None = None,
 ) -> list[dict[str, float]]:
     """Fine-tune the student of `arch` in place; return the losses of every step by name.
 
     AdamW: linear warm-up over a tenth of the steps, then cosine decay; gradients clipped to 1.
     Every loss with a weight is told by itself, relative to its target, and `loss` is their weighted
-    sum.
+    sum. `machine` says how a step is cut to fit into memory.
 
     Raises:
+        InputError: the optimizer needs a package that is missing.
         WorkError: the loss is not finite.
     """
     unet.train().requires_grad_(True)
-    optimizer = torch.optim.AdamW(
-        unet.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=0.0
-    )
+    optimizer = make_optimizer(unet, recipe)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: learning_rate_share(step, recipe.steps)
     )
-    features = FeatureLoss(arch, lessons.teacher, unet) if recipe.losses.feature else None
-    log = []
-    for step in range(recipe.steps):
-        losses = recovery_losses(unet, lessons[step], recipe, features)
-        loss = torch.stack([getattr(recipe.losses, name) * x for name, x in losses.items()]).sum()
-        row = {"loss": float(loss.detach()), **{n: float(x.detach()) for n, x in losses.items()}}
-        if not np.isfinite(row["loss"]):
-            raise WorkError(
-                f"the recovery loss must be finite, but is {row['loss']} at step {step}"
-            )
-        loss.backward()
+    features = None
+    if recipe.losses.feature:
+        features = FeatureLoss(arch, lessons.teacher, unet, lessons.unpruned())
+    cut = Cut.of(machine or MachineConfig(), recipe.batch_size)
+    log: list[dict[str, Tensor]] = []
+    for lesson in _read_ahead(lessons, recipe.steps):
+        losses, cut = learn_lesson(unet, lesson, recipe, features, cut)
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         schedule.step()
-        log.append(row)
+        log.append(losses)
+    if unet.is_gradient_checkpointing:
+        unet.disable_gradient_checkpointing()
     unet.eval().requires_grad_(False)
-    return log
+    return _finite(log)
 
 
-def recovery_losses(
-    model: torch.nn.Module,
-    lesson: Lesson,
-    recipe: RecoveryRecipe,
-    features: FeatureLoss | None,
-    whole: Lesson | None = None,
-) -> dict[str, Tensor]:
-    """The losses that have a weight, by name, in float32.
+def _read_ahead(lessons: Lessons, steps: int) -> Iterator[Lesson]:
+    """The first lessons in order, each read while the one before is learned."""
+    with ThreadPoolExecutor(1, "lessons") as reader:
+        coming = reader.submit(lessons.__getitem__, 0) if steps else None
+        for step in range(1, steps + 1):
+            assert coming is not None
+            lesson = coming.result()
+            coming = reader.submit(lessons.__getitem__, step) if step < steps else None
+            yield lesson
 
-    Each is relative to the targets of the `whole` batch that the lesson is a part of, by default
-    itself: the losses of equal parts then average to that of the batch.
-    """
-    model_input = lesson.model_input.contiguous(memory_format=torch.channels_last)
-    inputs = (model_input, lesson.timesteps, lesson.text)
-    found: dict[str, Tensor] = {}
-    with features.taps() if features is not None else nullcontext() as taps:
-        output = model(*inputs, return_dict=False)[0].float()
-    if features is not None and taps is not None:
-        found["feature"] = features(taps.outputs, *inputs)
-    for name, targets in (("output", "teacher_output"), ("task", "target")):
-        if getattr(recipe.losses, name):
-            scale = getattr(whole or lesson, targets).square().mean()
-            found[name] = F.mse_loss(output, getattr(lesson, targets)) / scale
-    return found
+
+def _finite(log: list[dict[str, Tensor]]) -> list[dict[str, float]]:
+    """The losses as numbers, fetched from the device at once: no step waits for them."""
+    if not log:
+        return []
+    table = torch.stack([torch.stack(list(row.values())) for row in log]).tolist()
+    rows = [dict(zip(log[0], values, strict=True)) for values in table]
+    for step, row in enumerate(rows):
+        if not np.isfinite(row["loss"]):
+            raise WorkError(
+                f"the recovery loss must be finite, but is {row['loss']} at step {step}"
+            )
+    return rows
 
 
 def learning_rate_share(step: int, steps: int) -> float:

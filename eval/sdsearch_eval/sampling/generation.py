@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from sdsearch_eval.devices import release_memory
 from sdsearch_eval.sampling.sampling import (
     NotFiniteError,
     cast_unet,
@@ -60,7 +61,7 @@ def generate(
     rounding of kernels, as with any other block size.
     """
     latents, raw, retried = [], [], []
-    with counted_evaluations(unet) as evaluated:
+    with counted_evaluations(unet) as evaluated, compiled(unet, protocol.compile):
         for block in inputs.blocks(protocol.block_size):
             again = False
             try:
@@ -69,7 +70,7 @@ def generate(
                 if unet.dtype == torch.float32:
                     raise
                 again = True
-                whole = cast_unet(deepcopy(unet), "float32")
+                whole = cast_unet(_copy(unet), "float32")
                 found, images = _generate_block(whole, components, block, protocol)
             latents.append(found)
             raw.append(images)
@@ -100,6 +101,27 @@ def counted_evaluations(unet: UNet2DConditionModel) -> Iterator[list[int]]:
         hook.remove()
 
 
+@contextmanager
+def compiled(unet: UNet2DConditionModel, wanted: bool) -> Iterator[None]:
+    """Call `unet` through torch.compile inside, if wanted; hooks stay outside of what is compiled.
+
+    torch keeps what it compiled for a net: only the first call of a student waits for it.
+    """
+    if wanted:
+        unet.forward = torch.compile(unet.forward)
+    try:
+        yield
+    finally:
+        unet.__dict__.pop("forward", None)
+
+
+def _copy(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """A copy of a UNet that calls itself, not what was compiled of the original."""
+    copy = deepcopy(unet)
+    copy.__dict__.pop("forward", None)
+    return copy
+
+
 def _generate_block(
     unet: UNet2DConditionModel, components: Components, block: UNetInputs, protocol: Protocol
 ) -> tuple[Tensor, NDArray[np.uint8]]:
@@ -116,8 +138,7 @@ def _generate_block(
     except torch.OutOfMemoryError:
         if len(block) == 1:
             raise
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    release_memory(block.noise.device)
     half = len(block) // 2
     halves = (block.select(slice(0, half)), block.select(slice(half, len(block))))
     parts = [_generate_block(unet, components, part, protocol) for part in halves]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sdsearch.labels import Latency
+from sdsearch_eval.devices import name_device, synchronize
 from sdsearch_eval.sampling.sampling import unet_input
 
 if TYPE_CHECKING:
@@ -40,35 +41,9 @@ def measure_latency(unet: UNet2DConditionModel, inputs: UNetInputs) -> Latency:
         median=float(median),
         iqr=float(high - low),
         n=RUNS,
-        device=device_name(device),
+        device=name_device(device),
         dtype=str(unet.dtype).removeprefix("torch."),
         batch=1,
         resolution=int(latent.shape[-1]),
         threads=torch.get_num_threads(),
     )
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until everything queued on a device is done; on the CPU it always is."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-
-
-def device_name(device: torch.device) -> str:
-    """What computes: the name of the GPU, or of the processor."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-
-
-def _processor() -> str:
-    """The CPU's model name where the system tells it, else the architecture."""
-    import platform
-    from pathlib import Path
-
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

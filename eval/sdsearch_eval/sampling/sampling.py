@@ -18,6 +18,7 @@ import torch
 from torch.nn import functional as F
 
 from sdsearch.errors import WorkError
+from sdsearch_eval.devices import memory_format
 from sdsearch_eval.seeds import derive_seeds
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def sample_latents(
     Raises:
         NotFiniteError: the latents are not finite.
     """
-    scheduler = components.scheduler(steps, sampler)
+    scheduler = components.scheduler(steps, sampler)  # on the host: a step waits for no device
     guided = guidance > 1
     latents: Tensor = inputs.noise * scheduler.init_noise_sigma
     context = torch.cat([inputs.empty_text, inputs.text]) if guided else inputs.text
@@ -162,10 +163,10 @@ def sample_latents(
 
 
 def unet_input(unet: UNet2DConditionModel, latents: Tensor, inputs: UNetInputs) -> Tensor:
-    """What a UNet of 4 or 9 input channels gets for noisy latents, channels last."""
+    """What a UNet of 4 or 9 input channels gets for noisy latents, in its device's format."""
     if unet.config.in_channels != latents.shape[1]:
         latents = torch.cat([latents, inputs.masks, inputs.masked_latents], dim=1)
-    return latents.contiguous(memory_format=torch.channels_last)
+    return latents.contiguous(memory_format=memory_format(latents.device))
 
 
 def cast_unet(unet: UNet2DConditionModel, dtype: str) -> UNet2DConditionModel:

@@ -12,7 +12,7 @@ from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.space import LatencySurvey, SurveyedMember, read_survey
 from sdsearch.weights import make_unet
-from sdsearch_eval.sampling.latency import device_name, synchronize
+from sdsearch_eval.devices import memory_format, name_device, synchronize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +40,7 @@ def fill_survey(path: Path, progress: Callable[[int, int], None] | None = None) 
     conditions = survey.conditions
     device = _device(conditions.device)
     torch.set_num_threads(conditions.threads)
-    survey = _signed(survey, device_name(device))
+    survey = _signed(survey, name_device(device))
     done = sum(len(member.milliseconds) for member in survey.members)
     total = len(survey.members) * conditions.rounds
     for round_number in range(conditions.rounds):
@@ -88,7 +88,7 @@ def _random_unet(
         for parameter in unet.parameters():
             parameter.normal_(0.0, 0.02, generator=generator)
     dtype = getattr(torch, survey.conditions.dtype)
-    placed: UNet2DConditionModel = unet.to(device, dtype, memory_format=torch.channels_last)
+    placed: UNet2DConditionModel = unet.to(device, dtype, memory_format=memory_format(device))
     return placed.requires_grad_(False)
 
 
@@ -100,7 +100,7 @@ def _inputs(survey: LatencySurvey, device: torch.device) -> tuple[Tensor, Tensor
     shape = (batch, survey.backbone.in_channels, *conditions.latent)
     latent = torch.randn(shape, generator=generator).to(device, dtype)
     text = torch.randn(batch, 77, survey.backbone.cross_attention_dim, generator=generator)
-    latent = latent.contiguous(memory_format=torch.channels_last)
+    latent = latent.contiguous(memory_format=memory_format(device))
     return latent, torch.tensor(500, device=device), text.to(device, dtype)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from sdsearch.errors import InputError, WorkError
+from sdsearch.labels.columns import label_columns
 from sdsearch.labels.label import Failure, Label, LabelKey
 from sdsearch.stages.sample import sample_study
 from sdsearch.study.requests import GridRequest, RecoverRequest
@@ -66,6 +68,7 @@ def test_a_label_holds_all_columns_with_errors_and_n(bench):
     label, unet = evaluate(tiny_member("bk-small"), bench)
     assert label.status == "ok"
     assert unet is not None
+    assert label.values.keys() == label_columns(bench.protocol), "known before it was measured"
     pixels = ("psnr", "ssim", "l1")
     for name in (
         *("fd_efflite0", "kid_efflite0", "lpips_like_efflite0"),
@@ -80,6 +83,19 @@ def test_a_label_holds_all_columns_with_errors_and_n(bench):
     assert set(label.provenance["seconds"]) == {
         *("inheritance", "recovery", "sampling", "metrics", "latency")
     }
+
+
+def test_a_checkout_that_is_not_installed_labels_too(teacher, small, tmp_path, monkeypatch):
+    known = metadata.version
+
+    def version(name):
+        if name == "sdsearch":
+            raise metadata.PackageNotFoundError(name)
+        return known(name)
+
+    monkeypatch.setattr("sdsearch.study.records.version", version)
+    bench = prepare_bench(small, 0, teacher, tmp_path)
+    assert bench.provenance["versions"]["sdsearch"] == "not installed"
 
 
 def test_labels_are_the_same_twice_and_after_a_restart(bench, teacher, small, tmp_path):

@@ -123,6 +123,9 @@ class SameLesson:
     def __getitem__(self, _):
         return self.first
 
+    def unpruned(self):
+        return self.teacher.student(UNPRUNED)
+
 
 def test_losses_without_any_weight_are_refused():
     with pytest.raises(ValidationError, match="above 0"):

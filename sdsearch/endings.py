@@ -1,0 +1,83 @@
+"""How a process ended: by which code or signal, the likely cause, and what to do about it."""
+
+from __future__ import annotations
+
+import signal
+
+_SHELL = 128
+"""Shells, and a launcher of several processes, say a signal as 128 and its number."""
+_DRIVER = "let the GPU's driver and torch be of versions that fit each other, then run again"
+_SIGNALS: dict[str, tuple[str, str]] = {
+    "SIGKILL": ("usually because host memory ran out", ""),
+    "SIGTERM": (
+        "as a batch system does when a job's time is over",
+        "give the job more time, then run again to go on",
+    ),
+    "SIGHUP": ("as its terminal was closed", "start it under nohup, then run again to go on"),
+    "SIGSEGV": ("usually by a fault in a driver or a compiled library", _DRIVER),
+    "SIGBUS": (
+        "usually by a driver, or because the disk of a mapped file or /dev/shm is full",
+        "free space there, or set workers = 0 in [machine] of study.toml, then run again",
+    ),
+    "SIGABRT": ("usually because a driver or a compiled library gave up", _DRIVER),
+    "SIGILL": (
+        "because a library was built for another processor",
+        "install torch for this one, then run again",
+    ),
+    "SIGXCPU": ("at its limit of CPU time", "raise that limit, then run again to go on"),
+    "SIGXFSZ": ("at its limit of a file's size", "raise that limit, then run again to go on"),
+}
+"""Signal -> the likely cause, and the next step; "" where that depends on what was done."""
+MORE_MEMORY = "end other programs, or take a machine with more memory, then run again to go on"
+
+
+def describe_exit(code: int | None) -> str:
+    """How a process ended, by its exit code; below 0 is a signal.
+
+    >>> describe_exit(3)
+    'ended with exit code 3'
+    >>> describe_exit(-15)
+    'was ended by SIGTERM, as a batch system does when a job's time is over'
+    """
+    if code is None:
+        return "closed its output and went on"
+    name = name_signal(code)
+    if name is None:
+        return f"ended with exit code {code}"
+    cause, _ = _SIGNALS.get(name, ("", ""))
+    return f"was ended by {name}" + (f", {cause}" if cause else "")
+
+
+def advise(code: int | None, lighter: str = MORE_MEMORY) -> str:
+    """What to do after a process ended so; `lighter` says how the same work needs less memory.
+
+    >>> advise(-9, "choose a smaller batch")
+    'choose a smaller batch'
+    """
+    name = None if code is None else name_signal(code)
+    if name is None:
+        return "what it printed says more"
+    _, step = _SIGNALS.get(name, ("", "run again to go on"))
+    return step or lighter
+
+
+def name_signal(code: int) -> str | None:
+    """The signal that an exit code tells of; None for a process that ended by itself.
+
+    >>> name_signal(-9), name_signal(137), name_signal(1)
+    ('SIGKILL', 'SIGKILL', None)
+    """
+    number = -code if code < 0 else code - _SHELL
+    if number <= 0 or code == _SHELL + signal.SIGINT:  # by which our own commands say Ctrl-C
+        return None
+    known = {each.value: each.name for each in signal.Signals}
+    return known.get(number, f"signal {number}" if code < 0 else None)
+
+
+def shell_code(code: int) -> int:
+    """An exit code as shells say it: 128 and the number of a signal.
+
+    >>> shell_code(-9), shell_code(2)
+    (137, 2)
+    """
+    return code if code >= 0 else _SHELL - code

@@ -1,0 +1,113 @@
+"""What a plan says: memory, disk and time of every stage, and settings for smaller cards."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sdsearch.model import FrozenModel
+
+Stage = Literal["prepare", "label", "fit", "build", "recover", "export"]
+"""The stages that are planned: what all labels share, one label, ranker and scores, designs, the
+long recovery of one design, the export of one."""
+
+
+class Peak(FrozenModel):
+    """Bytes in memory at the worst moment of a stage.
+
+    Attributes:
+        phase: what is going on then.
+        parts: what is there, by name.
+    """
+
+    phase: str
+    parts: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(self.parts.values())
+
+
+class Need(FrozenModel):
+    """What a stage takes on this machine.
+
+    Attributes:
+        stage: which.
+        times: how often it is done in the study, with what is done already left out.
+        device: memory of the device, worked on in the largest parts that fit, or else in the
+            smallest that the settings allow; None on the CPU, where host memory is all there is.
+        host: memory of the host.
+        cut: how a training step is cut to fit, in words; None where nothing is trained.
+        disk: bytes that are there after all of them.
+        seconds: of each.
+    """
+
+    stage: Stage
+    times: int
+    device: Peak | None
+    host: Peak
+    cut: str | None = None
+    disk: int = 0
+    seconds: float = 0.0
+
+    @property
+    def memory(self) -> Peak:
+        """Where the networks are: the device's memory, or the host's."""
+        return self.device or self.host
+
+
+class Machine(FrozenModel):
+    """What is at hand, in bytes; on the CPU there is no device memory besides the host's."""
+
+    device: str
+    kind: str
+    device_bytes: int | None
+    host_bytes: int
+    disk_bytes: int
+    threads: int
+
+    @property
+    def room(self) -> int:
+        """The memory in which networks have to fit."""
+        return self.host_bytes if self.device_bytes is None else self.device_bytes
+
+
+class Proposal(FrozenModel):
+    """Settings with which labels, or a long recovery, fit into a card of so many gigabytes.
+
+    `lines` are for study.toml, () where it fits as it is; `need` is what is needed with them, which
+    is above `usable` where nothing helps.
+    """
+
+    gigabytes: float
+    stage: Stage
+    usable: int
+    need: int
+    lines: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the card has what is needed."""
+        return self.need <= self.usable
+
+
+class StudyPlan(FrozenModel):
+    """What a study will take on this machine, before any hour is spent.
+
+    Attributes:
+        workspace: bytes that float32 convolutions may take besides, only where they are free.
+        problems: what would be refused later, in words; empty where all checks passed.
+    """
+
+    schema_version: Literal[1] = 1
+    study: str
+    machine: Machine
+    needs: tuple[Need, ...]
+    workspace: int
+    proposals: tuple[Proposal, ...]
+    problems: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """All stages together, as often as each is done."""
+        return sum(need.times * need.seconds for need in self.needs)

@@ -1,0 +1,155 @@
+"""What a new study says before its owner does: a commented study.toml for each size of teacher.
+
+The values of a template are its recipe. Which one holds, and at what resolution, is decided by the
+teacher's own configs, never by the device at hand.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sdsearch.labels import Protocol
+from sdsearch.unet import UNPRUNED, count_params, teacher_backbone, teacher_resolution
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sdsearch.study.config import StudyConfig
+
+FULL_SIZE = 50_000_000
+"""Parameters of a teacher of full size: the tiny one has 5.5 million, Stable Diffusion 860."""
+
+SMALL = """\
+# One search. Everything has a default; unknown keys are errors. Every run re-reads this file.
+[teacher]
+pipeline = "tiny"            # "tiny" | a local diffusers folder | a hub id
+
+[space]
+name = "tiny"                # "tiny" | "sd14" | "sd14-blocks" | "sd14-wide"
+labels = 68                  # members to measure before learning
+strategy = "uniform"         # "uniform" | "stratified": every option of every level appears
+seed = 0
+
+[protocol]                   # all that may change a measured value; changing it starts new labels
+dataset = "scenes"
+masks = "mixed"              # "box" | "thin" | "medium" | "thick" | "object" | "mixed"
+seed = 0                     # of the labels: noise and recovery
+
+[label]                      # who measures; changes no value
+executor = "local"           # "local": here, and wherever else it is started | "ray"
+time_limit = 7200            # seconds that one label may take
+
+[ranker]
+kind = "auto"
+target = "-log(fd_efflite0)" # over label columns; higher is better
+
+[build]
+methods = ["autobuild", "exhaustive", "random"] # also "ridge", "evolution", "pareto"
+top = 4                      # designs of each method
+budget = {}                  # such as { params = { share = 0.60 } }; a bare number is absolute
+"""
+"""For the tiny teacher: its values are the defaults, those of the tiny benchmark."""
+
+FULL = """\
+# One search on a Stable Diffusion of full size; what it costs is in docs/guide-sd14.md. Keys that
+# are not here have defaults; unknown keys are errors. Every run re-reads this file.
+[teacher]
+pipeline = "..."             # a local diffusers folder | a hub id
+
+[space]
+name = "sd14"                # "sd14" | "sd14-blocks" | "sd14-wide"
+labels = 68                  # members to measure before learning
+strategy = "stratified"      # every option of every level appears | "uniform"
+seed = 0
+
+[protocol]                   # all that may change a measured value; changing it starts new labels
+dataset = "..."              # a folder of photos; recovery sees those beyond the samples
+masks = "mixed"              # "box" | "thin" | "medium" | "thick" | "object" | "mixed" | a folder
+resolution = 512             # pixels a side; best the teacher's own
+samples = 256                # the noise floor of fd goes down with it, the bill goes up
+block_size = 8               # samples at once; halved where memory runs out
+steps = 20
+guidance = 7.5
+dtype = "float16"            # of the sampled UNet: "float32" | "bfloat16" | "float16"
+tf32 = true                  # float32 products of a GPU keep 10 bits of their factors
+feature_size = 224           # pixels a side of what EfficientNet sees: the size of its training
+seed = 0                     # of the labels: noise and recovery
+
+[protocol.recovery]          # the short one, of every label
+steps = 300
+batch_size = 8
+learning_rate = 1e-5         # BK-SDM's 5e-5 at 256, by the root of the batch
+precision = "bfloat16"       # in which the student computes; its weights stay in float32
+teacher_dtype = "float16"    # of the teacher that it learns from
+
+[label]                      # who measures; changes no value
+executor = "local"           # "local": here, and wherever else it is started | "ray"
+time_limit = 7200            # seconds that one label may take
+
+[ranker]
+kind = "auto"
+target = "-log(fd_efflite0)" # over label columns; higher is better
+
+[build]
+methods = ["autobuild", "exhaustive", "random"] # also "ridge", "evolution", "pareto"
+top = 4                      # designs of each method
+budget = {}                  # such as { params = { share = 0.60 } }; a bare number is absolute
+
+[export.recovery]            # the long one, of a design: rate, batch and losses are BK-SDM's
+steps = 20000                # BK-SDM took 50,000: 60 hours on one A100
+batch_size = 64
+learning_rate = 5e-5
+losses = { output = 1.0, task = 1.0, feature = 1.0 }
+precision = "bfloat16"
+teacher_dtype = "float16"
+checkpoint_every = 500
+picture_every = 1000
+"""
+"""For teachers of full size: what users of Stable Diffusion sample with, and published training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a study of one teacher says where nothing else is said.
+
+    Attributes:
+        template: the commented study.toml that is filled in.
+        values: by section and key; none of those that are the defaults for a small teacher.
+        needs_photos: whether the scenes of the tiny model say nothing about this teacher.
+    """
+
+    template: str
+    values: Mapping[str, Any]
+    needs_photos: bool
+
+
+def find_recipe(teacher: str) -> Recipe:
+    """The recipe for a teacher: "tiny", a folder or a hub id, of which two configs are read.
+
+    Raises:
+        InputError: the configs cannot be had, or are of another family.
+    """
+    resolution = teacher_resolution(teacher)
+    if count_params(UNPRUNED, teacher_backbone(teacher)) >= FULL_SIZE:
+        values = tomllib.loads(FULL)
+        values["protocol"]["resolution"] = resolution
+        return Recipe(FULL, values, needs_photos=True)
+    own = {} if resolution == Protocol().resolution else {"resolution": resolution}
+    return Recipe(SMALL, {"protocol": own} if own else {}, needs_photos=False)
+
+
+def warn_of_resolution(config: StudyConfig) -> str | None:
+    """What is to be said where a study paints at another size than its teacher was trained at.
+
+    Raises:
+        InputError: the teacher's configs cannot be had.
+    """
+    asked, native = config.protocol.resolution, teacher_resolution(config.teacher.pipeline)
+    if asked == native:
+        return None
+    return (
+        f"warning: resolution in [protocol] is {asked}, but the teacher was trained at {native}; "
+        "away from it Stable Diffusion repeats or crops what it paints"
+    )
