@@ -212,7 +212,7 @@ def export(place: Path, file: Path) -> None:
 
 
 def peak_gb() -> float:
-    """The most memory that this process has held, in 10^9 bytes; a child's own, unlike getrusage."""
+    """The most that this process has held, in 10^9 bytes; `getrusage` counts its parent too."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e9
 
