@@ -1,6 +1,6 @@
 """Do exports load where users are? diffusers 0.31 with transformers 4.46, against today's.
 
-    python -m benchmarks.old_loaders [--tiny] [--old PYTHON]    # 1 GB of packages; 10 minutes
+    python -m benchmarks.old_loaders [--tiny] [--old PYTHON] | tee benchmarks/old_loaders.txt
 
 Makes teachers in the shapes that break older loaders, and one of random weights at the geometry of
 SD v1.5-inpainting (not with --tiny); exports a pruned UNet of each; then loads every export by its
@@ -26,10 +26,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import sdsearch
-from benchmarks.full_size import randomize, write_pipeline
+from benchmarks.random_study import find_geometry, randomize, write_pipeline
 from sdsearch.assets import asset_path
 from sdsearch.design import Design
-from sdsearch.unet import unet_cost
+from sdsearch.space import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,6 +45,7 @@ OLD = (
 )
 ROUNDING = 2e-5
 """Of images in [0, 1] and of embeddings: kernels of one release of torch in another order."""
+CPU = torch.device("cpu")
 TEXT = "text_encoder/model.safetensors"
 
 
@@ -80,7 +81,7 @@ def saved_today(folder: Path) -> None:
     checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision, projection_dim=16))
     pipeline = load_tiny()
     pipeline.register_modules(
-        safety_checker=randomize(checker, 0.2),
+        safety_checker=randomize(checker, CPU),
         feature_extractor=CLIPImageProcessor(
             size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}
         ),
@@ -100,7 +101,7 @@ def half_only(folder: Path) -> None:
 
     pipeline = load_tiny()
     unet = UNet2DConditionModel.from_config({**pipeline.unet.config, "in_channels": 4})
-    parts = {**pipeline.components, "unet": randomize(unet, 0.05)}
+    parts = {**pipeline.components, "unet": randomize(unet, CPU)}
     made = StableDiffusionPipeline(**parts, requires_safety_checker=False)
     for part in (made.vae, made.text_encoder):
         torch.nn.Module.to(part, torch.float16)
@@ -124,7 +125,13 @@ TINY = (
     ),
     Case("tiny, 4 channels, fp16 shards only", half_only, "tiny", "bk-base"),
 )
-FULL = Case("SD v1.5-inpainting", lambda folder: write_pipeline(folder, 9), "sd14", "bk-small", 0)
+FULL = Case(
+    "SD v1.5-inpainting",
+    lambda folder: write_pipeline(folder, find_geometry("full"), CPU),
+    "sd14",
+    "bk-small",
+    0,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -167,7 +174,6 @@ def make_export(case: Case, home: Path) -> Path:
     weights.parent.mkdir(parents=True)
     student = sdsearch.inherit_unet(arch, teacher)
     save_file(student.state_dict(), weights)
-    cost = unet_cost(arch, sdsearch.find_backbone(teacher))
     design = Design.model_validate(
         {
             "name": "autobuild-1",
@@ -175,9 +181,7 @@ def make_export(case: Case, home: Path) -> Path:
             "rank": 1,
             "arch_key": arch.key,
             "architecture": arch,
-            "params": cost.params,
-            "macs": cost.macs.total,
-            "memory_bytes": cost.activation_bytes,
+            **Meter(study.space()).member(arch),
             "predicted": {"target": 0.0, "se": 0.0},
             "score": 0.0,
             "reasons": ("made for this check",),
@@ -196,21 +200,21 @@ def make_export(case: Case, home: Path) -> Path:
 
 def export(place: Path, file: Path) -> None:
     """Export one design in a process of its own, and say what that took."""
-    import resource
-
     from sdsearch.export import export_pipeline
     from sdsearch.unet import teacher_identity
 
     study = sdsearch.load_study(place).folder
     identity = teacher_identity(study.config.teacher.pipeline)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.process_time()
+    before, start = peak_gb(), time.process_time()
     export_pipeline(Design.model_validate_json(file.read_text()), study, identity)
     seconds = time.process_time() - start
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(
-        f"{seconds:.0f} CPU seconds, peak memory {after / 1e6:.1f} GB ({before / 1e6:.1f} before)"
-    )
+    print(f"{seconds:.0f} CPU seconds, peak memory {peak_gb():.1f} GB ({before:.1f} before)")
+
+
+def peak_gb() -> float:
+    """The most that this process has held, in 10^9 bytes; `getrusage` counts its parent too."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e9
 
 
 def load(python: str, folder: Path, size: int, home: Path) -> tuple[dict[str, Any], dict[str, Any]]:
