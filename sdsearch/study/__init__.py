@@ -39,6 +39,7 @@ from sdsearch.study.requests import (
     ServeRequest,
     ThumbnailsRequest,
 )
+from sdsearch.study.sample import draw_sample
 
 __all__ = [
     "REQUEST",
@@ -62,6 +63,7 @@ __all__ = [
     "StudyFolder",
     "ThumbnailsRequest",
     "adopt_labels",
+    "draw_sample",
     "find_design",
     "inspect_dataset",
     "inspect_study",
