@@ -132,7 +132,10 @@ def show_costs(costs: LabelCosts) -> str:
         ("**one label**", f"**{costs.seconds:.1f}**"),
         ("before it, shared by all labels", f"{costs.preparation:.1f}{lessons}"),
     ]
-    return f"{_table(('phase', 'seconds'), rows)}\n\nOn {costs.device}; peak of its memory: {peak}."
+    return (
+        f"{_table(('phase', 'seconds'), rows)}\n\nOn {costs.device}; peak of its memory: {peak}; "
+        f"samples repeated in float32: {costs.repeated:.0%}."
+    )
 
 
 def show_limit(limit: Limit) -> str:

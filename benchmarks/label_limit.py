@@ -32,6 +32,7 @@ class LabelCosts:
         seconds: from the order to the label, by the clock of the worker that gave it.
         phases: seconds of each phase, as the harness counted them.
         evaluations: of the UNet for each sample, as the label counted them.
+        repeated: share of the samples that overflowed in half precision, and were sampled twice.
         peak: most bytes of the device that tensors took; None where nobody counts.
     """
 
@@ -41,6 +42,7 @@ class LabelCosts:
     seconds: float
     phases: dict[str, float]
     evaluations: float
+    repeated: float
     peak: int | None
 
 
@@ -66,6 +68,7 @@ def measure_label(study: StudyFolder, arch: Architecture) -> LabelCosts:
         seconds=ended - prepared,
         phases=label.provenance["seconds"],
         evaluations=label.scalar("nfe"),
+        repeated=label.scalar("fp32_retry") if "fp32_retry" in label.values else 0.0,
         peak=label.provenance.get("peak_device_bytes"),
     )
 

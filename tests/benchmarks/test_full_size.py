@@ -186,8 +186,18 @@ def test_a_part_that_fails_is_kept_and_ends_no_other(tmp_path: Path, capsys) -> 
 
 
 def test_the_rest_of_a_label_is_what_no_phase_counts() -> None:
-    costs = LabelCosts("H100", 90.0, 12.5, 80.0, {"recovery": 48.0, "sampling": 26.0}, 40, 10**10)
+    costs = LabelCosts(
+        device="H100",
+        preparation=90.0,
+        lessons=12.5,
+        seconds=80.0,
+        phases={"recovery": 48.0, "sampling": 26.0},
+        evaluations=40,
+        repeated=0.25,
+        peak=10**10,
+    )
     shown = show_costs(costs)
+    assert "repeated in float32: 25%" in shown
     assert "| weights, files, messages | 6.0 |" in shown
     assert "| before it, shared by all labels | 90.0, 12.5 of them for the lessons |" in shown
     assert "peak of its memory: 10.0 GB" in shown

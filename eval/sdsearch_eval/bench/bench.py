@@ -131,7 +131,7 @@ def prepare_bench(
         samples=samples,
         inputs=inputs,
         extractor=extractor,
-        lpips=load_lpips() if protocol.lpips == "alex" else None,
+        lpips=load_lpips().to(teacher.device) if protocol.lpips == "alex" else None,
         lessons=Lessons(teacher, protocol, seed, cache),
         machine=machine or MachineConfig(),
         reference=Features(

@@ -56,28 +56,50 @@ class Stopwatch:
 
 
 def evaluate_architecture(
-    arch: Architecture, bench: Bench, folder: Path, weights: Path, world: World = ALONE
+    arch: Architecture,
+    bench: Bench,
+    folder: Path,
+    weights: Path,
+    world: World = ALONE,
+    *,
+    keep: bool = True,
 ) -> Label | None:
     """Label `arch`: inherit, recover, sample, measure; only the first process gets the label.
 
-    Rows are kept block by block in `folder` and recovered weights in `weights`, so that a killed
-    run goes on. The blocks are dealt to the processes of `world`. Whatever goes wrong with this
-    architecture, in any process, becomes a failed label with its reason; wrong input (`InputError`)
-    and a file system in trouble (`OSError`) concern all architectures and are raised.
+    Rows are kept block by block in `folder`, so that a killed run goes on. Recovered weights are
+    written to `weights` if they are to be kept, or other processes wait for them; else they never
+    leave memory, and a run that goes on recovers once more, to the same weights. The blocks are
+    dealt to the processes of `world`. Whatever goes wrong with this architecture, in any process,
+    becomes a failed label with its reason; wrong input (`InputError`) and a file system in trouble
+    (`OSError`) concern all architectures and are raised.
     """
     watch = Stopwatch()
     watch_memory(bench.teacher.device)
     shards = Shards(folder, len(bench.blocks))
     trouble: Trouble = None
     missing = world.share(shards.missing())
+    student: list[UNet2DConditionModel] = []  # in memory, once there
+    file = weights if keep or world.size > 1 else None
+
+    def recover() -> None:
+        student.append(recover_architecture(arch, bench, watch))
+        if file is not None:
+            save_recovered(student[0], arch, bench, file)
+
     if missing:
         if world.is_first and not has_recovered(arch, weights, bench):
-            trouble = _attempt(lambda: write_recovered(arch, bench, weights, watch), watch)
+            trouble = _attempt(recover, watch)
         trouble = world.agree(trouble)
         if trouble is None:
             trouble = world.agree(
                 _attempt(
-                    lambda: _work_off(world.mine(missing), arch, bench, shards, weights, watch),
+                    lambda: _work_off(
+                        world.mine(missing),
+                        _in_hand(student, arch, bench, weights),
+                        bench,
+                        shards,
+                        watch,
+                    ),
                     watch,
                 )
             )
@@ -87,9 +109,18 @@ def evaluate_architecture(
         return None
     if trouble is None:
         label: list[Label] = []
-        trouble = _attempt(
-            lambda: label.append(_measured(arch, bench, shards, weights, watch)), watch
-        )
+
+        def measure() -> None:
+            if not student and not has_recovered(arch, weights, bench):
+                # Rows were whole, but the label was not written.
+                if keep:
+                    recover()
+                else:  # only the latency is to be measured, which no weight changes
+                    student.append(bench.teacher.student(arch))
+            unet = _in_hand(student, arch, bench, weights)
+            label.append(_measured(arch, unet, bench, shards, watch))
+
+        trouble = _attempt(measure, watch)
         if isinstance(trouble, Exception):
             raise trouble
         if trouble is None:
@@ -97,14 +128,21 @@ def evaluate_architecture(
     return fail_label(arch, bench, trouble, watch.seconds)
 
 
-def write_recovered(arch: Architecture, bench: Bench, weights: Path, watch: Stopwatch) -> None:
-    """Recover the student of `arch` and write its weights; an unpruned one needs no recovery."""
+def recover_architecture(
+    arch: Architecture, bench: Bench, watch: Stopwatch
+) -> UNet2DConditionModel:
+    """The recovered student of `arch`, in float32; an unpruned one needs no recovery."""
     with watch.phase("inheritance"):
         unet = bench.teacher.student(arch)
     if arch != UNPRUNED:
         with watch.phase("recovery"):
             recover_student(unet, arch, bench.lessons, bench.protocol.recovery, bench.machine)
-    save_recovered(unet, arch, bench, weights)
+    return unet
+
+
+def write_recovered(arch: Architecture, bench: Bench, weights: Path, watch: Stopwatch) -> None:
+    """Recover the student of `arch` and write its weights."""
+    save_recovered(recover_architecture(arch, bench, watch), arch, bench, weights)
 
 
 def save_recovered(
@@ -144,18 +182,30 @@ def load_recovered(arch: Architecture, bench: Bench, weights: Path) -> UNet2DCon
     return cast_unet(unet, bench.protocol.dtype)
 
 
+def _in_hand(
+    student: list[UNet2DConditionModel], arch: Architecture, bench: Bench, weights: Path
+) -> Callable[[], UNet2DConditionModel]:
+    """The student as it is sampled: the one in memory, else that of the file."""
+
+    def find() -> UNet2DConditionModel:
+        if not student:
+            student.append(load_recovered(arch, bench, weights))
+        return cast_unet(student[0], bench.protocol.dtype)
+
+    return find
+
+
 def _work_off(
     numbers: list[int],
-    arch: Architecture,
+    find_student: Callable[[], UNet2DConditionModel],
     bench: Bench,
     shards: Shards,
-    weights: Path,
     watch: Stopwatch,
 ) -> None:
     """Sample and measure some blocks."""
     if not numbers:
         return
-    unet = load_recovered(arch, bench, weights)
+    unet = find_student()
     for number in numbers:
         block = bench.blocks[number]
         inputs, samples = bench.inputs.select(block), bench.samples[block]
@@ -166,14 +216,16 @@ def _work_off(
 
 
 def _measured(
-    arch: Architecture, bench: Bench, shards: Shards, weights: Path, watch: Stopwatch
+    arch: Architecture,
+    find_student: Callable[[], UNet2DConditionModel],
+    bench: Bench,
+    shards: Shards,
+    watch: Stopwatch,
 ) -> Label:
     with watch.phase("metrics"):
         values = summarize_rows(shards.read(), bench)
-    if not has_recovered(arch, weights, bench):  # rows were whole, but no label was written
-        write_recovered(arch, bench, weights, watch)
     with watch.phase("latency"):
-        latency = measure_latency(load_recovered(arch, bench, weights), bench.inputs)
+        latency = measure_latency(find_student(), bench.inputs)
     backbone = bench.teacher.backbone
     size, tokens = tuple(bench.inputs.noise.shape[-2:]), bench.inputs.text.shape[1]
     macs = count_macs(arch, backbone, (size[0], size[1]), tokens)

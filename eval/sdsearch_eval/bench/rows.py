@@ -15,23 +15,24 @@ from sdsearch.errors import WorkError
 from sdsearch.labels import FEWEST_TO_EXTRAPOLATE, Measurement
 from sdsearch_eval.bench.bench import to_uint8_tensor
 from sdsearch_eval.metrics import (
+    compare_pixels,
     frechet_at_infinity,
     frechet_distance,
     jackknife,
     kernel_distance,
-    l1_in,
     mean_of,
-    psnr_in,
-    ssim_in,
 )
 from sdsearch_eval.nets import extract_features, lpips_like, lpips_of
 from sdsearch_eval.sampling import generate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from diffusers import UNet2DConditionModel
     from numpy.typing import NDArray
 
     from sdsearch_eval.bench.bench import Bench
+    from sdsearch_eval.data import Sample
     from sdsearch_eval.sampling import Generated, UNetInputs
 
 Rows = dict[str, "NDArray[Any]"]
@@ -46,28 +47,31 @@ def measure_rows(generated: Generated, block: slice, bench: Bench) -> Rows:
     error = (generated.latents - bench.teacher_latents[block]).square().mean(1, keepdim=True)
     cells = bench.inputs.masks[block]
     latent_mse = (error * cells).sum((1, 2, 3)) / cells.sum((1, 2, 3))
+    originals, holes = _wanted(bench.samples[block])
     retried = {"fp32_retry": generated.retried.astype(np.float64)}
     return {
         **(retried if bench.protocol.dtype != "float32" else {}),
         "nfe": np.full(len(generated.raw), generated.nfe),
         IMAGE_HASH: np.array([_hash(image) for image in generated.composited]),
         **image_rows(generated.composited, block, bench),
-        **_pixel_rows(generated.raw, block, bench, region="keep", suffix="_keep_raw"),
-        "latent_mse_vs_teacher": latent_mse.double().cpu().numpy(),
+        **compare_pixels(generated.raw, originals, {"keep_raw": ~holes}, bench.teacher.device),
+        "latent_mse_vs_teacher": latent_mse.cpu().double().numpy(),
     }
 
 
 def image_rows(images: NDArray[np.uint8], block: slice, bench: Bench) -> Rows:
     """Per-sample values of (n, H, W, 3) images that fill the holes of the samples in `block`."""
-    protocol = bench.protocol
+    protocol, device = bench.protocol, bench.teacher.device
+    originals, holes = _wanted(bench.samples[block])
     features = extract_features(bench.extractor, to_uint8_tensor(images), protocol.feature_size)
-    reference = [level[block] for level in bench.reference.maps]
+    reference = [level[block].to(device) for level in bench.reference.maps]
+    regions = {"hole": holes, "full": np.ones_like(holes)}
+    lpips = {"lpips_alex": lpips_of(bench.lpips, images, originals).numpy()} if bench.lpips else {}
     return {
         POOLED: features.pooled.cpu().numpy(),
-        protocol.column("lpips_like"): lpips_like(features.maps, reference).double().cpu().numpy(),
-        **_lpips_rows(images, block, bench),
-        **_pixel_rows(images, block, bench, region="hole", suffix="_hole"),
-        **_pixel_rows(images, block, bench, region="full", suffix="_full"),
+        protocol.column("lpips_like"): lpips_like(features.maps, reference).cpu().double().numpy(),
+        **lpips,
+        **compare_pixels(images, originals, regions, device),
     }
 
 
@@ -82,7 +86,7 @@ def summarize_rows(rows: Rows, bench: Bench) -> dict[str, Measurement]:
         raise WorkError("generated images must differ from each other, but all are the same")
     column = bench.protocol.column
     reference, teacher = (
-        tensor.double().cpu().numpy() for tensor in (bench.reference.pooled, bench.teacher_pooled)
+        tensor.cpu().double().numpy() for tensor in (bench.reference.pooled, bench.teacher_pooled)
     )
     extrapolated = {}
     if len(pooled) >= FEWEST_TO_EXTRAPOLATE:
@@ -126,22 +130,7 @@ def _hash(image: NDArray[np.uint8]) -> int:
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
-def _lpips_rows(images: NDArray[np.uint8], block: slice, bench: Bench) -> Rows:
-    if bench.lpips is None:
-        return {}
-    originals = np.stack([sample.image for sample in bench.samples[block]])
-    return {"lpips_alex": lpips_of(bench.lpips, images, originals).numpy()}
-
-
-def _pixel_rows(
-    images: NDArray[np.uint8], block: slice, bench: Bench, *, region: str, suffix: str
-) -> Rows:
-    samples = bench.samples[block]
+def _wanted(samples: Sequence[Sample]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The (n, H, W, 3) originals of samples and their (n, H, W) holes."""
     originals = np.stack([sample.image for sample in samples])
-    holes = np.stack([sample.mask for sample in samples]) == 255
-    where = {"hole": holes, "keep": ~holes, "full": np.ones_like(holes)}[region]
-    return {
-        f"psnr{suffix}": psnr_in(where, images, originals),
-        f"ssim{suffix}": ssim_in(where, images, originals),
-        f"l1{suffix}": l1_in(where, images, originals),
-    }
+    return originals, np.stack([sample.mask for sample in samples]) == 255

@@ -79,7 +79,8 @@ class LabelDesk:
         rows = self.study.rows_dir(arch_key) / self.bench.content
         keeps = arch_key in self.kept
         weights = self.study.recovered_file(arch_key) if keeps else rows / "weights.safetensors"
-        return evaluate_architecture(self.listed[arch_key], self.bench, rows, weights, self.world)
+        arch = self.listed[arch_key]
+        return evaluate_architecture(arch, self.bench, rows, weights, self.world, keep=keeps)
 
     def finish(self) -> None:
         """Measure outliers once more, then what needs no architecture: the floors."""
@@ -98,7 +99,9 @@ class LabelDesk:
                 continue
             rows = self.study.repeats.path(label.key).with_suffix("")
             weights = rows / "weights.safetensors"
-            again = evaluate_architecture(label.architecture, self.bench, rows, weights, self.world)
+            again = evaluate_architecture(
+                label.architecture, self.bench, rows, weights, self.world, keep=False
+            )
             if again is None:
                 continue
             self.study.repeats.write(again)

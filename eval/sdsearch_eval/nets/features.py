@@ -36,7 +36,7 @@ class Extractor:
 
 @torch.no_grad()
 def extract_features(extractor: Extractor, images: Tensor, size: int, batch: int = 32) -> Features:
-    """Features of (N, 3, H, W) uint8 RGB images, float32 on the CPU, in batches of a fixed size."""
+    """Features of (N, 3, H, W) uint8 RGB images on its device, in batches of a fixed size."""
     tensors = chain(extractor.net.parameters(), extractor.net.buffers())
     device = next(tensors).device
     parts: list[Features] = [
@@ -44,8 +44,8 @@ def extract_features(extractor: Extractor, images: Tensor, size: int, batch: int
         for chunk in images.split(batch)
     ]
     levels = zip(*(part.maps for part in parts), strict=True)
-    pooled = torch.cat([part.pooled for part in parts]).cpu()
-    return Features(pooled, [torch.cat(level).cpu() for level in levels])
+    pooled = torch.cat([part.pooled for part in parts])
+    return Features(pooled, [torch.cat(level) for level in levels])
 
 
 def resize_antialiased(images: Tensor, size: int) -> Tensor:

@@ -28,14 +28,19 @@ SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 
 class Lpips(nn.Module):
-    """LPIPS of image pairs: weighted squared distances of unit-normalised AlexNet features."""
+    """LPIPS, frozen: weighted squared distances of unit-normalised AlexNet features."""
 
     def __init__(self, trunk: dict[str, Tensor], linear: dict[str, Tensor]) -> None:
         super().__init__()
         self.features = _alexnet_features()
         names = self.features.state_dict()
         self.features.load_state_dict({name: trunk[f"features.{name}"] for name in names})
-        self.weights = [linear[f"lin{i}.model.1.weight"] for i in range(len(TAPS))]
+        self.weights = nn.ParameterList(linear[f"lin{i}.model.1.weight"] for i in range(len(TAPS)))
+        self.shift: Tensor
+        self.scale: Tensor
+        self.register_buffer("shift", torch.tensor(SHIFT).view(3, 1, 1))
+        self.register_buffer("scale", torch.tensor(SCALE).view(3, 1, 1))
+        self.requires_grad_(False)
 
     @torch.no_grad()
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
@@ -45,8 +50,7 @@ class Lpips(nn.Module):
         return torch.stack(layers).sum(0)
 
     def _maps(self, images: Tensor) -> list[Tensor]:
-        shift, scale = (torch.tensor(x).view(3, 1, 1) for x in (SHIFT, SCALE))
-        x, maps = (images - shift) / scale, []
+        x, maps = (images - self.shift) / self.scale, []
         for number, layer in enumerate(self.features):
             x = layer(x)
             if number in TAPS:
@@ -92,11 +96,15 @@ def load_lpips() -> Lpips:
         if not (sha256 := file_sha256(path)).startswith(expected):
             raise InputError(f"{path} must have SHA-256 {expected}..., but has {sha256[:16]}...")
         states.append(torch.load(path, map_location="cpu", weights_only=True))
-    return Lpips(*states).eval().requires_grad_(False)
+    return Lpips(*states).eval()
 
 
 def lpips_of(net: Lpips, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Tensor:
-    """(n,) float64 LPIPS of (n, H, W, 3) uint8 images at their own size."""
-    a, b = (torch.from_numpy(x).permute(0, 3, 1, 2).float() / 127.5 - 1 for x in (first, second))
+    """(n,) float64 LPIPS of (n, H, W, 3) uint8 images at their own size, on the CPU."""
+    device = net.shift.device
+    a, b = (
+        torch.from_numpy(x).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        for x in (first, second)
+    )
     found: Tensor = net(a, b)
-    return found.double()
+    return found.cpu().double()

@@ -17,7 +17,7 @@ from sdsearch.labels import Protocol
 from sdsearch.pipelines import find_config
 from sdsearch.unet import check_family, read_unet_config
 from sdsearch_eval.data import MaskReading, Sample, list_images, read_tasks
-from sdsearch_eval.metrics import l1_in, psnr_in, ssim_in
+from sdsearch_eval.metrics import compare_pixels
 from sdsearch_eval.models import describe_cut
 from sdsearch_eval.pictures.comparison import draw_comparison
 from sdsearch_eval.pictures.pipelines import Pipeline, load_pipeline
@@ -183,11 +183,7 @@ def measure_rows(column: Column) -> dict[str, list[float]]:
     """Per row: PSNR, SSIM and mean absolute error in the hole, of the composited images."""
     originals = np.stack([sample.image for sample in column.samples])
     holes = np.stack([sample.mask for sample in column.samples]) == 255
-    measures = {
-        "psnr_hole": psnr_in(holes, column.composited, originals),
-        "ssim_hole": ssim_in(holes, column.composited, originals),
-        "l1_hole": l1_in(holes, column.composited, originals),
-    }
+    measures = compare_pixels(column.composited, originals, {"hole": holes})
     return {name: [round(float(v), 4) for v in values] for name, values in measures.items()}
 
 

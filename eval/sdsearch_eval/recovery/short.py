@@ -6,6 +6,7 @@ once per study, so that every architecture sees the same lesson and pays only fo
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ from sdsearch_eval.sampling import (
 from sdsearch_eval.seeds import derive_seed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from diffusers import UNet2DConditionModel
     from torch import Tensor
 
@@ -178,8 +181,8 @@ def recover_student(
     features = FeatureLoss(arch, lessons, unet) if recipe.losses.feature else None
     cut = Cut.of(machine or MachineConfig(), recipe.batch_size)
     log: list[dict[str, Tensor]] = []
-    for step in range(recipe.steps):
-        losses, cut = learn_lesson(unet, lessons[step], recipe, features, cut)
+    for lesson in _read_ahead(lessons, recipe.steps):
+        losses, cut = learn_lesson(unet, lesson, recipe, features, cut)
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -189,6 +192,17 @@ def recover_student(
         unet.disable_gradient_checkpointing()
     unet.eval().requires_grad_(False)
     return _finite(log)
+
+
+def _read_ahead(lessons: Lessons, steps: int) -> Iterator[Lesson]:
+    """The first lessons in order, each read while the one before is learned."""
+    with ThreadPoolExecutor(1, "lessons") as reader:
+        coming = reader.submit(lessons.__getitem__, 0) if steps else None
+        for step in range(1, steps + 1):
+            assert coming is not None
+            lesson = coming.result()
+            coming = reader.submit(lessons.__getitem__, step) if step < steps else None
+            yield lesson
 
 
 def _finite(log: list[dict[str, Tensor]]) -> list[dict[str, float]]:
