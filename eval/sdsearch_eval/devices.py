@@ -86,6 +86,15 @@ def peak_memory(device: torch.device) -> int | None:
     return int(torch.get_device_module(device).max_memory_allocated())
 
 
+def device_memory(device: torch.device) -> int | None:
+    """Bytes of a GPU's memory in all; None for the processor, whose memory is the host's."""
+    if device.type == "cpu":
+        return None
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory())
+    return int(torch.get_device_module(device).mem_get_info(device)[1])
+
+
 def name_device(device: torch.device) -> str:
     """What computes: the name of the GPU, or of the processor."""
     if device.type in ("cuda", "xpu"):

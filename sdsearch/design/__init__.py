@@ -3,7 +3,7 @@
 It imports `space`, `labels` and `unet`. Start at `builder`; `scores` and `designs` are its values.
 """
 
-from sdsearch.design.builder import build_designs
+from sdsearch.design.builder import build_designs, find_allowed
 from sdsearch.design.designs import Design, DesignFile, Method
 from sdsearch.design.evolution import TOURNAMENT
 from sdsearch.design.proposals import propose_labels
@@ -35,6 +35,7 @@ __all__ = [
     "SpaceScores",
     "UnitScores",
     "build_designs",
+    "find_allowed",
     "propose_labels",
     "read_scores",
 ]

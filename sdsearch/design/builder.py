@@ -61,7 +61,7 @@ def build_designs(
         InputError: fewer than `top` members satisfy the budget and differ enough.
     """
     space, limits = meter.space, meter.limits(budget)
-    allowed = _find_allowed(meter, limits, top)
+    allowed = find_allowed(meter, limits, top)
     sums = add_up(scores.values())
     writer = DesignWriter(meter, scores, scored, sums, allowed, limits)
     reduced = [_best_options(values) for values in scores.values()]
@@ -137,9 +137,7 @@ def _best_options(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return np.argsort(-values, kind="stable")[:REDUCED_OPTIONS].astype(np.int64)
 
 
-def _find_allowed(
-    meter: Meter, limits: Mapping[Resource, float], top: int
-) -> npt.NDArray[np.bool_]:
+def find_allowed(meter: Meter, limits: Mapping[Resource, float], top: int) -> npt.NDArray[np.bool_]:
     """(len(space),) which members satisfy every limit.
 
     Raises:

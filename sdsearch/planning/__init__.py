@@ -3,6 +3,19 @@
 It imports `study`, `design`, `space` and `labels`. Start at `plan`.
 """
 
-from sdsearch.planning.values import Machine, Need, Peak, Proposal, StudyPlan
+from sdsearch.planning.checks import check_study, find_problems
+from sdsearch.planning.machine import free_disk, host_memory
+from sdsearch.planning.values import Machine, Need, Peak, Proposal, Stage, StudyPlan
 
-__all__ = ["Machine", "Need", "Peak", "Proposal", "StudyPlan"]
+__all__ = [
+    "Machine",
+    "Need",
+    "Peak",
+    "Proposal",
+    "Stage",
+    "StudyPlan",
+    "check_study",
+    "find_problems",
+    "free_disk",
+    "host_memory",
+]

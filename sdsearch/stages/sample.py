@@ -12,6 +12,7 @@ from sdsearch.stages.score import score_study
 from sdsearch.study import (
     Listing,
     Origin,
+    draw_sample,
     load_space,
     read_sample,
     warn_of_resolution,
@@ -28,14 +29,9 @@ def sample_study(study: StudyFolder) -> Listing:
 
     What was proposed for a further round (`propose_architectures`) stays in the listing.
     """
-    space, wanted = load_space(study), study.config.space
     if warning := warn_of_resolution(study.config):
         say(warning)
-    rng = np.random.default_rng(wanted.seed)
-    draw = space.sample if wanted.strategy == "uniform" else space.sample_stratified
-    picked = [(arch, Origin(kind="member", name=name)) for name, arch in space.members.items()]
-    origin = Origin(kind="sample", name=wanted.strategy)
-    picked += [(arch, origin) for arch in draw(wanted.labels, rng)]
+    picked = list(draw_sample(study).pairs())
     before = read_sample(study) if study.architectures_file.is_file() else Listing(())
     picked += [pair for pair in before.pairs() if pair[1].kind == "proposal"]
     listing = Listing.of(picked)

@@ -40,6 +40,7 @@ from sdsearch.study.requests import (
     ServeRequest,
     ThumbnailsRequest,
 )
+from sdsearch.study.sample import draw_sample
 
 __all__ = [
     "REQUEST",
@@ -63,6 +64,7 @@ __all__ = [
     "StudyFolder",
     "ThumbnailsRequest",
     "adopt_labels",
+    "draw_sample",
     "find_design",
     "find_recipe",
     "inspect_dataset",

@@ -1,0 +1,159 @@
+"""Settling: how work is cut for the memory at hand; what cannot fit is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from sdsearch.errors import InputError
+from sdsearch.files import write_atomic
+from sdsearch.keys import content_key
+from sdsearch.planning import host_memory
+from sdsearch.study import MachineConfig
+from sdsearch.unet import UNPRUNED, count_macs, count_params
+from sdsearch_eval.devices import device_memory, name_device
+from sdsearch_eval.planning.bounds import bound_memory
+from sdsearch_eval.planning.counts import Counted
+from sdsearch_eval.planning.fitting import USABLE, Fitted, fit_label, fit_prepare, fit_recover
+from sdsearch_eval.planning.parts import read_parts
+from sdsearch_eval.planning.phases import Work
+from sdsearch_eval.planning.proposals import propose_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import torch
+
+    from sdsearch.study import StudyFolder
+    from sdsearch.unet import Architecture, Backbone
+
+NOTHING = Counted({"weights": 0}, 0)
+
+
+def settle_labels(
+    study: StudyFolder, archs: Iterable[Architecture], device: torch.device
+) -> StudyFolder:
+    """The study with [machine] as its labels fit into the memory of `device`.
+
+    Raises:
+        InputError: they cannot fit; what to change in study.toml is named.
+    """
+    return _settle(study, tuple(archs), "label", device)
+
+
+def settle_recovery(study: StudyFolder, arch: Architecture, device: torch.device) -> StudyFolder:
+    """The study with [machine] as the long recovery of a design fits.
+
+    Raises:
+        InputError: it cannot fit; what to change in study.toml is named.
+    """
+    return _settle(study, (arch,), "recover", device)
+
+
+def describe_work(study: StudyFolder, kind: str, extractor: Counted = NOTHING) -> Work:
+    """What a study has to do on a kind of device."""
+    config = study.config
+    return Work(
+        parts=read_parts(config.teacher.pipeline),
+        extractor=extractor,
+        protocol=config.protocol,
+        long=config.export.recovery,
+        machine=config.machine,
+        device=kind,
+    )
+
+
+def find_room(device: torch.device) -> int:
+    """Bytes that networks can have on a device; on the CPU those of the host."""
+    return int(USABLE * (device_memory(device) or host_memory()))
+
+
+def find_largest(archs: Iterable[Architecture], backbone: Backbone) -> tuple[Architecture, ...]:
+    """Those that need the most memory: the one of most parameters, and the one of most MACs."""
+    trained = [arch for arch in archs if arch != UNPRUNED] or [UNPRUNED]
+    heaviest = max(trained, key=lambda arch: count_params(arch, backbone))
+    busiest = max(trained, key=lambda arch: count_macs(arch, backbone).total)
+    return (heaviest,) if heaviest == busiest else (heaviest, busiest)
+
+
+def _settle(
+    study: StudyFolder,
+    archs: tuple[Architecture, ...],
+    stage: Literal["label", "recover"],
+    device: torch.device,
+) -> StudyFolder:
+    """The found settings are kept in the study: other workers do not count again."""
+    config, room = study.config, find_room(device)
+    if bound_memory(config) <= room:
+        return study
+    said = {
+        "teacher": config.teacher.pipeline,
+        "protocol": config.protocol.model_dump(mode="json"),
+        "long": config.export.recovery.model_dump(mode="json"),
+        "machine": config.machine.model_dump(mode="json"),
+        "archs": sorted(arch.key for arch in archs),
+        "room": [stage, device.type, room],
+    }
+    file = study.root / "plan" / f"{content_key(said)}.json"
+    if file.is_file():
+        machine = MachineConfig.model_validate_json(file.read_bytes())
+    else:
+        machine = _fit_machine(study, archs, stage, device, room)
+        write_atomic(file, machine.model_dump_json())
+    return replace(study, config=config.model_copy(update={"machine": machine}))
+
+
+def _fit_machine(
+    study: StudyFolder,
+    archs: tuple[Architecture, ...],
+    stage: Literal["label", "recover"],
+    device: torch.device,
+    room: int,
+) -> MachineConfig:
+    work = describe_work(study, device.type)
+    machine = work.machine
+    for arch in find_largest(archs, work.parts.backbone):
+        if stage == "recover":
+            found = [fit_recover(arch, work, room)]
+        else:
+            found = [fit_prepare(work, room), fit_label(arch, work, room)]
+        for fitted in found:
+            if fitted.peak.total > room:
+                raise InputError(_why_not(fitted, arch, work, stage, device))
+            machine = _with_cut(machine, fitted)
+    return machine
+
+
+def _with_cut(machine: MachineConfig, fitted: Fitted) -> MachineConfig:
+    """[machine] with what "auto" has come to; of several cuts the smaller."""
+    cut = fitted.cut
+    if cut is None:
+        return machine
+    before = machine.micro_batch
+    size = cut.micro_batch if before == "auto" else min(before, cut.micro_batch)
+    checkpoints = cut.checkpointing or machine.gradient_checkpointing is True
+    return machine.model_copy(update={"micro_batch": size, "gradient_checkpointing": checkpoints})
+
+
+def _why_not(
+    fitted: Fitted,
+    arch: Architecture,
+    work: Work,
+    stage: Literal["label", "recover"],
+    device: torch.device,
+) -> str:
+    whole = device_memory(device) or host_memory()
+    proposal = propose_settings(work, arch, stage, whole / 1e9)
+    step = (
+        f"in study.toml set {'; '.join(proposal.lines)}"
+        if proposal.fits
+        else "no setting makes it fit: take a machine with more memory, or other settings of "
+        "[protocol]"
+    )
+    largest = sorted(fitted.peak.parts.items(), key=lambda part: -part[1])[:3]
+    parts = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in largest)
+    return (
+        f"{stage} must fit into memory, but {fitted.peak.phase} needs {fitted.peak.total / 1e9:.1f}"
+        f" GB ({parts}, ...) and {name_device(device)} has {USABLE * whole / 1e9:.1f} of "
+        f"{whole / 1e9:.1f} GB for it: {step}"
+    )

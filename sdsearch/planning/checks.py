@@ -1,0 +1,46 @@
+"""Checks: what would be refused hours later, refused now, by the code that would refuse it then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sdsearch.design import find_allowed
+from sdsearch.errors import InputError
+from sdsearch.labels import check_target
+from sdsearch.study import draw_sample, load_meter
+
+if TYPE_CHECKING:
+    from sdsearch.study import StudyFolder
+
+
+def check_study(study: StudyFolder) -> None:
+    """Refuse a study that could not be ended.
+
+    Raises:
+        InputError: everything that is wrong with it.
+    """
+    if problems := find_problems(study):
+        raise InputError("; ".join(problems))
+
+
+def find_problems(study: StudyFolder) -> list[str]:
+    """What is wrong with a study, in words: target, sample, budget, latency table.
+
+    What its photos lack is found where they are read, when work on them is opened.
+    """
+    found = []
+    for check in (_check_target, draw_sample, _check_budget):
+        try:
+            check(study)
+        except InputError as error:
+            found.append(str(error))
+    return found
+
+
+def _check_target(study: StudyFolder) -> None:
+    check_target(study.config.ranker.target, study.config.protocol)
+
+
+def _check_budget(study: StudyFolder) -> None:
+    settings, meter = study.config.build, load_meter(study)
+    find_allowed(meter, meter.limits(settings.budget), settings.top)
