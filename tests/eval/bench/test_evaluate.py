@@ -166,14 +166,16 @@ def test_the_queue_goes_on_after_a_failure_and_a_rerun_skips_what_is_done(study)
     assert len(labels) == len(asked) == 6
     assert [label.status for label in labels].count("failed") == 1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(serve, "evaluate_architecture", lambda *_: pytest.fail("measured again"))
+        patch.setattr(
+            serve, "evaluate_architecture", lambda *_, **__: pytest.fail("measured again")
+        )
         label_all(study)
 
 
 def fail_second(real, asked):
-    def evaluate(arch, *rest):
+    def evaluate(arch, *rest, **how):
         asked.append(arch.key)
-        label = real(arch, *rest)
+        label = real(arch, *rest, **how)
         if len(asked) == 2:
             failure = Failure(kind="architecture", message="no luck")
             failed = {"status": "failed", "failure": failure, "values": {}}
@@ -190,11 +192,11 @@ def test_a_killed_queue_goes_on_and_ends_with_the_same_labels(study, tmp_path, t
     label_all(whole)
     real, count = serve.evaluate_architecture, []
 
-    def evaluate_then_die(arch, *rest):
+    def evaluate_then_die(arch, *rest, **how):
         count.append(arch.key)
         if len(count) == 3:
             raise KeyboardInterrupt
-        return real(arch, *rest)
+        return real(arch, *rest, **how)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(serve, "evaluate_architecture", evaluate_then_die)

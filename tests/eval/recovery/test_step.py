@@ -32,7 +32,7 @@ def lessons(teacher, small, tmp_path_factory):
 def learned(teacher, lessons, cut, recipe=RECIPE):
     """The losses of a lesson, the gradients it leaves, and the cut that fitted."""
     unet = teacher.student(ARCH).train().requires_grad_(True)
-    features = FeatureLoss(ARCH, lessons, unet) if recipe.losses.feature else None
+    features = FeatureLoss(ARCH, teacher, unet, lessons.unpruned())
     losses, fitted = learn_lesson(unet, lessons[0], recipe, features, cut)
     return losses, [p.grad for p in unet.parameters()], fitted
 
@@ -117,7 +117,7 @@ def test_a_teacher_whose_answers_are_not_finite_is_refused(teacher, lessons, mon
         broken.conv_out.bias.fill_(torch.nan)
     monkeypatch.setattr(lessons, "_net", broken)
     with pytest.raises(WorkError, match="finite"):
-        lessons.make(0)
+        lessons[100]
 
 
 def test_8_bit_moments_without_their_package_say_what_to_install(teacher, monkeypatch):
