@@ -37,7 +37,7 @@ def describe_exit(code: int | None) -> str:
     >>> describe_exit(3)
     'ended with exit code 3'
     >>> describe_exit(-15)
-    'was ended by SIGTERM, as a batch system does when a job's time is over'
+    "was ended by SIGTERM, as a batch system does when a job's time is over"
     """
     if code is None:
         return "closed its output and went on"
