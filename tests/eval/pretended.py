@@ -7,6 +7,7 @@ of the CPU, so that values can be compared with a run on it.
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -40,6 +41,7 @@ class Marks:
     def __init__(self) -> None:
         # A weak reference keeps the address of its storage from being used again.
         self._storages: dict[int, StorageWeakRef] = {}
+        self._changing = threading.Lock()
         self.waits = 0
 
     def has(self, tensor: Tensor) -> bool:
@@ -49,13 +51,14 @@ class Marks:
     def put(self, tensor: Tensor, *, on: bool = True) -> Tensor:
         with torch._C.DisableTorchFunction():
             storage = tensor.untyped_storage()
-        if on:
-            self._storages[storage._cdata] = StorageWeakRef(storage)
-            if len(self._storages) % 4096 == 0:
-                live = {key: ref for key, ref in self._storages.items() if not ref.expired()}
-                self._storages = live
-        else:
-            self._storages.pop(storage._cdata, None)
+        with self._changing:
+            if on:
+                self._storages[storage._cdata] = StorageWeakRef(storage)
+                if len(self._storages) % 4096 == 0:
+                    live = {key: ref for key, ref in self._storages.items() if not ref.expired()}
+                    self._storages = live
+            else:
+                self._storages.pop(storage._cdata, None)
         return tensor
 
     def move(self, tensor: Tensor, device: torch.device) -> Tensor:
@@ -151,8 +154,14 @@ class _Kernels(TorchDispatchMode):
 
 @contextmanager
 def pretended_gpu() -> Iterator[Marks]:
-    """Inside, `cuda:0` exists."""
+    """Inside, `cuda:0` exists, in threads that are started there too."""
     marks = Marks()
+    run = threading.Thread.run
+
+    def run_on_it(thread: threading.Thread) -> None:
+        with _Kernels(marks), _Names(marks):  # modes belong to the thread that entered them
+            run(thread)
+
     answers = {
         "synchronize": lambda *_: None,
         "empty_cache": lambda: None,
@@ -163,6 +172,7 @@ def pretended_gpu() -> Iterator[Marks]:
     with ExitStack() as stack:
         for name, answer in answers.items():
             stack.enter_context(patch.object(torch.cuda, name, answer))
+        stack.enter_context(patch.object(threading.Thread, "run", run_on_it))
         stack.enter_context(_Kernels(marks))
         stack.enter_context(_Names(marks))
         yield marks

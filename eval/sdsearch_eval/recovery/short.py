@@ -172,6 +172,7 @@ def recover_student(
     features = None
     if recipe.losses.feature:
         features = FeatureLoss(arch, lessons.teacher, unet, lessons.unpruned())
+    lessons.fill(recipe.steps)  # else the thread that reads ahead would ask the net of `features`
     cut = Cut.of(machine or MachineConfig(), recipe.batch_size)
     log: list[dict[str, Tensor]] = []
     for lesson in _read_ahead(lessons, recipe.steps):

@@ -123,6 +123,9 @@ class SameLesson:
     def __getitem__(self, _):
         return self.first
 
+    def fill(self, _):
+        pass
+
     def unpruned(self):
         return self.teacher.student(UNPRUNED)
 
