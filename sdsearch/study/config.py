@@ -103,8 +103,9 @@ class MachineConfig(FrozenModel):
             them; "auto": where a step does not fit otherwise.
         micro_batch: images of a recovery's batch at once, their gradients summed; "auto": as many
             as fit.
-        teacher: where the teacher waits while a student is trained on lessons that were made
-            beforehand: on the "device", or in "host" memory; "auto": on the host.
+        teacher: where autoencoder and text encoder wait while a label's student learns from
+            lessons that were made beforehand: on the "device", or in "host" memory; "auto": on the
+            host.
         workers: processes that load pictures for a long recovery.
     """
 

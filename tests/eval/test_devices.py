@@ -20,12 +20,14 @@ from sdsearch_eval.app.actions import Studio
 from sdsearch_eval.bench.bench import prepare_bench
 from sdsearch_eval.bench.evaluate import evaluate_architecture
 from sdsearch_eval.bench.floors import write_floors
+from sdsearch_eval.cache import TensorCache
 from sdsearch_eval.devices import memory_format, name_device, set_arithmetic
 from sdsearch_eval.jobs import workspace
 from sdsearch_eval.jobs.workspace import open_console
 from sdsearch_eval.models.teacher import load_teacher
 from sdsearch_eval.pictures.side_by_side import paint_side_by_side
 from sdsearch_eval.pictures.thumbnails import draw_thumbnails
+from sdsearch_eval.recovery.short import Lessons, recover_student
 from sdsearch_eval.sampling.survey import fill_survey
 from sdsearch_eval.world import World
 from tests.eval.pictures.test_side_by_side import request
@@ -84,6 +86,31 @@ def test_all_losses_and_a_half_teacher_learn_on_a_gpu(small):
     protocol = small.model_copy(update={"recovery": recipe})
     saving = MachineConfig(gradient_checkpointing=True, micro_batch=2)
     on_the_gpu(protocol, 9, machine=saving)
+
+
+@pytest.mark.parametrize(("said", "device"), [("auto", "cpu"), ("device", "cuda")])
+def test_a_teacher_waits_where_the_machine_says_while_a_student_learns(
+    said, device, small, tmp_path
+):
+    recipe = RecoveryRecipe(steps=1, batch_size=1)
+    places = []
+    with pretended_gpu():
+        teacher = load_teacher(open_pipeline("tiny"), GPU)
+
+        def see(*_):
+            places.append(next(teacher.vae.parameters()).device.type)
+            places.append(next(teacher.text_encoder.parameters()).device.type)
+
+        lessons = Lessons(
+            teacher, small.model_copy(update={"recovery": recipe}), 0, TensorCache(tmp_path, {})
+        )
+        student = teacher.student(tiny_member("bk-tiny"))
+        student.register_forward_hook(see)
+        recover_student(
+            student, tiny_member("bk-tiny"), lessons, recipe, MachineConfig(teacher=said)
+        )
+        assert places == [device, device]
+        assert next(teacher.vae.parameters()).device == GPU
 
 
 @pytest.mark.parametrize("scheduler", ["pndm", "euler", "dpmsolver++", "unipc", "deis"])

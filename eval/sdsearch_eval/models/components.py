@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +11,11 @@ import torch
 from sdsearch.pipelines import read_part
 from sdsearch.unet import check_pipeline_family, read_noise_schedule
 from sdsearch.weights import load_part
-from sdsearch_eval.devices import place_net, release_memory
+from sdsearch_eval.devices import HOST, place_net, release_memory
 from sdsearch_eval.models.schedulers import make_scheduler, set_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from diffusers import AutoencoderKL, AutoencoderTiny, SchedulerMixin
     from torch import Tensor
@@ -53,6 +54,19 @@ class Components:
     def latent_factor(self) -> int:
         """Image pixels per latent pixel along one side."""
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+    @contextmanager
+    def wait_on_host(self) -> Iterator[None]:
+        """Inside, the networks are in host memory, and nothing can be encoded or decoded."""
+        networks = self.vae, self.text_encoder
+        try:
+            for network in networks:
+                torch.nn.Module.to(network, HOST)
+            release_memory(self.device)
+            yield
+        finally:
+            for network in networks:
+                torch.nn.Module.to(network, self.device)
 
     @torch.no_grad()
     def encode_text(self, captions: Sequence[str]) -> Tensor:

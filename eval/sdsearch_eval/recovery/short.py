@@ -7,6 +7,7 @@ once per study, so that every architecture sees the same lesson and pays only fo
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -173,15 +174,17 @@ def recover_student(
     if recipe.losses.feature:
         features = FeatureLoss(arch, lessons.teacher, unet, lessons.unpruned())
     lessons.fill(recipe.steps)  # else the thread that reads ahead would ask the net of `features`
-    cut = Cut.of(machine or MachineConfig(), recipe.batch_size)
+    machine = machine or MachineConfig()
+    cut = Cut.of(machine, recipe.batch_size)
     log: list[dict[str, Tensor]] = []
-    for lesson in _read_ahead(lessons, recipe.steps):
-        losses, cut = learn_lesson(unet, lesson, recipe, features, cut)
-        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        schedule.step()
-        log.append(losses)
+    with nullcontext() if machine.teacher == "device" else lessons.teacher.wait_on_host():
+        for lesson in _read_ahead(lessons, recipe.steps):
+            losses, cut = learn_lesson(unet, lesson, recipe, features, cut)
+            torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            schedule.step()
+            log.append(losses)
     if unet.is_gradient_checkpointing:
         unet.disable_gradient_checkpointing()
     unet.eval().requires_grad_(False)
