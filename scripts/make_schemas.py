@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from sdsearch.check import CheckReport
 from sdsearch.design import Design, Scores
 from sdsearch.files import write_atomic
+from sdsearch.planning import StudyPlan
 from sdsearch.ranker import FitReport
 from sdsearch.replay import ReplaySummary
 from sdsearch.space import SpaceSummary
@@ -33,6 +34,7 @@ def schemas() -> dict[str, str]:
         "space": SpaceSummary,
         "latency": LatencyReport,
         "check": CheckReport,
+        "plan": StudyPlan,
     }
     return {
         f"{name}.schema.json": json.dumps(

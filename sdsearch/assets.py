@@ -6,6 +6,8 @@ from pathlib import Path
 
 from sdsearch.errors import InputError
 
+TINY_TABLE = "tiny-labels.jsonl"
+"""The labels that come with the tiny teacher."""
 _PACKAGE = Path(__file__).resolve().parent
 
 

@@ -124,11 +124,24 @@ def label_by_params(study: StudyFolder) -> None:
 
 def full_geometry(folder: Path, backbone: Backbone = SD14_INPAINT, vae_levels: int = 4) -> Path:
     """The configs of a pipeline of full size: all that is read before there is work to do."""
-    vae = {"_class_name": "AutoencoderKL", "block_out_channels": [128, 256, 512, 512][:vae_levels]}
+    vae = {
+        "_class_name": "AutoencoderKL",
+        "block_out_channels": [128, 256, 512, 512][:vae_levels],
+        "down_block_types": ["DownEncoderBlock2D"] * vae_levels,
+        "up_block_types": ["UpDecoderBlock2D"] * vae_levels,
+        "layers_per_block": 2,
+    }
+    text = {
+        "hidden_size": backbone.cross_attention_dim,
+        "intermediate_size": 4 * backbone.cross_attention_dim,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+    }
     configs = {
         "model_index.json": {"_class_name": "StableDiffusionInpaintPipeline"},
         "unet/config.json": unet_config(UNPRUNED, backbone),
         "vae/config.json": vae,
+        "text_encoder/config.json": text,
     }
     for name, config in configs.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -114,6 +114,8 @@ def _do(request: HarnessRequest) -> int:
         jobs.adopt_labels(request)
     elif request.command == "recompute":
         jobs.recompute_labels(request)
+    elif request.command == "plan":
+        jobs.write_plan(request)
     elif request.command == "recover":
         jobs.recover_architecture(request)
     elif request.command == "finetune":

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from sdsearch.design import Scores
     from sdsearch.labels import ImportReport
+    from sdsearch.planning import StudyPlan
     from sdsearch.ranker import FitReport
     from sdsearch.report import Outcome
     from sdsearch.space import SearchSpace
@@ -136,6 +137,16 @@ class Study:
     def space(self) -> SearchSpace:
         """The search space on the teacher's own backbone, whose configuration is read now."""
         return load_space(self.folder)
+
+    def plan(self) -> StudyPlan:
+        """Say what is left to do will take here: memory, disk and time; changes nothing.
+
+        Returns:
+            The needs of every stage, settings for smaller cards, and what would be refused later.
+        """
+        from sdsearch.planning import plan_study
+
+        return plan_study(self._open())
 
     def sample(self) -> Listing:
         """Pick the architectures to measure: architectures.jsonl, the same every time."""

@@ -49,7 +49,7 @@ def bench(
     Nothing is measured: every method learns from the same random labels, and the table says what
     its picks are worth. Without a budget and under each share of the unpruned net's parameters.
     """
-    from sdsearch.assets import asset_path
+    from sdsearch.assets import TINY_TABLE, asset_path
     from sdsearch.console import counting
     from sdsearch.files import write_atomic
     from sdsearch.labels import Target, read_label_table
@@ -62,7 +62,6 @@ def bench(
         run_replay,
         summarize_trials,
     )
-    from sdsearch.stages import TINY_TABLE
 
     space = sdsearch.search_space(name, sdsearch.find_backbone(teacher) if teacher else None)
     rows = read_label_table(asset_path(TINY_TABLE) if table == _TINY else table)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import sdsearch
-from sdsearch.cli.options import STUDY, Folder
+from sdsearch.cli.options import STUDY, Folder, Json, print_json
 from sdsearch.errors import InputError
 
 Photos = Annotated[
@@ -61,6 +61,20 @@ def init(
         )
         done = "wrote"
     print(f"{done} {made.path / 'study.toml'}; next: sdsearch run {study}")
+
+
+def plan(study: Folder = STUDY, as_json: Json = False) -> None:
+    """Say what a study will take here: memory, disk and time of every stage; and check it.
+
+    Exit code 2 where something in it would be refused later.
+    """
+    found = sdsearch.load_study(study).plan()
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        print(found)
+    if found.problems:
+        raise typer.Exit(2)
 
 
 def recover(

@@ -5,17 +5,20 @@ It imports `study`, `design`, `space` and `labels`. Start at `plan`.
 
 from sdsearch.planning.checks import check_study, find_problems
 from sdsearch.planning.machine import free_disk, host_memory
-from sdsearch.planning.values import Machine, Need, Peak, Proposal, Stage, StudyPlan
+from sdsearch.planning.plan import plan_study
+from sdsearch.planning.table import describe_plan
+from sdsearch.planning.values import Machine, Need, Peak, Proposal, StudyPlan
 
 __all__ = [
     "Machine",
     "Need",
     "Peak",
     "Proposal",
-    "Stage",
     "StudyPlan",
     "check_study",
+    "describe_plan",
     "find_problems",
     "free_disk",
     "host_memory",
+    "plan_study",
 ]

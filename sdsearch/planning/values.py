@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from sdsearch.model import FrozenModel
-
-Stage = Literal["prepare", "label", "fit", "build", "recover", "export"]
-"""The stages that are planned: what all labels share, one label, ranker and scores, designs, the
-long recovery of one design, the export of one."""
+from sdsearch.study import Stage
 
 
 class Peak(FrozenModel):
@@ -34,21 +31,23 @@ class Need(FrozenModel):
     Attributes:
         stage: which.
         times: how often it is done in the study, with what is done already left out.
+        fits: whether this machine has the memory.
         device: memory of the device, worked on in the largest parts that fit, or else in the
             smallest that the settings allow; None on the CPU, where host memory is all there is.
         host: memory of the host.
         cut: how a training step is cut to fit, in words; None where nothing is trained.
         disk: bytes that are there after all of them.
-        seconds: of each.
+        seconds: of all of them; None where nothing was tried, since it does not fit.
     """
 
     stage: Stage
     times: int
+    fits: bool
     device: Peak | None
     host: Peak
     cut: str | None = None
     disk: int = 0
-    seconds: float = 0.0
+    seconds: float | None = None
 
     @property
     def memory(self) -> Peak:
@@ -107,7 +106,19 @@ class StudyPlan(FrozenModel):
     proposals: tuple[Proposal, ...]
     problems: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        from sdsearch.planning.table import describe_plan
+
+        return describe_plan(self)
+
     @property
-    def seconds(self) -> float:
-        """All stages together, as often as each is done."""
-        return sum(need.times * need.seconds for need in self.needs)
+    def seconds(self) -> float | None:
+        """All stages that `sdsearch run` does; None where one of them does not fit."""
+        found = [need.seconds for need in self.needs if need.stage != "recover"]
+        known = [seconds for seconds in found if seconds is not None]
+        return sum(known) if len(known) == len(found) else None
+
+    @property
+    def disk(self) -> int:
+        """What the study will hold besides what it holds now, without long recoveries."""
+        return sum(need.disk for need in self.needs if need.stage != "recover")

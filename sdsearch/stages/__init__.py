@@ -9,7 +9,6 @@ from sdsearch.stages.export import add_lora, add_onnx, export_designs, push_expo
 from sdsearch.stages.fit import fit_study
 from sdsearch.stages.journey import run_study
 from sdsearch.stages.label import (
-    TINY_TABLE,
     Executor,
     forget_failed,
     halve_study,
@@ -26,7 +25,6 @@ from sdsearch.stages.sample import propose_architectures, sample_study
 from sdsearch.stages.score import score_study
 
 __all__ = [
-    "TINY_TABLE",
     "Executor",
     "LatencyReport",
     "add_lora",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TABLE, asset_path
 from sdsearch.console import following_labels, say
 from sdsearch.errors import InputError, check_at_least, check_choice, nearest
 from sdsearch.harness import run_harness
 from sdsearch.labels import ImportReport, LabelKey, import_labels, read_label_table
 from sdsearch.pipelines import locate_pipeline, open_pipeline
+from sdsearch.planning import check_study
 from sdsearch.study import RecomputeRequest, read_listing
 from sdsearch.unet import teacher_sha256
 from sdsearch.workers import (
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 Executor = Literal["local", "ray"]
 """Who measures: a worker on this machine, or the tasks of a Ray cluster."""
-TINY_TABLE = "tiny-labels.jsonl"
 
 
 def label_study(
@@ -58,6 +58,7 @@ def label_study(
     """
     executor = executor or study.config.label.executor
     check_choice("the executor", executor, get_args(Executor))
+    check_study(study)
     job = _job(study if seed is None else study.at_seed(seed), processes)
     if unknown := sorted(set(only) - set(job.keys)):
         raise InputError(
@@ -76,6 +77,7 @@ def halve_study(
     """Label all under the cheaper protocols of `[label] rungs`, only the best under the study's."""
     chosen = executor or study.config.label.executor
     check_choice("the executor", chosen, get_args(Executor))
+    check_study(study)
     job = _job(study, processes)
 
     def label(rung: int | None, keys: list[str]) -> None:

@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 from sdsearch.endings import MORE_MEMORY
 from sdsearch.labels import MaskConvention, MaskGeometry, Protocol, Scheduler
 from sdsearch.model import FrozenModel
+from sdsearch.unet import Architecture
 
 
 class Request(FrozenModel):
@@ -101,6 +102,31 @@ class FinetuneRequest(StudyRequest):
     processes: int = Field(1, ge=1)
 
 
+Stage = Literal["prepare", "label", "search", "compare", "export", "recover"]
+"""The parts of a study's work: what all labels share; labels; predictor, scores and designs; the
+grid of pictures; exports; long recoveries."""
+
+
+class Task(FrozenModel):
+    """Work that a study has before it: a stage, and the architectures it is done for.
+
+    Those that are not known yet, as designs before they are built, are stood for by the largest
+    that may come.
+    """
+
+    stage: Stage
+    architectures: tuple[Architecture, ...]
+
+
+class PlanRequest(StudyRequest):
+    """Say what a study's tasks will take on this machine, into a JSON file."""
+
+    stage: ClassVar = "plan"
+    command: Literal["plan"] = "plan"
+    tasks: tuple[Task, ...]
+    out: Path
+
+
 class GridRequest(StudyRequest):
     """Paint a study's samples with some architectures: column names to architecture keys."""
 
@@ -172,6 +198,7 @@ HarnessRequest = Annotated[
     | InspectRequest
     | AdoptRequest
     | RecomputeRequest
+    | PlanRequest
     | RecoverRequest
     | FinetuneRequest
     | GridRequest

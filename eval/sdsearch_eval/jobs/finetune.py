@@ -16,6 +16,7 @@ from sdsearch.study import read_study
 from sdsearch_eval.bench import has_recovered, load_recovered, measure_unet, save_recovered
 from sdsearch_eval.jobs.workspace import find_architecture, only_run, open_bench, open_console
 from sdsearch_eval.pictures import draw_comparison
+from sdsearch_eval.planning import settle_recovery
 from sdsearch_eval.recovery import (
     CHECKPOINT,
     Course,
@@ -58,6 +59,7 @@ def finetune_architecture(request: FinetuneRequest) -> None:
     """
     study, world = read_study(request.study), open_world(request.processes)
     arch = find_architecture(study, request.arch_key)
+    study = settle_recovery(study, arch, world.device)
     place, console = study.finetuned_dir(arch.key), open_console(world)
     weights = place / "weights.safetensors"
     with only_run(study, world):

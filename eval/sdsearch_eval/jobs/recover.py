@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sdsearch.study import read_study
 from sdsearch_eval.jobs.workspace import find_architecture, open_bench, open_console, open_student
+from sdsearch_eval.planning import settle_labels
 from sdsearch_eval.world import open_world
 
 if TYPE_CHECKING:
@@ -18,4 +19,5 @@ def recover_architecture(request: RecoverRequest) -> None:
     arch = find_architecture(study, request.arch_key)
     if not study.recovered_file(arch.key).exists():
         world = open_world(1)
+        study = settle_labels(study, (arch,), world.device)
         open_student(study, arch, open_bench(study, open_console(world), world))

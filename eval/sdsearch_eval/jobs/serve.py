@@ -40,6 +40,7 @@ from sdsearch_eval.bench import (
     write_floors,
 )
 from sdsearch_eval.jobs.workspace import open_bench, open_console
+from sdsearch_eval.planning import settle_labels
 from sdsearch_eval.world import World, open_world
 
 if TYPE_CHECKING:
@@ -148,13 +149,14 @@ def open_desk(request: ServeRequest, world: World) -> LabelDesk:
     """
     home = read_study(request.study)
     study = home.at_rung(request.rung).at_seed(request.seed)
+    listing = read_listing(study)
+    study = settle_labels(study, listing.architectures.values(), world.device)
     console = open_console(world)
     bench = open_bench(study, console, world)
     study = study.knowing(bench.resolved)
     check_comparable(study.labels.read_all(study.protocol_key), bench.provenance)
     if photos := bench.provenance.get("photos"):
         console.print(str(photos), soft_wrap=True)
-    listing = read_listing(study)
     is_own = (request.rung, request.seed) == (None, home.config.seed)
     kept = listing.keys_from("design") if is_own else []
     return LabelDesk(study, bench, listing.architectures, frozenset(kept), world, console)

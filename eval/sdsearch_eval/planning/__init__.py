@@ -1,24 +1,9 @@
-"""What work will need before it is begun: memory counted on meta tensors.
+"""What a study will take on this machine, and how its work is cut to fit the memory at hand.
 
-It imports all rooms below. Start at `counts`.
+It imports `counting`, `bench` and what is below them. Start at `study`.
 """
 
-from sdsearch_eval.planning.counts import (
-    Counted,
-    Training,
-    count_call,
-    count_pass,
-    count_training,
-)
-from sdsearch_eval.planning.live import LiveMemory
-from sdsearch_eval.planning.workspaces import bound_workspace
+from sdsearch_eval.planning.settling import describe_work, settle_labels, settle_recovery
+from sdsearch_eval.planning.study import plan_study
 
-__all__ = [
-    "Counted",
-    "LiveMemory",
-    "Training",
-    "bound_workspace",
-    "count_call",
-    "count_pass",
-    "count_training",
-]
+__all__ = ["describe_work", "plan_study", "settle_labels", "settle_recovery"]

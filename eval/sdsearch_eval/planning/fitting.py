@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from sdsearch.unet import Architecture
-    from sdsearch_eval.planning.counts import Counted
+    from sdsearch_eval.counting import Counted
     from sdsearch_eval.planning.phases import Work
 
 Way = TypeVar("Way")

@@ -9,20 +9,22 @@ from typing import TYPE_CHECKING
 import torch
 
 from sdsearch.unet import TEXT_TOKENS, UNPRUNED, count_params
-from sdsearch_eval.planning.counts import (
+from sdsearch_eval.counting import (
     Counted,
     Training,
     count_call,
+    count_decode,
+    count_encode,
+    count_text,
     count_training,
     weigh_optimizer,
 )
-from sdsearch_eval.planning.parts import count_decode, count_encode, count_text
 
 if TYPE_CHECKING:
     from sdsearch.labels import LongRecovery, Protocol, RecoveryRecipe
     from sdsearch.study import MachineConfig
     from sdsearch.unet import Architecture
-    from sdsearch_eval.planning.parts import Parts
+    from sdsearch_eval.counting import Parts
     from sdsearch_eval.recovery import Cut
 
 ENCODED = 32

@@ -11,11 +11,10 @@ from sdsearch.keys import content_key
 from sdsearch.planning import host_memory
 from sdsearch.study import MachineConfig
 from sdsearch.unet import UNPRUNED, count_macs, count_params
+from sdsearch_eval.counting import Counted, read_parts
 from sdsearch_eval.devices import device_memory, name_device
 from sdsearch_eval.planning.bounds import bound_memory
-from sdsearch_eval.planning.counts import Counted
 from sdsearch_eval.planning.fitting import USABLE, Fitted, fit_label, fit_prepare, fit_recover
-from sdsearch_eval.planning.parts import read_parts
 from sdsearch_eval.planning.phases import Work
 from sdsearch_eval.planning.proposals import propose_settings
 

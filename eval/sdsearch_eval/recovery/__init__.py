@@ -9,13 +9,14 @@ from sdsearch_eval.recovery.long import CHECKPOINT, Course, Watch, finetune_stud
 from sdsearch_eval.recovery.progress import begin_recovery
 from sdsearch_eval.recovery.short import Lessons, pool_size, recover_student
 from sdsearch_eval.recovery.sources import Photos, Source, open_source
-from sdsearch_eval.recovery.step import Cut
+from sdsearch_eval.recovery.step import Cut, Lesson, learn_lesson, make_optimizer
 
 __all__ = [
     "CHECKPOINT",
     "Course",
     "Cut",
     "LatentFile",
+    "Lesson",
     "Lessons",
     "Photos",
     "Source",
@@ -24,6 +25,8 @@ __all__ = [
     "begin_recovery",
     "fill_latents",
     "finetune_student",
+    "learn_lesson",
+    "make_optimizer",
     "open_source",
     "pool_size",
     "recover_student",

@@ -4,7 +4,7 @@ It imports `data` and `models`. Start at `sampling`, then `generation`.
 """
 
 from sdsearch_eval.sampling.generation import Generated, generate
-from sdsearch_eval.sampling.latency import measure_latency
+from sdsearch_eval.sampling.latency import LATENCY_CALLS, measure_latency
 from sdsearch_eval.sampling.sampling import (
     UNetInputs,
     cast_unet,
@@ -19,6 +19,7 @@ from sdsearch_eval.sampling.sampling import (
 from sdsearch_eval.sampling.survey import fill_survey
 
 __all__ = [
+    "LATENCY_CALLS",
     "Generated",
     "UNetInputs",
     "cast_unet",

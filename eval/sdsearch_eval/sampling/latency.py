@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 WARM_UP = 2
 RUNS = 9
+LATENCY_CALLS = WARM_UP + RUNS
+"""UNet calls for the latency of one member."""
 
 
 @torch.no_grad()
@@ -30,7 +32,7 @@ def measure_latency(unet: UNet2DConditionModel, inputs: UNetInputs) -> Latency:
     device = latent.device
     timestep = torch.tensor(500, device=device)
     durations = []
-    for _ in range(WARM_UP + RUNS):
+    for _ in range(LATENCY_CALLS):
         synchronize(device)
         start = time.perf_counter()
         unet(latent, timestep, text, return_dict=False)

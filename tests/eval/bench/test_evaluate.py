@@ -19,7 +19,7 @@ from sdsearch_eval.bench.bench import prepare_bench
 from sdsearch_eval.bench.evaluate import evaluate_architecture, load_recovered
 from sdsearch_eval.jobs import serve
 from sdsearch_eval.jobs import workspace as job
-from sdsearch_eval.jobs.grid import draw_grid
+from sdsearch_eval.jobs.pictures import draw_grid
 from sdsearch_eval.jobs.recover import recover_architecture
 from tests.eval.desk import ask, label_all
 from tests.fakes import make_design, make_study, tiny_member, write_designs

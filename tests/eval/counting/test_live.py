@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from sdsearch.unet import TINY
 from sdsearch.weights import make_unet
-from sdsearch_eval.planning.counts import Training, count_training, unet_inputs
-from sdsearch_eval.planning.live import BLOCK, LiveMemory
+from sdsearch_eval.counting.counts import Training, count_training, unet_inputs
+from sdsearch_eval.counting.live import BLOCK, LiveMemory
 from tests.fakes import tiny_member
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from sdsearch.unet import TINY
 from sdsearch.weights import make_unet
-from sdsearch_eval.planning.counts import unet_inputs
-from sdsearch_eval.planning.kernels import Kernels
-from sdsearch_eval.planning.live import LiveMemory
+from sdsearch_eval.counting.counts import unet_inputs
+from sdsearch_eval.counting.kernels import Kernels
+from sdsearch_eval.counting.live import LiveMemory
 from tests.fakes import tiny_member
 
 HALF = torch.bfloat16

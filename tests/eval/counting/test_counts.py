@@ -12,13 +12,13 @@ from dataclasses import replace
 import pytest
 
 from sdsearch.unet import SD14_INPAINT, TINY, UNPRUNED, Architecture, count_params
-from sdsearch_eval.planning.counts import (
+from sdsearch_eval.counting.counts import (
     Training,
     count_call,
     count_training,
     weigh_optimizer,
 )
-from sdsearch_eval.planning.workspaces import bound_workspace
+from sdsearch_eval.counting.workspaces import bound_workspace
 from tests.fakes import tiny_member
 
 GB = 10**9

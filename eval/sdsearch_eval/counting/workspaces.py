@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sdsearch.weights import make_unet
-from sdsearch_eval.planning.counts import META, unet_inputs
+from sdsearch_eval.counting.counts import META, unet_inputs
 
 if TYPE_CHECKING:
     from sdsearch.unet import Architecture, Backbone

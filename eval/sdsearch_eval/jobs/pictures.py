@@ -1,4 +1,4 @@
-"""The grid: a study's samples, painted by some of its architectures side by side."""
+"""Pictures of a study: its samples painted side by side, and thumbnails of what it exported."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from sdsearch_eval.pictures import (
     collect_gallery,
     describe_comparison,
     draw_comparison,
+    draw_thumbnails,
 )
 from sdsearch_eval.sampling import generate
 from sdsearch_eval.world import open_world
 
 if TYPE_CHECKING:
-    from sdsearch.study import GridRequest
+    from sdsearch.study import GridRequest, ThumbnailsRequest
 
 
 def draw_grid(request: GridRequest) -> None:
@@ -49,3 +50,10 @@ def draw_grid(request: GridRequest) -> None:
     write_atomic(study.compare_dir / "comparison.json", described)
     write_atomic(study.compare_dir / "gallery.json", collect_gallery(samples, images))
     console.print(f"comparison: {study.compare_dir / 'grid.png'}", soft_wrap=True)
+
+
+def add_thumbnails(request: ThumbnailsRequest) -> None:
+    """Draw small pictures of what exported designs paint."""
+    world = open_world(1)
+    with open_console(world).status("thumbnails"):
+        draw_thumbnails(read_study(request.study), request.designs, world.device)

@@ -17,8 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 from sdsearch.unet import TEXT_TOKENS, UNPRUNED
 from sdsearch.weights import make_unet, pair_features
-from sdsearch_eval.planning.kernels import Kernels
-from sdsearch_eval.planning.live import LiveMemory
+from sdsearch_eval.counting.kernels import Kernels
+from sdsearch_eval.counting.live import LiveMemory
 from sdsearch_eval.recovery import Taps, relative_error
 from sdsearch_eval.sampling import cast_unet
 

@@ -10,7 +10,7 @@ import torch
 
 from sdsearch.pipelines import find_config, read_json
 from sdsearch.unet import TEXT_TOKENS, Backbone, teacher_backbone
-from sdsearch_eval.planning.counts import META, Counted, count_pass
+from sdsearch_eval.counting.counts import META, Counted, count_pass
 
 if TYPE_CHECKING:
     from sdsearch_eval.nets import Extractor

@@ -1,0 +1,64 @@
+"""Storage: what each stage leaves on the disk of a study, in bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sdsearch.unet import TEXT_TOKENS, count_params
+from sdsearch_eval.recovery import pool_size
+
+if TYPE_CHECKING:
+    from sdsearch.unet import Architecture
+    from sdsearch_eval.planning.phases import Work
+
+_ROW = 400
+"""Of a sample in a label's rows, beside its features: some thirty numbers."""
+_LATENT = 4
+"""Channels of a latent; a mask adds one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Bytes on disk; `pooled` and `maps` are numbers of an image's features in the extractor."""
+
+    work: Work
+    pooled: int
+    maps: int
+
+    def shared(self) -> int:
+        """Inputs, references, the teacher's latents, and every lesson of the short recovery."""
+        protocol, cells = self.work.protocol, self.work.latent**2
+        width = self.work.parts.backbone.cross_attention_dim
+        task = 4 * ((2 * _LATENT + 1) * cells + 2 * TEXT_TOKENS * width)
+        sample = task + 8 * self.pooled + 2 * self.maps + 4 * _LATENT * cells
+        recipe = protocol.recovery
+        if not recipe.steps:
+            return protocol.samples * sample
+        pool = pool_size(protocol) * (task + 4 * _LATENT * cells)
+        channels = self.work.parts.backbone.in_channels + 2 * _LATENT
+        lesson = recipe.batch_size * 4 * (channels * cells + TEXT_TOKENS * width)
+        return protocol.samples * sample + pool + recipe.steps * lesson
+
+    def label(self) -> int:
+        """The rows of a label, and itself."""
+        return self.work.protocol.samples * (4 * self.pooled + _ROW) + 8192
+
+    def weights(self, arch: Architecture) -> int:
+        """What a design keeps until it is exported, in half where it is sampled in half."""
+        size = 4 if self.work.protocol.dtype == "float32" else 2
+        return size * count_params(arch, self.work.parts.backbone)
+
+    def recovery(self, arch: Architecture) -> int:
+        """The weights of a long recovery; its checkpoint is gone by then."""
+        return 4 * count_params(arch, self.work.parts.backbone)
+
+    def checkpoint(self, arch: Architecture) -> int:
+        """What a long recovery needs besides while it runs: weights, two moments and an average."""
+        copies = 3 + bool(self.work.long.ema)
+        return 4 * copies * count_params(arch, self.work.parts.backbone)
+
+    def export(self, arch: Architecture) -> int:
+        """A pipeline's folder: every part in single and in half precision."""
+        others = sum(self.work.parts.weights.values())
+        return 6 * count_params(arch, self.work.parts.backbone) + others * 3 // 2

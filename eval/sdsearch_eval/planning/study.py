@@ -1,0 +1,230 @@
+"""The plan of a study: each of its tasks counted, and timed by what this machine does."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psutil
+import torch
+
+from sdsearch.planning import Machine, Need, Peak, StudyPlan, free_disk, host_memory
+from sdsearch.study import load_space
+from sdsearch.unet import UNPRUNED, count_macs, count_params
+from sdsearch_eval.counting import bound_workspace, count_features
+from sdsearch_eval.devices import device_memory, name_device
+from sdsearch_eval.nets import extract_features, load_extractor
+from sdsearch_eval.planning.fitting import Fitted, fit_label, fit_prepare, fit_recover
+from sdsearch_eval.planning.proposals import propose_settings
+from sdsearch_eval.planning.search import time_search
+from sdsearch_eval.planning.settling import describe_work, find_largest, find_room
+from sdsearch_eval.planning.speeds import measure_speeds
+from sdsearch_eval.planning.storage import Storage
+from sdsearch_eval.planning.times import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sdsearch.planning import Proposal
+    from sdsearch.study import StudyFolder, Task
+    from sdsearch.unet import Architecture
+    from sdsearch_eval.nets import Extractor
+    from sdsearch_eval.planning.phases import Work
+
+CARDS = (8.0, 12.0, 16.0, 24.0)
+"""Gigabytes of the cards for which settings are proposed."""
+
+
+def plan_study(study: StudyFolder, tasks: Sequence[Task], device: torch.device) -> StudyPlan:
+    """What the tasks of a study take on `device`; with settings for smaller and larger cards.
+
+    Raises:
+        InputError: the teacher's configs, or the extractor's weights, cannot be read.
+    """
+    config = study.config
+    torch.set_num_threads(config.protocol.threads)
+    protocol = config.protocol
+    extractor = load_extractor(protocol.extractor)
+    features = count_features(
+        load_extractor(protocol.extractor),
+        min(32, protocol.samples),
+        protocol.resolution,
+        protocol.feature_size,
+        device.type,
+    )
+    planner = _Planner(
+        study, describe_work(study, device.type, features), extractor, tuple(tasks), device
+    )
+    needs = planner.needs()
+    return StudyPlan(
+        study=str(study.root),
+        machine=_describe_machine(study, device),
+        needs=needs,
+        workspace=planner.workspace(),
+        proposals=planner.proposals(),
+        problems=tuple(planner.problems(needs)),
+    )
+
+
+def _describe_machine(study: StudyFolder, device: torch.device) -> Machine:
+    return Machine(
+        device=name_device(device),
+        kind=device.type,
+        device_bytes=device_memory(device),
+        host_bytes=host_memory(),
+        disk_bytes=free_disk(study.root),
+        threads=torch.get_num_threads(),
+    )
+
+
+@dataclass(frozen=True)
+class _Planner:
+    study: StudyFolder
+    work: Work
+    extractor: Extractor
+    tasks: tuple[Task, ...]
+    device: torch.device
+
+    def needs(self) -> tuple[Need, ...]:
+        """What every task needs, in order."""
+        fitted = {task.stage: self._fit(task) for task in self.tasks if task.architectures}
+        room = find_room(self.device)
+        fits = {stage: found.peak.total <= room for stage, found in fitted.items()}
+        seconds = dict.fromkeys(fits, None) if not all(fits.values()) else self._times(fitted)
+        disk = self._disk()
+        return tuple(
+            Need(
+                stage=task.stage,
+                times=len(task.architectures) if task.stage in _EACH else 1,
+                fits=fits[task.stage],
+                device=None if self.device.type == "cpu" else fitted[task.stage].peak,
+                host=self._host(fitted[task.stage].peak),
+                cut=_say_cut(fitted[task.stage], self._batch(task)),
+                disk=disk[task.stage],
+                seconds=seconds[task.stage],
+            )
+            for task in self.tasks
+            if task.architectures
+        )
+
+    def workspace(self) -> int:
+        """What float32 convolutions of a UNet call may take besides, on a GPU without TF32."""
+        protocol = self.work.protocol
+        if self.device.type != "cuda" or protocol.dtype != "float32" or protocol.tf32:
+            return 0
+        images = min(protocol.block_size, protocol.samples) * self.work.calls
+        return bound_workspace(UNPRUNED, self.work.parts.backbone, images, self.work.latent)
+
+    def proposals(self) -> tuple[Proposal, ...]:
+        """Settings for cards of usual sizes."""
+        found = {task.stage: task.architectures for task in self.tasks if task.architectures}
+        return tuple(
+            propose_settings(self.work, self._largest(found[stage]), stage, gigabytes)
+            for gigabytes in CARDS
+            for stage in ("label", "recover")
+            if stage in found
+        )
+
+    def problems(self, needs: Sequence[Need]) -> list[str]:
+        """What this machine lacks, in words."""
+        found = []
+        disk, free = sum(need.disk for need in needs), free_disk(self.study.root)
+        if disk > free:
+            found.append(
+                f"the study needs {disk / 1e9:.1f} GB of disk, but {free / 1e9:.1f} are free where "
+                f"{self.study.root} is; free some, or set fewer methods or a smaller top in [build]"
+            )
+        return found
+
+    def _fit(self, task: Task) -> Fitted:
+        room, work = find_room(self.device), self.work
+        if task.stage == "recover":
+            return fit_recover(self._largest(task.architectures), work, room)
+        if task.stage == "label":
+            found = [
+                fit_label(arch, work, room)
+                for arch in find_largest(task.architectures, work.parts.backbone)
+            ]
+            return max(found, key=lambda fitted: fitted.peak.total)
+        if task.stage == "prepare":
+            return fit_prepare(work, room)
+        if task.stage == "search":
+            return Fitted(None, 1, Peak(phase="search", parts={}))
+        painted = fit_prepare(work, room)
+        return Fitted(None, painted.block, painted.peak)
+
+    def _times(self, fitted: dict[str, Fitted]) -> dict[str, float]:
+        found = {task.stage: task.architectures for task in self.tasks if task.architectures}
+        archs = [arch for stage in _EACH for arch in found.get(stage, ())]
+        small = min(archs, key=lambda arch: count_macs(arch, self.work.parts.backbone).total)
+        label, recover = fitted.get("label"), fitted["recover"]
+        cuts = label.cut if label else None, recover.cut
+        assert recover.cut is not None
+        start = time.time() - psutil.Process().create_time()
+        speeds = measure_speeds(
+            self.work, self.extractor, small, (cuts[0], recover.cut), self.device
+        )
+        clock = Clock(self.work, speeds, start)
+        each = {"label": clock.label, "export": clock.export, "recover": clock.recover}
+        seconds = {
+            stage: sum(each[stage](arch) for arch in archs)
+            for stage, archs in found.items()
+            if stage in each
+        }
+        if "prepare" in found:
+            seconds["prepare"] = clock.prepare()
+        if "compare" in found:
+            seconds["compare"] = clock.compare(found["compare"])
+        if "search" in found:
+            space = load_space(self.study)
+            seconds["search"] = time_search(space, found["search"], self.study.config.ranker)
+        return seconds
+
+    def _disk(self) -> dict[str, int]:
+        protocol, images = self.work.protocol, np.zeros((1, 64, 64, 3), np.uint8)
+        made = extract_features(
+            self.extractor, torch.from_numpy(images).permute(0, 3, 1, 2), protocol.feature_size
+        )
+        storage = Storage(self.work, made.pooled.numel(), sum(x.numel() for x in made.maps))
+        found = {task.stage: task.architectures for task in self.tasks}
+        exported = {arch.key for arch in found["export"]}
+        kept = [arch for arch in found["compare"] if arch.key not in exported | {UNPRUNED.key}]
+        return {
+            "prepare": storage.shared(),
+            "label": len(found["label"]) * storage.label(),
+            "search": 0,
+            "compare": sum(storage.weights(arch) for arch in kept),
+            "export": sum(storage.export(arch) for arch in found["export"]),
+            "recover": sum(storage.recovery(arch) for arch in found["recover"]),
+        }
+
+    def _host(self, peak: Peak) -> Peak:
+        """Host memory: of a process with its libraries, and of what the device has not."""
+        process = {"process": psutil.Process().memory_info().rss}
+        if self.device.type == "cpu":
+            return Peak(phase=peak.phase, parts={**peak.parts, **process})
+        weights = 4 * count_params(UNPRUNED, self.work.parts.backbone)
+        return Peak(phase="inheritance", parts={"a student's weights": weights, **process})
+
+    def _largest(self, archs: Sequence[Architecture]) -> Architecture:
+        return find_largest(archs, self.work.parts.backbone)[0]
+
+    def _batch(self, task: Task) -> int:
+        recipe = self.work.long if task.stage == "recover" else self.work.protocol.recovery
+        return recipe.batch_size
+
+
+_EACH = ("label", "export", "recover")
+"""Stages that are done for every architecture by itself."""
+
+
+def _say_cut(fitted: Fitted, batch: int) -> str | None:
+    """How a training step is cut, in words; None where it is whole, or there is none."""
+    cut = fitted.cut
+    if cut is None or (cut.micro_batch >= batch and not cut.checkpointing):
+        return None
+    parts = f"{cut.micro_batch} of {batch} images at once" if cut.micro_batch < batch else ""
+    checkpointed = "activations computed twice" if cut.checkpointing else ""
+    return ", ".join(part for part in (parts, checkpointed) if part)

@@ -1,0 +1,101 @@
+"""Times: how long each stage takes, from speeds that were measured and work that is counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sdsearch.unet import UNPRUNED, count_macs, count_params
+from sdsearch_eval.recovery import pool_size
+from sdsearch_eval.sampling import LATENCY_CALLS
+
+if TYPE_CHECKING:
+    from sdsearch.labels import RecoveryRecipe
+    from sdsearch.unet import Architecture
+    from sdsearch_eval.planning.phases import Work
+    from sdsearch_eval.planning.speeds import Line, Speeds
+
+PICTURED, THUMBNAILS, GRID_ROWS = 4, 4, 8
+"""Samples that a long recovery paints now and then, an export's thumbnails, a grid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Seconds of a study's stages on the machine whose `speeds` were measured.
+
+    `start` is how long a process of the harness takes before it does anything.
+    """
+
+    work: Work
+    speeds: Speeds
+    start: float
+
+    def prepare(self) -> float:
+        """What all labels share: encoded photos, references, the teacher's pictures and answers."""
+        protocol, speeds = self.work.protocol, self.speeds
+        samples, recipe = protocol.samples, protocol.recovery
+        pool = pool_size(protocol) if recipe.steps else 0
+        shared = (samples + 2 * pool) * speeds.encode + (samples + pool) * speeds.caption
+        answers = recipe.steps * speeds.answer
+        pictures = self._paint(UNPRUNED, samples) + 2 * samples * speeds.features
+        return self.start + self._make() + shared + pictures + answers + self._floors()
+
+    def label(self, arch: Architecture) -> float:
+        """One label, in a process that is there."""
+        protocol, speeds = self.work.protocol, self.speeds
+        learning = 0.0
+        if arch != UNPRUNED:
+            learning = protocol.recovery.steps * self._at(speeds.step, arch)
+        latency = LATENCY_CALLS * self._at(speeds.single, arch)
+        return self._make(arch) + learning + self._measure(arch) + latency
+
+    def recover(self, arch: Architecture) -> float:
+        """The long recovery of a design, measured before and after."""
+        recipe = self.work.long
+        step = self._at(self.speeds.long_step, arch) + self._teach(recipe)
+        paintings = recipe.steps // recipe.picture_every * self._paint(arch, PICTURED)
+        opening = self.start + 2 * self._make() + self._make(arch)
+        return opening + recipe.steps * step + paintings + 2 * self._measure(arch)
+
+    def compare(self, archs: tuple[Architecture, ...]) -> float:
+        """The grid of all designs, from weights that are there."""
+        made = sum(self._make(arch) + self._paint(arch, GRID_ROWS) for arch in archs)
+        return self.start + self._make() + made
+
+    def export(self, arch: Architecture) -> float:
+        """A pipeline's folder with its thumbnails; the unpruned parts are copied."""
+        return 2 * self._make(arch) + self._make() + self._paint(arch, THUMBNAILS)
+
+    def _at(self, line: Line, arch: Architecture) -> float:
+        latent = self.work.latent
+        return line.at(count_macs(arch, self.work.parts.backbone, (latent, latent)).total)
+
+    def _make(self, arch: Architecture = UNPRUNED) -> float:
+        """A UNet with its weights; making is what takes longest when a teacher is opened."""
+        return self.speeds.making * count_params(arch, self.work.parts.backbone)
+
+    def _paint(self, arch: Architecture, samples: int) -> float:
+        """Sampling and decoding so many samples."""
+        protocol = self.work.protocol
+        block = min(protocol.block_size, protocol.samples)
+        call = self._at(self.speeds.block, arch) * (samples / block)
+        return protocol.steps * call + samples * self.speeds.decode
+
+    def _measure(self, arch: Architecture) -> float:
+        samples = self.work.protocol.samples
+        metrics = samples * self.speeds.metrics + self.speeds.summary
+        return self._paint(arch, samples) + metrics
+
+    def _floors(self) -> float:
+        """The autoencoder alone, and the teacher under other noise, both measured."""
+        samples, speeds = self.work.protocol.samples, self.speeds
+        alone = samples * (speeds.encode + speeds.decode + speeds.metrics) + speeds.summary
+        return alone + self._measure(UNPRUNED)
+
+    def _teach(self, recipe: RecoveryRecipe) -> float:
+        """Encoding a step's pictures, twice where they are masked too, and the teacher's answer."""
+        share = recipe.batch_size / self.work.protocol.recovery.batch_size
+        each = self.speeds.caption
+        if not self.work.long.cache_latents:
+            each += 2 * self.speeds.encode
+        return recipe.batch_size * each + share * self.speeds.answer
