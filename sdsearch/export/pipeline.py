@@ -15,7 +15,7 @@ from sdsearch.errors import InputError, WorkError
 from sdsearch.export.index import describe_index, read_parts
 from sdsearch.export.papers import write_papers
 from sdsearch.export.parts import write_part, write_weights
-from sdsearch.export.recovered import read_source, recovered_weights
+from sdsearch.export.recovered import read_source, recorded_inputs, recovered_weights
 from sdsearch.keys import file_sha256
 from sdsearch.pipelines import open_pipeline, read_json, weight_stem
 from sdsearch.unet import unet_config
@@ -61,7 +61,7 @@ def export_pipeline(design: Design, study: StudyFolder, teacher: str) -> Path:
     """
     final = study.pipelines_dir / design.name
     source = read_source(design, study, teacher)
-    if _recorded_inputs(final) == source.key:
+    if recorded_inputs(final) == source.key:
         return final
     weights = recovered_weights(source)
     _remove_leftovers(final)
@@ -110,15 +110,6 @@ def _quiet_libraries() -> Iterator[None]:
             library.set_verbosity(verbosity)
             if bars:
                 library.enable_progress_bar()
-
-
-def _recorded_inputs(folder: Path) -> str | None:
-    try:
-        found = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    recorded = found.get("inputs")
-    return recorded if isinstance(recorded, str) else None
 
 
 def _open_student(source: ExportSource, weights: Path) -> Student:

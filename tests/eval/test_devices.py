@@ -152,8 +152,9 @@ def test_a_study_is_compared_and_a_student_recovered_on_a_gpu(tmp_path):
     study = make_study(tmp_path / "study", TEXT + "recovery = { steps = 1, batch_size = 2 }\n")
     world = World(device=GPU)
     with pretended_gpu():
-        bench = workspace.open_bench(study, open_console(world), world)
-        unet = workspace.open_student(study, tiny_member("bk-tiny"), bench)
+        console = open_console(world)
+        bench = workspace.open_bench(study, console, world)
+        unet = workspace.open_student(study, tiny_member("bk-tiny"), bench, console)
         assert next(unet.parameters()).device == GPU
     assert study.recovered_file(tiny_member("bk-tiny").key).is_file()
 

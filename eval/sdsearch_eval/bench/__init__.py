@@ -4,6 +4,7 @@ It imports `recovery`, `sampling`, `data`, `nets` and `models`. Start at `evalua
 """
 
 from sdsearch_eval.bench.bench import Bench, prepare_bench
+from sdsearch_eval.bench.confirm import confirm_label
 from sdsearch_eval.bench.content import decoded_manifest, resolve_protocol
 from sdsearch_eval.bench.evaluate import (
     Stopwatch,
@@ -25,6 +26,7 @@ __all__ = [
     "Bench",
     "Shards",
     "Stopwatch",
+    "confirm_label",
     "decoded_manifest",
     "describe_sampling",
     "evaluate_architecture",

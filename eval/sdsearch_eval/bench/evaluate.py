@@ -82,7 +82,8 @@ def evaluate_architecture(
     file = weights if keep or world.size > 1 else None
 
     def recover() -> None:
-        student.append(recover_architecture(arch, bench, watch))
+        made = recover_architecture(arch, bench, watch)
+        student.append(cast_unet(made, bench.protocol.dtype))
         if file is not None:
             save_recovered(student[0], arch, bench, file)
 
@@ -141,14 +142,15 @@ def recover_architecture(
 
 
 def write_recovered(arch: Architecture, bench: Bench, weights: Path, watch: Stopwatch) -> None:
-    """Recover the student of `arch` and write its weights."""
-    save_recovered(recover_architecture(arch, bench, watch), arch, bench, weights)
+    """Recover the student of `arch`; write its weights, in the precision in which it is sampled."""
+    made = cast_unet(recover_architecture(arch, bench, watch), bench.protocol.dtype)
+    save_recovered(made, arch, bench, weights)
 
 
 def save_recovered(
     unet: UNet2DConditionModel, arch: Architecture, bench: Bench, weights: Path
 ) -> None:
-    """Write a student's weights with a note on where they come from."""
+    """Write a student's weights as they are, with a note on where they come from."""
     from safetensors.torch import save
 
     state = {name: tensor.contiguous() for name, tensor in unet.state_dict().items()}

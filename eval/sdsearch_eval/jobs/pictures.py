@@ -40,7 +40,7 @@ def draw_grid(request: GridRequest) -> None:
     samples, inputs = [bench.samples[i] for i in shown], bench.inputs.select(shown)
     images, notes = {}, {}
     for name, arch in chosen.items():
-        unet = open_student(study, arch, bench)
+        unet = open_student(study, arch, bench, console)
         images[name] = generate(unet, bench.teacher, inputs, samples, bench.protocol).composited
         notes[name] = f"{count_params(arch, bench.teacher.backbone) / 1e6:.2f} M params"
     picture = BytesIO()

@@ -20,4 +20,5 @@ def recover_architecture(request: RecoverRequest) -> None:
     if not study.recovered_file(arch.key).exists():
         world = open_world(1)
         study = settle_labels(study, (arch,), world.device)
-        open_student(study, arch, open_bench(study, open_console(world), world))
+        console = open_console(world)
+        open_student(study, arch, open_bench(study, console, world), console)

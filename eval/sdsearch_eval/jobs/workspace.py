@@ -9,11 +9,14 @@ import torch
 
 from sdsearch.console import make_console, show_status
 from sdsearch.errors import InputError, WorkError
+from sdsearch.export import find_exported
+from sdsearch.labels import LabelKey
 from sdsearch.pipelines import open_pipeline
 from sdsearch.study import read_listing
 from sdsearch_eval.bench import (
     Bench,
     Stopwatch,
+    confirm_label,
     has_recovered,
     load_recovered,
     prepare_bench,
@@ -116,9 +119,37 @@ def find_architecture(study: StudyFolder, arch_key: str) -> Architecture:
     return listed[arch_key]
 
 
-def open_student(study: StudyFolder, arch: Architecture, bench: Bench) -> UNet2DConditionModel:
-    """The recovered student, from its weight file or made (and kept) now."""
+def open_student(
+    study: StudyFolder, arch: Architecture, bench: Bench, console: Console
+) -> UNet2DConditionModel:
+    """The recovered student: from its file, from its export, or made now, and kept."""
     path = study.recovered_file(arch.key)
-    if not has_recovered(arch, path, bench):
-        write_recovered(arch, bench, path, Stopwatch())
+    if has_recovered(arch, path, bench):
+        return load_recovered(arch, bench, path)
+    exported = find_exported(arch.key, study)
+    if exported is not None:
+        return load_recovered(arch, bench, exported)
+    write_recovered(arch, bench, path, Stopwatch())
+    _confirm(study, arch, bench, console)
     return load_recovered(arch, bench, path)
+
+
+def _confirm(study: StudyFolder, arch: Architecture, bench: Bench, console: Console) -> None:
+    """Measure an architecture again where weights that were made again paint other images."""
+    key = LabelKey(arch.key, study.series)
+    if key not in study.labels:
+        return
+    known, column = study.labels.read(key), bench.protocol.column("fd")
+    rows = study.rows_dir(arch.key) / bench.content
+    label = confirm_label(known, bench, rows, study.recovered_file(arch.key))
+    if label is known:
+        return
+    study.labels.write(label)
+    before, now = (
+        f"{one.scalar(column):.2f}" if column in one.values else "failed" for one in (known, label)
+    )
+    console.print(
+        f"{arch.key} was measured again, as its weights made here paint other images than those "
+        f"of its label: {column} {before} before, {now} now",
+        soft_wrap=True,
+    )

@@ -7,20 +7,26 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from sdsearch.errors import InputError, WorkError
 from sdsearch.labels.columns import label_columns
 from sdsearch.labels.label import Failure, Label, LabelKey
 from sdsearch.stages.sample import sample_study
+from sdsearch.study import read_study
 from sdsearch.study.requests import GridRequest, RecoverRequest
 from sdsearch_eval import __main__ as harness
+from sdsearch_eval.bench import evaluate as bench_evaluate
 from sdsearch_eval.bench.bench import prepare_bench
+from sdsearch_eval.bench.confirm import confirm_label
 from sdsearch_eval.bench.evaluate import evaluate_architecture, load_recovered
 from sdsearch_eval.jobs import serve
 from sdsearch_eval.jobs import workspace as job
 from sdsearch_eval.jobs.pictures import draw_grid
 from sdsearch_eval.jobs.recover import recover_architecture
+from sdsearch_eval.world import World
 from tests.eval.desk import ask, label_all
 from tests.fakes import make_design, make_study, tiny_member, write_designs
 from tests.unets import random_wide_members
@@ -232,6 +238,43 @@ def test_recovered_weights_are_the_same_whenever_they_are_made(study):
     path.unlink()
     recover_architecture(RecoverRequest(study=study.root, arch_key=arch.key))
     assert path.read_bytes() == kept
+
+
+def test_weights_made_again_that_paint_other_images_are_measured_again(study, monkeypatch, capsys):
+    arch = tiny_member("bk-tiny")
+    key = LabelKey(arch.key, study.series)
+    write_designs(study, [make_design(arch, "autobuild", 1)])
+    label_all(study, arch.key)
+    before = study.labels.read(key)
+    study.recovered_file(arch.key).unlink()
+
+    def recover_otherwise(arch, bench, _):
+        unet = bench.teacher.student(arch)
+        unet.conv_out.bias.data += 0.1
+        return unet
+
+    monkeypatch.setattr(bench_evaluate, "recover_architecture", recover_otherwise)
+    recover_architecture(RecoverRequest(study=study.root, arch_key=arch.key))
+    after = study.labels.read(key)
+    assert after.scalar("fd_efflite0") != before.scalar("fd_efflite0")
+    assert f"{arch.key} was measured again" in capsys.readouterr().err
+
+
+def test_a_label_in_half_keeps_weights_in_half_that_paint_its_images(study):
+    text = (study.root / "study.toml").read_text()
+    (study.root / "study.toml").write_text(
+        text.replace("[protocol]", '[protocol]\ndtype = "bfloat16"')
+    )
+    half = read_study(study.root)
+    arch = tiny_member("bk-tiny")
+    write_designs(half, [make_design(arch, "autobuild", 1)])
+    label_all(half, arch.key)
+    tensors = load_file(half.recovered_file(arch.key))
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
+    bench = job.open_bench(half, job.open_console(World()), World())
+    label = half.labels.read(LabelKey(arch.key, half.series))
+    rows = half.rows_dir(arch.key) / bench.content
+    assert confirm_label(label, bench, rows, half.recovered_file(arch.key)) is label
 
 
 def test_labels_of_another_teacher_are_not_added_to(study, teacher, monkeypatch):
