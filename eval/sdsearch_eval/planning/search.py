@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sdsearch.ranker import FittedRanker
     from sdsearch.space import SearchSpace
-    from sdsearch.study import RankerSettings
+    from sdsearch.study.config import RankerSettings
     from sdsearch.unet import Architecture
 
 _FEW, _MORE = 2, 12

@@ -180,8 +180,9 @@ class _Passes:
         unet = self._unet(arch).train().requires_grad_(True)
         optimizer = make_optimizer(unet, recipe)
         given = self._inputs(tried, torch.float32)
-        output = torch.randn_like(given[0][:, :4])
-        lesson = Lesson(*given, output, output)
+        latents, times, text = given
+        output = torch.randn_like(latents[:, :4])
+        lesson = Lesson(latents, times, text, output, output)
         fitted = replace(cut, micro_batch=min(cut.micro_batch, tried))
         alone = recipe.model_copy(update={"losses": RecoveryLosses()})
 
@@ -203,7 +204,7 @@ class _Passes:
         images = 1 if self.device.type == "cpu" and side > 256 else min(8, images)
         with torch.device(self.device):
             vae = place_net(type(parts.vae).from_config(parts.vae.config), self.device).eval()
-        layout = {"memory_format": memory_format(self.device)}
+        layout = memory_format(self.device)
         pixels = torch.rand(images, vae.config.in_channels, side, side, device=self.device)
         latents = torch.randn(
             images,
@@ -212,8 +213,8 @@ class _Passes:
             device=self.device,
         )
         with torch.no_grad():
-            encode = time_work(lambda: vae.encode(pixels.to(**layout)), self.device)
-            decode = time_work(lambda: vae.decode(latents.to(**layout)), self.device)
+            encode = time_work(lambda: vae.encode(pixels.to(memory_format=layout)), self.device)
+            decode = time_work(lambda: vae.decode(latents.to(memory_format=layout)), self.device)
         return encode / images, decode / images
 
     def caption(self) -> float:
@@ -268,13 +269,14 @@ def _time_metrics(
         compare_pixels(first, second, {"hole": holes, "full": np.ones_like(holes)}, device)
         compare_pixels(first, second, {"keep_raw": ~holes}, device)
 
-    pooled = rng.standard_normal((2, protocol.samples, features.pooled.shape[1]))
+    size = protocol.samples, features.pooled.shape[1]
+    ours, theirs = rng.standard_normal(size), rng.standard_normal(size)
 
     def summarize() -> None:
-        jackknife(frechet_distance, *pooled)
-        jackknife(frechet_distance, *pooled)
+        jackknife(frechet_distance, ours, theirs)
+        jackknife(frechet_distance, ours, theirs)
         if protocol.samples >= FEWEST_TO_EXTRAPOLATE:
-            frechet_at_infinity(*pooled, rng)
+            frechet_at_infinity(ours, theirs, rng)
 
     alone = time_work(lambda: extract_features(extractor, tensor, protocol.feature_size), device)
     return {

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sdsearch.planning import Proposal
-    from sdsearch.study import StudyFolder, Task
+    from sdsearch.study import Stage, StudyFolder, Task
     from sdsearch.unet import Architecture
     from sdsearch_eval.nets import Extractor
     from sdsearch_eval.planning.phases import Work
@@ -43,9 +43,9 @@ def plan_study(study: StudyFolder, tasks: Sequence[Task], device: torch.device) 
     Raises:
         InputError: the teacher's configs, or the extractor's weights, cannot be read.
     """
-    config = study.config
-    torch.set_num_threads(config.protocol.threads)
-    protocol = config.protocol
+    start = time.time() - psutil.Process().create_time()
+    protocol = study.config.protocol
+    torch.set_num_threads(protocol.threads)
     extractor = load_extractor(protocol.extractor)
     features = count_features(
         load_extractor(protocol.extractor),
@@ -55,7 +55,7 @@ def plan_study(study: StudyFolder, tasks: Sequence[Task], device: torch.device) 
         device.type,
     )
     planner = _Planner(
-        study, describe_work(study, device.type, features), extractor, tuple(tasks), device
+        study, describe_work(study, device.type, features), extractor, tuple(tasks), device, start
     )
     needs = planner.needs()
     return StudyPlan(
@@ -86,6 +86,7 @@ class _Planner:
     extractor: Extractor
     tasks: tuple[Task, ...]
     device: torch.device
+    start: float
 
     def needs(self) -> tuple[Need, ...]:
         """What every task needs, in order."""
@@ -155,20 +156,19 @@ class _Planner:
         painted = fit_prepare(work, room)
         return Fitted(None, painted.block, painted.peak)
 
-    def _times(self, fitted: dict[str, Fitted]) -> dict[str, float]:
+    def _times(self, fitted: dict[Stage, Fitted]) -> dict[Stage, float]:
         found = {task.stage: task.architectures for task in self.tasks if task.architectures}
         archs = [arch for stage in _EACH for arch in found.get(stage, ())]
         small = min(archs, key=lambda arch: count_macs(arch, self.work.parts.backbone).total)
         label, recover = fitted.get("label"), fitted["recover"]
         cuts = label.cut if label else None, recover.cut
         assert recover.cut is not None
-        start = time.time() - psutil.Process().create_time()
         speeds = measure_speeds(
             self.work, self.extractor, small, (cuts[0], recover.cut), self.device
         )
-        clock = Clock(self.work, speeds, start)
+        clock = Clock(self.work, speeds, self.start)
         each = {"label": clock.label, "export": clock.export, "recover": clock.recover}
-        seconds = {
+        seconds: dict[Stage, float] = {
             stage: sum(each[stage](arch) for arch in archs)
             for stage, archs in found.items()
             if stage in each
@@ -216,7 +216,7 @@ class _Planner:
         return recipe.batch_size
 
 
-_EACH = ("label", "export", "recover")
+_EACH: tuple[Stage, ...] = ("label", "export", "recover")
 """Stages that are done for every architecture by itself."""
 
 
