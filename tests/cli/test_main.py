@@ -127,6 +127,7 @@ def test_an_unreadable_image_is_one_error_and_exit_code_2(
     assert "Traceback" not in shown
 
 
+@pytest.mark.slow
 def test_an_empty_mask_is_one_error_and_exit_code_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

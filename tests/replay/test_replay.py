@@ -123,6 +123,7 @@ def test_adding_a_method_changes_no_other_result() -> None:
     assert found == alone
 
 
+@pytest.mark.slow
 def test_resamplings_differ_and_are_the_same_with_any_number_of_processes() -> None:
     pool = pool_of(planted_labels())
     runs = [

@@ -77,7 +77,13 @@ def apart(first, second):
     return sum(float((first[name] - second[name]).square().sum()) for name in first) ** 0.5
 
 
-@pytest.mark.parametrize("changes", [{}, {"machine": {"workers": 2}, "caption_dropout": 0.5}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        pytest.param({"machine": {"workers": 2}, "caption_dropout": 0.5}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_run_goes_on_from_its_checkpoint_and_ends_bit_for_bit_the_same(
     course, tmp_path, changes
 ):
