@@ -23,6 +23,7 @@ from sdsearch.ranker.rules import (
 )
 from sdsearch.ranker.scoring import score_space, score_units
 from sdsearch.space.budget import Budget
+from sdsearch.space.meter import Meter
 from sdsearch.space.space import SearchSpace, search_space
 from sdsearch.space.units import Unit
 from sdsearch.unet.architecture import UNPRUNED
@@ -264,6 +265,6 @@ def test_planted_truth_is_recovered(seed: int) -> None:
     within = [result.statistic for result in order]
     assert min(within[:3]) >= 0.6, within
     assert np.mean(within[:3]) >= 0.8, within
-    designs = build_designs(SPACE, ["autobuild"], Budget(), scores, scored, rng)
+    designs = build_designs(Meter(SPACE), ["autobuild"], Budget(), scores, scored, rng)
     built = truth.fid([design.architecture for design in designs])
     assert built.mean() < truth.fid(archs).min()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SMALL = """
 [space]
-labels = 12
+labels = 8
 
 [protocol]
 samples = 8
@@ -73,7 +73,7 @@ def test_the_sample_is_the_same_every_time_and_holds_the_members(tmp_path: Path)
     assert sample_study(study) == first == read_sample(study)
     assert study.architectures_file.read_bytes() == text
     members = ["teacher", "bk-base", "bk-small", "bk-tiny"]
-    assert [entry.names for entry in first] == [*([name] for name in members), *[["uniform"]] * 12]
+    assert [entry.names for entry in first] == [*([name] for name in members), *[["uniform"]] * 8]
 
 
 def test_a_space_is_described_with_costs_of_its_members() -> None:

@@ -17,9 +17,10 @@ import psutil
 import pytest
 
 from sdsearch.stages.label import label_study, prepare_study, read_statuses
+from sdsearch.study import read_sample
 from sdsearch.workers.claims import read_attempts
 from sdsearch.workers.job import open_claims
-from tests.fakes import list_members, make_study
+from tests.fakes import list_members, make_design, make_study, write_designs
 from tests.stand_in import wait_until
 from tests.unets import random_members
 
@@ -113,7 +114,7 @@ def test_three_workers_under_random_kills_label_all_and_none_twice(
     deadline = time.monotonic() + 420
     while len(study.labels.read_all()) < 20:
         assert time.monotonic() < deadline
-        time.sleep(rng.uniform(2, 6) if kills < 6 else 1)
+        time.sleep(rng.uniform(1, 3) if kills < 6 else 1)
         if kills < 6 and study.labels.read_all():
             victim = rng.randrange(3)
             workers[victim].send_signal(signal.SIGKILL)
@@ -202,7 +203,9 @@ def test_a_disk_that_is_full_during_a_label_loses_nothing_done_before(
     label_study(study)
     study.architectures_file.write_text("".join(architectures.splitlines(keepends=True)[:4]))
     before = {path: path.read_bytes() for path in study.labels.folder.glob("*/*.json")}
-    # No file above 1 MiB can be written: the recovered weights of the third cannot.
+    # No file above 1 MiB can be written: the weights of the third, a design's, cannot be kept.
+    third = list(read_sample(study).architectures.values())[2]
+    write_designs(study, [make_design(third, "autobuild", 1)])
     done = subprocess.run(
         [
             "bash",
