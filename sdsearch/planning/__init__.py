@@ -7,9 +7,11 @@ from sdsearch.planning.checks import check_study, find_problems
 from sdsearch.planning.machine import free_disk, host_memory
 from sdsearch.planning.plan import plan_study
 from sdsearch.planning.table import describe_plan
+from sdsearch.planning.tasks import COMPARED, list_tasks
 from sdsearch.planning.values import Machine, Need, Peak, Proposal, StudyPlan
 
 __all__ = [
+    "COMPARED",
     "Machine",
     "Need",
     "Peak",
@@ -20,5 +22,6 @@ __all__ = [
     "find_problems",
     "free_disk",
     "host_memory",
+    "list_tasks",
     "plan_study",
 ]

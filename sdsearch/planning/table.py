@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "prepare": "what all labels share",
-    "label": "labels",
+    "label": "labels of the sample",
     "search": "fit, score, build",
+    "measure": "labels of designs",
+    "remake": "weights of imported labels",
     "compare": "pictures side by side",
     "export": "exports",
     "recover": "recover one design",

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from sdsearch.study import StudyFolder
     from sdsearch.unet import Architecture
 
+COMPARED = ("exhaustive", "autobuild")
+"""Methods whose best designs are painted side by side."""
+
 
 def list_tasks(study: StudyFolder) -> tuple[Task, ...]:
     """All that a study has left to do, and the long recovery of one design.
@@ -28,20 +31,37 @@ def list_tasks(study: StudyFolder) -> tuple[Task, ...]:
         sample = list(read_sample(study).architectures.values())
     except InputError:  # not drawn yet
         sample = list(draw_sample(study).architectures.values())
-    designs = _find_designs(study)
-    there = _measured(study)
-    wanted = [*sample, *designs] if read_designs(study) else sample
-    left = {arch.key: arch for arch in wanted if arch.key not in there}
-    unbuilt = () if read_designs(study) else designs
-    todo = (*left.values(), *unbuilt)
-    painted = (UNPRUNED, *designs)
+    designs, there = _find_designs(study), _measured(study)
+    left = {arch.key: arch for arch in sample if arch.key not in there}
+    unmeasured = designs
+    if read_designs(study):
+        unmeasured = tuple(one for one in designs if one.key not in there | left.keys())
+    exported = _exported(study, designs)
+    compared = _compared(study, designs)
+    todo = tuple(left.values())
     return (
-        Task(stage="prepare", architectures=(UNPRUNED,) if todo else ()),
+        Task(stage="prepare", architectures=(UNPRUNED,) if todo or unmeasured else ()),
         Task(stage="label", architectures=todo),
         Task(stage="search", architectures=tuple(sample)),
-        Task(stage="compare", architectures=painted),
-        Task(stage="export", architectures=tuple(_exported(study, designs))),
+        Task(stage="measure", architectures=unmeasured),
+        Task(stage="remake", architectures=_without_weights(study, (*exported, *compared), there)),
+        Task(stage="compare", architectures=(UNPRUNED, *compared)),
+        Task(stage="export", architectures=exported),
         Task(stage="recover", architectures=designs[:1]),
+    )
+
+
+def _without_weights(
+    study: StudyFolder, archs: tuple[Architecture, ...], measured: set[str]
+) -> tuple[Architecture, ...]:
+    """Those whose labels come from a table: their weights have to be made before an export."""
+    folders = {design.arch_key: design.name for design in read_designs(study)}
+    return tuple(
+        arch
+        for arch in {arch.key: arch for arch in archs}.values()
+        if arch.key in measured
+        and not study.recovered_file(arch.key).is_file()
+        and not (study.pipelines_dir / folders.get(arch.key, "") / "unet").is_dir()
     )
 
 
@@ -65,6 +85,15 @@ def _find_designs(study: StudyFolder) -> tuple[Architecture, ...]:
         allowed = np.ones(len(meter.space), np.bool_)
     macs = np.where(allowed, meter.whole("macs"), -1.0)
     return (meter.space.arch(int(macs.argmax())),) * (len(build.methods) * build.top)
+
+
+def _compared(study: StudyFolder, designs: tuple[Architecture, ...]) -> tuple[Architecture, ...]:
+    """One design of each method that is painted; the first stands for the best measured one."""
+    built = read_designs(study)
+    if not built:
+        return designs[: sum(method in study.config.build.methods for method in COMPARED)]
+    firsts = {design.method: design.architecture for design in reversed(built)}
+    return tuple(firsts[method] for method in COMPARED if method in firsts)
 
 
 def _exported(study: StudyFolder, designs: tuple[Architecture, ...]) -> tuple[Architecture, ...]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError
 from sdsearch.harness import run_harness
+from sdsearch.planning import COMPARED
 from sdsearch.study import GridRequest, is_current, read_designs, record_done
 from sdsearch.unet import UNPRUNED, teacher_identity
 
@@ -28,7 +29,7 @@ def compare_study(study: StudyFolder) -> Path:
         raise InputError(f"there are no designs to compare; run: sdsearch build {study.root}")
     prefix = "tiny " if study.config.teacher.pipeline == "tiny" else ""
     columns = {f"{prefix}teacher": UNPRUNED.key}
-    for method in ("exhaustive", "autobuild"):
+    for method in COMPARED:
         if best := best_measured(study, method):
             columns[prefix + best.name] = best.arch_key
     rows = min(COMPARED_SCENES, study.config.protocol.samples)

@@ -102,9 +102,10 @@ class FinetuneRequest(StudyRequest):
     processes: int = Field(1, ge=1)
 
 
-Stage = Literal["prepare", "label", "search", "compare", "export", "recover"]
-"""The parts of a study's work: what all labels share; labels; predictor, scores and designs; the
-grid of pictures; exports; long recoveries."""
+Stage = Literal["prepare", "label", "search", "measure", "remake", "compare", "export", "recover"]
+"""The parts of a study's work: what all labels share; the labels of the sample; predictor, scores
+and designs; the labels of designs; the weights of those whose labels were imported; the grid of
+pictures; exports; long recoveries."""
 
 
 class Task(FrozenModel):

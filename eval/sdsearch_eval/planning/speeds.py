@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from sdsearch_eval.planning.phases import Work
     from sdsearch_eval.recovery import Cut
 
-WATCHED = 0.4
-"""Seconds for which a kind of work is repeated."""
+WATCHED, FEWEST = 1.0, 5
+"""Seconds for which a kind of work is repeated, and how often at least if that is not too long."""
 _MACS_AT_ONCE = {"cpu": 2 * 10**11}
 """On a processor, passes of more images are counted from those of fewer."""
 _TRAINED = 3
@@ -89,17 +89,22 @@ class Speeds:
     summary: float
 
 
-def time_work(run: Callable[[], object], device: torch.device, watched: float = WATCHED) -> float:
-    """The median of the seconds of some runs after a first one that does not count."""
+def time_work(run: Callable[[], object], device: torch.device) -> float:
+    """The lower quartile of the seconds of some runs, after a first one that does not count.
+
+    What disturbs a run makes it longer, sometimes twice as long, and never shorter.
+    """
     run()
     found: list[float] = []
     synchronize(device)
-    while sum(found) < watched or len(found) < 2:
+    while (
+        not found or sum(found) < WATCHED or (len(found) < FEWEST and sum(found) < FEWEST * WATCHED)
+    ):
         start = time.perf_counter()
         run()
         synchronize(device)
         found.append(time.perf_counter() - start)
-    return float(np.median(found))
+    return float(np.quantile(found, 0.25))
 
 
 def measure_speeds(
@@ -282,5 +287,5 @@ def _time_metrics(
     return {
         "features": alone / images,
         "metrics": time_work(measure, device) / images,
-        "summary": time_work(summarize, device, watched=0),
+        "summary": time_work(summarize, device),
     }

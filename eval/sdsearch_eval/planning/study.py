@@ -143,7 +143,7 @@ class _Planner:
         room, work = find_room(self.device), self.work
         if task.stage == "recover":
             return fit_recover(self._largest(task.architectures), work, room)
-        if task.stage == "label":
+        if task.stage in ("label", "measure", "remake"):
             found = [
                 fit_label(arch, work, room)
                 for arch in find_largest(task.architectures, work.parts.backbone)
@@ -160,14 +160,20 @@ class _Planner:
         found = {task.stage: task.architectures for task in self.tasks if task.architectures}
         archs = [arch for stage in _EACH for arch in found.get(stage, ())]
         small = min(archs, key=lambda arch: count_macs(arch, self.work.parts.backbone).total)
-        label, recover = fitted.get("label"), fitted["recover"]
+        label = fitted.get("label") or fitted.get("measure") or fitted.get("remake")
+        recover = fitted["recover"]
         cuts = label.cut if label else None, recover.cut
         assert recover.cut is not None
         speeds = measure_speeds(
             self.work, self.extractor, small, (cuts[0], recover.cut), self.device
         )
         clock = Clock(self.work, speeds, self.start)
-        each = {"label": clock.label, "export": clock.export, "recover": clock.recover}
+        each = {
+            "label": clock.label,
+            "measure": clock.label,
+            "remake": clock.remake,
+            "recover": clock.recover,
+        }
         seconds: dict[Stage, float] = {
             stage: sum(each[stage](arch) for arch in archs)
             for stage, archs in found.items()
@@ -177,9 +183,12 @@ class _Planner:
             seconds["prepare"] = clock.prepare()
         if "compare" in found:
             seconds["compare"] = clock.compare(found["compare"])
+        if "export" in found:
+            seconds["export"] = clock.export(found["export"])
         if "search" in found:
             space = load_space(self.study)
-            seconds["search"] = time_search(space, found["search"], self.study.config.ranker)
+            fitting = time_search(space, found["search"], self.study.config.ranker)
+            seconds["search"] = self.start + fitting
         return seconds
 
     def _disk(self) -> dict[str, int]:
@@ -189,13 +198,16 @@ class _Planner:
         )
         storage = Storage(self.work, made.pooled.numel(), sum(x.numel() for x in made.maps))
         found = {task.stage: task.architectures for task in self.tasks}
-        exported = {arch.key for arch in found["export"]}
-        kept = [arch for arch in found["compare"] if arch.key not in exported | {UNPRUNED.key}]
+        # What is exported keeps no weights of its own.
+        kept = found["measure"][len(found["export"]) :]
+        weights = sum(storage.weights(arch) for arch in kept)
         return {
             "prepare": storage.shared(),
             "label": len(found["label"]) * storage.label(),
             "search": 0,
-            "compare": sum(storage.weights(arch) for arch in kept),
+            "measure": len(found["measure"]) * storage.label() + weights,
+            "remake": 0,
+            "compare": 0,
             "export": sum(storage.export(arch) for arch in found["export"]),
             "recover": sum(storage.recovery(arch) for arch in found["recover"]),
         }
@@ -216,7 +228,7 @@ class _Planner:
         return recipe.batch_size
 
 
-_EACH: tuple[Stage, ...] = ("label", "export", "recover")
+_EACH: tuple[Stage, ...] = ("label", "measure", "remake", "export", "recover")
 """Stages that are done for every architecture by itself."""
 
 

@@ -42,12 +42,15 @@ class Clock:
 
     def label(self, arch: Architecture) -> float:
         """One label, in a process that is there."""
-        protocol, speeds = self.work.protocol, self.speeds
-        learning = 0.0
-        if arch != UNPRUNED:
-            learning = protocol.recovery.steps * self._at(speeds.step, arch)
-        latency = LATENCY_CALLS * self._at(speeds.single, arch)
-        return self._make(arch) + learning + self._measure(arch) + latency
+        latency = LATENCY_CALLS * self._at(self.speeds.single, arch)
+        return self._make(arch) + self._learn(arch) + self._measure(arch) + latency
+
+    def remake(self, arch: Architecture) -> float:
+        """Weights made again by a process of its own, which paints a block to compare."""
+        protocol = self.work.protocol
+        block = min(protocol.block_size, protocol.samples)
+        opening = self.start + self._make() + self._make(arch)
+        return opening + self._learn(arch) + self._paint(arch, block)
 
     def recover(self, arch: Architecture) -> float:
         """The long recovery of a design, measured before and after."""
@@ -62,9 +65,10 @@ class Clock:
         made = sum(self._make(arch) + self._paint(arch, GRID_ROWS) for arch in archs)
         return self.start + self._make() + made
 
-    def export(self, arch: Architecture) -> float:
-        """A pipeline's folder with its thumbnails; the unpruned parts are copied."""
-        return 2 * self._make(arch) + self._make() + self._paint(arch, THUMBNAILS)
+    def export(self, archs: tuple[Architecture, ...]) -> float:
+        """The folders of pipelines, and their thumbnails by one more process."""
+        made = sum(2 * self._make(arch) + self._paint(arch, THUMBNAILS) for arch in archs)
+        return 2 * self.start + made + 2 * len(archs) * self._make()
 
     def _at(self, line: Line, arch: Architecture) -> float:
         latent = self.work.latent
@@ -73,6 +77,11 @@ class Clock:
     def _make(self, arch: Architecture = UNPRUNED) -> float:
         """A UNet with its weights; making is what takes longest when a teacher is opened."""
         return self.speeds.making * count_params(arch, self.work.parts.backbone)
+
+    def _learn(self, arch: Architecture) -> float:
+        """The short recovery, which the teacher needs not."""
+        steps = 0 if arch == UNPRUNED else self.work.protocol.recovery.steps
+        return steps * self._at(self.speeds.step, arch)
 
     def _paint(self, arch: Architecture, samples: int) -> float:
         """Sampling and decoding so many samples."""

@@ -61,30 +61,36 @@ def stages(study: StudyFolder) -> dict[str, int]:
 
 def test_what_is_left_to_do_is_counted(study: StudyFolder) -> None:
     drawn = 4 + 3  # named members, and those of the sample
-    built = 2 * 2
     assert stages(study) == {
         "prepare": 1,
-        "label": drawn + built,
+        "label": drawn,
         "search": drawn,
-        "compare": built + 1,
+        "measure": 4,
+        "remake": 0,
+        "compare": 2,
         "export": 2,
         "recover": 1,
     }
     list_members(study, [tiny_member("bk-small"), tiny_member("bk-tiny")])
-    assert stages(study)["label"] == 2 + built
+    assert stages(study)["label"] == 2
     for arch in (tiny_member("bk-small"), tiny_member("bk-tiny")):
         label = measured(arch, 100.0, 1.0)
         study.labels.write(label.model_copy(update={"protocol_key": study.protocol_key}))
-    assert stages(study)["label"] == built
+    found = stages(study)
+    assert (found["label"], found["measure"]) == (0, 4)
     write_designs(study, [make_design(tiny_member("bk-small"), "autobuild", 1)])
     found = stages(study)
-    assert (found["label"], found["prepare"]) == (0, 0)
+    assert (found["prepare"], found["measure"], found["remake"]) == (0, 0, 1)
     assert (found["export"], found["compare"]) == (1, 2)
+    weights = study.recovered_file(tiny_member("bk-small").key)
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    assert stages(study)["remake"] == 0
 
 
 def test_labels_that_come_with_the_tiny_teacher_are_not_to_do(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study", "[build]\nmethods = ['random']\ntop = 1\n")
-    assert stages(study)["label"] == 1, "the one design that is not built yet"
+    assert (stages(study)["label"], stages(study)["measure"]) == (0, 1)
 
 
 def test_designs_to_come_are_the_largest_that_the_budget_allows(study: StudyFolder) -> None:
@@ -104,6 +110,7 @@ def test_a_plan_says_memory_disk_and_time_of_every_stage(study: StudyFolder) -> 
         "prepare",
         "label",
         "search",
+        "measure",
         "compare",
         "export",
         "recover",
