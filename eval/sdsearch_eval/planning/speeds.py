@@ -25,7 +25,7 @@ from sdsearch_eval.recovery import Lesson, learn_lesson, make_optimizer
 from sdsearch_eval.sampling import cast_unet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from diffusers import UNet2DConditionModel
 
@@ -135,11 +135,11 @@ def measure_speeds(
     del unet
     encode, decode = bench.autoencoder(min(protocol.block_size, protocol.samples))
     return Speeds(
-        block=_through(macs, calls),
-        single=_through(macs, singles),
+        block=draw_line(macs, calls),
+        single=draw_line(macs, singles),
         answer=answer,
-        step=_through(macs, steps[0]),
-        long_step=_through(macs, steps[1]),
+        step=draw_line(macs, steps[0]),
+        long_step=draw_line(macs, steps[1]),
         making=making,
         encode=encode,
         decode=decode,
@@ -148,11 +148,20 @@ def measure_speeds(
     )
 
 
-def _through(macs: list[int], seconds: list[float]) -> Line:
-    """The line through two points; one that would fall is level."""
-    few, many = macs
-    each = max(0.0, (seconds[1] - seconds[0]) / max(1, many - few))
-    return Line(max(0.0, seconds[0] - each * few), each)
+def draw_line(macs: Sequence[int], seconds: Sequence[float]) -> Line:
+    """The line through two points; one that would fall is level, one from below 0 begins there.
+
+    >>> draw_line([10, 20], [3.0, 4.0])
+    Line(fixed=2.0, each=0.1)
+    >>> draw_line([10, 20], [1.0, 4.0])
+    Line(fixed=0.0, each=0.2)
+    """
+    (few, many), (fast, slow) = macs, seconds
+    each = (slow - fast) / max(1, many - few)
+    if each <= 0:
+        return Line((fast + slow) / 2, 0.0)
+    fixed = fast - each * few
+    return Line(fixed, each) if fixed >= 0 else Line(0.0, slow / many)
 
 
 @dataclass(frozen=True, slots=True)

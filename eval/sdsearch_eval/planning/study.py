@@ -158,7 +158,7 @@ class _Planner:
 
     def _times(self, fitted: dict[Stage, Fitted]) -> dict[Stage, float]:
         found = {task.stage: task.architectures for task in self.tasks if task.architectures}
-        archs = [arch for stage in _EACH for arch in found.get(stage, ())]
+        archs = [arch for some in found.values() for arch in some]
         small = min(archs, key=lambda arch: count_macs(arch, self.work.parts.backbone).total)
         label = fitted.get("label") or fitted.get("measure") or fitted.get("remake")
         recover = fitted["recover"]
