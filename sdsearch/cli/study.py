@@ -68,11 +68,13 @@ def plan(study: Folder = STUDY, as_json: Json = False) -> None:
 
     Exit code 2 where something in it would be refused later.
     """
+    from sdsearch.planning import describe_plan
+
     found = sdsearch.load_study(study).plan()
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:
-        print(found)
+        print(describe_plan(found))
     if found.problems:
         raise typer.Exit(2)
 

@@ -106,11 +106,6 @@ class StudyPlan(FrozenModel):
     proposals: tuple[Proposal, ...]
     problems: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
-        from sdsearch.planning.table import describe_plan
-
-        return describe_plan(self)
-
     @property
     def seconds(self) -> float | None:
         """All stages that `sdsearch run` does; None where one of them does not fit."""

@@ -13,7 +13,7 @@ from tests.fakes import full_geometry, make_design, make_study, tiny_member, wri
 
 ROOT = Path(sdsearch.__file__).parent
 COMMANDS = (
-    "init run sample label fit score build recover export report space check latency bench "
+    "init plan run sample label fit score build recover export report space check latency bench "
     "compare app"
 )
 
