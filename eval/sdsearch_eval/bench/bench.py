@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sdsearch.labels import Protocol, ResolvedProtocol
-    from sdsearch_eval.data import Sample
+    from sdsearch_eval.data import Dataset, Sample
     from sdsearch_eval.models import Teacher
     from sdsearch_eval.nets import Extractor, Lpips
 
@@ -82,22 +82,7 @@ def prepare_bench(
     samples = dataset.samples
     extractor = load_extractor(protocol.extractor)
     extractor.net.to(teacher.device)
-    provenance: dict[str, object] = {
-        "teacher_sha256": teacher.sha256,
-        "extractor_sha256": extractor.sha256,
-        "protocol": resolved.settings,
-        "versions": versions(PACKAGES),
-        "environment": describe_environment(teacher.device),
-        "sampling": describe_sampling(teacher.noise_schedule, protocol),
-        "hole_fractions": hole_fractions(samples),
-        "reference": "paired",
-    }
-    if teacher.revision is not None:
-        provenance["teacher_revision"] = teacher.revision
-    if dataset.manifest:
-        provenance["photos"] = str(dataset.manifest)
-        if dataset.manifest.unreadable:
-            provenance["skipped_images"] = list(dataset.manifest.unreadable)
+    provenance = _describe(resolved, dataset, teacher, extractor)
     cache = TensorCache(features_dir, _made_from(resolved, provenance))
     inputs = UNetInputs(
         **cache.get(
@@ -141,6 +126,29 @@ def prepare_bench(
         teacher_pooled=outputs["pooled"],
         provenance=provenance,
     )
+
+
+def _describe(
+    resolved: ResolvedProtocol, dataset: Dataset, teacher: Teacher, extractor: Extractor
+) -> dict[str, object]:
+    """What labels say about where they come from."""
+    found: dict[str, object] = {
+        "teacher_sha256": teacher.sha256,
+        "extractor_sha256": extractor.sha256,
+        "protocol": resolved.settings,
+        "versions": versions(PACKAGES),
+        "environment": describe_environment(teacher.device),
+        "sampling": describe_sampling(teacher.noise_schedule, resolved.protocol),
+        "hole_fractions": hole_fractions(dataset.samples),
+        "reference": "paired",
+    }
+    if teacher.revision is not None:
+        found["teacher_revision"] = teacher.revision
+    if dataset.manifest:
+        found["photos"] = str(dataset.manifest)
+        if dataset.manifest.unreadable:
+            found["skipped_images"] = list(dataset.manifest.unreadable)
+    return found
 
 
 def _made_from(resolved: ResolvedProtocol, provenance: Mapping[str, object]) -> dict[str, object]:

@@ -87,46 +87,35 @@ def evaluate_architecture(
         if file is not None:
             save_recovered(student[0], arch, bench, file)
 
+    def work() -> None:
+        find = _in_hand(student, arch, bench, weights)
+        _work_off(world.mine(missing), find, bench, shards, watch)
+
     if missing:
         if world.is_first and not has_recovered(arch, weights, bench):
             trouble = _attempt(recover, watch)
         trouble = world.agree(trouble)
         if trouble is None:
-            trouble = world.agree(
-                _attempt(
-                    lambda: _work_off(
-                        world.mine(missing),
-                        _in_hand(student, arch, bench, weights),
-                        bench,
-                        shards,
-                        watch,
-                    ),
-                    watch,
-                )
-            )
+            trouble = world.agree(_attempt(work, watch))
+    label: list[Label] = []
+
+    def measure() -> None:
+        if not student and not has_recovered(arch, weights, bench):
+            # Rows were whole, but the label was not written.
+            if keep:
+                recover()
+            else:  # only the latency is to be measured, which no weight changes
+                student.append(bench.teacher.student(arch))
+        unet = _in_hand(student, arch, bench, weights)
+        label.append(_measured(arch, unet, bench, shards, watch))
+
+    if trouble is None and world.is_first:
+        trouble = _attempt(measure, watch)
     if isinstance(trouble, Exception):
         raise trouble
     if not world.is_first:
         return None
-    if trouble is None:
-        label: list[Label] = []
-
-        def measure() -> None:
-            if not student and not has_recovered(arch, weights, bench):
-                # Rows were whole, but the label was not written.
-                if keep:
-                    recover()
-                else:  # only the latency is to be measured, which no weight changes
-                    student.append(bench.teacher.student(arch))
-            unet = _in_hand(student, arch, bench, weights)
-            label.append(_measured(arch, unet, bench, shards, watch))
-
-        trouble = _attempt(measure, watch)
-        if isinstance(trouble, Exception):
-            raise trouble
-        if trouble is None:
-            return label[0]
-    return fail_label(arch, bench, trouble, watch.seconds)
+    return label[0] if trouble is None else fail_label(arch, bench, trouble, watch.seconds)
 
 
 def recover_architecture(

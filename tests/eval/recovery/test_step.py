@@ -9,8 +9,10 @@ from sdsearch.errors import InputError, WorkError
 from sdsearch.labels.protocol import RecoveryLosses, RecoveryRecipe
 from sdsearch.space.space import search_space
 from sdsearch.study.config import MachineConfig
+from sdsearch.unet import TINY
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch_eval.cache import TensorCache
+from sdsearch_eval.counting import weigh_optimizer
 from sdsearch_eval.recovery import step as module
 from sdsearch_eval.recovery.distillation import FeatureLoss
 from sdsearch_eval.recovery.short import Lessons, recover_student
@@ -132,3 +134,23 @@ def test_a_recovery_of_no_steps_changes_nothing(teacher, lessons):
     before = {name: value.clone() for name, value in unet.state_dict().items()}
     assert recover_student(unet, ARCH, lessons, RecoveryRecipe(steps=0)) == []
     assert all(torch.equal(value, before[name]) for name, value in unet.state_dict().items())
+
+
+def test_8_bit_moments_learn_and_take_the_memory_that_is_counted(teacher, lessons):
+    recipe = RECIPE.model_copy(update={"optimizer": "adamw8bit"})
+    unet = teacher.student(ARCH).train().requires_grad_(True)
+    features = FeatureLoss(ARCH, teacher, unet, lessons.unpruned())
+    optimizer, losses = make_optimizer(unet, recipe), []
+    for _ in range(6):
+        told, _ = learn_lesson(unet, lessons[0], recipe, features, WHOLE)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(float(told["loss"]))
+    assert losses[-1] < 0.9 * losses[0]
+    moments = sum(
+        value.nbytes
+        for state in optimizer.state.values()
+        for name, value in state.items()
+        if name.startswith(("state", "absmax"))  # the table of 8-bit values is one for all
+    )
+    assert moments == weigh_optimizer(ARCH, TINY, "adamw8bit")
