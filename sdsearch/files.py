@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import uuid
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,19 @@ def write_once(path: Path, data: str | bytes) -> bool:
     finally:
         partial.unlink(missing_ok=True)
     return True
+
+
+def share_file(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system cannot.
+
+    Only for files that are replaced as a whole and never written into.
+    """
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (*_NO_HARD_LINKS, errno.EXDEV, errno.EMLINK):
+            raise
+        shutil.copyfile(source, target)
 
 
 def _partial(path: Path) -> Path:

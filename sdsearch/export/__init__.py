@@ -8,15 +8,13 @@ from sdsearch.export.lora import cut_lora, write_lora
 from sdsearch.export.onnx import export_onnx
 from sdsearch.export.pipeline import export_pipeline
 from sdsearch.export.portable import complete_vocabulary, tensor_name
-from sdsearch.export.recovered import drop_exported, find_exported, find_weights
+from sdsearch.export.recovered import find_weights
 
 __all__ = [
     "complete_vocabulary",
     "cut_lora",
-    "drop_exported",
     "export_onnx",
     "export_pipeline",
-    "find_exported",
     "find_weights",
     "plan_push",
     "push",

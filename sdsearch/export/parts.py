@@ -18,6 +18,7 @@ from sdsearch.export.portable import (
     load_in_single,
     tensor_name,
 )
+from sdsearch.files import share_file
 from sdsearch.pipelines import read_json, weight_stem
 from sdsearch.weights import METADATA, TensorFiles, open_weights, stored_as, write_tensors
 
@@ -68,6 +69,8 @@ def write_weights(
     files: Sequence[Path],
     index: Path | None = None,
     rename: Callable[[str], str] = str,
+    *,
+    link: bool = False,
 ) -> None:
     """Write weights under the name `stem`, and in half precision under that of the variant fp16.
 
@@ -77,12 +80,14 @@ def write_weights(
         files: one file, or all shards; copied byte for byte where they are fit for every loader.
         index: of shards, which file holds which tensor.
         rename: from the name of a tensor to the name that every loader knows.
+        link: whether a file that would be copied may be shared instead: one that is ours, and is
+            replaced and never written into.
 
     Raises:
         WorkError: the weights are beyond half precision.
     """
     if _fit_as_they_are(tensors, rename):
-        _copy_weights(stem, files, index)
+        _copy_weights(stem, files, index, share_file if link else shutil.copyfile)
     else:
         write_tensors(stem.with_name(f"{stem.name}.safetensors"), tensors, rename=rename)
     half = stem.with_name(f"{stem.name}.fp16.safetensors")
@@ -98,18 +103,23 @@ def _fit_as_they_are(tensors: Mapping[str, Tensor], rename: Callable[[str], str]
     )
 
 
-def _copy_weights(stem: Path, files: Sequence[Path], index: Path | None) -> None:
+def _copy_weights(
+    stem: Path,
+    files: Sequence[Path],
+    index: Path | None,
+    copy: Callable[[Path, Path], object],
+) -> None:
     """Copy one file or shards under the names of no variant, as loaders look for them."""
     if index is None:
         (file,) = files
-        shutil.copyfile(file, stem.with_name(f"{stem.name}.safetensors"))
+        copy(file, stem.with_name(f"{stem.name}.safetensors"))
         return
     names = {
         file.name: f"{stem.name}-{number:05d}-of-{len(files):05d}.safetensors"
         for number, file in enumerate(files, 1)
     }
     for file in files:
-        shutil.copyfile(file, stem.with_name(names[file.name]))
+        copy(file, stem.with_name(names[file.name]))
     said = read_json(index)
     renamed = {name: names[file] for name, file in said["weight_map"].items()}
     target = stem.with_name(f"{stem.name}.safetensors.index.json")

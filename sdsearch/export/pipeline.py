@@ -15,7 +15,7 @@ from sdsearch.errors import InputError, WorkError
 from sdsearch.export.index import describe_index, read_parts
 from sdsearch.export.papers import write_papers
 from sdsearch.export.parts import write_part, write_weights
-from sdsearch.export.recovered import read_source, recorded_inputs, recovered_weights
+from sdsearch.export.recovered import read_source, recovered_weights
 from sdsearch.keys import file_sha256
 from sdsearch.pipelines import open_pipeline, read_json, weight_stem
 from sdsearch.unet import unet_config
@@ -61,9 +61,10 @@ def export_pipeline(design: Design, study: StudyFolder, teacher: str) -> Path:
     """
     final = study.pipelines_dir / design.name
     source = read_source(design, study, teacher)
-    if recorded_inputs(final) == source.key:
+    if _recorded_inputs(final) == source.key:
         return final
     weights = recovered_weights(source)
+    source = read_source(design, study, teacher)  # weights that are made again may be measured too
     _remove_leftovers(final)
     folder = final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -112,6 +113,16 @@ def _quiet_libraries() -> Iterator[None]:
                 library.enable_progress_bar()
 
 
+def _recorded_inputs(folder: Path) -> str | None:
+    """The key of what an exported folder was made from; None where there is no whole export."""
+    try:
+        found = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    recorded = found.get("inputs")
+    return recorded if isinstance(recorded, str) else None
+
+
 def _open_student(source: ExportSource, weights: Path) -> Student:
     import torch
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -152,7 +163,8 @@ def _write_pipeline(folder: Path, source: ExportSource, student: Student) -> Non
     for part in parts:
         write_part(part, folder)
     student.unet.save_config(folder / "unet")
-    write_weights(folder / "unet" / weight_stem("diffusers"), student.tensors, [student.file])
+    stem = folder / "unet" / weight_stem("diffusers")
+    write_weights(stem, student.tensors, [student.file], link=True)
     said = describe_index(teacher, parts, source.backbone.in_channels)
     (folder / "model_index.json").write_text(said, encoding="utf-8")
 

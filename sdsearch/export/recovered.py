@@ -11,12 +11,9 @@ from sdsearch.errors import WorkError
 from sdsearch.harness import run_harness
 from sdsearch.keys import content_key
 from sdsearch.labels import Label, LabelKey, Measurement
-from sdsearch.pipelines import weight_stem
-from sdsearch.study import RecoverRequest, load_space, read_designs
-from sdsearch.unet import teacher_identity
+from sdsearch.study import RecoverRequest, load_space
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from sdsearch.design import Design
@@ -101,46 +98,11 @@ def recovered_weights(source: ExportSource) -> Path:
 
 
 def find_weights(arch_key: str, study: StudyFolder) -> Path | None:
-    """The recovered weights that are there: of an ended long recovery, else of the short one.
-
-    Those of a short recovery that was exported are in the export.
-    """
+    """The recovered weights that are there: of an ended long recovery, else of the short one."""
     if _read_long_values(arch_key, study):
         return study.finetuned_dir(arch_key) / "weights.safetensors"
     weights = study.recovered_file(arch_key)
-    return weights if weights.is_file() else find_exported(arch_key, study)
-
-
-def find_exported(arch_key: str, study: StudyFolder) -> Path | None:
-    """The weights of an architecture's short recovery in an export that is current, or None."""
-    for design in read_designs(study):
-        unet = (
-            study.pipelines_dir / design.name / "unet" / f"{weight_stem('diffusers')}.safetensors"
-        )
-        if design.arch_key != arch_key or not unet.is_file():
-            continue
-        source = read_source(design, study, teacher_identity(study.config.teacher.pipeline))
-        is_current = recorded_inputs(unet.parent.parent) == source.key
-        if is_current and not source.long_values:
-            return unet
-    return None
-
-
-def drop_exported(study: StudyFolder, designs: Iterable[Design]) -> None:
-    """Remove the recovered weights of designs whose export holds them."""
-    for design in designs:
-        if find_exported(design.arch_key, study) is not None:
-            study.recovered_file(design.arch_key).unlink(missing_ok=True)
-
-
-def recorded_inputs(folder: Path) -> str | None:
-    """The key of what an exported folder was made from; None where there is no whole export."""
-    try:
-        found = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    recorded = found.get("inputs")
-    return recorded if isinstance(recorded, str) else None
+    return weights if weights.is_file() else None
 
 
 def _read_long_values(arch_key: str, study: StudyFolder) -> dict[str, Measurement]:

@@ -34,7 +34,8 @@ def list_tasks(study: StudyFolder) -> tuple[Task, ...]:
     designs, there = _find_designs(study), _measured(study)
     left = {arch.key: arch for arch in sample if arch.key not in there}
     unmeasured = designs
-    if read_designs(study):
+    built = read_designs(study)
+    if built:
         unmeasured = tuple(one for one in designs if one.key not in there | left.keys())
     exported = _exported(study, designs)
     compared = _compared(study, designs)
@@ -42,7 +43,7 @@ def list_tasks(study: StudyFolder) -> tuple[Task, ...]:
     return (
         Task(stage="prepare", architectures=(UNPRUNED,) if todo or unmeasured else ()),
         Task(stage="label", architectures=todo),
-        Task(stage="search", architectures=tuple(sample)),
+        Task(stage="search", architectures=tuple(sample) if todo or not built else ()),
         Task(stage="measure", architectures=unmeasured),
         Task(stage="remake", architectures=_without_weights(study, (*exported, *compared), there)),
         Task(stage="compare", architectures=(UNPRUNED, *compared)),
@@ -55,13 +56,10 @@ def _without_weights(
     study: StudyFolder, archs: tuple[Architecture, ...], measured: set[str]
 ) -> tuple[Architecture, ...]:
     """Those whose labels come from a table: their weights have to be made before an export."""
-    folders = {design.arch_key: design.name for design in read_designs(study)}
     return tuple(
         arch
         for arch in {arch.key: arch for arch in archs}.values()
-        if arch.key in measured
-        and not study.recovered_file(arch.key).is_file()
-        and not (study.pipelines_dir / folders.get(arch.key, "") / "unet").is_dir()
+        if arch.key in measured and not study.recovered_file(arch.key).is_file()
     )
 
 
@@ -84,6 +82,7 @@ def _find_designs(study: StudyFolder) -> tuple[Architecture, ...]:
     except InputError:  # a problem that is told elsewhere
         allowed = np.ones(len(meter.space), np.bool_)
     macs = np.where(allowed, meter.whole("macs"), -1.0)
+    macs[meter.space.index(UNPRUNED)] = -1.0  # it would not be recovered
     return (meter.space.arch(int(macs.argmax())),) * (len(build.methods) * build.top)
 
 
@@ -97,6 +96,10 @@ def _compared(study: StudyFolder, designs: tuple[Architecture, ...]) -> tuple[Ar
 
 
 def _exported(study: StudyFolder, designs: tuple[Architecture, ...]) -> tuple[Architecture, ...]:
-    """Those that `sdsearch export` exports when it is told no name."""
-    chosen = [one.architecture for one in read_designs(study) if one.method == "autobuild"]
-    return tuple(chosen) or designs[: study.config.build.top]
+    """Those that `sdsearch export` exports when it is told no name, and has not yet."""
+    built, build = read_designs(study), study.config.build
+    if not built:
+        return designs[: build.top] if "autobuild" in build.methods else designs
+    chosen = [one for one in built if one.method == "autobuild"] or built
+    there = {folder.name for folder in study.pipelines_dir.glob("*")}
+    return tuple(one.architecture for one in chosen if one.name not in there)

@@ -21,12 +21,10 @@ if TYPE_CHECKING:
 def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
     """Export the named designs, by default those of autobuild, as stock diffusers pipelines.
 
-    Their recovered weights are in the exports from then on, and nowhere else.
-
     Raises:
         InputError: nothing was built, or there is no design of a name.
     """
-    from sdsearch.export import drop_exported, export_pipeline
+    from sdsearch.export import export_pipeline
 
     teacher = teacher_identity(study.config.teacher.pipeline)
     built = read_designs(study)
@@ -39,7 +37,6 @@ def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
         with working(f"exporting {design.name}"):
             folders.append(export_pipeline(design, study, teacher))
     add_thumbnails(study, folders)
-    drop_exported(study, chosen)
     return folders
 
 

@@ -10,13 +10,16 @@ from sdsearch_eval.bench.evaluate import (
     Stopwatch,
     evaluate_architecture,
     fail_label,
-    has_recovered,
-    load_recovered,
-    save_recovered,
     write_recovered,
 )
 from sdsearch_eval.bench.failures import name_failure
 from sdsearch_eval.bench.floors import write_floors
+from sdsearch_eval.bench.kept import (
+    has_recovered,
+    keep_recovered,
+    load_recovered,
+    save_recovered,
+)
 from sdsearch_eval.bench.outliers import find_outliers
 from sdsearch_eval.bench.record import describe_sampling
 from sdsearch_eval.bench.rows import measure_images, measure_unet, summarize_rows
@@ -33,6 +36,7 @@ __all__ = [
     "fail_label",
     "find_outliers",
     "has_recovered",
+    "keep_recovered",
     "load_recovered",
     "measure_images",
     "measure_unet",

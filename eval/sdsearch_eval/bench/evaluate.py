@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError, WorkError
-from sdsearch.files import write_atomic
 from sdsearch.labels import Label
 from sdsearch.unet import UNPRUNED, count_macs, count_params
 from sdsearch_eval.bench.failures import name_failure
+from sdsearch_eval.bench.kept import has_recovered, load_recovered, save_recovered
 from sdsearch_eval.bench.rows import measure_rows, summarize_rows
 from sdsearch_eval.bench.shards import Shards
 from sdsearch_eval.devices import peak_memory, watch_memory
@@ -134,43 +134,6 @@ def write_recovered(arch: Architecture, bench: Bench, weights: Path, watch: Stop
     """Recover the student of `arch`; write its weights, in the precision in which it is sampled."""
     made = cast_unet(recover_architecture(arch, bench, watch), bench.protocol.dtype)
     save_recovered(made, arch, bench, weights)
-
-
-def save_recovered(
-    unet: UNet2DConditionModel, arch: Architecture, bench: Bench, weights: Path
-) -> None:
-    """Write a student's weights as they are, with a note on where they come from."""
-    from safetensors.torch import save
-
-    state = {name: tensor.contiguous() for name, tensor in unet.state_dict().items()}
-    write_atomic(weights, save(state, metadata={"of": _origin(arch, bench)}))
-
-
-def has_recovered(arch: Architecture, weights: Path, bench: Bench) -> bool:
-    """Whether `weights` hold `arch` recovered from this bench's teacher and samples."""
-    from safetensors import SafetensorError, safe_open
-
-    if not weights.is_file():
-        return False
-    try:
-        with safe_open(weights, "pt") as file:
-            return bool((file.metadata() or {}).get("of") == _origin(arch, bench))
-    except SafetensorError:
-        return False
-
-
-def _origin(arch: Architecture, bench: Bench) -> str:
-    """Where weights come from: one entry of metadata, since the order of several is not fixed."""
-    return f"{arch.key} of {bench.content}"
-
-
-def load_recovered(arch: Architecture, bench: Bench, weights: Path) -> UNet2DConditionModel:
-    """The recovered student in a freshly built UNet, in the protocol's precision."""
-    from safetensors.torch import load_file
-
-    unet = bench.teacher.empty_student(arch)
-    unet.load_state_dict(load_file(weights), strict=True)
-    return cast_unet(unet, bench.protocol.dtype)
 
 
 def _in_hand(

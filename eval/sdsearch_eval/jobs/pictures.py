@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
-from sdsearch.study import read_study
+from sdsearch.study import read_listing, read_study
 from sdsearch.unet import count_params
 from sdsearch_eval.jobs.workspace import find_architecture, open_bench, open_console, open_student
 from sdsearch_eval.pictures import (
@@ -17,6 +17,7 @@ from sdsearch_eval.pictures import (
     draw_comparison,
     draw_thumbnails,
 )
+from sdsearch_eval.planning import settle_labels
 from sdsearch_eval.sampling import generate
 from sdsearch_eval.world import open_world
 
@@ -29,6 +30,7 @@ def draw_grid(request: GridRequest) -> None:
     study = read_study(request.study)
     chosen = {name: find_architecture(study, key) for name, key in request.columns.items()}
     world = open_world(1)
+    study = settle_labels(study, read_listing(study).architectures.values(), world.device)
     console = open_console(world)
     bench = open_bench(study, console, world)
     if request.rows > len(bench.samples):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sdsearch.study import read_study
+from sdsearch.study import read_listing, read_study
 from sdsearch_eval.jobs.workspace import find_architecture, open_bench, open_console, open_student
 from sdsearch_eval.planning import settle_labels
 from sdsearch_eval.world import open_world
@@ -19,6 +19,6 @@ def recover_architecture(request: RecoverRequest) -> None:
     arch = find_architecture(study, request.arch_key)
     if not study.recovered_file(arch.key).exists():
         world = open_world(1)
-        study = settle_labels(study, (arch,), world.device)
+        study = settle_labels(study, read_listing(study).architectures.values(), world.device)
         console = open_console(world)
         open_student(study, arch, open_bench(study, console, world), console)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -9,15 +10,16 @@ import torch
 
 from sdsearch.console import make_console, show_status
 from sdsearch.errors import InputError, WorkError
-from sdsearch.export import find_exported
 from sdsearch.labels import LabelKey
 from sdsearch.pipelines import open_pipeline
 from sdsearch.study import read_listing
+from sdsearch.unet import UNPRUNED
 from sdsearch_eval.bench import (
     Bench,
     Stopwatch,
     confirm_label,
     has_recovered,
+    keep_recovered,
     load_recovered,
     prepare_bench,
     write_recovered,
@@ -25,9 +27,11 @@ from sdsearch_eval.bench import (
 from sdsearch_eval.data import read_dataset_captions
 from sdsearch_eval.devices import set_arithmetic
 from sdsearch_eval.models import describe_cut, load_teacher
+from sdsearch_eval.sampling import cast_unet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from diffusers import UNet2DConditionModel
     from rich.console import Console
@@ -122,29 +126,34 @@ def find_architecture(study: StudyFolder, arch_key: str) -> Architecture:
 def open_student(
     study: StudyFolder, arch: Architecture, bench: Bench, console: Console
 ) -> UNet2DConditionModel:
-    """The recovered student: from its file, from its export, or made now, and kept."""
+    """The recovered student: from its file, or made now, confirmed and kept."""
+    if arch == UNPRUNED:
+        return cast_unet(bench.teacher.student(arch), bench.protocol.dtype)
     path = study.recovered_file(arch.key)
-    if has_recovered(arch, path, bench):
-        return load_recovered(arch, bench, path)
-    exported = find_exported(arch.key, study)
-    if exported is not None:
-        return load_recovered(arch, bench, exported)
-    write_recovered(arch, bench, path, Stopwatch())
-    _confirm(study, arch, bench, console)
+    if not has_recovered(arch, path, bench):
+        made = path.with_name(f"{path.stem}-again{path.suffix}")
+        write_recovered(arch, bench, made, Stopwatch())
+        _confirm(study, arch, bench, made, console)
+        keep_recovered(made, path)
     return load_recovered(arch, bench, path)
 
 
-def _confirm(study: StudyFolder, arch: Architecture, bench: Bench, console: Console) -> None:
+def _confirm(
+    study: StudyFolder, arch: Architecture, bench: Bench, weights: Path, console: Console
+) -> None:
     """Measure an architecture again where weights that were made again paint other images."""
     key = LabelKey(arch.key, study.series)
     if key not in study.labels:
         return
     known, column = study.labels.read(key), bench.protocol.column("fd")
     rows = study.rows_dir(arch.key) / bench.content
-    label = confirm_label(known, bench, rows, study.recovered_file(arch.key))
+    again = rows.with_name(f"{rows.name}-again")
+    label = confirm_label(known, bench, rows, weights, again)
     if label is known:
         return
     study.labels.write(label)
+    shutil.rmtree(rows)
+    again.rename(rows)
     before, now = (
         f"{one.scalar(column):.2f}" if column in one.values else "failed" for one in (known, label)
     )

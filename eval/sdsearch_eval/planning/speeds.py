@@ -20,6 +20,7 @@ from sdsearch.weights import make_unet
 from sdsearch_eval.counting import unet_inputs
 from sdsearch_eval.devices import memory_format, place_net, release_memory, synchronize
 from sdsearch_eval.metrics import compare_pixels, frechet_at_infinity, frechet_distance, jackknife
+from sdsearch_eval.models import PIXELS_AT_ONCE
 from sdsearch_eval.nets import extract_features, lpips_like
 from sdsearch_eval.recovery import Lesson, learn_lesson, make_optimizer
 from sdsearch_eval.sampling import cast_unet
@@ -107,39 +108,57 @@ def time_work(run: Callable[[], object], device: torch.device) -> float:
     return float(np.quantile(found, 0.25))
 
 
-def measure_speeds(
-    work: Work,
-    extractor: Extractor,
-    small: Architecture,
-    cuts: tuple[Cut | None, Cut],
-    device: torch.device,
-) -> Speeds:
-    """Try every kind of work of a study on `device`; `small` is a member that costs little.
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What is tried, as it was found to fit.
 
-    `cuts` are those of a step of the short recovery and of the long one.
+    Attributes:
+        small: a member that costs little.
+        large: the largest that will be trained.
+        block: samples painted at once.
+        short: how a step of the short recovery is cut; None without one.
+        long: how a step of the long recovery is cut; None where none fits.
+    """
+
+    small: Architecture
+    large: Architecture
+    block: int
+    short: Cut | None
+    long: Cut | None
+
+
+def measure_speeds(work: Work, extractor: Extractor, trial: Trial, device: torch.device) -> Speeds:
+    """Try every kind of work of a study on `device`.
+
+    Raises:
+        torch.OutOfMemoryError: other programs have the memory.
     """
     protocol, bench = work.protocol, _Passes(work, device)
-    block = min(protocol.block_size, protocol.samples) * work.calls
+    recipe = protocol.recovery
+    block = min(trial.block, protocol.samples) * work.calls
     extractor.net.to(device)
-    calls = [bench.call(arch, block, protocol.dtype) for arch in (small, UNPRUNED)]
-    singles = [bench.call(arch, 1, protocol.dtype) for arch in (small, UNPRUNED)]
-    answer = bench.call(UNPRUNED, protocol.recovery.batch_size, protocol.recovery.teacher_dtype)
+    called, trained = (trial.small, UNPRUNED), (trial.small, trial.large)
+    calls = [bench.call(arch, block, protocol.dtype) for arch in called]
+    singles = [bench.call(arch, 1, protocol.dtype) for arch in called]
+    answer = bench.answer(recipe, trial.short or trial.long)
+    # The short recovery asks the teacher for its features by itself; the long one with its answer.
+    asked = answer if recipe.losses.feature else 0.0
     steps = [
-        [bench.step(arch, recipe, cut) for arch in (small, UNPRUNED)] if cut else [0.0, 0.0]
-        for recipe, cut in zip((protocol.recovery, work.long), cuts, strict=True)
+        [bench.step(arch, which, cut) for arch in trained] if cut else [0.0, 0.0]
+        for which, cut in ((recipe, trial.short), (work.long, trial.long))
     ]
-    macs = [bench.macs(arch) for arch in (small, UNPRUNED)]
+    macs, learned = ([bench.macs(arch) for arch in some] for some in (called, trained))
     start = time.perf_counter()
     unet = make_unet(UNPRUNED, work.parts.backbone)
     making = (time.perf_counter() - start) / sum(weight.numel() for weight in unet.parameters())
     del unet
-    encode, decode = bench.autoencoder(min(protocol.block_size, protocol.samples))
+    encode, decode = bench.autoencoder(min(trial.block, protocol.samples))
     return Speeds(
         block=draw_line(macs, calls),
         single=draw_line(macs, singles),
         answer=answer,
-        step=draw_line(macs, steps[0]),
-        long_step=draw_line(macs, steps[1]),
+        step=draw_line(learned, [seconds + asked for seconds in steps[0]]),
+        long_step=draw_line(learned, steps[1]),
         making=making,
         encode=encode,
         decode=decode,
@@ -207,15 +226,18 @@ class _Passes:
             optimizer.zero_grad(set_to_none=True)
 
         found = time_work(learn, self.device)
-        found *= batch / tried
-        if recipe.losses.feature:
-            found += self.call(UNPRUNED, batch, recipe.teacher_dtype)
-        return found
+        return found * batch / tried
+
+    def answer(self, recipe: RecoveryRecipe, cut: Cut | None) -> float:
+        """Seconds of the teacher's answer to a batch, asked in the parts of a step."""
+        part = min(cut.micro_batch if cut else 1, recipe.batch_size)
+        return self.call(UNPRUNED, part, recipe.teacher_dtype) * recipe.batch_size / part
 
     def autoencoder(self, images: int) -> tuple[float, float]:
         """Seconds of encoding an image, and of decoding one."""
         parts, side = self.work.parts, self.work.protocol.resolution
-        images = 1 if self.device.type == "cpu" and side > 256 else min(8, images)
+        most = 1 if self.device.type == "cpu" and side > 256 else max(1, PIXELS_AT_ONCE // side**2)
+        images = min(most, images)
         with torch.device(self.device):
             vae = place_net(type(parts.vae).from_config(parts.vae.config), self.device).eval()
         layout = memory_format(self.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdsearch.unet import TEXT_TOKENS, count_params
@@ -20,11 +21,19 @@ _LATENT = 4
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """Bytes on disk; `pooled` and `maps` are numbers of an image's features in the extractor."""
+    """Bytes on disk.
+
+    Attributes:
+        work: what the study does.
+        pooled: numbers of an image's features in the extractor.
+        maps: numbers of its feature maps.
+        optional: bytes of the teacher's parts that only exports have, such as a safety checker.
+    """
 
     work: Work
     pooled: int
     maps: int
+    optional: int
 
     def shared(self) -> int:
         """Inputs, references, the teacher's latents, and every lesson of the short recovery."""
@@ -54,11 +63,29 @@ class Storage:
         return 4 * count_params(arch, self.work.parts.backbone)
 
     def checkpoint(self, arch: Architecture) -> int:
-        """What a long recovery needs besides while it runs: weights, two moments and an average."""
+        """What a long recovery needs besides while it runs: two checkpoints for a moment.
+
+        Each holds weights, two moments and an average.
+        """
         copies = 3 + bool(self.work.long.ema)
-        return 4 * copies * count_params(arch, self.work.parts.backbone)
+        return 2 * 4 * copies * count_params(arch, self.work.parts.backbone)
 
     def export(self, arch: Architecture) -> int:
         """A pipeline's folder: every part in single and in half precision."""
-        others = sum(self.work.parts.weights.values())
-        return 6 * count_params(arch, self.work.parts.backbone) + others * 3 // 2
+        others = sum(self.work.parts.weights.values()) + self.optional
+        half = 2 * count_params(arch, self.work.parts.backbone)
+        return self.weights(arch) + half + others * 3 // 2
+
+
+def weigh_optional(pipeline: str) -> int:
+    """Bytes of the weights of a local folder's safety checker and image encoder; else 0."""
+    found = 0
+    for part in ("safety_checker", "image_encoder"):
+        sizes = [
+            file.stat().st_size
+            for suffix in ("safetensors", "bin")
+            for file in (Path(pipeline) / part).glob(f"*.{suffix}")
+            if "fp16" not in file.name
+        ]
+        found += max(sizes, default=0)
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,8 @@ from sdsearch_eval.planning.fitting import Fitted, fit_label, fit_prepare, fit_r
 from sdsearch_eval.planning.proposals import propose_settings
 from sdsearch_eval.planning.search import time_search
 from sdsearch_eval.planning.settling import describe_work, find_largest, find_room
-from sdsearch_eval.planning.speeds import measure_speeds
-from sdsearch_eval.planning.storage import Storage
+from sdsearch_eval.planning.speeds import Trial, measure_speeds
+from sdsearch_eval.planning.storage import Storage, weigh_optional
 from sdsearch_eval.planning.times import Clock
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class _Planner:
         fitted = {task.stage: self._fit(task) for task in self.tasks if task.architectures}
         room = find_room(self.device)
         fits = {stage: found.peak.total <= room for stage, found in fitted.items()}
-        seconds = dict.fromkeys(fits, None) if not all(fits.values()) else self._times(fitted)
+        seconds = self._times(fitted, fits)
         disk = self._disk()
         return tuple(
             Need(
@@ -104,7 +105,7 @@ class _Planner:
                 host=self._host(fitted[task.stage].peak),
                 cut=_say_cut(fitted[task.stage], self._batch(task)),
                 disk=disk[task.stage],
-                seconds=seconds[task.stage],
+                seconds=seconds.get(task.stage),
             )
             for task in self.tasks
             if task.architectures
@@ -156,17 +157,25 @@ class _Planner:
         painted = fit_prepare(work, room)
         return Fitted(None, painted.block, painted.peak)
 
-    def _times(self, fitted: dict[Stage, Fitted]) -> dict[Stage, float]:
+    def _times(self, fitted: dict[Stage, Fitted], fits: dict[Stage, bool]) -> dict[Stage, float]:
+        """Seconds of each stage; none where something of `sdsearch run` does not fit."""
         found = {task.stage: task.architectures for task in self.tasks if task.architectures}
-        archs = [arch for some in found.values() for arch in some]
-        small = min(archs, key=lambda arch: count_macs(arch, self.work.parts.backbone).total)
+        if not all(is_fit for stage, is_fit in fits.items() if stage != "recover"):
+            return {}
         label = fitted.get("label") or fitted.get("measure") or fitted.get("remake")
-        recover = fitted["recover"]
-        cuts = label.cut if label else None, recover.cut
-        assert recover.cut is not None
-        speeds = measure_speeds(
-            self.work, self.extractor, small, (cuts[0], recover.cut), self.device
+        archs = [arch for some in found.values() for arch in some if arch != UNPRUNED]
+        costs = {arch: count_macs(arch, self.work.parts.backbone).total for arch in archs}
+        trial = Trial(
+            small=min(costs, key=costs.__getitem__),
+            large=max(costs, key=costs.__getitem__),
+            block=fitted["prepare"].block if "prepare" in fitted else fitted["compare"].block,
+            short=label.cut if label else None,
+            long=fitted["recover"].cut if fits["recover"] else None,
         )
+        try:
+            speeds = measure_speeds(self.work, self.extractor, trial, self.device)
+        except torch.OutOfMemoryError:  # other programs have it
+            return {}
         clock = Clock(self.work, speeds, self.start)
         each = {
             "label": clock.label,
@@ -177,7 +186,7 @@ class _Planner:
         seconds: dict[Stage, float] = {
             stage: sum(each[stage](arch) for arch in archs)
             for stage, archs in found.items()
-            if stage in each
+            if stage in each and fits[stage]
         }
         if "prepare" in found:
             seconds["prepare"] = clock.prepare()
@@ -196,11 +205,16 @@ class _Planner:
         made = extract_features(
             self.extractor, torch.from_numpy(images).permute(0, 3, 1, 2), protocol.feature_size
         )
-        storage = Storage(self.work, made.pooled.numel(), sum(x.numel() for x in made.maps))
+        storage = Storage(
+            self.work,
+            made.pooled.numel(),
+            sum(level.numel() for level in made.maps),
+            weigh_optional(self.study.config.teacher.pipeline),
+        )
         found = {task.stage: task.architectures for task in self.tasks}
-        # What is exported keeps no weights of its own.
-        kept = found["measure"][len(found["export"]) :]
-        weights = sum(storage.weights(arch) for arch in kept)
+        # An export shares the weights of its design.
+        kept = Counter(found["measure"]) - Counter(found["export"])
+        weights = sum(count * storage.weights(arch) for arch, count in kept.items())
         return {
             "prepare": storage.shared(),
             "label": len(found["label"]) * storage.label(),
@@ -209,7 +223,9 @@ class _Planner:
             "remake": 0,
             "compare": 0,
             "export": sum(storage.export(arch) for arch in found["export"]),
-            "recover": sum(storage.recovery(arch) for arch in found["recover"]),
+            "recover": sum(
+                storage.recovery(arch) + storage.checkpoint(arch) for arch in found["recover"]
+            ),
         }
 
     def _host(self, peak: Peak) -> Peak:

@@ -274,7 +274,7 @@ def test_a_label_in_half_keeps_weights_in_half_that_paint_its_images(study):
     bench = job.open_bench(half, job.open_console(World()), World())
     label = half.labels.read(LabelKey(arch.key, half.series))
     rows = half.rows_dir(arch.key) / bench.content
-    assert confirm_label(label, bench, rows, half.recovered_file(arch.key)) is label
+    assert confirm_label(label, bench, rows, half.recovered_file(arch.key), rows / "again") is label
 
 
 def test_labels_of_another_teacher_are_not_added_to(study, teacher, monkeypatch):

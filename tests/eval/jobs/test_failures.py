@@ -87,7 +87,7 @@ def test_latents_that_are_not_finite_fail_the_label_and_never_enter_a_mean(
     write_recovered(ARCH, bench, weights, Stopwatch())
     state = load_file(weights)
     state["conv_out.bias"][0] = value
-    save_file(state, weights, metadata={"of": f"{ARCH.key} of {bench.content}"})
+    save_file(state, weights)
     label = label_of(bench, tmp_path)
     assert label.status == "failed"
     assert "finite" in str(label.failure)
@@ -135,7 +135,7 @@ def test_weights_that_do_not_fit_fail_the_label_and_the_queue_goes_on(spoil, ben
         del state["conv_in.bias"]
     else:
         state["conv_in.weight"] = state["conv_in.weight"][:, :4].contiguous()
-    save_file(state, weights, metadata={"of": f"{ARCH.key} of {bench.content}"})
+    save_file(state, weights)
     label = label_of(bench, tmp_path)
     assert label.status == "failed"
     assert "conv_in" in str(label.failure)
@@ -147,7 +147,7 @@ def test_weights_of_another_teacher_or_cut_short_are_recovered_again(bench, tmp_
     write_recovered(ARCH, bench, weights, Stopwatch())
     assert has_recovered(ARCH, weights, bench)
     whole = weights.read_bytes()
-    save_file(load_file(weights), weights, metadata={"of": f"{ARCH.key} of another"})
+    weights.with_suffix(".of").write_text(f"{ARCH.key} of another")
     assert not has_recovered(ARCH, weights, bench)
     weights.write_bytes(whole[:5000])
     assert not has_recovered(ARCH, weights, bench)
