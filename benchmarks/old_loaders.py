@@ -168,7 +168,7 @@ def make_export(case: Case, home: Path) -> Path:
     """Teacher, study, a student with inherited weights, and its export; returns the folder."""
     teacher, place = home / "teacher", home / "study"
     case.write_teacher(teacher)
-    study = sdsearch.create_study(place, teacher=teacher, space=case.space)
+    study = sdsearch.create_study(place, teacher=teacher, images="scenes", space=case.space)
     arch = sdsearch.Architecture.parse(case.member)
     weights = study.folder.recovered_file(arch.key)
     weights.parent.mkdir(parents=True)

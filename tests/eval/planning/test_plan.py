@@ -135,7 +135,7 @@ def test_a_plan_says_memory_disk_and_time_of_every_stage(study: StudyFolder) -> 
 def test_what_does_not_fit_is_said_and_not_tried(
     study: StudyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sdsearch_eval.planning.settling.host_memory", lambda: 10**8)
+    monkeypatch.setattr("sdsearch_eval.planning.settling.host_memory", lambda: 10**7)
     monkeypatch.setattr("sdsearch_eval.planning.study.measure_speeds", None)
     plan = plan_study(study, list_tasks(study), CPU)
     assert not all(need.fits for need in plan.needs)

@@ -137,6 +137,7 @@ def test_a_recovery_of_no_steps_changes_nothing(teacher, lessons):
 
 
 def test_8_bit_moments_learn_and_take_the_memory_that_is_counted(teacher, lessons):
+    pytest.importorskip("bitsandbytes", reason="it warns wherever diffusers is imported")
     recipe = RECIPE.model_copy(update={"optimizer": "adamw8bit"})
     unet = teacher.student(ARCH).train().requires_grad_(True)
     features = FeatureLoss(ARCH, teacher, unet, lessons.unpruned())
