@@ -45,6 +45,11 @@ def read_mask(photo: Picture, mask: Picture, size: int, reading: MaskReading) ->
         InputError: the mask is the photo itself, lies otherwise than the photo, or is ambiguous,
             soft, empty or nearly full.
     """
+    if mask.is_cut:
+        raise InputError(
+            f"a mask of over 8 bits must have one channel, but {mask.name} has several "
+            f"({mask.image.mode}), whose lower bits are lost; save it as 8- or 16-bit grey"
+        )
     if _is_photo(photo, mask):
         raise InputError(
             f"a mask must mark the hole of its photo, but {mask.name} shows the photo "
