@@ -199,6 +199,30 @@ def test_a_photo_of_16_bits_a_pixel_is_not_deep(tmp_path):
     assert 0 < read_file(tmp_path / "a.bmp").max() < 16
 
 
+@pytest.mark.parametrize("suffix", ["png", "tga", "webp", "tif"])
+@pytest.mark.parametrize("opacity", [0, 3, 255])
+def test_an_alpha_that_is_the_same_everywhere_does_not_hide_the_photo(tmp_path, suffix, opacity):
+    image = Image.fromarray(PICTURE)
+    image.putalpha(opacity)
+    how = {"lossless": True, "exact": True} if suffix == "webp" else {}
+    image.save(tmp_path / f"a.{suffix}", **how)
+    np.testing.assert_array_equal(read_file(tmp_path / f"a.{suffix}"), PICTURE)
+
+
+def test_a_palette_that_is_transparent_throughout_does_not_hide_the_photo(tmp_path):
+    image = Image.fromarray(PICTURE).quantize(16)
+    image.save(tmp_path / "a.png", transparency=bytes(256))
+    np.testing.assert_array_equal(read_file(tmp_path / "a.png"), np.asarray(image.convert("RGB")))
+
+
+def test_what_is_transparent_in_a_part_of_a_photo_is_white(tmp_path):
+    image = Image.fromarray(PICTURE)
+    image.putalpha(Image.fromarray(HOLE))
+    image.save(tmp_path / "a.png")
+    expected = np.where(HOLE[..., None], PICTURE, 255)
+    np.testing.assert_array_equal(read_file(tmp_path / "a.png"), expected)
+
+
 FORMATS = {
     "a.PNG": "PNG",
     "a.gif": "GIF",

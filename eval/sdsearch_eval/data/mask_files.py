@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from sdsearch.errors import InputError
 from sdsearch_eval.data.masks import MaskValues, check_mask, convert_mask
-from sdsearch_eval.data.photos import UPRIGHT, Picture, name_errors, rgb_image
+from sdsearch_eval.data.photos import UPRIGHT, Picture, name_errors, rgb_image, varying_alpha
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,7 +72,7 @@ def read_mask(photo: Picture, mask: Picture, size: int, reading: MaskReading) ->
 
 def _is_photo(photo: Picture, mask: Picture) -> bool:
     """Whether a mask has the photo's own pixels; an alpha channel makes a mask of them."""
-    if photo.image.size != mask.image.size or _alpha(mask.image) is not None:
+    if photo.image.size != mask.image.size or varying_alpha(mask.image) is not None:
         return False
     if photo.samples is not None and mask.samples is not None:
         return np.array_equal(photo.samples, mask.samples)
@@ -134,7 +134,7 @@ def _read_values(photo: Picture, mask: Picture, convention: MaskConvention) -> M
     image = mask.image
     if mask.samples is not None:
         return MaskValues(mask.samples, mask.white)
-    alpha = _alpha(image)
+    alpha = varying_alpha(image)
     if alpha is not None:
         hole = _hole_of_alpha(photo, mask, alpha, convention)
         return MaskValues(255 - hole if convention in ("mat", "repaint") else hole)
@@ -149,14 +149,6 @@ def _read_values(photo: Picture, mask: Picture, convention: MaskConvention) -> M
             "for one; save it with 255 for the hole and 0 elsewhere"
         )
     return MaskValues(np.asarray(image.convert("L")))
-
-
-def _alpha(image: Image.Image) -> NDArray[np.uint8] | None:
-    """(H, W) opacity, or None where it is the same everywhere and so says nothing."""
-    if not image.has_transparency_data:
-        return None
-    alpha = np.asarray(image.convert("RGBA").getchannel("A"))
-    return None if alpha.min() == alpha.max() else alpha
 
 
 def _hole_of_alpha(

@@ -109,6 +109,7 @@ def square_image(
 def rgb_image(picture: Picture) -> Image.Image:
     """8-bit RGB, transparent pixels shown on white; deeper values are scaled by their depth.
 
+    An alpha channel that is the same everywhere says nothing and is dropped.
     The scale never depends on the values themselves, so photos keep their relation to each other.
 
     Raises:
@@ -122,8 +123,18 @@ def rgb_image(picture: Picture) -> Image.Image:
             _check_cut(picture)
         if image.has_transparency_data:
             shown = image.convert("RGBA")
+            if varying_alpha(image) is None:
+                return shown.convert("RGB")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), shown)
         return image.convert("RGB")
+
+
+def varying_alpha(image: Image.Image) -> NDArray[np.uint8] | None:
+    """(H, W) opacity, or None where it is the same everywhere and so says nothing."""
+    if not image.has_transparency_data:
+        return None
+    alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    return None if alpha.min() == alpha.max() else alpha
 
 
 @contextmanager
