@@ -118,6 +118,51 @@ def test_a_mask_means_the_same_hole_in_labels_compare_and_app(tmp_path, mask, co
     np.testing.assert_array_equal(read_everywhere(folder, convention).mask, HOLE)
 
 
+def product(*others):
+    """A photo of few colours: a red thing on white, with boxes of other colours."""
+    photo = np.full((SIZE, SIZE, 3), 255, np.uint8)
+    photo[HOLE == 255] = (200, 30, 30)
+    for box, colour in others:
+        left, top, right, bottom = box
+        photo[top:bottom, left:right] = colour
+    return photo
+
+
+TABLE = ((0, 48, 64, 64), (90, 60, 30))
+
+
+@pytest.mark.parametrize("convention", ["canonical", "lama", "repaint"])
+@pytest.mark.parametrize("side", [SIZE, SIZE // 2])
+@pytest.mark.parametrize("hidden", ["kept", "zeroed", "white"])
+def test_a_thing_erased_from_a_photo_of_few_colours_is_the_hole(tmp_path, convention, side, hidden):
+    photo = product(TABLE)
+    erased = photo.copy()
+    if hidden != "kept":
+        erased[HOLE == 255] = 0 if hidden == "zeroed" else 255
+    mask = cut_out(erased).resize((side, side), Image.Resampling.NEAREST)
+    folder = dataset(tmp_path, Image.fromarray(photo), mask)
+    np.testing.assert_array_equal(read_everywhere(folder, convention).mask, HOLE)
+
+
+def test_what_is_left_around_a_thing_is_no_stroke_where_the_thing_is_under_it(tmp_path):
+    folder = dataset(tmp_path, Image.fromarray(product()), cut_out(product()))
+    np.testing.assert_array_equal(read_everywhere(folder).mask, HOLE)
+
+
+@pytest.mark.parametrize("hidden", [0, 255])
+def test_one_colour_that_the_photo_has_too_is_no_stroke_for_certain(tmp_path, hidden):
+    erased = product()
+    erased[HOLE == 255] = hidden
+    folder = dataset(tmp_path, Image.fromarray(product()), cut_out(erased))
+    with pytest.raises(InputError, match=r"a\.png has one colour .* may be a stroke"):
+        read_everywhere(folder)
+
+
+def test_a_stroke_in_another_colour_than_the_few_of_its_photo_is_the_hole(tmp_path):
+    folder = dataset(tmp_path, Image.fromarray(product(TABLE)), stroke("blue"))
+    np.testing.assert_array_equal(read_everywhere(folder).mask, HOLE)
+
+
 FLOATS = Image.fromarray((HOLE / 255).astype(np.float32))
 SOFT = Image.fromarray((HOLE * 0.6).astype(np.uint8))
 REFUSED = {

@@ -160,13 +160,25 @@ def _hole_of_alpha(
     a photo, the hole is what is gone.
     """
     colours = np.asarray(mask.image.convert("RGBA").convert("RGB"))
-    seen = colours[alpha >= 128] if (alpha >= 128).any() else colours[alpha > 0]
+    opaque = alpha >= 128 if (alpha >= 128).any() else alpha > 0
+    seen = colours[opaque]
     red, green, blue = (seen.T >> 3).astype(np.int64)
     count = np.count_nonzero(np.bincount(red << 10 | green << 5 | blue))
-    if count > FEW_COLOURS or _shows(photo, colours):
+    if count > FEW_COLOURS:
         return 255 - alpha
+    whole = _fit_photo(photo, mask.image.size)
+    is_cut_out = _are_near(colours[opaque], whole[opaque])
     stroke = np.median(seen, axis=0)
-    if np.abs(seen - stroke).max() > NEAR:
+    is_stroke = bool(np.abs(seen - stroke).max() <= NEAR)
+    if is_cut_out and is_stroke and not _hides_photo(colours[~opaque], whole[~opaque], stroke):
+        raise InputError(
+            f"{mask.name} has one colour where it is opaque, which its photo has there too, so it "
+            "may be a stroke over the hole or what is left of the photo around it; save it without "
+            "alpha, 255 for the hole and 0 elsewhere"
+        )
+    if is_cut_out:
+        return 255 - alpha
+    if not is_stroke:
         raise InputError(
             f"{mask.name} has an alpha channel and several colours, so its hole could be either; "
             "save it without alpha, 255 for the hole and 0 elsewhere"
@@ -181,7 +193,19 @@ def _hole_of_alpha(
     return alpha
 
 
-def _shows(photo: Picture, colours: NDArray[np.uint8]) -> bool:
-    """Whether the colours, those under transparent pixels too, are a photo's."""
-    whole = np.asarray(rgb_image(photo), np.int16)
-    return whole.shape == colours.shape and bool(np.abs(whole - colours).mean() < NEAR / 4)
+def _fit_photo(photo: Picture, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(H, W, 3): the part of a photo that a mask of a size covers, at that size."""
+    return np.asarray(ImageOps.fit(rgb_image(photo), size, Image.Resampling.BOX))
+
+
+def _are_near(colours: NDArray[np.uint8], others: NDArray[np.uint8]) -> bool:
+    """Whether colours, pixel by pixel, are the same but for what resizing and JPEG change."""
+    return bool(np.abs(colours.astype(np.int16) - others).mean() < NEAR / 2)
+
+
+def _hides_photo(
+    hidden: NDArray[np.uint8], whole: NDArray[np.uint8], stroke: NDArray[np.float64]
+) -> bool:
+    """Whether transparent pixels still have their photo's colours, which are not a stroke's."""
+    differ = np.abs(whole - stroke).max(axis=1) > NEAR
+    return bool(differ.any()) and _are_near(hidden[differ], whole[differ])
