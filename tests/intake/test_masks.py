@@ -163,6 +163,46 @@ def test_a_stroke_in_another_colour_than_the_few_of_its_photo_is_the_hole(tmp_pa
     np.testing.assert_array_equal(read_everywhere(folder).mask, HOLE)
 
 
+RAMP = np.where(HOLE, np.arange(SIZE, dtype=np.uint8) + 100, 7).astype(np.uint8)
+WHITE_GROUND = [255, 255, 255, 0, 0, 0]
+BLACK_GROUND = [0, 0, 0, 255, 255, 255]
+ADVICE = {
+    "0 and 1": (Image.fromarray(HOLE // 255), "lama"),
+    "soft": (Image.fromarray(RAMP), "diffusers"),
+    "few values": (Image.fromarray(HOLE // 85), None),
+    "palette on black": (with_palette(HOLE // 255, BLACK_GROUND), "lama"),
+    "palette on white": (with_palette(HOLE // 255, WHITE_GROUND), None),
+    "numbers of objects on black": (with_palette(HOLE // 85, VOC), "lama"),
+}
+
+
+@pytest.mark.parametrize("convention", ["canonical", "mat", "repaint"])
+@pytest.mark.parametrize(("mask", "offered"), ADVICE.values(), ids=ADVICE)
+def test_no_advice_would_turn_a_mask_inside_out(tmp_path, mask, offered, convention):
+    folder = dataset(tmp_path, Image.fromarray(PHOTO), mask)
+    with pytest.raises(InputError) as refused:
+        read_everywhere(folder, convention)
+    said = str(refused.value)
+    named = {other for other in ("lama", "diffusers") if f"'{other}'" in said}
+    assert named == ({offered} - {None} if convention == "canonical" else set())
+    if "for what is repainted" in said:
+        hole, rest = (255, 0) if convention == "canonical" else (0, 255)
+        assert f"{hole} for what is repainted and {rest} for the rest" in said
+
+
+@pytest.mark.parametrize(
+    ("convention", "value", "other"),
+    [("canonical", 255, "repaint"), ("mat", 0, "canonical"), ("repaint", 0, "canonical")],
+)
+def test_a_mask_that_may_be_inverted_is_told_the_opposite_convention(
+    tmp_path, convention, value, other
+):
+    mask = Image.fromarray(np.full_like(HOLE, value))
+    folder = dataset(tmp_path, Image.fromarray(PHOTO), mask)
+    with pytest.raises(InputError, match=f"{value} marks .* mask_convention = '{other}'"):
+        read_everywhere(folder, convention)
+
+
 FLOATS = Image.fromarray((HOLE / 255).astype(np.float32))
 SOFT = Image.fromarray((HOLE * 0.6).astype(np.uint8))
 REFUSED = {

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sdsearch.errors import InputError
-from sdsearch_eval.data.masks import MaskValues, check_mask, convert_mask
+from sdsearch_eval.data.masks import HOLE_IS_0, MaskValues, check_mask, convert_mask
 from sdsearch_eval.data.photos import UPRIGHT, Picture, name_errors, rgb_image, varying_alpha
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def read_mask(photo: Picture, mask: Picture, size: int, reading: MaskReading) ->
             f"the hole must lie in the centre square of the photo, but that of {mask.name} lies "
             "outside of it; crop the photo and its mask yourself"
         )
-    return check_mask(square, size, mask.name)
+    return check_mask(square, size, mask.name, reading.convention)
 
 
 def _is_photo(photo: Picture, mask: Picture) -> bool:
@@ -137,9 +137,10 @@ def _read_values(photo: Picture, mask: Picture, convention: MaskConvention) -> M
     alpha = varying_alpha(image)
     if alpha is not None:
         hole = _hole_of_alpha(photo, mask, alpha, convention)
-        return MaskValues(255 - hole if convention in ("mat", "repaint") else hole)
+        return MaskValues(255 - hole if convention in HOLE_IS_0 else hole)
     if image.mode in ("P", "PA"):
-        return MaskValues(np.asarray(image.getchannel("P")), are_indices=True)
+        indices = np.asarray(image.getchannel("P"))
+        return MaskValues(indices, are_indices=True, is_0_darkest=_is_0_darkest(image, indices))
     colours = np.asarray(image.convert("RGB"))
     spread = np.ptp(colours.astype(np.int16), axis=2)
     if spread.max() > NEAR:
@@ -149,6 +150,13 @@ def _read_values(photo: Picture, mask: Picture, convention: MaskConvention) -> M
             "for one; save it with 255 for the hole and 0 elsewhere"
         )
     return MaskValues(np.asarray(image.convert("L")))
+
+
+def _is_0_darkest(image: Image.Image, indices: NDArray[np.uint8]) -> bool:
+    """Whether index 0 has a darker colour than every other index that an image holds."""
+    grey = np.asarray(image.convert("RGB").convert("L"))
+    ground, others = grey[indices == 0], grey[indices > 0]
+    return ground.size > 0 and others.size > 0 and bool(ground[0] < others.min())
 
 
 def _hole_of_alpha(
@@ -183,7 +191,7 @@ def _hole_of_alpha(
             f"{mask.name} has an alpha channel and several colours, so its hole could be either; "
             "save it without alpha, 255 for the hole and 0 elsewhere"
         )
-    kept, word = (255, "white") if convention in ("mat", "repaint") else (0, "black")
+    kept, word = (255, "white") if convention in HOLE_IS_0 else (0, "black")
     if np.abs(stroke - kept).max() <= NEAR:
         raise InputError(
             f"{mask.name} is {word} where it is opaque and transparent elsewhere: {word} says that "
