@@ -358,6 +358,22 @@ def test_a_mask_of_the_photo_as_stored_is_refused(tmp_path, turn):
     assert f"EXIF orientation {turn}" in str(refused.value)
 
 
+@pytest.mark.parametrize("turn", UPRIGHT)
+def test_a_mask_of_the_cropped_photo_is_taken_only_where_its_turn_is_said(tmp_path, turn):
+    folder = save_turned(tmp_path, turn, "stored")
+    raw = Image.fromarray(WIDE_HOLE[:, 16:80]).transpose(UPRIGHT[turn])
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    for stem in "ab":
+        raw.save(folder / "masks" / f"{stem}.png")
+    with pytest.raises(InputError, match=f"EXIF orientation {turn} .* turned or mirrored"):
+        read_everywhere(folder, geometry="cropped")
+    for stem in "ab":
+        raw.save(folder / "masks" / f"{stem}.png", exif=exif)
+    sample = read_everywhere(folder, geometry="cropped")
+    np.testing.assert_array_equal(sample.mask, WIDE_HOLE[:, 16:80])
+
+
 def test_a_mask_with_a_tag_of_its_own_is_refused(tmp_path):
     folder = dataset(tmp_path, Image.fromarray(PHOTO), Image.fromarray(HOLE))
     exif = Image.Exif()

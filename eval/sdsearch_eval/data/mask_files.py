@@ -101,6 +101,7 @@ def _check_geometry(photo: Picture, mask: Picture, geometry: MaskGeometry) -> No
                 f"a mask of the cropped photo must be square, but {sizes}; mask_geometry = 'photo' "
                 "takes masks of whole photos"
             )
+        _check_turn(photo, mask)
         return
     if across == down and not _same_aspect(width, height, across, down):
         raise InputError(
@@ -116,11 +117,17 @@ def _check_geometry(photo: Picture, mask: Picture, geometry: MaskGeometry) -> No
             "it is shown, upright"
         )
     is_told_by_aspect = photo.turn >= 5 and not _same_aspect(width, height, down, across)
-    if photo.turn != UPRIGHT and mask.turn == UPRIGHT and not is_told_by_aspect:
+    if not is_told_by_aspect:
+        _check_turn(photo, mask)
+
+
+def _check_turn(photo: Picture, mask: Picture) -> None:
+    """Refuse masks of which their size does not tell whether they are turned as their photo."""
+    if photo.turn != UPRIGHT and mask.turn == UPRIGHT:
         raise InputError(
-            f"it must be clear how a mask lies on its photo, but {turned} and {mask.name} says "
-            "nothing: it may be turned or mirrored; save the photo upright without EXIF, or give "
-            "the mask the photo's orientation"
+            "it must be clear how a mask lies on its photo, but the photo's file says EXIF "
+            f"orientation {photo.turn} and {mask.name} says nothing: it may be turned or mirrored; "
+            "save the photo upright without EXIF, or give the mask the photo's orientation"
         )
 
 
