@@ -10,6 +10,7 @@ from sdsearch.errors import InputError
 from sdsearch.labels import Protocol
 from sdsearch_eval.app.actions import read_upload
 from sdsearch_eval.data import MaskReading, list_photos, load_samples, read_tasks
+from sdsearch_eval.data.listing import list_dataset
 
 SIZE = 64
 RNG = np.random.default_rng(0)
@@ -463,4 +464,56 @@ def test_masks_may_have_any_format_and_those_of_no_photo_are_counted(tmp_path):
     protocol = Protocol(dataset=str(folder / "photos"), masks=str(folder / "masks"), samples=2)
     assert str(list_photos(protocol)) == (
         "2 photos, 2 masks, 1 files left out: masks/z.png (a mask that is not used)"
+    )
+
+
+BESIDE = ["a_MASK.PNG", "a-mask.png", "a.mask.png", "a mask.png", "a_mask (1).png", "a-Mask-2.png"]
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_mask_beside_its_photo_is_known_however_people_name_it(tmp_path, name):
+    Image.fromarray(PHOTO).save(tmp_path / "a.JPG", "JPEG")
+    Image.fromarray(HOLE).save(tmp_path / name, "PNG")
+    for masks, found in ((None, None), (tmp_path, tmp_path / name)):
+        (case,) = list_dataset(tmp_path, masks).cases
+        assert (case.name, case.mask) == ("a.JPG", found and found.resolve())
+
+
+def test_a_file_saved_twice_comes_after_the_mask_itself(tmp_path):
+    Image.fromarray(PHOTO).save(tmp_path / "a.jpg")
+    for name in ("a_mask (1).png", "a_mask.png"):
+        Image.fromarray(HOLE).save(tmp_path / name)
+    (case,) = list_dataset(tmp_path, tmp_path).cases
+    assert case.mask == (tmp_path / "a_mask.png").resolve()
+
+
+def test_a_photo_of_a_mask_is_a_photo(tmp_path):
+    for name in ("gas mask.png", "face-mask 2.png"):
+        Image.fromarray(PHOTO).save(tmp_path / name)
+    assert len(list_dataset(tmp_path).cases) == 2
+
+
+@pytest.mark.parametrize("name", ["masks", "mask", "Masks"])
+@pytest.mark.parametrize("home", ["", "train/"])
+def test_a_folder_of_masks_beside_others_holds_no_photos(tmp_path, name, home):
+    for place, array in (("images", PHOTO), (name, HOLE)):
+        (tmp_path / home / place).mkdir(parents=True)
+        Image.fromarray(array).save(tmp_path / home / place / "1.png")
+    manifest = list_dataset(tmp_path)
+    assert [case.name for case in manifest.cases] == [f"{home}images/1.png"]
+    assert manifest.left_out == {f"{home}{name}/": "a folder of masks"}
+    assert [case.name for case in list_dataset(tmp_path / home / name).cases] == ["1.png"]
+
+
+def test_a_mask_beside_its_photo_of_the_same_name_is_left_out(tmp_path):
+    for number in (1, 2):
+        Image.fromarray(PHOTO).save(tmp_path / f"{number}.jpg")
+        Image.fromarray(HOLE).save(tmp_path / f"{number}.png")
+    Image.fromarray(PHOTO).save(tmp_path / "3.jpg")
+    Image.fromarray(PHOTO).save(tmp_path / "3.png")
+    (tmp_path / "1.bmp").write_bytes(b"no image")
+    manifest = list_dataset(tmp_path)
+    assert [case.name for case in manifest.cases] == ["1.bmp", "1.jpg", "2.jpg", "3.jpg", "3.png"]
+    assert manifest.left_out == dict.fromkeys(
+        ("1.png", "2.png"), "a mask that lies beside its photo and has its name"
     )

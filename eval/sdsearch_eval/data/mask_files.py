@@ -7,6 +7,7 @@ nothing; never by the colours of a palette. What could be meant in two ways is r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +15,18 @@ from PIL import Image, ImageOps
 
 from sdsearch.errors import InputError
 from sdsearch_eval.data.masks import HOLE_IS_0, MaskValues, check_mask, convert_mask
-from sdsearch_eval.data.photos import UPRIGHT, Picture, name_errors, rgb_image, varying_alpha
+from sdsearch_eval.data.photos import (
+    UPRIGHT,
+    Picture,
+    name_errors,
+    open_picture,
+    rgb_image,
+    varying_alpha,
+)
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from sdsearch.labels import MaskConvention, MaskGeometry
@@ -25,6 +35,8 @@ COVERED = 64
 """A pixel belongs to the hole where a quarter (64 of 255) of its area does: thin strokes stay."""
 NEAR = 16
 """Levels of 255 that lossy formats may change."""
+LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif")
+"""Suffixes of files that are never black and white alone."""
 FEW_COLOURS = 16
 SOFT = 0.25
 """The share of half-bright pixels that only pictures have."""
@@ -68,6 +80,24 @@ def read_mask(photo: Picture, mask: Picture, size: int, reading: MaskReading) ->
             "outside of it; crop the photo and its mask yourself"
         )
     return check_mask(square, size, mask.name, reading.convention)
+
+
+def is_black_and_white(path: Path) -> bool:
+    """Whether an image has black and white pixels and no others; unreadable ones have not."""
+    if path.suffix.lower() in LOSSY:
+        return False
+    stat = path.stat()
+    return _has_two_colours(path, (stat.st_size, stat.st_mtime_ns))
+
+
+@lru_cache(maxsize=100_000)
+def _has_two_colours(path: Path, _: tuple[int, int]) -> bool:
+    """The same of a file in a state, kept since datasets are listed again and again."""
+    try:
+        colours = rgb_image(open_picture(path)).getcolors(2) or []
+    except InputError:
+        return False
+    return {colour for _, colour in colours} == {(0, 0, 0), (255, 255, 255)}
 
 
 def _is_photo(photo: Picture, mask: Picture) -> bool:
