@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sdsearch import create_study
 from sdsearch.errors import InputError
 from sdsearch.labels import Protocol
 from sdsearch_eval.app.actions import read_upload
-from sdsearch_eval.data import MaskReading, list_photos, load_samples, read_tasks
+from sdsearch_eval.data import (
+    MaskReading,
+    list_photos,
+    load_recovery_samples,
+    load_samples,
+    read_tasks,
+)
 from sdsearch_eval.data.listing import list_dataset
 
 SIZE = 64
@@ -517,3 +524,35 @@ def test_a_mask_beside_its_photo_of_the_same_name_is_left_out(tmp_path):
     assert manifest.left_out == dict.fromkeys(
         ("1.png", "2.png"), "a mask that lies beside its photo and has its name"
     )
+
+
+@pytest.mark.parametrize("word", ["thick", "medium", "box"])
+def test_a_kind_of_masks_does_not_hide_a_folder_of_its_name(tmp_path, monkeypatch, word):
+    dataset(tmp_path, Image.fromarray(PHOTO), Image.fromarray(HOLE))
+    (tmp_path / "masks").rename(tmp_path / word)
+    monkeypatch.chdir(tmp_path)
+    kind = Protocol(dataset="photos", masks=word, samples=2, resolution=SIZE)
+    with pytest.raises(InputError, match=rf"'{word}' is a kind .* write '\./{word}' for the"):
+        load_samples(kind)
+    with pytest.raises(InputError, match=rf"\./{word}"):
+        create_study("study", images="photos", masks=word)
+    folder = kind.model_copy(update={"masks": f"./{word}"})
+    np.testing.assert_array_equal(load_samples(folder)[0].mask, HOLE)
+    study = create_study("study", images="photos", masks=f"./{word}")
+    assert study.config.protocol.masks == f"./{word}"
+
+
+def test_scenes_do_not_hide_a_folder_of_their_name(tmp_path, monkeypatch):
+    dataset(tmp_path, Image.fromarray(PHOTO), Image.fromarray(HOLE))
+    (tmp_path / "photos").rename(tmp_path / "scenes")
+    monkeypatch.chdir(tmp_path)
+    scenes = Protocol(masks="box", samples=2, resolution=SIZE)
+    for read in (load_samples, list_photos, lambda one: load_recovery_samples(one, 1)):
+        with pytest.raises(InputError, match=r"'scenes' is what is drawn .* '\./scenes' for the"):
+            read(scenes)
+    with pytest.raises(InputError, match=r"\./scenes"):
+        create_study("study", images="scenes")
+    photos = scenes.model_copy(update={"dataset": "./scenes"})
+    np.testing.assert_array_equal(load_samples(photos)[0].image, PHOTO)
+    study = create_study("study", images="./scenes")
+    assert study.config.protocol.dataset == "./scenes"
