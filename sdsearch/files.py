@@ -6,14 +6,27 @@ import errno
 import os
 import shutil
 import uuid
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from sdsearch.errors import InputError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def check_no_folder(field: str, word: str, meaning: str, marker: str = "") -> None:
+    """Refuse a word with a meaning of its own that names a folder here too.
+
+    `marker` is what the folder must hold to be meant.
+
+    Raises:
+        InputError: there is such a folder in the current one; both readings are named.
+    """
+    if Path(word).is_dir() and Path(word, marker).exists():
+        raise InputError(
+            f"{field} must have one meaning, but {word!r} is {meaning}, and there is a folder "
+            f"{Path.cwd() / word} too; write './{word}' for the folder, or rename the folder "
+            f"for {meaning}"
+        )
 
 
 def read_text(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from sdsearch.api.study import Study
 from sdsearch.console import say
 from sdsearch.errors import InputError, nearest
-from sdsearch.files import write_once
+from sdsearch.files import check_no_folder, write_once
 from sdsearch.labels import MaskKind
 from sdsearch.model import FrozenModel
 from sdsearch.space import search_space
@@ -159,13 +159,14 @@ def _photos(images: Path | str | None) -> str | None:
     if images is None:
         return None
     if str(images) == "scenes":
+        check_no_folder("images", "scenes", "what is drawn for the tiny teacher")
         return "scenes"
     folder = Path(images).expanduser()
     if not folder.is_dir():
         raise InputError(
             f"images must be a folder of photos, or 'scenes', but {str(folder)!r} is no folder here"
         )
-    return str(folder)
+    return _folder_text(folder, ("scenes",))
 
 
 def _masks(masks: Path | str | None) -> str | None:
@@ -173,6 +174,7 @@ def _masks(masks: Path | str | None) -> str | None:
     if masks is None:
         return None
     if str(masks) in kinds:
+        check_no_folder("masks", str(masks), "a kind of masks that are drawn")
         return str(masks)
     folder = Path(masks).expanduser()
     if not folder.is_dir():
@@ -180,7 +182,12 @@ def _masks(masks: Path | str | None) -> str | None:
             f"masks must be one of {', '.join(kinds)}, or a folder, but {str(folder)!r} is no "
             f"folder here; did you mean {nearest(str(masks), kinds)!r}?"
         )
-    return str(folder)
+    return _folder_text(folder, kinds)
+
+
+def _folder_text(folder: Path, words: tuple[str, ...]) -> str:
+    """A folder as study.toml names it: never by a word with a meaning of its own."""
+    return f"./{folder}" if str(folder) in words else str(folder)
 
 
 def _write_toml(config: StudyConfig, template: str, file: Path) -> str:

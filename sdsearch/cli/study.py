@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,10 +11,10 @@ from sdsearch.cli.options import STUDY, Folder, Json, print_json
 from sdsearch.errors import InputError
 
 Photos = Annotated[
-    Path | None, typer.Option(help='Folder of photos; "scenes" are those of the tiny teacher.')
+    str | None, typer.Option(help='Folder of photos; "scenes" are those of the tiny teacher.')
 ]
 Masks = Annotated[
-    Path | None, typer.Option(help='A kind that is drawn, "mixed" by default, or a folder.')
+    str | None, typer.Option(help='A kind that is drawn, "mixed" by default, or a folder.')
 ]
 
 
@@ -40,8 +39,8 @@ def init(
         config, limit = made.config, made.config.build.budget.params
         for option, asked, field, there in (
             ("--teacher", teacher, "teacher.pipeline", config.teacher.pipeline),
-            ("--images", images and str(images), "protocol.dataset", config.protocol.dataset),
-            ("--masks", masks and str(masks), "protocol.masks", config.protocol.masks),
+            ("--images", images, "protocol.dataset", config.protocol.dataset),
+            ("--masks", masks, "protocol.masks", config.protocol.masks),
             ("--space", space, "space.name", config.space.name),
             ("--share", share, "build.budget.params", getattr(limit, "share", limit)),
         ):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdsearch.assets import asset_path
 from sdsearch.errors import FieldError, InputError
+from sdsearch.files import check_no_folder
 from sdsearch.pipelines.hub import cached_folder, download_files, fetch_file
 from sdsearch.pipelines.reading import read_json
 from sdsearch.pipelines.weight_files import WeightFiles, choose_weights, shard_names
@@ -106,9 +107,11 @@ def locate_pipeline(name: str) -> Path | str:
     """The folder of a pipeline that is on this machine, or its hub id unchanged.
 
     Raises:
-        InputError: it is neither "tiny", nor a folder here, nor written as a hub id.
+        InputError: it is neither "tiny", nor a folder here, nor written as a hub id; or it is
+            "tiny" where a pipeline's folder is called so.
     """
     if name == "tiny":
+        check_no_folder("a pipeline", name, "the teacher that comes with sdsearch", _INDEX)
         return asset_path("tiny-sd")
     folder = Path(name).expanduser()
     if name and folder.is_dir():

@@ -6,10 +6,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sdsearch import create_study
 from sdsearch.errors import InputError
 from sdsearch.labels import Protocol
 from sdsearch_eval.app.actions import read_upload
-from sdsearch_eval.data import MaskReading, list_photos, load_samples, read_tasks
+from sdsearch_eval.data import (
+    MaskReading,
+    list_photos,
+    load_recovery_samples,
+    load_samples,
+    read_tasks,
+)
+from sdsearch_eval.data.listing import list_dataset
 
 SIZE = 64
 RNG = np.random.default_rng(0)
@@ -116,6 +124,91 @@ MEANT = {
 def test_a_mask_means_the_same_hole_in_labels_compare_and_app(tmp_path, mask, convention):
     folder = dataset(tmp_path, Image.fromarray(PHOTO), mask)
     np.testing.assert_array_equal(read_everywhere(folder, convention).mask, HOLE)
+
+
+def product(*others):
+    """A photo of few colours: a red thing on white, with boxes of other colours."""
+    photo = np.full((SIZE, SIZE, 3), 255, np.uint8)
+    photo[HOLE == 255] = (200, 30, 30)
+    for box, colour in others:
+        left, top, right, bottom = box
+        photo[top:bottom, left:right] = colour
+    return photo
+
+
+TABLE = ((0, 48, 64, 64), (90, 60, 30))
+
+
+@pytest.mark.parametrize("convention", ["canonical", "lama", "repaint"])
+@pytest.mark.parametrize("side", [SIZE, SIZE // 2])
+@pytest.mark.parametrize("hidden", ["kept", "zeroed", "white"])
+def test_a_thing_erased_from_a_photo_of_few_colours_is_the_hole(tmp_path, convention, side, hidden):
+    photo = product(TABLE)
+    erased = photo.copy()
+    if hidden != "kept":
+        erased[HOLE == 255] = 0 if hidden == "zeroed" else 255
+    mask = cut_out(erased).resize((side, side), Image.Resampling.NEAREST)
+    folder = dataset(tmp_path, Image.fromarray(photo), mask)
+    np.testing.assert_array_equal(read_everywhere(folder, convention).mask, HOLE)
+
+
+def test_what_is_left_around_a_thing_is_no_stroke_where_the_thing_is_under_it(tmp_path):
+    folder = dataset(tmp_path, Image.fromarray(product()), cut_out(product()))
+    np.testing.assert_array_equal(read_everywhere(folder).mask, HOLE)
+
+
+@pytest.mark.parametrize("hidden", [0, 255])
+def test_one_colour_that_the_photo_has_too_is_no_stroke_for_certain(tmp_path, hidden):
+    erased = product()
+    erased[HOLE == 255] = hidden
+    folder = dataset(tmp_path, Image.fromarray(product()), cut_out(erased))
+    with pytest.raises(InputError, match=r"a\.png has one colour .* may be a stroke"):
+        read_everywhere(folder)
+
+
+def test_a_stroke_in_another_colour_than_the_few_of_its_photo_is_the_hole(tmp_path):
+    folder = dataset(tmp_path, Image.fromarray(product(TABLE)), stroke("blue"))
+    np.testing.assert_array_equal(read_everywhere(folder).mask, HOLE)
+
+
+RAMP = np.where(HOLE, np.arange(SIZE, dtype=np.uint8) + 100, 7).astype(np.uint8)
+WHITE_GROUND = [255, 255, 255, 0, 0, 0]
+BLACK_GROUND = [0, 0, 0, 255, 255, 255]
+ADVICE = {
+    "0 and 1": (Image.fromarray(HOLE // 255), "lama"),
+    "soft": (Image.fromarray(RAMP), "diffusers"),
+    "few values": (Image.fromarray(HOLE // 85), None),
+    "palette on black": (with_palette(HOLE // 255, BLACK_GROUND), "lama"),
+    "palette on white": (with_palette(HOLE // 255, WHITE_GROUND), None),
+    "numbers of objects on black": (with_palette(HOLE // 85, VOC), "lama"),
+}
+
+
+@pytest.mark.parametrize("convention", ["canonical", "mat", "repaint"])
+@pytest.mark.parametrize(("mask", "offered"), ADVICE.values(), ids=ADVICE)
+def test_no_advice_would_turn_a_mask_inside_out(tmp_path, mask, offered, convention):
+    folder = dataset(tmp_path, Image.fromarray(PHOTO), mask)
+    with pytest.raises(InputError) as refused:
+        read_everywhere(folder, convention)
+    said = str(refused.value)
+    named = {other for other in ("lama", "diffusers") if f"'{other}'" in said}
+    assert named == ({offered} - {None} if convention == "canonical" else set())
+    if "for what is repainted" in said:
+        hole, rest = (255, 0) if convention == "canonical" else (0, 255)
+        assert f"{hole} for what is repainted and {rest} for the rest" in said
+
+
+@pytest.mark.parametrize(
+    ("convention", "value", "other"),
+    [("canonical", 255, "repaint"), ("mat", 0, "canonical"), ("repaint", 0, "canonical")],
+)
+def test_a_mask_that_may_be_inverted_is_told_the_opposite_convention(
+    tmp_path, convention, value, other
+):
+    mask = Image.fromarray(np.full_like(HOLE, value))
+    folder = dataset(tmp_path, Image.fromarray(PHOTO), mask)
+    with pytest.raises(InputError, match=f"{value} marks .* mask_convention = '{other}'"):
+        read_everywhere(folder, convention)
 
 
 FLOATS = Image.fromarray((HOLE / 255).astype(np.float32))
@@ -273,6 +366,22 @@ def test_a_mask_of_the_photo_as_stored_is_refused(tmp_path, turn):
     assert f"EXIF orientation {turn}" in str(refused.value)
 
 
+@pytest.mark.parametrize("turn", UPRIGHT)
+def test_a_mask_of_the_cropped_photo_is_taken_only_where_its_turn_is_said(tmp_path, turn):
+    folder = save_turned(tmp_path, turn, "stored")
+    raw = Image.fromarray(WIDE_HOLE[:, 16:80]).transpose(UPRIGHT[turn])
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    for stem in "ab":
+        raw.save(folder / "masks" / f"{stem}.png")
+    with pytest.raises(InputError, match=f"EXIF orientation {turn} .* turned or mirrored"):
+        read_everywhere(folder, geometry="cropped")
+    for stem in "ab":
+        raw.save(folder / "masks" / f"{stem}.png", exif=exif)
+    sample = read_everywhere(folder, geometry="cropped")
+    np.testing.assert_array_equal(sample.mask, WIDE_HOLE[:, 16:80])
+
+
 def test_a_mask_with_a_tag_of_its_own_is_refused(tmp_path):
     folder = dataset(tmp_path, Image.fromarray(PHOTO), Image.fromarray(HOLE))
     exif = Image.Exif()
@@ -363,3 +472,87 @@ def test_masks_may_have_any_format_and_those_of_no_photo_are_counted(tmp_path):
     assert str(list_photos(protocol)) == (
         "2 photos, 2 masks, 1 files left out: masks/z.png (a mask that is not used)"
     )
+
+
+BESIDE = ["a_MASK.PNG", "a-mask.png", "a.mask.png", "a mask.png", "a_mask (1).png", "a-Mask-2.png"]
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_mask_beside_its_photo_is_known_however_people_name_it(tmp_path, name):
+    Image.fromarray(PHOTO).save(tmp_path / "a.JPG", "JPEG")
+    Image.fromarray(HOLE).save(tmp_path / name, "PNG")
+    for masks, found in ((None, None), (tmp_path, tmp_path / name)):
+        (case,) = list_dataset(tmp_path, masks).cases
+        assert (case.name, case.mask) == ("a.JPG", found and found.resolve())
+
+
+def test_a_file_saved_twice_comes_after_the_mask_itself(tmp_path):
+    Image.fromarray(PHOTO).save(tmp_path / "a.jpg")
+    for name in ("a_mask (1).png", "a_mask.png"):
+        Image.fromarray(HOLE).save(tmp_path / name)
+    (case,) = list_dataset(tmp_path, tmp_path).cases
+    assert case.mask == (tmp_path / "a_mask.png").resolve()
+
+
+def test_a_photo_of_a_mask_is_a_photo(tmp_path):
+    for name in ("gas mask.png", "face-mask 2.png"):
+        Image.fromarray(PHOTO).save(tmp_path / name)
+    assert len(list_dataset(tmp_path).cases) == 2
+
+
+@pytest.mark.parametrize("name", ["masks", "mask", "Masks"])
+@pytest.mark.parametrize("home", ["", "train/"])
+def test_a_folder_of_masks_beside_others_holds_no_photos(tmp_path, name, home):
+    for place, array in (("images", PHOTO), (name, HOLE)):
+        (tmp_path / home / place).mkdir(parents=True)
+        Image.fromarray(array).save(tmp_path / home / place / "1.png")
+    manifest = list_dataset(tmp_path)
+    assert [case.name for case in manifest.cases] == [f"{home}images/1.png"]
+    assert manifest.left_out == {f"{home}{name}/": "a folder of masks"}
+    assert [case.name for case in list_dataset(tmp_path / home / name).cases] == ["1.png"]
+
+
+def test_a_mask_beside_its_photo_of_the_same_name_is_left_out(tmp_path):
+    for number in (1, 2):
+        Image.fromarray(PHOTO).save(tmp_path / f"{number}.jpg")
+        Image.fromarray(HOLE).save(tmp_path / f"{number}.png")
+    Image.fromarray(PHOTO).save(tmp_path / "3.jpg")
+    Image.fromarray(PHOTO).save(tmp_path / "3.png")
+    (tmp_path / "1.bmp").write_bytes(b"no image")
+    manifest = list_dataset(tmp_path)
+    assert [case.name for case in manifest.cases] == ["1.bmp", "1.jpg", "2.jpg", "3.jpg", "3.png"]
+    assert manifest.left_out == dict.fromkeys(
+        ("1.png", "2.png"), "a mask that lies beside its photo and has its name"
+    )
+
+
+@pytest.mark.parametrize("word", ["thick", "medium", "box"])
+def test_a_kind_of_masks_does_not_hide_a_folder_of_its_name(tmp_path, monkeypatch, word):
+    dataset(tmp_path, Image.fromarray(PHOTO), Image.fromarray(HOLE))
+    (tmp_path / "masks").rename(tmp_path / word)
+    monkeypatch.chdir(tmp_path)
+    kind = Protocol(dataset="photos", masks=word, samples=2, resolution=SIZE)
+    with pytest.raises(InputError, match=rf"'{word}' is a kind .* write '\./{word}' for the"):
+        load_samples(kind)
+    with pytest.raises(InputError, match=rf"\./{word}"):
+        create_study("study", images="photos", masks=word)
+    folder = kind.model_copy(update={"masks": f"./{word}"})
+    np.testing.assert_array_equal(load_samples(folder)[0].mask, HOLE)
+    study = create_study("study", images="photos", masks=f"./{word}")
+    assert study.config.protocol.masks == f"./{word}"
+
+
+def test_scenes_do_not_hide_a_folder_of_their_name(tmp_path, monkeypatch):
+    dataset(tmp_path, Image.fromarray(PHOTO), Image.fromarray(HOLE))
+    (tmp_path / "photos").rename(tmp_path / "scenes")
+    monkeypatch.chdir(tmp_path)
+    scenes = Protocol(masks="box", samples=2, resolution=SIZE)
+    for read in (load_samples, list_photos, lambda one: load_recovery_samples(one, 1)):
+        with pytest.raises(InputError, match=r"'scenes' is what is drawn .* '\./scenes' for the"):
+            read(scenes)
+    with pytest.raises(InputError, match=r"\./scenes"):
+        create_study("study", images="scenes")
+    photos = scenes.model_copy(update={"dataset": "./scenes"})
+    np.testing.assert_array_equal(load_samples(photos)[0].image, PHOTO)
+    study = create_study("study", images="./scenes")
+    assert study.config.protocol.dataset == "./scenes"

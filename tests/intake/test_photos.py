@@ -106,6 +106,123 @@ def test_a_tiff_that_does_not_state_its_brightness_is_refused(
     assert "a.tif" in str(refused.value)
 
 
+def chunk(kind, data):
+    body = kind + data
+    return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def write_png_16(path, samples):
+    """A PNG of 16 bits in 2 to 4 channels, which Pillow does not write."""
+    height, width, channels = samples.shape
+    kind = {2: 4, 3: 2, 4: 6}[channels]
+    rows = b"".join(b"\0" + row.tobytes() for row in samples.astype(">u2"))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+    data = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + data)
+
+
+def write_tiff_16(path, samples):
+    """A TIFF of 16 bits in three channels."""
+    height, width, _ = samples.shape
+    data = samples.astype("<u2").tobytes()
+    tags = [
+        *((256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, 8 + len(data)), (259, 4, 1, 1)),
+        *((262, 4, 1, 2), (273, 4, 1, 8), (277, 4, 1, 3), (278, 4, 1, height)),
+        (279, 4, 1, len(data)),
+    ]
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    ifd = struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
+    start = struct.pack("<2sHI", b"II", 42, 8 + len(data) + 6)
+    path.write_bytes(start + data + struct.pack("<3H", 16, 16, 16) + ifd)
+
+
+def write_ppm_16(path, samples):
+    size = f"P6 {samples.shape[1]} {samples.shape[0]} 65535\n"
+    path.write_bytes(size.encode() + samples.astype(">u2").tobytes())
+
+
+DEEP_WRITERS = {
+    "RGB TIFF": ("a.tif", write_tiff_16, 3),
+    "RGB PNG": ("a.png", write_png_16, 3),
+    "LA PNG": ("a.png", write_png_16, 2),
+    "RGBA PNG": ("a.png", write_png_16, 4),
+    "PPM": ("a.ppm", write_ppm_16, 3),
+}
+
+
+@pytest.mark.parametrize(("name", "write", "channels"), DEEP_WRITERS.values(), ids=DEEP_WRITERS)
+def test_a_deep_photo_of_several_channels_keeps_its_brightness_or_is_refused(
+    tmp_path, name, write, channels
+):
+    samples = np.dstack([PICTURE, GREY])[..., :channels].astype(np.uint16) * 257
+    if channels in (2, 4):
+        samples[..., -1] = 65535
+    write(tmp_path / name, samples)
+    shown = PICTURE if channels > 2 else np.repeat(GREY[..., None], 3, axis=2)
+    np.testing.assert_array_equal(read_file(tmp_path / name), shown)
+    for bits in (8, 12):
+        write(tmp_path / name, samples >> (16 - bits))
+        with pytest.raises(InputError, match=r"depth.*a\..*would be black.*16, scaled"):
+            read_file(tmp_path / name)
+
+
+def test_a_deep_mask_of_several_channels_is_refused(tmp_path):
+    write_png_16(tmp_path / "m.png", np.repeat(np.where(HOLE, 300, 7)[..., None], 3, axis=2))
+    for convention in ("canonical", "lama"):
+        with pytest.raises(InputError, match=r"one channel.*m\.png.*save it as 8- or 16-bit grey"):
+            read_mask(
+                Picture("photo", Image.fromarray(PICTURE)),
+                open_picture(tmp_path / "m.png"),
+                SIZE,
+                MaskReading(convention),
+            )
+
+
+def test_the_depth_of_a_jpeg_2000_is_read_from_its_stream(tmp_path):
+    if not features.check("jpg_2000"):
+        pytest.skip("this Pillow has no JPEG 2000")
+    Image.fromarray(PICTURE).save(tmp_path / "a.j2k", no_jp2=True)
+    assert not open_picture(tmp_path / "a.j2k").is_cut
+    data = bytearray((tmp_path / "a.j2k").read_bytes())
+    for channel in range(3):
+        data[42 + 3 * channel] = 15  # one less than the bits of a channel
+    (tmp_path / "a.j2k").write_bytes(data)
+    assert open_picture(tmp_path / "a.j2k").is_cut
+
+
+def test_a_photo_of_16_bits_a_pixel_is_not_deep(tmp_path):
+    dark = struct.pack("<H", 1 << 11 | 1 << 5 | 1) * SIZE * SIZE
+    header = struct.pack("<IiiHHIIiiII", 40, SIZE, SIZE, 1, 16, 3, len(dark), 0, 0, 0, 0)
+    masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+    start = struct.pack("<2sIHHI", b"BM", 66 + len(dark), 0, 0, 66)
+    (tmp_path / "a.bmp").write_bytes(start + header + masks + dark)
+    assert 0 < read_file(tmp_path / "a.bmp").max() < 16
+
+
+@pytest.mark.parametrize("suffix", ["png", "tga", "webp", "tif"])
+@pytest.mark.parametrize("opacity", [0, 3, 255])
+def test_an_alpha_that_is_the_same_everywhere_does_not_hide_the_photo(tmp_path, suffix, opacity):
+    image = Image.fromarray(PICTURE)
+    image.putalpha(opacity)
+    how = {"lossless": True, "exact": True} if suffix == "webp" else {}
+    image.save(tmp_path / f"a.{suffix}", **how)
+    np.testing.assert_array_equal(read_file(tmp_path / f"a.{suffix}"), PICTURE)
+
+
+def test_a_palette_that_is_transparent_throughout_does_not_hide_the_photo(tmp_path):
+    image = Image.fromarray(PICTURE).quantize(16)
+    image.save(tmp_path / "a.png", transparency=bytes(256))
+    np.testing.assert_array_equal(read_file(tmp_path / "a.png"), np.asarray(image.convert("RGB")))
+
+
+def test_what_is_transparent_in_a_part_of_a_photo_is_white(tmp_path):
+    image = Image.fromarray(PICTURE)
+    image.putalpha(Image.fromarray(HOLE))
+    image.save(tmp_path / "a.png")
+    expected = np.where(HOLE[..., None], PICTURE, 255)
+    np.testing.assert_array_equal(read_file(tmp_path / "a.png"), expected)
+
+
 FORMATS = {
     "a.PNG": "PNG",
     "a.gif": "GIF",
@@ -163,11 +280,6 @@ def test_photos_of_sub_folders_are_read_where_the_folder_has_none_of_its_own(tmp
 
 def png_of(width, height):
     """The beginning of a PNG that claims a size."""
-
-    def chunk(kind, data):
-        body = kind + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     idat = chunk(b"IDAT", zlib.compress(b""))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + idat + chunk(b"IEND", b"")

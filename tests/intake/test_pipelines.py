@@ -27,7 +27,7 @@ from sdsearch.check.report import check_unet, report_text
 from sdsearch.errors import InputError
 from sdsearch.export.index import describe_index, read_parts
 from sdsearch.export.parts import write_part
-from sdsearch.pipelines.folder import PARTS, list_files, open_pipeline, read_part
+from sdsearch.pipelines.folder import PARTS, list_files, locate_pipeline, open_pipeline, read_part
 from sdsearch.unet.backbone import SD21, TINY
 from sdsearch.unet.config import unet_config
 from sdsearch.unet.teacher import teacher_backbone
@@ -631,3 +631,13 @@ def test_a_config_that_is_nested_without_end_is_refused(tmp_path: Path) -> None:
 
 def test_the_tiny_config_is_known() -> None:
     assert teacher_backbone(str(TINY_SD)) == TINY
+
+
+def test_the_tiny_teacher_does_not_hide_a_pipeline_in_a_folder_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    assert locate_pipeline("tiny") == asset_path("tiny-sd")
+    (tmp_path / "tiny" / "model_index.json").write_text("{}")
+    with pytest.raises(InputError, match=r"'tiny' is the teacher .* write '\./tiny' for the"):
+        locate_pipeline("tiny")
+    assert locate_pipeline("./tiny") == Path("tiny")

@@ -1,6 +1,7 @@
 """Which files of a dataset are photos, which are their masks, and which are left out and why.
 
-Names alone decide; nothing is decoded here.
+Names alone decide, but for two images of one stem in a folder: the one that is black and white is
+a mask.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError
+from sdsearch_eval.data.mask_files import is_black_and_white
 from sdsearch_eval.data.photos import printable_name, raster_suffixes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-NUMBERED_MASK = re.compile(r"(?P<photo>.+)_mask[-_]?\d*")
-"""The stem of a mask beside its photo in LaMa's layout: `image1_mask001` of `image1`."""
+NUMBERED_MASK = re.compile(
+    r"(?P<photo>.+)(?P<mark>[-_. ])mask[-_. ]?\d*(?P<copy> \(\d+\))?", re.IGNORECASE
+)
+"""The stem of a mask beside its photo: LaMa's `image1_mask001` of `image1`, and others like it."""
+MASK_FOLDERS = ("mask", "masks")
 READ_BY = dict.fromkeys((".heic", ".heif", ".hif"), "pillow-heif")
 """Suffixes of photos that Pillow needs a package for."""
 CAPTION_SUFFIXES = (".txt", ".caption")
@@ -102,9 +107,9 @@ class MaskFolder:
 def list_dataset(folder: Path, masks: Path | None = None) -> Manifest:
     """List the photos of a folder, and with `masks` the mask of each.
 
-    Where the folder itself holds no photos, those of its sub-folders are its photos. A mask in
-    LaMa's naming is never a photo. Photos may lack a mask: `require_mask` refuses those that are
-    used.
+    Where the folder itself holds no photos, those of its sub-folders are its photos, but for a
+    folder `masks` beside others. A mask in LaMa's naming is never a photo. Photos may lack a mask:
+    `require_mask` refuses those that are used.
 
     Raises:
         InputError: there is no such folder, or it is open which mask belongs to which photo.
@@ -124,12 +129,16 @@ def list_dataset(folder: Path, masks: Path | None = None) -> Manifest:
     known, photos = set(stems.values()), []
     for file, stem in stems.items():
         numbered = NUMBERED_MASK.fullmatch(stem)
-        if numbered is None:
+        is_named_so = numbered and (numbered["mark"] == "_" or numbered["photo"] in known)
+        if numbered is None or not is_named_so:
             photos.append(file)
         elif numbered["photo"] not in known:
             left_out[names[file]] = f"named as a mask, but there is no photo {numbered['photo']!r}"
         else:
             left_out[names[file]] = "a mask that is not used"
+    for file in _find_twins(folder, photos, stems):
+        left_out[names[file]] = "a mask that lies beside its photo and has its name"
+        photos.remove(file)
     known = {stems[file] for file in photos} | {names[file] for file in photos}
     for file, name in names.items():
         if file not in stems and not _is_caption(name, known):
@@ -139,13 +148,7 @@ def list_dataset(folder: Path, masks: Path | None = None) -> Manifest:
     if index is None:
         return Manifest(tuple(Case(names[file], folder / file) for file in photos), left_out)
     cases = tuple(_find_case(names[file], folder / file, index) for file in photos)
-    used: dict[Path, str] = {}
-    for case in cases:
-        if case.mask and used.setdefault(case.mask, case.name) != case.name:
-            raise InputError(
-                f"a mask must belong to one photo, but {used[case.mask]!r} and {case.name!r} share "
-                f"{printable_name(case.mask)}; rename one of them"
-            )
+    used = _used_masks(cases)
     listed = {folder / file: name for file, name in names.items()}
     for path in (path for paths in index.plain.values() for path in paths):
         if path in used:
@@ -155,6 +158,18 @@ def list_dataset(folder: Path, masks: Path | None = None) -> Manifest:
                 "a mask that is not used"
             )
     return Manifest(cases, left_out)
+
+
+def _used_masks(cases: tuple[Case, ...]) -> set[Path]:
+    """The masks of cases, none of which two photos share."""
+    used: dict[Path, str] = {}
+    for case in cases:
+        if case.mask and used.setdefault(case.mask, case.name) != case.name:
+            raise InputError(
+                f"a mask must belong to one photo, but {used[case.mask]!r} and {case.name!r} share "
+                f"{printable_name(case.mask)}; rename one of them"
+            )
+    return set(used)
 
 
 def _find_case(name: str, photo: Path, masks: MaskFolder) -> Case:
@@ -172,13 +187,16 @@ def index_masks(folder: Path) -> MaskFolder:
             f"protocol.masks must be a mask kind or a folder of masks, but "
             f"{printable_name(folder)} is no folder"
         )
-    numbered, plain = defaultdict(list), defaultdict(list)
+    numbered: defaultdict[str, list[Path]] = defaultdict(list)
+    plain: defaultdict[str, list[Path]] = defaultdict(list)
     for file in sorted(_walk(folder), key=_parts):
         if _suffix(file) in raster_suffixes():
             stem = _stem(printable_name(file))
             plain[stem].append(folder / file)
             if match := NUMBERED_MASK.fullmatch(stem):
-                numbered[match["photo"]].append(folder / file)
+                of_photo = numbered[match["photo"]]
+                of_photo.append(folder / file)
+                of_photo.sort(key=_is_copy)
     return MaskFolder(
         folder,
         {stem: tuple(paths) for stem, paths in numbered.items()},
@@ -211,7 +229,7 @@ def _list_files(folder: Path, masks: Path | None) -> tuple[list[str], dict[str, 
     files = [entry.name for entry in top if entry.is_file() and not entry.name.startswith(".")]
     is_nested = not any(_suffix(file) in raster_suffixes() for file in files)
     if is_nested:
-        files = sorted(_walk(folder, masks), key=_parts)
+        files = sorted(_walk(folder, masks, left_out=left_out), key=_parts)
     for entry in top:
         name = printable_name(entry.name)
         if entry.name.startswith("."):
@@ -224,17 +242,47 @@ def _list_files(folder: Path, masks: Path | None) -> tuple[list[str], dict[str, 
     return files, left_out
 
 
-def _walk(folder: Path, without: Path | None = None, home: str = "") -> Iterator[str]:
-    """All files below a folder that are not hidden, relative to it, with "/"; none of `without`."""
+def _walk(
+    folder: Path,
+    without: Path | None = None,
+    home: str = "",
+    left_out: dict[str, str] | None = None,
+) -> Iterator[str]:
+    """All files below a folder that are not hidden, relative to it, with "/"; none of `without`.
+
+    With `left_out`, nor those of a folder of masks beside other folders, which is noted there.
+    """
     with os.scandir(folder / home) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                if without is None or folder / home / entry.name != without:
-                    yield from _walk(folder, without, f"{home}{entry.name}/")
-            elif entry.is_file():
-                yield f"{home}{entry.name}"
+        shown = [entry for entry in entries if not entry.name.startswith(".")]
+    inner = [entry for entry in shown if entry.is_dir(follow_symlinks=False)]
+    has_others = any(entry.name.casefold() not in MASK_FOLDERS for entry in inner)
+    yield from (f"{home}{entry.name}" for entry in shown if entry.is_file())
+    for entry in inner:
+        place = f"{home}{entry.name}/"
+        if folder / place == without:
+            continue
+        if left_out is not None and has_others and entry.name.casefold() in MASK_FOLDERS:
+            left_out[printable_name(place)] = "a folder of masks"
+        else:
+            yield from _walk(folder, without, place, left_out)
+
+
+def _find_twins(folder: Path, photos: list[str], stems: Mapping[str, str]) -> list[str]:
+    """Which of the images that share a stem are masks: the black and white beside a photo."""
+    alike = defaultdict(list)
+    for file in photos:
+        alike[stems[file]].append(file)
+    found = []
+    for files in alike.values():
+        masks = [file for file in files if len(files) > 1 and is_black_and_white(folder / file)]
+        found += masks if len(masks) < len(files) else []
+    return found
+
+
+def _is_copy(path: Path) -> bool:
+    """Whether a mask is named as a file that was saved twice: `a_mask (1).png`."""
+    match = NUMBERED_MASK.fullmatch(_stem(printable_name(path.name)))
+    return match is not None and match["copy"] is not None
 
 
 def _parts(file: str) -> list[str]:

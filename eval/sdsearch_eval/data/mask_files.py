@@ -7,16 +7,26 @@ nothing; never by the colours of a palette. What could be meant in two ways is r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from sdsearch.errors import InputError
-from sdsearch_eval.data.masks import MaskValues, check_mask, convert_mask
-from sdsearch_eval.data.photos import UPRIGHT, Picture, name_errors, rgb_image
+from sdsearch_eval.data.masks import HOLE_IS_0, MaskValues, check_mask, convert_mask
+from sdsearch_eval.data.photos import (
+    UPRIGHT,
+    Picture,
+    name_errors,
+    open_picture,
+    rgb_image,
+    varying_alpha,
+)
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from sdsearch.labels import MaskConvention, MaskGeometry
@@ -25,6 +35,8 @@ COVERED = 64
 """A pixel belongs to the hole where a quarter (64 of 255) of its area does: thin strokes stay."""
 NEAR = 16
 """Levels of 255 that lossy formats may change."""
+LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif")
+"""Suffixes of files that are never black and white alone."""
 FEW_COLOURS = 16
 SOFT = 0.25
 """The share of half-bright pixels that only pictures have."""
@@ -45,6 +57,11 @@ def read_mask(photo: Picture, mask: Picture, size: int, reading: MaskReading) ->
         InputError: the mask is the photo itself, lies otherwise than the photo, or is ambiguous,
             soft, empty or nearly full.
     """
+    if mask.is_cut:
+        raise InputError(
+            f"a mask of over 8 bits must have one channel, but {mask.name} has several "
+            f"({mask.image.mode}), whose lower bits are lost; save it as 8- or 16-bit grey"
+        )
     if _is_photo(photo, mask):
         raise InputError(
             f"a mask must mark the hole of its photo, but {mask.name} shows the photo "
@@ -62,12 +79,30 @@ def read_mask(photo: Picture, mask: Picture, size: int, reading: MaskReading) ->
             f"the hole must lie in the centre square of the photo, but that of {mask.name} lies "
             "outside of it; crop the photo and its mask yourself"
         )
-    return check_mask(square, size, mask.name)
+    return check_mask(square, size, mask.name, reading.convention)
+
+
+def is_black_and_white(path: Path) -> bool:
+    """Whether an image has black and white pixels and no others; unreadable ones have not."""
+    if path.suffix.lower() in LOSSY:
+        return False
+    stat = path.stat()
+    return _has_two_colours(path, (stat.st_size, stat.st_mtime_ns))
+
+
+@lru_cache(maxsize=100_000)
+def _has_two_colours(path: Path, _: tuple[int, int]) -> bool:
+    """The same of a file in a state, kept since datasets are listed again and again."""
+    try:
+        colours = rgb_image(open_picture(path)).getcolors(2) or []
+    except InputError:
+        return False
+    return {colour for _, colour in colours} == {(0, 0, 0), (255, 255, 255)}
 
 
 def _is_photo(photo: Picture, mask: Picture) -> bool:
     """Whether a mask has the photo's own pixels; an alpha channel makes a mask of them."""
-    if photo.image.size != mask.image.size or _alpha(mask.image) is not None:
+    if photo.image.size != mask.image.size or varying_alpha(mask.image) is not None:
         return False
     if photo.samples is not None and mask.samples is not None:
         return np.array_equal(photo.samples, mask.samples)
@@ -96,6 +131,7 @@ def _check_geometry(photo: Picture, mask: Picture, geometry: MaskGeometry) -> No
                 f"a mask of the cropped photo must be square, but {sizes}; mask_geometry = 'photo' "
                 "takes masks of whole photos"
             )
+        _check_turn(photo, mask)
         return
     if across == down and not _same_aspect(width, height, across, down):
         raise InputError(
@@ -111,11 +147,17 @@ def _check_geometry(photo: Picture, mask: Picture, geometry: MaskGeometry) -> No
             "it is shown, upright"
         )
     is_told_by_aspect = photo.turn >= 5 and not _same_aspect(width, height, down, across)
-    if photo.turn != UPRIGHT and mask.turn == UPRIGHT and not is_told_by_aspect:
+    if not is_told_by_aspect:
+        _check_turn(photo, mask)
+
+
+def _check_turn(photo: Picture, mask: Picture) -> None:
+    """Refuse masks of which their size does not tell whether they are turned as their photo."""
+    if photo.turn != UPRIGHT and mask.turn == UPRIGHT:
         raise InputError(
-            f"it must be clear how a mask lies on its photo, but {turned} and {mask.name} says "
-            "nothing: it may be turned or mirrored; save the photo upright without EXIF, or give "
-            "the mask the photo's orientation"
+            "it must be clear how a mask lies on its photo, but the photo's file says EXIF "
+            f"orientation {photo.turn} and {mask.name} says nothing: it may be turned or mirrored; "
+            "save the photo upright without EXIF, or give the mask the photo's orientation"
         )
 
 
@@ -129,12 +171,13 @@ def _read_values(photo: Picture, mask: Picture, convention: MaskConvention) -> M
     image = mask.image
     if mask.samples is not None:
         return MaskValues(mask.samples, mask.white)
-    alpha = _alpha(image)
+    alpha = varying_alpha(image)
     if alpha is not None:
         hole = _hole_of_alpha(photo, mask, alpha, convention)
-        return MaskValues(255 - hole if convention in ("mat", "repaint") else hole)
+        return MaskValues(255 - hole if convention in HOLE_IS_0 else hole)
     if image.mode in ("P", "PA"):
-        return MaskValues(np.asarray(image.getchannel("P")), are_indices=True)
+        indices = np.asarray(image.getchannel("P"))
+        return MaskValues(indices, are_indices=True, is_0_darkest=_is_0_darkest(image, indices))
     colours = np.asarray(image.convert("RGB"))
     spread = np.ptp(colours.astype(np.int16), axis=2)
     if spread.max() > NEAR:
@@ -146,12 +189,11 @@ def _read_values(photo: Picture, mask: Picture, convention: MaskConvention) -> M
     return MaskValues(np.asarray(image.convert("L")))
 
 
-def _alpha(image: Image.Image) -> NDArray[np.uint8] | None:
-    """(H, W) opacity, or None where it is the same everywhere and so says nothing."""
-    if not image.has_transparency_data:
-        return None
-    alpha = np.asarray(image.convert("RGBA").getchannel("A"))
-    return None if alpha.min() == alpha.max() else alpha
+def _is_0_darkest(image: Image.Image, indices: NDArray[np.uint8]) -> bool:
+    """Whether index 0 has a darker colour than every other index that an image holds."""
+    grey = np.asarray(image.convert("RGB").convert("L"))
+    ground, others = grey[indices == 0], grey[indices > 0]
+    return ground.size > 0 and others.size > 0 and bool(ground[0] < others.min())
 
 
 def _hole_of_alpha(
@@ -163,18 +205,30 @@ def _hole_of_alpha(
     a photo, the hole is what is gone.
     """
     colours = np.asarray(mask.image.convert("RGBA").convert("RGB"))
-    seen = colours[alpha >= 128] if (alpha >= 128).any() else colours[alpha > 0]
+    opaque = alpha >= 128 if (alpha >= 128).any() else alpha > 0
+    seen = colours[opaque]
     red, green, blue = (seen.T >> 3).astype(np.int64)
     count = np.count_nonzero(np.bincount(red << 10 | green << 5 | blue))
-    if count > FEW_COLOURS or _shows(photo, colours):
+    if count > FEW_COLOURS:
         return 255 - alpha
+    whole = _fit_photo(photo, mask.image.size)
+    is_cut_out = _are_near(colours[opaque], whole[opaque])
     stroke = np.median(seen, axis=0)
-    if np.abs(seen - stroke).max() > NEAR:
+    is_stroke = bool(np.abs(seen - stroke).max() <= NEAR)
+    if is_cut_out and is_stroke and not _hides_photo(colours[~opaque], whole[~opaque], stroke):
+        raise InputError(
+            f"{mask.name} has one colour where it is opaque, which its photo has there too, so it "
+            "may be a stroke over the hole or what is left of the photo around it; save it without "
+            "alpha, 255 for the hole and 0 elsewhere"
+        )
+    if is_cut_out:
+        return 255 - alpha
+    if not is_stroke:
         raise InputError(
             f"{mask.name} has an alpha channel and several colours, so its hole could be either; "
             "save it without alpha, 255 for the hole and 0 elsewhere"
         )
-    kept, word = (255, "white") if convention in ("mat", "repaint") else (0, "black")
+    kept, word = (255, "white") if convention in HOLE_IS_0 else (0, "black")
     if np.abs(stroke - kept).max() <= NEAR:
         raise InputError(
             f"{mask.name} is {word} where it is opaque and transparent elsewhere: {word} says that "
@@ -184,7 +238,19 @@ def _hole_of_alpha(
     return alpha
 
 
-def _shows(photo: Picture, colours: NDArray[np.uint8]) -> bool:
-    """Whether the colours, those under transparent pixels too, are a photo's."""
-    whole = np.asarray(rgb_image(photo), np.int16)
-    return whole.shape == colours.shape and bool(np.abs(whole - colours).mean() < NEAR / 4)
+def _fit_photo(photo: Picture, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """(H, W, 3): the part of a photo that a mask of a size covers, at that size."""
+    return np.asarray(ImageOps.fit(rgb_image(photo), size, Image.Resampling.BOX))
+
+
+def _are_near(colours: NDArray[np.uint8], others: NDArray[np.uint8]) -> bool:
+    """Whether colours, pixel by pixel, are the same but for what resizing and JPEG change."""
+    return bool(np.abs(colours.astype(np.int16) - others).mean() < NEAR / 2)
+
+
+def _hides_photo(
+    hidden: NDArray[np.uint8], whole: NDArray[np.uint8], stroke: NDArray[np.float64]
+) -> bool:
+    """Whether transparent pixels still have their photo's colours, which are not a stroke's."""
+    differ = np.abs(whole - stroke).max(axis=1) > NEAR
+    return bool(differ.any()) and _are_near(hidden[differ], whole[differ])

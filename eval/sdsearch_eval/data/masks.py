@@ -13,19 +13,20 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from sdsearch.errors import InputError
-from sdsearch.labels import MaskKind
+from sdsearch.labels import MaskConvention, MaskKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from sdsearch.labels import MaskConvention
 
 MASKS_VERSION = 2
 """Part of every manifest hash: raise it whenever any mask changes."""
 
 LARGEST_HOLE = 0.95
+HOLE_IS_0: tuple[MaskConvention, ...] = ("mat", "repaint")
+"""The conventions whose masks are white where the photo is kept."""
 NUMBERED = 32
 """At most so many values look like numbers of objects, more like soft edges."""
 MIXED: tuple[MaskKind, ...] = ("box", "thick", "object", "medium")
@@ -83,11 +84,13 @@ class MaskValues(NamedTuple):
         values: (H, W), any type of number.
         white: the value of white by the depth of the file; None for floats, which have none.
         are_indices: of a palette, whose colours do not count.
+        is_0_darkest: whether no other index of the palette that is held is as dark as 0.
     """
 
     values: NDArray[Any]
     white: float | None = 255
     are_indices: bool = False
+    is_0_darkest: bool = False
 
 
 def convert_mask(held: MaskValues, convention: MaskConvention, name: str) -> NDArray[np.uint8]:
@@ -99,7 +102,7 @@ def convert_mask(held: MaskValues, convention: MaskConvention, name: str) -> NDA
     Raises:
         InputError: the values are not those of the convention; what the file holds is named.
     """
-    values, white, _ = held
+    values, white = held.values, held.white
     full = 255 if white is None or np.isin(values, (0, 255)).all() else white
     if convention == "lama":
         hole = values > 0
@@ -118,24 +121,22 @@ def _refuse(held: MaskValues, wanted: str, convention: str, name: str, full: flo
     """The error for values that are not those of a convention: what they are and what to do."""
     found = np.unique(held.values)
     shown = ", ".join(f"{value:g}" for value in found[:6]) + (", ..." if len(found) > 6 else "")
-    lama = "mask_convention = 'lama' (all above 0 is the hole)"
+    # Where 0 is the hole, conventions in which it is kept would turn the mask inside out.
+    is_0_kept = convention not in HOLE_IS_0
+    hole, rest = (full, 0) if is_0_kept else (0, full)
+    written = f"{hole:g} for what is repainted and {rest:g} for the rest"
+    lama = ", or set mask_convention = 'lama' (all above 0 is the hole)" if is_0_kept else ""
     if held.are_indices:
-        advice = (
-            "colours of a palette do not count: save it as greyscale, 255 for what is repainted "
-            f"and 0 for the rest, or set {lama}"
-        )
+        advice = f"colours of a palette do not count: save it as greyscale, {written}"
+        advice += lama if held.is_0_darkest else ""
     elif len(found) <= 2 and found[-1] == 1:
-        advice = f"multiply it by {full:g}, or set {lama}"
+        advice = f"multiply it by {full:g}{lama}"
     elif len(found) <= NUMBERED and found.dtype.kind != "f":
-        advice = (
-            f"threshold it; or where these are numbers of objects, write {full:g} for those to "
-            "repaint and 0 for the rest"
-        )
+        advice = f"threshold it; or where these are numbers of objects, write {written}"
     else:
-        advice = (
-            f"threshold it to 0 and {full:g}, or set mask_convention = 'diffusers' (the upper half "
-            "is the hole)"
-        )
+        advice = f"threshold it to 0 and {full:g}"
+        if is_0_kept and convention != "diffusers":
+            advice += ", or set mask_convention = 'diffusers' (the upper half is the hole)"
     noun = "indices of a palette" if held.are_indices else "values"
     return InputError(
         f"mask {name!r} must hold {wanted} in the convention {convention!r}, but holds the {noun} "
@@ -143,10 +144,13 @@ def _refuse(held: MaskValues, wanted: str, convention: str, name: str, full: flo
     )
 
 
-def check_mask(mask: NDArray[np.uint8], size: int, name: str) -> NDArray[np.uint8]:
+def check_mask(
+    mask: NDArray[np.uint8], size: int, name: str, convention: MaskConvention = "canonical"
+) -> NDArray[np.uint8]:
     """Return `mask` if it is canonical, else raise `InputError` naming what is wrong.
 
     Canonical: uint8 of shape (size, size), values 0 and 255 only, hole fraction in (0, 0.95].
+    `convention` is that of the file which it was made of.
     """
     if mask.shape != (size, size):
         raise InputError(f"mask {name!r} must be {size}x{size} pixels, but is {mask.shape}")
@@ -157,10 +161,13 @@ def check_mask(mask: NDArray[np.uint8], size: int, name: str) -> NDArray[np.uint
     hole = float((mask == 255).mean())
     if not 0 < hole <= LARGEST_HOLE:
         state = "empty" if hole == 0 else f"{hole:.0%} hole"
+        marks, other, colour = "255", "repaint", "black"
+        if convention in HOLE_IS_0:
+            marks, other, colour = "0", "canonical", "white"
         raise InputError(
             f"0 < hole fraction <= {LARGEST_HOLE} must hold for a mask, but {name!r} is {state}; "
-            "255 marks what is repainted: is the mask inverted? mask_convention = 'repaint' takes "
-            "masks with a black hole"
+            f"{marks} marks what is repainted: is the mask inverted? mask_convention = {other!r} "
+            f"takes masks with a {colour} hole"
         )
     return mask
 

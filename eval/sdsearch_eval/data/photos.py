@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class Picture:
         turn: the EXIF orientation (1 to 8) that was undone; 1 where there was none.
         samples: (H, W) values of an image of one channel that is not 8 bits unsigned, else None.
         white: the value of full brightness by the file's depth; None for floats, which state none.
+        is_cut: whether the file has over 8 bits in each of several channels, which Pillow cuts to
+            the upper 8.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Picture:
     turn: int = UPRIGHT
     samples: NDArray[Any] | None = None
     white: float | None = 255
+    is_cut: bool = False
 
 
 def open_picture(path: Path) -> Picture:
@@ -105,6 +109,7 @@ def square_image(
 def rgb_image(picture: Picture) -> Image.Image:
     """8-bit RGB, transparent pixels shown on white; deeper values are scaled by their depth.
 
+    An alpha channel that is the same everywhere says nothing and is dropped.
     The scale never depends on the values themselves, so photos keep their relation to each other.
 
     Raises:
@@ -114,10 +119,22 @@ def rgb_image(picture: Picture) -> Image.Image:
         if picture.samples is not None:
             return Image.fromarray(_eight_bits(picture)).convert("RGB")
         image = picture.image
+        if picture.is_cut:
+            _check_cut(picture)
         if image.has_transparency_data:
             shown = image.convert("RGBA")
+            if varying_alpha(image) is None:
+                return shown.convert("RGB")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), shown)
         return image.convert("RGB")
+
+
+def varying_alpha(image: Image.Image) -> NDArray[np.uint8] | None:
+    """(H, W) opacity, or None where it is the same everywhere and so says nothing."""
+    if not image.has_transparency_data:
+        return None
+    alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    return None if alpha.min() == alpha.max() else alpha
 
 
 @contextmanager
@@ -175,6 +192,7 @@ def _is_raster(kind: str) -> bool:
 
 def _decode(image: Image.Image, name: str) -> Picture:
     tags = dict(image.tag_v2) if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    is_deep = _is_deep(image, tags)  # first, as the EXIF block of a PNG is read by loading it
     kind, turn = image.format, _orientation(image)
     image.load()
     # Pillow turns some formats while it loads them; `exif_transpose` would also rewrite the EXIF
@@ -184,7 +202,7 @@ def _decode(image: Image.Image, name: str) -> Picture:
     bits, form = _first(tags, "BitsPerSample"), _first(tags, "SampleFormat")
     is_signed_byte = upright.mode == "L" and form == 2
     if not upright.mode.startswith(("I", "F")) and not is_signed_byte:
-        return Picture(name, upright, turn)
+        return Picture(name, upright, turn, is_cut=is_deep)
     samples = np.asarray(upright)
     if tags:
         white = float(2 ** (bits - (form == 2)) - 1)
@@ -199,6 +217,34 @@ def _decode(image: Image.Image, name: str) -> Picture:
     return Picture(name, upright, turn, samples, None if upright.mode == "F" else white)
 
 
+def _is_deep(image: Image.Image, tags: dict[int, Any]) -> bool:
+    """Whether an image that is not loaded yet has over 8 bits a channel in its file."""
+    bits = tags.get(TAGS["BitsPerSample"], 1)
+    if max(bits if isinstance(bits, tuple) else (bits,)) > 8:
+        return True
+    if image.format == "JPEG2000":
+        return _jpeg2000_bits(image) > 8
+    for tile in getattr(image, "tile", ()):
+        args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        if tile.codec_name == "SGI16" or any(DEEP.search(str(arg)) for arg in args):
+            return True
+        if tile.codec_name.startswith("ppm") and args[-1] > 255:
+            return True
+    return False
+
+
+def _jpeg2000_bits(image: Image.Image) -> int:
+    """Bits of the first channel by the marker that sizes a JPEG 2000 stream; 8 without it."""
+    file = getattr(image, "fp", None)
+    if file is None:
+        return 8
+    at = file.tell()
+    file.seek(0)
+    _, marker, rest = file.read(HEADER).partition(b"\xff\x4f\xff\x51")
+    file.seek(at)
+    return (rest[38] & 0x7F) + 1 if marker and len(rest) > 38 else 8
+
+
 def _orientation(image: Image.Image) -> int:
     try:
         turn = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
@@ -207,6 +253,10 @@ def _orientation(image: Image.Image) -> int:
         return UPRIGHT
 
 
+DEEP = re.compile(r";16[BLN]")
+"""In Pillow's names of stored pixels: 16 bits a channel; `BGR;16` are 16 bits a pixel."""
+HEADER = 1 << 16
+"""Bytes of a file among which its sizes are."""
 TAGS = {"BitsPerSample": 258, "PhotometricInterpretation": 262, "SampleFormat": 339}
 
 
@@ -232,8 +282,21 @@ def _eight_bits(picture: Picture) -> NDArray[np.uint8]:
             f"a photo's values must be 0 or more, but {picture.name} holds {low}; {wanted}"
         )
     if 0 < high < DARKEST_WHITE * white:
-        raise InputError(
-            f"a photo must use the depth that its file states, but {picture.name} reaches {high} "
-            f"of {white:.0f} and would be black; {wanted}, scaled to the full range"
-        )
+        raise _too_dark(picture.name, f"{high} of {white:.0f}", wanted)
     return (samples * (255 / white)).round().clip(0, 255).astype(np.uint8)
+
+
+def _check_cut(picture: Picture) -> None:
+    """Refuse a photo of which the upper 8 bits hold next to nothing, since it was stored deeper."""
+    pairs = zip(picture.image.getbands(), picture.image.split(), strict=True)
+    highest = max(int(np.asarray(channel).max()) for band, channel in pairs if band not in "Aa")
+    if highest <= round(DARKEST_WHITE * 255):  # some decoders round up
+        wanted = "save it with 8 bits, or with 16"
+        raise _too_dark(picture.name, f"{highest} of 255 by its upper 8 bits", wanted)
+
+
+def _too_dark(name: str, reached: str, wanted: str) -> InputError:
+    return InputError(
+        f"a photo must use the depth that its file states, but {name} reaches {reached} and would "
+        f"be black; {wanted}, scaled to the full range"
+    )

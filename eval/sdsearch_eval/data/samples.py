@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sdsearch.errors import InputError
+from sdsearch.files import check_no_folder
 from sdsearch.keys import content_key
 from sdsearch.labels import MaskKind
 from sdsearch_eval.data.captions import read_captions
@@ -67,7 +68,7 @@ def load_dataset(protocol: Protocol, pool: int) -> Dataset:
         InputError: as `load_samples` and `load_recovery_samples`.
     """
     n = protocol.samples
-    if protocol.dataset == "scenes":
+    if _is_scenes(protocol):
         scenes = tuple(scene_sample(protocol, "test", i) for i in range(n))
         return Dataset(scenes, (), None)
     read, manifest = _read_photos(protocol, 0, n + pool)
@@ -94,7 +95,7 @@ def load_recovery_samples(protocol: Protocol, count: int) -> list[Sample]:
     Raises:
         InputError: as `load_samples`, or no photo is left.
     """
-    if protocol.dataset == "scenes":
+    if _is_scenes(protocol):
         return [scene_sample(protocol, "train", i) for i in range(count)]
     read, manifest = _read_photos(protocol, protocol.samples, count)
     _check_counts(protocol, protocol.samples + len(read), count, manifest)
@@ -134,7 +135,7 @@ def list_photos(protocol: Protocol) -> Manifest | None:
     Raises:
         InputError: a folder is not there, or several images may be the mask of one photo.
     """
-    if protocol.dataset == "scenes":
+    if _is_scenes(protocol):
         return None
     return list_dataset(Path(protocol.dataset), _mask_folder(protocol))
 
@@ -270,7 +271,18 @@ def _read_mask(protocol: Protocol, case: Case, folder: Path, photo: Picture) -> 
 
 def _mask_folder(protocol: Protocol) -> Path | None:
     """The folder of mask files; None where masks are drawn."""
-    return None if protocol.masks in get_args(MaskKind) else Path(protocol.masks)
+    if protocol.masks not in get_args(MaskKind):
+        return Path(protocol.masks)
+    check_no_folder("protocol.masks", protocol.masks, "a kind of masks that are drawn")
+    return None
+
+
+def _is_scenes(protocol: Protocol) -> bool:
+    """Whether samples are drawn, not read."""
+    if protocol.dataset != "scenes":
+        return False
+    check_no_folder("protocol.dataset", "scenes", "what is drawn for the tiny teacher")
+    return True
 
 
 def _draw_mask(

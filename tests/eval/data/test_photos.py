@@ -103,7 +103,9 @@ def test_a_16_bit_image_keeps_its_brightness(tmp_path):
 
 
 def test_transparent_pixels_are_shown_on_white_and_not_on_what_hides_below(tmp_path):
-    save(tmp_path, "a.png", Image.new("RGBA", (32, 32), (10, 200, 10, 0)))
+    image = Image.new("RGBA", (32, 32), (10, 200, 10, 0))
+    image.putpixel((0, 0), (10, 200, 10, 255))
+    save(tmp_path, "a.png", image)
     (photo,) = read_photos(tmp_path).values()
     assert centre(photo) == [255, 255, 255]
 
