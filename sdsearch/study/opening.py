@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdsearch.console import say
 from sdsearch.errors import InputError
+from sdsearch.files import check_output
 from sdsearch.harness import run_harness
 from sdsearch.labels import Protocol, former_keys
 from sdsearch.study.folder import read_study
@@ -14,8 +16,6 @@ from sdsearch.study.recipes import warn_of_resolution
 from sdsearch.study.requests import AdoptRequest, InspectRequest, ResolveRequest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sdsearch.study.folder import StudyFolder
 
 
@@ -70,7 +70,12 @@ def inspect_dataset(images: Path, masks: Path | str, size: int, out: Path) -> Pa
     """The same for a folder of photos, and one of masks, or masks of a kind that is drawn.
 
     Of all photos, however many a protocol would ask for; they are cropped to `size` pixels a side.
+
+    Raises:
+        InputError: the contact sheet would become one of the photos or masks.
+        HarnessError: something cannot be used as it is; the harness has said what.
     """
+    check_output(out, (images, Path(masks)), "--sheet")
     found = Protocol(dataset=str(images), masks=str(masks), resolution=size)
     run_harness(InspectRequest(protocol=found, out=out))
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,15 +10,15 @@ import pytest
 from PIL import Image
 
 from sdsearch.cli.main import app
+from sdsearch.errors import InputError
 from sdsearch.labels.protocol import Protocol, RecoveryRecipe
+from sdsearch.stages import compare
 from sdsearch.study import opening
-from sdsearch.study.requests import InspectRequest
+from sdsearch.study.requests import InpaintRequest, InspectRequest
 from tests.eval.desk import ask
 from tests.fakes import make_study
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sdsearch.model import FrozenModel
 
 
@@ -106,3 +107,44 @@ def test_the_command_asks_for_a_study_or_for_photos_by_what_a_folder_holds(
     assert isinstance(second, InspectRequest)
     assert second.teacher is None
     assert (second.protocol.dataset, second.protocol.resolution) == (str(photos), 256)
+
+
+@pytest.mark.parametrize("place", [".", "sub", "../masks"])
+def test_a_contact_sheet_never_becomes_a_photo_or_a_mask(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(opening, "run_harness", lambda _: pytest.fail("it was started"))
+    for folder in (tmp_path / "masks", photos / "sub"):
+        folder.mkdir()
+    monkeypatch.chdir(photos / place)
+    masks = str(tmp_path / "masks")
+    with pytest.raises(InputError, match=r"contact-sheet\.png would be written into .*--sheet"):
+        app(["check", str(photos), "--masks", masks], standalone_mode=False)
+
+
+def test_a_comparison_never_becomes_an_image_or_a_mask(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[FrozenModel] = []
+    monkeypatch.setattr(compare, "run_harness", asked.append)
+    monkeypatch.chdir(photos)
+
+    def request(images: Path, mask: str, out: Path) -> InpaintRequest:
+        return InpaintRequest(pipelines=("tiny",), images=(images,), masks=(mask,), out=out)
+
+    one = photos / "a.png"
+    for refused in (
+        request(photos, "auto:box", Path("compare.png")),
+        request(tmp_path / "b", str(photos), Path("sub/compare.png")),
+        request(one, "auto:box", Path("a.png")),
+        request(tmp_path / "b", "a.png", one),
+    ):
+        with pytest.raises(InputError, match=r"would be written .*--out"):
+            compare.compare_pipelines(refused)
+    assert asked == []
+    for accepted in (
+        request(one, "auto:box", Path("compare.png")),
+        request(photos, "auto:box", Path("../compare.png")),
+    ):
+        compare.compare_pipelines(accepted)
+    assert len(asked) == 2
