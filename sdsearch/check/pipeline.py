@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sdsearch.check.problems import Problem
 from sdsearch.errors import InputError
 from sdsearch.pipelines import PARTS, read_part
-from sdsearch.unet import find_misfits
+from sdsearch.unet import find_misfits, read_noise_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,7 +45,10 @@ def _parts(pipeline: PipelineFolder) -> Iterator[Problem]:
     """What stands against loading a part; the UNet's weights are looked at by themselves."""
     for name in PARTS:
         try:
-            if name != "unet":
+            if name == "scheduler":
+                read_part(pipeline, name)
+                read_noise_schedule(pipeline)
+            elif name != "unet":
                 read_part(pipeline, name)
             elif pipeline.index.get(name) != _UNET:
                 yield Problem(

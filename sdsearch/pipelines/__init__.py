@@ -4,6 +4,7 @@ It imports single modules only, and no torch. Start at `folder`.
 """
 
 from sdsearch.pipelines.folder import (
+    INDEX,
     OPTIONAL_PARTS,
     PARTS,
     Part,
@@ -20,6 +21,7 @@ from sdsearch.pipelines.reading import read_json
 from sdsearch.pipelines.weight_files import WeightFiles, choose_weights, shard_names, weight_stem
 
 __all__ = [
+    "INDEX",
     "OPTIONAL_PARTS",
     "PARTS",
     "Part",

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_INDEX = "model_index.json"
+INDEX = "model_index.json"
+"""Names the class of each part."""
 _CARD = "README.md"
 """States the licence that an export inherits."""
 _CLASSES: dict[str, dict[str, str]] = {
@@ -133,7 +134,7 @@ def open_pipeline(name: str, parts: Collection[str] = PARTS) -> PipelineFolder:
     place = locate_pipeline(name)
     if isinstance(place, Path):
         return PipelineFolder(name, place, _read_index(place))
-    cached = cached_folder(place, _INDEX)
+    cached = cached_folder(place, INDEX)
     lacking = "it is not in the cache"
     if cached is not None:
         try:
@@ -141,7 +142,7 @@ def open_pipeline(name: str, parts: Collection[str] = PARTS) -> PipelineFolder:
         except InputError as error:
             lacking = str(error)
     folder = download_files(
-        place, _INDEX, lambda index, names: _needed(index, names, parts), lacking
+        place, INDEX, lambda index, names: _needed(index, names, parts), lacking
     )
     return _read_snapshot(name, folder, parts)
 
@@ -177,7 +178,7 @@ def read_part(pipeline: PipelineFolder, name: str) -> Part:
     library, class_name = _class_of(pipeline.index, name)
     folder = pipeline.folder / name
     if not folder.is_dir():
-        raise InputError(f"{folder} must be a folder, as {_INDEX} lists it; {_SAVE_AGAIN}")
+        raise InputError(f"{folder} must be a folder, as {INDEX} lists it; {_SAVE_AGAIN}")
     beside = [path.name for path in folder.iterdir() if path.is_file()]
     weights = _weights(library, folder, beside)
     if name == "unet" and weights is not None and weights.pickled:
@@ -206,14 +207,14 @@ def list_files(pipeline: PipelineFolder) -> tuple[tuple[str, Path], ...]:
 def find_card(name: str) -> Path | None:
     """The model card of a pipeline where it is on this machine; nothing is downloaded."""
     place = locate_pipeline(name)
-    folder = cached_folder(place, _INDEX) if isinstance(place, str) else place
+    folder = cached_folder(place, INDEX) if isinstance(place, str) else place
     return folder / _CARD if folder and (folder / _CARD).is_file() else None
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
-    file = folder / _INDEX
+    file = folder / INDEX
     if not file.is_file():
-        raise InputError(f"a pipeline must be a diffusers folder, but {folder} has no {_INDEX}")
+        raise InputError(f"a pipeline must be a diffusers folder, but {folder} has no {INDEX}")
     index = read_json(file)
     if not isinstance(index.get("_class_name"), str):
         raise InputError(
@@ -224,7 +225,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
 
 def _class_of(index: Mapping[str, Any], name: str) -> tuple[str, str]:
     """Library and class of a part, as model_index.json names them."""
-    entry, field = index.get(name), f"{_INDEX}: {name}"
+    entry, field = index.get(name), f"{INDEX}: {name}"
     named = isinstance(entry, list) and len(entry) == 2 and all(isinstance(e, str) for e in entry)
     if entry is None or not named:
         wanted = "[library, class]; a pipeline saved without it cannot be loaded"
@@ -278,7 +279,7 @@ def _files_of(folder: Path, names: Collection[str], weights: WeightFiles | None)
 def _needed(index: Mapping[str, Any], names: Iterable[str], parts: Collection[str]) -> list[str]:
     """The files of a repository that `parts` need, of all that it has."""
     names = list(names)
-    wanted = [one for one in (_INDEX, _CARD) if one in names]
+    wanted = [one for one in (INDEX, _CARD) if one in names]
     for part in parts:
         library, _ = _class_of(index, part)
         beside = [one.removeprefix(f"{part}/") for one in names if one.startswith(f"{part}/")]

@@ -142,7 +142,7 @@ def load_components(pipeline: PipelineFolder, device: torch.device) -> Component
     vae, text_encoder, tokenizer = (
         load_part(read_part(pipeline, name)) for name in ("vae", "text_encoder", "tokenizer")
     )
-    schedule = read_noise_schedule(pipeline.folder)
+    schedule = read_noise_schedule(pipeline)
     # Some tokenizers say no length: then it is that of the encoder's positions.
     tokenizer.model_max_length = min(
         tokenizer.model_max_length, text_encoder.config.max_position_embeddings
