@@ -17,7 +17,7 @@ from sdsearch.pipelines.folder import (
     open_pipeline,
     read_part,
 )
-from sdsearch.pipelines.reading import read_json
+from sdsearch.pipelines.reading import check_pulled, read_json
 from sdsearch.pipelines.weight_files import WeightFiles, choose_weights, shard_names, weight_stem
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Part",
     "PipelineFolder",
     "WeightFiles",
+    "check_pulled",
     "choose_weights",
     "conversion_command",
     "find_card",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sdsearch.assets import asset_path
 from sdsearch.errors import FieldError, InputError
 from sdsearch.pipelines.hub import cached_folder, download_files, fetch_file
-from sdsearch.pipelines.reading import read_json
+from sdsearch.pipelines.reading import check_pulled, read_json
 from sdsearch.pipelines.weight_files import WeightFiles, choose_weights, shard_names
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def read_part(pipeline: PipelineFolder, name: str) -> Part:
 
     Raises:
         FieldError: model_index.json does not list it, or lists a class that is not supported.
-        InputError: a file that it needs is missing, or its UNet is a pickle.
+        InputError: a file that it needs is missing or is not pulled, or its UNet is a pickle.
     """
     library, class_name = _class_of(pipeline.index, name)
     folder = pipeline.folder / name
@@ -190,6 +190,8 @@ def read_part(pipeline: PipelineFolder, name: str) -> Part:
         shards = shard_names(folder, weights.index)
         weights = WeightFiles(weights.variant, weights.pickled, shards, weights.index)
     files = _files_of(folder, beside, weights)
+    for file in files:
+        check_pulled(folder / file)
     if name != "tokenizer":
         read_json(folder / files[0])
     return Part(name, library, class_name, folder, tuple(folder / one for one in files), weights)
