@@ -45,11 +45,8 @@ def _parts(pipeline: PipelineFolder) -> Iterator[Problem]:
     """What stands against loading a part; the UNet's weights are looked at by themselves."""
     for name in PARTS:
         try:
-            if name == "scheduler":
-                read_part(pipeline, name)
-                read_noise_schedule(pipeline)
-            elif name != "unet":
-                read_part(pipeline, name)
+            if name != "unet":
+                _check_part(pipeline, name)
             elif pipeline.index.get(name) != _UNET:
                 yield Problem(
                     code="component",
@@ -60,6 +57,19 @@ def _parts(pipeline: PipelineFolder) -> Iterator[Problem]:
                 )
         except InputError as error:
             yield Problem.of("component", error, f"{name}/")
+
+
+def _check_part(pipeline: PipelineFolder, name: str) -> None:
+    """Refuse what would not load, or what loads in silence and is used wrongly."""
+    from sdsearch.weights import check_plain, load_tokenizer
+
+    part = read_part(pipeline, name)
+    if name == "scheduler":
+        read_noise_schedule(pipeline)
+    elif name == "tokenizer":
+        load_tokenizer(part, read_part(pipeline, "text_encoder"))
+    else:
+        check_plain(part)
 
 
 def _safety_checker(pipeline: PipelineFolder) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
@@ -106,6 +107,20 @@ def check_pipeline_family(pipeline: PipelineFolder) -> None:
         raise error
 
 
+def _scaling(folder: Path) -> Iterator[tuple[str, FieldError]]:
+    """What stands against the factor by which latents are scaled, where the VAE says one."""
+    file = folder / "vae" / "config.json"
+    try:
+        factor = read_json(file).get("scaling_factor", 1.0)
+    except InputError:
+        return
+    is_number = isinstance(factor, int | float) and not isinstance(factor, bool)
+    if not is_number or not 0 < factor < math.inf:
+        wanted = "a finite number above 0"
+        step = "take the vae of the UNet's own pipeline (SD v1 and v2 have 0.18215)"
+        yield "scaling-factor", FieldError("vae/config.json: scaling_factor", factor, wanted, step)
+
+
 def find_misfits(folder: Path, unet: Mapping[str, Any]) -> Iterator[tuple[str, FieldError]]:
     """What in the configs of a pipeline's parts does not fit its UNet's config.
 
@@ -130,3 +145,4 @@ def find_misfits(folder: Path, unet: Mapping[str, Any]) -> Iterator[tuple[str, F
             where = f"{part}/config.json: {field}"
             step = f"take the {part} of the UNet's own pipeline"
             yield code, FieldError(where, value, f"{wanted}, {whose}", step)
+    yield from _scaling(folder)
