@@ -75,6 +75,8 @@ def describe_error(error: Exception) -> str:
         return str(error)
     place = "".join(f": {name}" for name in (error.filename, error.filename2) if name is not None)
     step = _NEXT_STEPS.get(error.errno)
+    if error.errno == errno.ENOENT and not place:  # only the current folder has no name
+        step = "the current folder was deleted; change to one that is there"
     return f"{error.strerror}{place}" + (f"; {step}" if step else "")
 
 
