@@ -13,6 +13,13 @@ from sdsearch.cli.options import STUDY, Folder
 from sdsearch.errors import InputError, check_choice
 
 _OUT = Path("compare.png")
+_NAMES = {
+    "images": "--image",
+    "masks": "--mask",
+    "prompts": "--prompt",
+    **{name: f"--{name}" for name in ("pipelines", "seeds", "guidance", "out")},
+}
+"""What the options of a request's fields are called, where they may be wrong."""
 _LISTS = ("--pipelines", "--image", "--mask", "--prompt", "--seeds")
 
 
@@ -88,7 +95,7 @@ def compare(
     check_choice("--scheduler", scheduler, get_args(Scheduler))
     check_choice("--mask-convention", mask_convention, get_args(MaskConvention))
     check_choice("--mask-geometry", mask_geometry, get_args(MaskGeometry))
-    request = InpaintRequest.model_validate(
+    request = InpaintRequest.from_options(
         {
             "pipelines": pipelines,
             "images": image,
@@ -102,6 +109,7 @@ def compare(
             "mask_geometry": mask_geometry,
             "differences": differences,
             "out": out,
-        }
+        },
+        _NAMES,
     )
     print(compare_pipelines(request))

@@ -103,7 +103,7 @@ def latency(
     if predict is None:
         backbone = sdsearch.find_backbone(teacher or "tiny")
         side = size or backbone.sample_size
-        conditions = LatencyConditions.model_validate(
+        conditions = LatencyConditions.from_options(
             {
                 "device": device,
                 "dtype": dtype,

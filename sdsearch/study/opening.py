@@ -72,11 +72,15 @@ def inspect_dataset(images: Path, masks: Path | str, size: int, out: Path) -> Pa
     Of all photos, however many a protocol would ask for; they are cropped to `size` pixels a side.
 
     Raises:
-        InputError: the contact sheet would become one of the photos or masks.
+        InputError: the contact sheet would become one of the photos or masks, or `size` is none
+            that can be.
         HarnessError: something cannot be used as it is; the harness has said what.
     """
     check_output(out, (images, Path(masks)), "--sheet")
-    found = Protocol(dataset=str(images), masks=str(masks), resolution=size)
+    found = Protocol.from_options(
+        {"dataset": str(images), "masks": str(masks), "resolution": size},
+        {"dataset": "the folder of photos", "masks": "--masks", "resolution": "--size"},
+    )
     run_harness(InspectRequest(protocol=found, out=out))
     return out
 

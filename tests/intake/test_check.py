@@ -148,3 +148,18 @@ def test_a_comparison_never_becomes_an_image_or_a_mask(
     ):
         compare.compare_pipelines(accepted)
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("size", ["100", "12"])
+def test_a_size_that_no_latent_has_is_refused_by_its_option(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"--size is {size}, .* multiple of 8; choose another"):
+        app(["check", str(photos), "--size", size], standalone_mode=False)
+
+
+def test_a_guidance_without_end_is_refused_by_its_option() -> None:
+    line = ["compare", "--pipelines", "tiny", "--image", "a.png", "--mask", "auto:box"]
+    with pytest.raises(InputError, match="--guidance is inf, which cannot be"):
+        app([*line, "--guidance", "inf"], standalone_mode=False)
