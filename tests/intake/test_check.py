@@ -15,6 +15,8 @@ from sdsearch.labels.protocol import Protocol, RecoveryRecipe
 from sdsearch.stages import compare
 from sdsearch.study import opening
 from sdsearch.study.requests import InpaintRequest, InspectRequest
+from sdsearch_eval.data.samples import Sample
+from sdsearch_eval.jobs.intake import draw_contact_sheet
 from tests.eval.desk import ask
 from tests.fakes import make_study
 
@@ -157,6 +159,15 @@ def test_a_size_that_no_latent_has_is_refused_by_its_option(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=f"--size is {size}, .* multiple of 8; choose another"):
         app(["check", str(photos), "--size", size], standalone_mode=False)
+
+
+def test_a_photo_of_any_name_is_drawn() -> None:
+    photo = np.zeros((64, 64, 3), np.uint8)
+
+    def drawn(name: str) -> bytes:
+        return draw_contact_sheet([Sample(name, photo, "", photo[..., 0])]).tobytes()
+
+    assert drawn("a\nb\x1b.png") == drawn(r"a\nb\x1b.png") != drawn("ab.png")
 
 
 def test_a_guidance_without_end_is_refused_by_its_option() -> None:

@@ -197,6 +197,7 @@ ENDS = {
     "a full disk": (OSError(28, "No space left", "a[b].png"), 1, "a[b].png; free some space"),
     "a read-only disk": (OSError(30, "Read-only", "x"), 1, "Read-only: x; choose a folder"),
     "another's folder": (PermissionError(13, "Permission denied", "x"), 1, "denied: x; it must"),
+    "a name that steers": (InputError("no \x1b[2Ja.png\r"), 2, "error: no \\x1b[2Ja.png\\r\n"),
     "a fault": (KeyError("up\nblocks"), 1, "failed: KeyError: 'up\\nblocks' (not foreseen"),
 }
 
