@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from sdsearch.stages import compare
 from sdsearch.study import opening
 from sdsearch.study.requests import InpaintRequest, InspectRequest
 from sdsearch_eval.data.samples import Sample
+from sdsearch_eval.jobs import intake
 from sdsearch_eval.jobs.intake import draw_contact_sheet
 from tests.eval.desk import ask
 from tests.fakes import make_study
@@ -159,6 +161,29 @@ def test_a_size_that_no_latent_has_is_refused_by_its_option(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=f"--size is {size}, .* multiple of 8; choose another"):
         app(["check", str(photos), "--size", size], standalone_mode=False)
+
+
+def test_no_more_samples_are_held_than_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(intake.SHOWN + 5):
+        Image.new("RGB", (64, 64), (9 * number, 0, 0)).save(many / f"{number:02}.png")
+    held: list[list[str]] = []
+
+    def draw(samples: list[Sample]) -> Image.Image:
+        alive = [one for one in gc.get_objects() if type(one) is Sample]
+        assert len(alive) == len(samples)
+        held.append([sample.name for sample in samples])
+        return Image.new("RGB", (8, 8))
+
+    gc.collect()
+    monkeypatch.setattr(intake, "draw_contact_sheet", draw)
+    protocol = Protocol(dataset=str(many), masks="box", resolution=64)
+    assert inspect(tmp_path, protocol=protocol) == 0
+    assert held == [[f"{number:02}.png" for number in range(intake.SHOWN)]]
+    assert f"samples: {intake.SHOWN + 5} evaluated" in capfd.readouterr().out
 
 
 def test_a_photo_of_any_name_is_drawn() -> None:
