@@ -65,6 +65,11 @@ def read_unet_config(file: Path) -> dict[str, Any]:
         InputError: the file is unreadable, or a field has another type or a size beyond all sense.
     """
     plain = read_json(file)
+    if "_class_name" not in plain and not is_unet_config(plain):
+        raise InputError(
+            f"{file} must be the config of a UNet2DConditionModel, but has no field of one; save "
+            "the UNet again with save_pretrained"
+        )
     try:
         _UNetFields.model_validate(plain)
     except ValidationError as error:
@@ -78,6 +83,13 @@ def read_unet_config(file: Path) -> dict[str, Any]:
     if isinstance(size, list) and size[0] == size[1]:
         plain["sample_size"] = size[0]
     return plain
+
+
+def is_unet_config(plain: Mapping[str, Any]) -> bool:
+    """Whether a config says that it is a UNet's, by its class or else by any field."""
+    if "_class_name" in plain:
+        return "UNet" in str(plain["_class_name"])
+    return any(field in plain for field in _UNetFields.model_fields)
 
 
 def native_size(config: Mapping[str, Any]) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 from sdsearch.cli.main import app
@@ -199,3 +201,36 @@ def test_a_guidance_without_end_is_refused_by_its_option() -> None:
     line = ["compare", "--pipelines", "tiny", "--image", "a.png", "--mask", "auto:box"]
     with pytest.raises(InputError, match="--guidance is inf, which cannot be"):
         app([*line, "--guidance", "inf"], standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "{}",
+        "[1, 2]",
+        "{",
+        '{"root": "photos"}',
+        '{"_class_name": "AutoencoderKL", "in_channels": 3}',
+    ],
+)
+def test_a_config_of_something_else_leaves_photos_photos(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str
+) -> None:
+    asked: list[FrozenModel] = []
+    monkeypatch.setattr(opening, "run_harness", asked.append)
+    monkeypatch.chdir(tmp_path)
+    (photos / "config.json").write_text(config)
+    app(["check", str(photos), "--masks", "box"], standalone_mode=False)
+    assert len(asked) == 1
+    (photos / "config.json").write_text('{"block_out_channels": [320, 640, 1280, 1280]}')
+    with suppress(typer.Exit):
+        app(["check", str(photos)], standalone_mode=False)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("config", ["{}", '{"root": "photos"}'])
+def test_a_config_without_any_field_of_a_unet_is_none(tmp_path: Path, config: str) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(config)
+    with pytest.raises(InputError, match="has no field of one; save"):
+        app(["check", str(file)], standalone_mode=False)
