@@ -49,7 +49,7 @@ def check_output(out: Path, inputs: Iterable[Path], option: str) -> None:
     Args:
         out: the file that is to be written.
         inputs: files that are read, and folders of which every file may be.
-        option: what the user says to write elsewhere, such as `--out`.
+        option: by which the user says where it goes.
 
     Raises:
         InputError: `out` is one of the files, or lies in one of the folders at any depth.

@@ -81,6 +81,7 @@ def compare(
 
     sdsearch compare --pipelines A B --image x.png --mask box:16,16,32,32 --prompt "a red house"
     """
+    from sdsearch.files import check_output
     from sdsearch.labels import MaskConvention, MaskGeometry, Scheduler
     from sdsearch.stages import compare_pipelines
     from sdsearch.study import InpaintRequest
@@ -112,4 +113,5 @@ def compare(
         },
         _NAMES,
     )
+    check_output(out, (*request.images, *map(Path, request.masks)), "--out")
     print(compare_pipelines(request))

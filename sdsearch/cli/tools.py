@@ -158,9 +158,16 @@ def check(
         sdsearch.load_study(path).check()
         return
     if path.is_dir() and not _holds_model(path):
+        from sdsearch.files import check_output
+        from sdsearch.labels import Protocol
         from sdsearch.study import inspect_dataset
 
-        inspect_dataset(path, masks, size, sheet)
+        check_output(sheet, (path, Path(masks)), "--sheet")
+        protocol = Protocol.from_options(
+            {"dataset": str(path), "masks": masks, "resolution": size},
+            {"dataset": "the folder of photos", "masks": "--masks", "resolution": "--size"},
+        )
+        inspect_dataset(protocol, sheet)
         return
     found = sdsearch.check_unet(path, against)
     if as_json:

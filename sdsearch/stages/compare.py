@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError
-from sdsearch.files import check_output
 from sdsearch.harness import run_harness
 from sdsearch.planning import COMPARED
 from sdsearch.study import GridRequest, is_current, read_designs, record_done
 from sdsearch.unet import UNPRUNED, teacher_identity
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sdsearch.design import Design
     from sdsearch.study import InpaintRequest, StudyFolder
 
@@ -53,10 +53,8 @@ def compare_pipelines(request: InpaintRequest) -> Path:
     """Inpaint images with whole pipelines; returns the picture, which has a JSON file beside it.
 
     Raises:
-        InputError: the picture would become one of the images or masks.
         HarnessError: an image, mask or pipeline is unfit; the harness has said why.
     """
-    check_output(request.out, (*request.images, *map(Path, request.masks)), "--out")
     run_harness(request)
     return request.out
 

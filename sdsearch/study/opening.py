@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdsearch.console import say
 from sdsearch.errors import InputError
-from sdsearch.files import check_output
 from sdsearch.harness import run_harness
-from sdsearch.labels import Protocol, former_keys
+from sdsearch.labels import former_keys
 from sdsearch.study.folder import read_study
 from sdsearch.study.recipes import warn_of_resolution
 from sdsearch.study.requests import AdoptRequest, InspectRequest, ResolveRequest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sdsearch.labels import Protocol
     from sdsearch.study.folder import StudyFolder
 
 
@@ -66,22 +67,13 @@ def inspect_study(study: StudyFolder) -> Path:
     return sheet
 
 
-def inspect_dataset(images: Path, masks: Path | str, size: int, out: Path) -> Path:
-    """The same for a folder of photos, and one of masks, or masks of a kind that is drawn.
-
-    Of all photos, however many a protocol would ask for; they are cropped to `size` pixels a side.
+def inspect_dataset(protocol: Protocol, out: Path) -> Path:
+    """The same for the photos and masks of a protocol: of all, however many it would ask for.
 
     Raises:
-        InputError: the contact sheet would become one of the photos or masks, or `size` is none
-            that can be.
         HarnessError: something cannot be used as it is; the harness has said what.
     """
-    check_output(out, (images, Path(masks)), "--sheet")
-    found = Protocol.from_options(
-        {"dataset": str(images), "masks": str(masks), "resolution": size},
-        {"dataset": "the folder of photos", "masks": "--masks", "resolution": "--size"},
-    )
-    run_harness(InspectRequest(protocol=found, out=out))
+    run_harness(InspectRequest(protocol=protocol, out=out))
     return out
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,7 @@ from sdsearch.errors import InputError
 from sdsearch.labels.protocol import Protocol, RecoveryRecipe
 from sdsearch.stages import compare
 from sdsearch.study import opening
-from sdsearch.study.requests import InpaintRequest, InspectRequest
+from sdsearch.study.requests import InspectRequest
 from sdsearch_eval.data.samples import Sample
 from sdsearch_eval.jobs import intake
 from sdsearch_eval.jobs.intake import draw_contact_sheet
@@ -25,6 +24,8 @@ from tests.eval.desk import ask
 from tests.fakes import make_study
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sdsearch.model import FrozenModel
 
 
@@ -135,24 +136,22 @@ def test_a_comparison_never_becomes_an_image_or_a_mask(
     monkeypatch.setattr(compare, "run_harness", asked.append)
     monkeypatch.chdir(photos)
 
-    def request(images: Path, mask: str, out: Path) -> InpaintRequest:
-        return InpaintRequest(pipelines=("tiny",), images=(images,), masks=(mask,), out=out)
+    def ask_for(images: Path, mask: str, out: str) -> None:
+        line = ["--pipelines", "tiny", "--image", str(images), "--mask", mask, "--out", out]
+        app(["compare", *line], standalone_mode=False)
 
-    one = photos / "a.png"
-    for refused in (
-        request(photos, "auto:box", Path("compare.png")),
-        request(tmp_path / "b", str(photos), Path("sub/compare.png")),
-        request(one, "auto:box", Path("a.png")),
-        request(tmp_path / "b", "a.png", one),
+    one, elsewhere = photos / "a.png", tmp_path / "b"
+    for images, mask, out in (
+        (photos, "auto:box", "compare.png"),
+        (elsewhere, str(photos), "sub/compare.png"),
+        (one, "auto:box", "a.png"),
+        (elsewhere, "a.png", str(one)),
     ):
         with pytest.raises(InputError, match=r"would be written .*--out"):
-            compare.compare_pipelines(refused)
+            ask_for(images, mask, out)
     assert asked == []
-    for accepted in (
-        request(one, "auto:box", Path("compare.png")),
-        request(photos, "auto:box", Path("../compare.png")),
-    ):
-        compare.compare_pipelines(accepted)
+    ask_for(one, "auto:box", "compare.png")
+    ask_for(photos, "auto:box", "../compare.png")
     assert len(asked) == 2
 
 
