@@ -2,10 +2,12 @@
 
 import os
 import sys
+from contextlib import suppress
 
 if __name__ == "__main__":
-    if sys.path[0] == os.getcwd() and not sys.flags.safe_path:
-        sys.path.append(sys.path.pop(0))  # a random.py in the current folder is not Python's own
+    with suppress(OSError):  # of a current folder that was deleted, and holds nothing
+        if not sys.flags.safe_path and sys.path[0] == os.getcwd():
+            sys.path.append(sys.path.pop(0))  # a random.py in it is not Python's own
     from sdsearch.cli.main import main
 
     main()

@@ -7,8 +7,12 @@ import os
 import shutil
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -53,6 +57,27 @@ def read_lines(path: Path) -> list[str]:
     """
     text = read_text(path)
     return text.removesuffix("\n").split("\n") if text else []
+
+
+def check_output(out: Path, inputs: Iterable[Path], option: str) -> None:
+    """Refuse to write where files are read: what is written would be one of them the next time.
+
+    Args:
+        out: the file that is to be written.
+        inputs: files that are read, and folders of which every file may be.
+        option: by which the user says where it goes.
+
+    Raises:
+        InputError: `out` is one of the files, or lies in one of the folders at any depth.
+    """
+    whole = out.resolve()
+    for one in inputs:
+        place = one.resolve()
+        if place == whole or place in whole.parents:
+            raise InputError(
+                f"outputs must lie outside of what is read, but {out} would be written "
+                f"{'over' if place == whole else 'into'} {one}; name another place with {option}"
+            )
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
+
+from sdsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_AS_THEY_ARE: Mapping[str, str] = MappingProxyType({})
 
 
 class FrozenModel(BaseModel):
@@ -22,6 +36,25 @@ class FrozenModel(BaseModel):
         validate_by_alias=True,
         serialize_by_alias=True,
     )
+
+    @classmethod
+    def from_options(
+        cls, values: Mapping[str, Any], names: Mapping[str, str] = _AS_THEY_ARE
+    ) -> Self:
+        """The value of what a command line says; `names` are what it calls fields differently.
+
+        Raises:
+            InputError: a field cannot have what is said.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = str(first["loc"][0]) if first["loc"] else "the request"
+            raise InputError(
+                f"{names.get(field, field)} is {first['input']!r}, which cannot be: "
+                f"{first['msg']}; choose another"
+            ) from None
 
 
 class KeyedModel(FrozenModel):

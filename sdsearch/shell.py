@@ -6,6 +6,7 @@ import codecs
 import errno
 import io
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 STOPPED = 130
 """The exit code of what Ctrl-C ended, as shells have it: 128 and the signal's number."""
 _ENDING = [getattr(signal, x) for x in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, x)]
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _NEXT_STEPS = {
     errno.ENOSPC: "free some space, then run again",
     errno.EDQUOT: "free some of your quota, then run again",
@@ -75,6 +77,8 @@ def describe_error(error: Exception) -> str:
         return str(error)
     place = "".join(f": {name}" for name in (error.filename, error.filename2) if name is not None)
     step = _NEXT_STEPS.get(error.errno)
+    if error.errno == errno.ENOENT and not place:  # only the current folder has no name
+        step = "the current folder was deleted; change to one that is there"
     return f"{error.strerror}{place}" + (f"; {step}" if step else "")
 
 
@@ -121,7 +125,11 @@ def _write_plainly(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def _tell(text: str) -> None:
-    """The last line. Where nobody listens, the exit code has to do."""
+    """The last line. Where nobody listens, the exit code has to do.
+
+    A name may hold what steers a terminal: that is shown as an escape.
+    """
+    text = _STEERING.sub(lambda found: repr(found[0])[1:-1], text)
     if sys.stderr is not None:
         with suppress(OSError):
             print(text, file=sys.stderr, flush=True)  # noqa: T201 (a terminal is what this is for)

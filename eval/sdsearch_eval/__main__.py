@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def _do(request: HarnessRequest) -> int:
 
 
 if __name__ == "__main__":
-    if sys.path[0] == os.getcwd() and not sys.flags.safe_path:
-        del sys.path[0]  # a torch.py in the current folder is not torch
+    with suppress(OSError):  # of a current folder that was deleted, and holds nothing
+        if not sys.flags.safe_path and sys.path[0] == os.getcwd():
+            del sys.path[0]  # a torch.py in it is not torch
     sys.exit(main())

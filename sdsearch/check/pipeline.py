@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sdsearch.check.problems import Problem
 from sdsearch.errors import InputError
 from sdsearch.pipelines import PARTS, read_part
-from sdsearch.unet import find_misfits
+from sdsearch.unet import find_misfits, read_noise_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,7 +46,7 @@ def _parts(pipeline: PipelineFolder) -> Iterator[Problem]:
     for name in PARTS:
         try:
             if name != "unet":
-                read_part(pipeline, name)
+                _check_part(pipeline, name)
             elif pipeline.index.get(name) != _UNET:
                 yield Problem(
                     code="component",
@@ -57,6 +57,19 @@ def _parts(pipeline: PipelineFolder) -> Iterator[Problem]:
                 )
         except InputError as error:
             yield Problem.of("component", error, f"{name}/")
+
+
+def _check_part(pipeline: PipelineFolder, name: str) -> None:
+    """Refuse what would not load, or what loads in silence and is used wrongly."""
+    from sdsearch.weights import check_plain, load_tokenizer
+
+    part = read_part(pipeline, name)
+    if name == "scheduler":
+        read_noise_schedule(pipeline)
+    elif name == "tokenizer":
+        load_tokenizer(part, read_part(pipeline, "text_encoder"))
+    else:
+        check_plain(part)
 
 
 def _safety_checker(pipeline: PipelineFolder) -> Iterator[Problem]:

@@ -71,18 +71,19 @@ def config_shapes(config: Mapping[str, Any]) -> Shapes:
 def _read(file: Path, found: Shapes) -> Iterator[Problem]:
     import torch
 
-    from sdsearch.weights import TensorFiles
+    from sdsearch.weights import TensorFiles, find_quantized
 
-    for name, tensor in TensorFiles(file).items():
+    tensors = TensorFiles(file)
+    for name in find_quantized(tensors):
+        yield Problem(
+            code="quantized",
+            where=f"{file.name}: {name}",
+            found=f"of {tensors.dtype(name)} in quantized weights",
+            wanted="plain floating point, without scales",
+            next_step="save the UNet in float16 or float32",
+        )
+    for name, tensor in tensors.items():
         found[name] = tuple(tensor.shape)
-        if not tensor.is_floating_point():
-            yield Problem(
-                code="quantized",
-                where=f"{file.name}: {name}",
-                found=f"stored as {tensor.dtype}",
-                wanted="floating point",
-                next_step="save the UNet in float16 or float32",
-            )
         finite = torch.isfinite(tensor.float())  # fp8 has no test of its own
         if not finite.all():
             bad = int((~finite).sum())

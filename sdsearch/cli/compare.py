@@ -13,6 +13,13 @@ from sdsearch.cli.options import STUDY, Folder
 from sdsearch.errors import InputError, check_choice
 
 _OUT = Path("compare.png")
+_NAMES = {
+    "images": "--image",
+    "masks": "--mask",
+    "prompts": "--prompt",
+    **{name: f"--{name}" for name in ("pipelines", "seeds", "guidance", "out")},
+}
+"""What the options of a request's fields are called, where they may be wrong."""
 _LISTS = ("--pipelines", "--image", "--mask", "--prompt", "--seeds")
 
 
@@ -74,6 +81,7 @@ def compare(
 
     sdsearch compare --pipelines A B --image x.png --mask box:16,16,32,32 --prompt "a red house"
     """
+    from sdsearch.files import check_output
     from sdsearch.labels import MaskConvention, MaskGeometry, Scheduler
     from sdsearch.stages import compare_pipelines
     from sdsearch.study import InpaintRequest
@@ -88,7 +96,7 @@ def compare(
     check_choice("--scheduler", scheduler, get_args(Scheduler))
     check_choice("--mask-convention", mask_convention, get_args(MaskConvention))
     check_choice("--mask-geometry", mask_geometry, get_args(MaskGeometry))
-    request = InpaintRequest.model_validate(
+    request = InpaintRequest.from_options(
         {
             "pipelines": pipelines,
             "images": image,
@@ -102,6 +110,8 @@ def compare(
             "mask_geometry": mask_geometry,
             "differences": differences,
             "out": out,
-        }
+        },
+        _NAMES,
     )
+    check_output(out, (*request.images, *map(Path, request.masks)), "--out")
     print(compare_pipelines(request))

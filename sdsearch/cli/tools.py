@@ -9,7 +9,7 @@ import typer
 
 import sdsearch
 from sdsearch.cli.options import STUDY, Folder, Json, Teacher, print_json
-from sdsearch.errors import check_choice
+from sdsearch.errors import InputError, check_choice
 
 Drawn = Annotated[Path | None, typer.Option(help="Where the SVG goes (default: KEY.svg here).")]
 Table = Annotated[Path, typer.Argument(help="The table's JSON file, made or read.")]
@@ -22,7 +22,8 @@ Checked = Annotated[
 Masks = Annotated[str, typer.Option(help="Of photos: a folder of masks, or a kind that is drawn.")]
 Side = Annotated[int, typer.Option("--size", min=8, help="Of photos: the square's side, pixels.")]
 Sheet = Annotated[Path, typer.Option(help="Of photos: where the contact sheet goes, .png.")]
-_MODEL_FILES = ("model_index.json", "config.json", "unet")
+_PIPELINE = ("model_index.json", "unet")
+_WEIGHTS = (".safetensors", ".bin")
 
 
 def space(
@@ -103,7 +104,7 @@ def latency(
     if predict is None:
         backbone = sdsearch.find_backbone(teacher or "tiny")
         side = size or backbone.sample_size
-        conditions = LatencyConditions.model_validate(
+        conditions = LatencyConditions.from_options(
             {
                 "device": device,
                 "dtype": dtype,
@@ -156,10 +157,17 @@ def check(
     if (path / "study.toml").is_file():
         sdsearch.load_study(path).check()
         return
-    if path.is_dir() and not any((path / name).exists() for name in _MODEL_FILES):
+    if path.is_dir() and not _holds_model(path):
+        from sdsearch.files import check_output
+        from sdsearch.labels import Protocol
         from sdsearch.study import inspect_dataset
 
-        inspect_dataset(path, masks, size, sheet)
+        check_output(sheet, (path, Path(masks)), "--sheet")
+        protocol = Protocol.from_options(
+            {"dataset": str(path), "masks": masks, "resolution": size},
+            {"dataset": "the folder of photos", "masks": "--masks", "resolution": "--size"},
+        )
+        inspect_dataset(protocol, sheet)
         return
     found = sdsearch.check_unet(path, against)
     if as_json:
@@ -168,3 +176,20 @@ def check(
         print(found)
     if found.problems:
         raise typer.Exit(2)
+
+
+def _holds_model(folder: Path) -> bool:
+    """Whether a folder is a pipeline or a part of one; any other config.json may lie by photos."""
+    from sdsearch.pipelines import read_json
+    from sdsearch.unet import is_unet_config
+
+    if any((folder / name).exists() for name in _PIPELINE):
+        return True
+    config = folder / "config.json"
+    if not config.exists():
+        return False
+    try:
+        said = read_json(config)
+    except InputError:
+        said = {}
+    return is_unet_config(said) or any(file.suffix in _WEIGHTS for file in folder.iterdir())

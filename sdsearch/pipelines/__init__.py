@@ -4,6 +4,7 @@ It imports single modules only, and no torch. Start at `folder`.
 """
 
 from sdsearch.pipelines.folder import (
+    INDEX,
     OPTIONAL_PARTS,
     PARTS,
     Part,
@@ -16,15 +17,17 @@ from sdsearch.pipelines.folder import (
     open_pipeline,
     read_part,
 )
-from sdsearch.pipelines.reading import read_json
+from sdsearch.pipelines.reading import check_pulled, read_json
 from sdsearch.pipelines.weight_files import WeightFiles, choose_weights, shard_names, weight_stem
 
 __all__ = [
+    "INDEX",
     "OPTIONAL_PARTS",
     "PARTS",
     "Part",
     "PipelineFolder",
     "WeightFiles",
+    "check_pulled",
     "choose_weights",
     "conversion_command",
     "find_card",

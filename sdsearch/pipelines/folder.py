@@ -12,14 +12,15 @@ from sdsearch.assets import asset_path
 from sdsearch.errors import FieldError, InputError
 from sdsearch.files import check_no_folder
 from sdsearch.pipelines.hub import cached_folder, download_files, fetch_file
-from sdsearch.pipelines.reading import read_json
+from sdsearch.pipelines.reading import check_pulled, read_json
 from sdsearch.pipelines.weight_files import WeightFiles, choose_weights, shard_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_INDEX = "model_index.json"
+INDEX = "model_index.json"
+"""Names the class of each part."""
 _CARD = "README.md"
 """States the licence that an export inherits."""
 _CLASSES: dict[str, dict[str, str]] = {
@@ -136,7 +137,7 @@ def open_pipeline(name: str, parts: Collection[str] = PARTS) -> PipelineFolder:
     place = locate_pipeline(name)
     if isinstance(place, Path):
         return PipelineFolder(name, place, _read_index(place))
-    cached = cached_folder(place, _INDEX)
+    cached = cached_folder(place, INDEX)
     lacking = "it is not in the cache"
     if cached is not None:
         try:
@@ -144,7 +145,7 @@ def open_pipeline(name: str, parts: Collection[str] = PARTS) -> PipelineFolder:
         except InputError as error:
             lacking = str(error)
     folder = download_files(
-        place, _INDEX, lambda index, names: _needed(index, names, parts), lacking
+        place, INDEX, lambda index, names: _needed(index, names, parts), lacking
     )
     return _read_snapshot(name, folder, parts)
 
@@ -175,12 +176,12 @@ def read_part(pipeline: PipelineFolder, name: str) -> Part:
 
     Raises:
         FieldError: model_index.json does not list it, or lists a class that is not supported.
-        InputError: a file that it needs is missing, or its UNet is a pickle.
+        InputError: a file that it needs is missing or is not pulled, or its UNet is a pickle.
     """
     library, class_name = _class_of(pipeline.index, name)
     folder = pipeline.folder / name
     if not folder.is_dir():
-        raise InputError(f"{folder} must be a folder, as {_INDEX} lists it; {_SAVE_AGAIN}")
+        raise InputError(f"{folder} must be a folder, as {INDEX} lists it; {_SAVE_AGAIN}")
     beside = [path.name for path in folder.iterdir() if path.is_file()]
     weights = _weights(library, folder, beside)
     if name == "unet" and weights is not None and weights.pickled:
@@ -192,6 +193,8 @@ def read_part(pipeline: PipelineFolder, name: str) -> Part:
         shards = shard_names(folder, weights.index)
         weights = WeightFiles(weights.variant, weights.pickled, shards, weights.index)
     files = _files_of(folder, beside, weights)
+    for file in files:
+        check_pulled(folder / file)
     if name != "tokenizer":
         read_json(folder / files[0])
     return Part(name, library, class_name, folder, tuple(folder / one for one in files), weights)
@@ -209,14 +212,14 @@ def list_files(pipeline: PipelineFolder) -> tuple[tuple[str, Path], ...]:
 def find_card(name: str) -> Path | None:
     """The model card of a pipeline where it is on this machine; nothing is downloaded."""
     place = locate_pipeline(name)
-    folder = cached_folder(place, _INDEX) if isinstance(place, str) else place
+    folder = cached_folder(place, INDEX) if isinstance(place, str) else place
     return folder / _CARD if folder and (folder / _CARD).is_file() else None
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
-    file = folder / _INDEX
+    file = folder / INDEX
     if not file.is_file():
-        raise InputError(f"a pipeline must be a diffusers folder, but {folder} has no {_INDEX}")
+        raise InputError(f"a pipeline must be a diffusers folder, but {folder} has no {INDEX}")
     index = read_json(file)
     if not isinstance(index.get("_class_name"), str):
         raise InputError(
@@ -227,7 +230,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
 
 def _class_of(index: Mapping[str, Any], name: str) -> tuple[str, str]:
     """Library and class of a part, as model_index.json names them."""
-    entry, field = index.get(name), f"{_INDEX}: {name}"
+    entry, field = index.get(name), f"{INDEX}: {name}"
     named = isinstance(entry, list) and len(entry) == 2 and all(isinstance(e, str) for e in entry)
     if entry is None or not named:
         wanted = "[library, class]; a pipeline saved without it cannot be loaded"
@@ -281,7 +284,7 @@ def _files_of(folder: Path, names: Collection[str], weights: WeightFiles | None)
 def _needed(index: Mapping[str, Any], names: Iterable[str], parts: Collection[str]) -> list[str]:
     """The files of a repository that `parts` need, of all that it has."""
     names = list(names)
-    wanted = [one for one in (_INDEX, _CARD) if one in names]
+    wanted = [one for one in (INDEX, _CARD) if one in names]
     for part in parts:
         library, _ = _class_of(index, part)
         beside = [one.removeprefix(f"{part}/") for one in names if one.startswith(f"{part}/")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sdsearch.console import say
 from sdsearch.errors import InputError
 from sdsearch.harness import run_harness
-from sdsearch.labels import Protocol, former_keys
+from sdsearch.labels import former_keys
 from sdsearch.study.folder import read_study
 from sdsearch.study.recipes import warn_of_resolution
 from sdsearch.study.requests import AdoptRequest, InspectRequest, ResolveRequest
@@ -16,6 +16,7 @@ from sdsearch.study.requests import AdoptRequest, InspectRequest, ResolveRequest
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sdsearch.labels import Protocol
     from sdsearch.study.folder import StudyFolder
 
 
@@ -66,13 +67,13 @@ def inspect_study(study: StudyFolder) -> Path:
     return sheet
 
 
-def inspect_dataset(images: Path, masks: Path | str, size: int, out: Path) -> Path:
-    """The same for a folder of photos, and one of masks, or masks of a kind that is drawn.
+def inspect_dataset(protocol: Protocol, out: Path) -> Path:
+    """The same for the photos and masks of a protocol: of all, however many it would ask for.
 
-    Of all photos, however many a protocol would ask for; they are cropped to `size` pixels a side.
+    Raises:
+        HarnessError: something cannot be used as it is; the harness has said what.
     """
-    found = Protocol(dataset=str(images), masks=str(masks), resolution=size)
-    run_harness(InspectRequest(protocol=found, out=out))
+    run_harness(InspectRequest(protocol=protocol, out=out))
     return out
 
 

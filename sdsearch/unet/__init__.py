@@ -28,6 +28,7 @@ from sdsearch.unet.cost import (
 from sdsearch.unet.gate import (
     check_pipeline_family,
     find_misfits,
+    is_unet_config,
     native_size,
     read_unet_config,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "find_backbone",
     "find_misfits",
     "former_teacher_sha256",
+    "is_unet_config",
     "level_sizes",
     "member_backbone",
     "native_size",

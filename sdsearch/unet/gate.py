@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
@@ -64,6 +65,11 @@ def read_unet_config(file: Path) -> dict[str, Any]:
         InputError: the file is unreadable, or a field has another type or a size beyond all sense.
     """
     plain = read_json(file)
+    if "_class_name" not in plain and not is_unet_config(plain):
+        raise InputError(
+            f"{file} must be the config of a UNet2DConditionModel, but has no field of one; save "
+            "the UNet again with save_pretrained"
+        )
     try:
         _UNetFields.model_validate(plain)
     except ValidationError as error:
@@ -77,6 +83,13 @@ def read_unet_config(file: Path) -> dict[str, Any]:
     if isinstance(size, list) and size[0] == size[1]:
         plain["sample_size"] = size[0]
     return plain
+
+
+def is_unet_config(plain: Mapping[str, Any]) -> bool:
+    """Whether a config says that it is a UNet's, by its class or else by any field."""
+    if "_class_name" in plain:
+        return "UNet" in str(plain["_class_name"])
+    return any(field in plain for field in _UNetFields.model_fields)
 
 
 def native_size(config: Mapping[str, Any]) -> int:
@@ -106,6 +119,20 @@ def check_pipeline_family(pipeline: PipelineFolder) -> None:
         raise error
 
 
+def _scaling(folder: Path) -> Iterator[tuple[str, FieldError]]:
+    """What stands against the factor by which latents are scaled, where the VAE says one."""
+    file = folder / "vae" / "config.json"
+    try:
+        factor = read_json(file).get("scaling_factor", 1.0)
+    except InputError:
+        return
+    is_number = isinstance(factor, int | float) and not isinstance(factor, bool)
+    if not is_number or not 0 < factor < math.inf:
+        wanted = "a finite number above 0"
+        step = "take the vae of the UNet's own pipeline (SD v1 and v2 have 0.18215)"
+        yield "scaling-factor", FieldError("vae/config.json: scaling_factor", factor, wanted, step)
+
+
 def find_misfits(folder: Path, unet: Mapping[str, Any]) -> Iterator[tuple[str, FieldError]]:
     """What in the configs of a pipeline's parts does not fit its UNet's config.
 
@@ -130,3 +157,4 @@ def find_misfits(folder: Path, unet: Mapping[str, Any]) -> Iterator[tuple[str, F
             where = f"{part}/config.json: {field}"
             step = f"take the {part} of the UNet's own pipeline"
             yield code, FieldError(where, value, f"{wanted}, {whose}", step)
+    yield from _scaling(folder)

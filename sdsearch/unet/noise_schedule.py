@@ -9,10 +9,12 @@ from pydantic import Field, ValidationError, model_validator
 
 from sdsearch.errors import FieldError, InputError
 from sdsearch.model import FrozenModel
+from sdsearch.pipelines import INDEX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+
+    from sdsearch.pipelines import PipelineFolder
 
 _CLASSES = (
     "DDIMScheduler",
@@ -87,53 +89,67 @@ class NoiseSchedule(FrozenModel, strict=True):
         return self
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
+    def from_config(cls, config: Mapping[str, Any], where: str = "scheduler_config.json") -> Self:
         """Read a `scheduler_config.json`: the noise schedule alone, whatever sampler was saved.
+
+        `where` is what errors call the file.
 
         Raises:
             FieldError: the scheduler is of a kind that no SD v1 or v2 model is trained with.
             InputError: a field has a value outside of what these models have.
         """
-        _check_kind(config)
+        _check_kind(config, where)
         said = {name: config[name] for name in cls.model_fields if name in config}
         try:
             return cls.model_validate(said)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in ("scheduler_config.json", *first["loc"]))
+            field = ".".join(str(part) for part in first["loc"]) or "the noise schedule"
             raise InputError(
-                f"{where} must be as SD v1 and v2 have it, but: {first['msg']}; save the scheduler "
-                "that the teacher was trained with"
+                f"{field} in {where} must be as SD v1 and v2 have it, but: {first['msg']}; save "
+                "the scheduler that the teacher was trained with"
             ) from error
 
 
-def read_noise_schedule(pipeline: Path) -> NoiseSchedule:
-    """Read the noise schedule of a local diffusers folder.
+def read_noise_schedule(pipeline: PipelineFolder) -> NoiseSchedule:
+    """Read the noise schedule of a pipeline.
+
+    diffusers loads a scheduler by the class that model_index.json names and not by the one that
+    its config names, so both have to be of the kind.
 
     Raises:
         InputError: the folder has no readable scheduler, or one of another kind.
     """
-    file = pipeline / "scheduler" / "scheduler_config.json"
+    entry, where = pipeline.index.get("scheduler"), f"scheduler in {pipeline.folder / INDEX}"
+    library, name = entry if isinstance(entry, list) and len(entry) == 2 else (None, entry)
+    _check_class(name, where)
+    if library != "diffusers":
+        wanted = f"{['diffusers', name]}, from where a stock pipeline loads it"
+        raise FieldError(where, entry, wanted, "no other library is supported for this part")
+    file = pipeline.folder / "scheduler" / "scheduler_config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"a pipeline folder needs a readable {file}: {error}") from None
     if not isinstance(config, dict):
         raise InputError(f"{file} must hold a JSON object, as save_pretrained writes it")
-    return NoiseSchedule.from_config(config)
+    return NoiseSchedule.from_config(config, str(file))
 
 
-def _check_kind(config: Mapping[str, Any]) -> None:
-    name = config.get("_class_name")
+def _check_class(name: object, where: str) -> None:
     if name not in _CLASSES:
         reasons = (why for part, why in _REASONS.items() if part in str(name))
         raise FieldError(
-            "the teacher's scheduler",
+            where,
             name,
-            f"one that holds the betas of SD v1 and v2 ({', '.join(_CLASSES)})",
+            f"a class that holds the betas of SD v1 and v2 ({', '.join(_CLASSES)})",
             next(reasons, "save the pipeline with the scheduler that it was trained with"),
         )
+
+
+def _check_kind(config: Mapping[str, Any], where: str) -> None:
+    _check_class(config.get("_class_name"), f"_class_name in {where}")
     for option, (wanted, why) in _OTHER_KINDS.items():
         value = config.get(option, wanted)
         if value != wanted:
-            raise FieldError(f"the teacher's scheduler: {option}", value, repr(wanted), why)
+            raise FieldError(f"{option} in {where}", value, repr(wanted), why)

@@ -6,7 +6,15 @@ It imports `unet` and `pipelines`, and torch. Start at `trace_weights`, then `in
 from sdsearch.weights.feature_pairs import pair_features
 from sdsearch.weights.importance import ChannelRule, choose_channels
 from sdsearch.weights.inherit import inherit_weights, load_unet, make_unet
-from sdsearch.weights.parts import load_part, load_unet_part, open_unet_weights, open_weights
+from sdsearch.weights.parts import (
+    check_plain,
+    find_quantized,
+    load_part,
+    load_tokenizer,
+    load_unet_part,
+    open_unet_weights,
+    open_weights,
+)
 from sdsearch.weights.provenance import provenance_document, trace_weights
 from sdsearch.weights.tensorfiles import TensorFiles
 from sdsearch.weights.writing import METADATA, stored_as, write_tensors
@@ -15,9 +23,12 @@ __all__ = [
     "METADATA",
     "ChannelRule",
     "TensorFiles",
+    "check_plain",
     "choose_channels",
+    "find_quantized",
     "inherit_weights",
     "load_part",
+    "load_tokenizer",
     "load_unet",
     "load_unet_part",
     "make_unet",

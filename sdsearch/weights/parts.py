@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sdsearch.errors import InputError
+from sdsearch.errors import FieldError, InputError
+from sdsearch.pipelines import read_json
 from sdsearch.unet import check_family, read_unet_config
 from sdsearch.weights.tensorfiles import TensorFiles
 
@@ -17,10 +18,15 @@ if TYPE_CHECKING:
 
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from torch import Tensor
+    from transformers import CLIPTokenizer
 
     from sdsearch.pipelines import Part
 
 _SCALES = ("scale_weight", "weight_scale", "scale_input", "input_scale", "scaled_fp8")
+_COUNTED = ("position_ids", "num_batches_tracked")
+"""Tensors of whole numbers that are none of a part's weights."""
+_VOCABULARY = 49408
+"""Of CLIP, where a text encoder does not say it."""
 _SHOWN = 3
 
 
@@ -28,8 +34,9 @@ def load_part(part: Part) -> Any:
     """A part of a pipeline by the class that it names, in float32; pickles hold tensors only.
 
     Raises:
-        InputError: the files cannot be read, or lack a tensor of the class.
+        InputError: the files cannot be read, are quantized, or lack a tensor of the class.
     """
+    check_plain(part)
     import diffusers
     import transformers
     from diffusers.pipelines.stable_diffusion import safety_checker
@@ -85,7 +92,8 @@ def open_weights(part: Part) -> Mapping[str, Tensor]:
             held = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
             found |= {name: tensor.detach() for name, tensor in held.items()}
         except Exception as error:  # noqa: BLE001 (whatever the file makes torch raise)
-            reason = " ".join(str(error).split())
+            # torch advises to trust the file before it says what is wrong with it.
+            reason = " ".join(str(error).split()).rpartition("WeightsUnpickler error: ")[2]
             raise InputError(f"{file} must be a pickle of tensors only: {reason}") from None
     return found
 
@@ -96,15 +104,73 @@ def open_unet_weights(part: Part) -> TensorFiles:
     Raises:
         InputError: a file is broken, or the weights are quantized with scales of their own.
     """
-    tensors = TensorFiles(*part.weight_files)
-    scaled = [name for name in tensors if name.endswith(_SCALES)]
-    integers = [name for name in tensors if not tensors.dtype(name).is_floating_point]
-    if odd := scaled or integers:
+    check_plain(part)
+    return TensorFiles(*part.weight_files)
+
+
+def check_plain(part: Part) -> None:
+    """Refuse weights that mean something else than what they hold, which would load in silence.
+
+    Raises:
+        InputError: a file is broken, or the weights are quantized with scales of their own.
+    """
+    if odd := find_quantized(open_weights(part)):
         raise InputError(
-            f"the UNet's weights must be plain floating point, but those in {part.folder} are "
-            f"quantized: {_some(odd)}; save the UNet in float16 or float32"
+            f"the weights of the {part.name} must be plain floating point, but those in "
+            f"{part.folder} are quantized: {_some(odd)}; save it in float16 or float32"
         )
-    return tensors
+
+
+def find_quantized(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The tensors that are scales of others; where there are none, those of whole numbers."""
+    scales = [name for name in tensors if name.endswith(_SCALES)]
+    return scales or [
+        name
+        for name in tensors
+        if not name.endswith(_COUNTED) and not _dtype(tensors, name).is_floating_point
+    ]
+
+
+def _dtype(tensors: Mapping[str, Tensor], name: str) -> torch.dtype:
+    return tensors.dtype(name) if isinstance(tensors, TensorFiles) else tensors[name].dtype
+
+
+def load_tokenizer(part: Part, encoder: Part) -> CLIPTokenizer:
+    """The tokenizer of a pipeline, each of whose tokens its text encoder knows.
+
+    Raises:
+        InputError: it cannot be read, pads with no token, says no length that can be, or has tokens
+            that the encoder has no vector for.
+    """
+    tokenizer: CLIPTokenizer = load_part(part)
+    length, known = tokenizer.model_max_length, _vocabulary(encoder)
+    for field, value, is_sound, wanted in (
+        ("pad_token", tokenizer.pad_token, tokenizer.pad_token is not None, "a token"),
+        (
+            "model_max_length",
+            length,
+            isinstance(length, int) and not isinstance(length, bool) and length >= 1,
+            "a whole number of tokens, 1 or more",
+        ),
+        (
+            "the number of tokens",
+            len(tokenizer),
+            len(tokenizer) <= known,
+            f"{known} or fewer, the vocab_size of the text encoder",
+        ),
+    ):
+        if not is_sound:
+            where = f"{field} of the tokenizer in {part.folder}"
+            raise FieldError(where, value, wanted, "take the text encoder's own tokenizer")
+    return tokenizer
+
+
+def _vocabulary(encoder: Part) -> int:
+    file = encoder.folder / "config.json"
+    size = read_json(file).get("vocab_size", _VOCABULARY)
+    if not isinstance(size, int):
+        raise FieldError(f"vocab_size in {file}", size, "a whole number", "save it again")
+    return size
 
 
 def load_unet_part(part: Part) -> UNet2DConditionModel:

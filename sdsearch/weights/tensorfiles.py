@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sdsearch.errors import InputError
+from sdsearch.pipelines import check_pulled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -140,6 +141,7 @@ class TensorFiles(Mapping[str, "Tensor"]):
 
 def _read_header(path: Path) -> tuple[dict[str, _Entry], dict[str, str]]:
     """The tensors that a file says it holds, all of them within the file, and its metadata."""
+    check_pulled(path)
     try:
         with path.open("rb", buffering=0) as stream:
             length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")

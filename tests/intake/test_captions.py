@@ -205,6 +205,10 @@ COUNTED = {
         {"a.txt": "0 0.5 0.5 0.25 0.3\n17 0.1 0.2 1e-2 0.3\n"},
         "no captions; 1 not read as captions: 'a.txt'",
     ),
+    "classes beside the photos": (
+        {"a.txt": "7\n", "b.txt": "0\n3\n"},
+        "no captions; 2 not read as captions: 'a.txt', 'b.txt'",
+    ),
     "an outer folder": (
         {"metadata.jsonl": jsonl(A, row("../b.jpg", "B"), row("/b.jpg", "B"))},
         "captions of 1 of 2 photos (from 'metadata.jsonl', column text); "
@@ -219,6 +223,43 @@ def test_what_is_left_out_is_counted(case: str, tmp_path: Path) -> None:
     captions = read(tmp_path, files, AB)
     assert captions.summary == summary
     assert "" not in {captions.by_photo[photo] for photo in AB if photo not in captions.bare}
+
+
+LABELS = {
+    "KITTI": "Car 0.00 0 -1.58 587.01 173.33 614.12 200.12 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59\n"
+    "DontCare -1 -1 -10 503.89 169.71 590.61 190.13 -1 -1 -1 -1000 -1000 -1000 -10\n",
+    "a word and a box": "person 0.5 0.5 0.2 0.3\n",
+    "two words and a box": "traffic light 0.5 .5 2e-1 0.3\n",
+    "commas": "0,0.5,0.5,0.25,0.3\n1, 0.5, 0.5, 0.25, 0.3\n",
+    "DOTA": "imagesource:GoogleEarth\ngsd:0.146\n2753 2408 2861 2385 2888 2468 2805 2502 plane 0",
+    "four numbers": "10\t20\t30\t40",
+    "a number": "7",
+    "a JSON object": '{"shapes": [\n["a"]\n], "version": "5.0"}',
+    "JSON objects": '[{"bbox": [1, 2, 3, 4]}]',
+}
+
+
+@pytest.mark.parametrize("case", LABELS)
+@pytest.mark.parametrize("suffix", ["txt", "caption"])
+def test_labels_beside_a_photo_are_no_caption(case: str, suffix: str, tmp_path: Path) -> None:
+    captions = read(tmp_path, {f"a.{suffix}": LABELS[case], "b.txt": "B"}, AB)
+    assert dict(captions.by_photo) == {"a.jpg": "", "b.jpg": "B"}
+    assert captions.summary.endswith(f"; 1 not read as captions: 'a.{suffix}'")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "3 cats",
+        "a car, 3 people, 2 dogs",
+        "the rooms 1 of 2 and 3 of 4",
+        "7 up",
+        "{a} lake",
+        "1.2.3",
+    ],
+)
+def test_a_caption_may_hold_numbers(text: str, tmp_path: Path) -> None:
+    assert read(tmp_path, {"a.txt": text}, AB).by_photo["a.jpg"] == text
 
 
 NO_CAPTIONS = (None, "", "  ", "None", "null", "NaN", "n/a", [], [None], ["nan"], float("nan"))
@@ -273,6 +314,14 @@ REFUSED = {
         "line 1 must be one JSON object: a key stands twice",
     ),
     "a column twice": ({"metadata.jsonl": jsonl({**A, "Text": "B"})}, "line 1 .* once"),
+    "a column of captions twice": (
+        {"metadata.csv": "file_name,text,text\na.jpg,A,B\n"},
+        "line 1 must name each column once, but names 'text' 2 times",
+    ),
+    "a column of names twice": (
+        {"metadata.csv": "\nfile_name, FILE_NAME ,text\na.jpg,b.jpg,A\n"},
+        "line 2 must name each column once, but names 'file_name' 2 times",
+    ),
     "no header": ({"metadata.csv": "a.jpg,A\nb.jpg,B\n"}, "must have a column 'file_name'"),
     "a number": (
         {"metadata.jsonl": jsonl(row("a.jpg", 5))},

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 from sdsearch.cli.main import app
+from sdsearch.errors import InputError
 from sdsearch.labels.protocol import Protocol, RecoveryRecipe
+from sdsearch.stages import compare
 from sdsearch.study import opening
 from sdsearch.study.requests import InspectRequest
+from sdsearch_eval.data.samples import Sample
+from sdsearch_eval.jobs import intake
+from sdsearch_eval.jobs.intake import draw_contact_sheet
 from tests.eval.desk import ask
 from tests.fakes import make_study
 
@@ -106,3 +114,122 @@ def test_the_command_asks_for_a_study_or_for_photos_by_what_a_folder_holds(
     assert isinstance(second, InspectRequest)
     assert second.teacher is None
     assert (second.protocol.dataset, second.protocol.resolution) == (str(photos), 256)
+
+
+@pytest.mark.parametrize("place", [".", "sub", "../masks"])
+def test_a_contact_sheet_never_becomes_a_photo_or_a_mask(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(opening, "run_harness", lambda _: pytest.fail("it was started"))
+    for folder in (tmp_path / "masks", photos / "sub"):
+        folder.mkdir()
+    monkeypatch.chdir(photos / place)
+    masks = str(tmp_path / "masks")
+    with pytest.raises(InputError, match=r"contact-sheet\.png would be written into .*--sheet"):
+        app(["check", str(photos), "--masks", masks], standalone_mode=False)
+
+
+def test_a_comparison_never_becomes_an_image_or_a_mask(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[FrozenModel] = []
+    monkeypatch.setattr(compare, "run_harness", asked.append)
+    monkeypatch.chdir(photos)
+
+    def ask_for(images: Path, mask: str, out: str) -> None:
+        line = ["--pipelines", "tiny", "--image", str(images), "--mask", mask, "--out", out]
+        app(["compare", *line], standalone_mode=False)
+
+    one, elsewhere = photos / "a.png", tmp_path / "b"
+    for images, mask, out in (
+        (photos, "auto:box", "compare.png"),
+        (elsewhere, str(photos), "sub/compare.png"),
+        (one, "auto:box", "a.png"),
+        (elsewhere, "a.png", str(one)),
+    ):
+        with pytest.raises(InputError, match=r"would be written .*--out"):
+            ask_for(images, mask, out)
+    assert asked == []
+    ask_for(one, "auto:box", "compare.png")
+    ask_for(photos, "auto:box", "../compare.png")
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("size", ["100", "12"])
+def test_a_size_that_no_latent_has_is_refused_by_its_option(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"--size is {size}, .* multiple of 8; choose another"):
+        app(["check", str(photos), "--size", size], standalone_mode=False)
+
+
+def test_no_more_samples_are_held_than_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(intake.SHOWN + 5):
+        Image.new("RGB", (64, 64), (9 * number, 0, 0)).save(many / f"{number:02}.png")
+    held: list[list[str]] = []
+
+    def draw(samples: list[Sample]) -> Image.Image:
+        alive = [one for one in gc.get_objects() if type(one) is Sample]
+        assert len(alive) == len(samples)
+        held.append([sample.name for sample in samples])
+        return Image.new("RGB", (8, 8))
+
+    gc.collect()
+    monkeypatch.setattr(intake, "draw_contact_sheet", draw)
+    protocol = Protocol(dataset=str(many), masks="box", resolution=64)
+    assert inspect(tmp_path, protocol=protocol) == 0
+    assert held == [[f"{number:02}.png" for number in range(intake.SHOWN)]]
+    assert f"samples: {intake.SHOWN + 5} evaluated" in capfd.readouterr().out
+
+
+def test_a_photo_of_any_name_is_drawn() -> None:
+    photo = np.zeros((64, 64, 3), np.uint8)
+
+    def drawn(name: str) -> bytes:
+        return draw_contact_sheet([Sample(name, photo, "", photo[..., 0])]).tobytes()
+
+    assert drawn("a\nb\x1b.png") == drawn(r"a\nb\x1b.png") != drawn("ab.png")
+
+
+def test_a_guidance_without_end_is_refused_by_its_option() -> None:
+    line = ["compare", "--pipelines", "tiny", "--image", "a.png", "--mask", "auto:box"]
+    with pytest.raises(InputError, match="--guidance is inf, which cannot be"):
+        app([*line, "--guidance", "inf"], standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "{}",
+        "[1, 2]",
+        "{",
+        '{"root": "photos"}',
+        '{"_class_name": "AutoencoderKL", "in_channels": 3}',
+    ],
+)
+def test_a_config_of_something_else_leaves_photos_photos(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str
+) -> None:
+    asked: list[FrozenModel] = []
+    monkeypatch.setattr(opening, "run_harness", asked.append)
+    monkeypatch.chdir(tmp_path)
+    (photos / "config.json").write_text(config)
+    app(["check", str(photos), "--masks", "box"], standalone_mode=False)
+    assert len(asked) == 1
+    (photos / "config.json").write_text('{"block_out_channels": [320, 640, 1280, 1280]}')
+    with suppress(typer.Exit):
+        app(["check", str(photos)], standalone_mode=False)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("config", ["{}", '{"root": "photos"}'])
+def test_a_config_without_any_field_of_a_unet_is_none(tmp_path: Path, config: str) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(config)
+    with pytest.raises(InputError, match="has no field of one; save"):
+        app(["check", str(file)], standalone_mode=False)

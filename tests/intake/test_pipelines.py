@@ -252,6 +252,60 @@ def test_quantized_weights_are_refused_by_name(change: Any, said: str, folder: P
     assert check_unet(folder).problems != ()
 
 
+SCALED = {
+    "scaled fp8": lambda name, one: {
+        name: one.to(torch.float8_e4m3fn),
+        name.replace(".weight", ".scale_weight"): torch.tensor(3.0),
+    },
+    "int8 with scales": lambda name, one: {name: one.char(), f"{name}_scale": torch.ones(1)},
+    "int8": lambda name, one: {name: one.char()},
+}
+
+
+@pytest.mark.parametrize("kind", SCALED)
+@pytest.mark.parametrize("stored", ["safetensors", "bin"])
+@pytest.mark.parametrize("part", ["vae", "text_encoder"])
+def test_no_part_is_loaded_without_its_scales(
+    part: str, stored: str, kind: str, folder: Path
+) -> None:
+    (file,) = (folder / part).glob("*.safetensors")
+    state = load_file(file)
+    name = next(name for name in sorted(state) if name.endswith(".weight"))
+    state |= SCALED[kind](name, state.pop(name))
+    if stored == "safetensors":
+        save_file(state, file)
+    else:
+        file.unlink()
+        pickle = (
+            file.name.replace("model", "pytorch_model") if part == "text_encoder" else file.name
+        )
+        torch.save(state, file.with_name(pickle.replace(".safetensors", ".bin")))
+    for load in (lambda: load_teacher(open_pipeline(str(folder)), CPU), lambda: paint(folder)):
+        with pytest.raises(InputError, match=f"weights of the {part} must be plain .*quantized"):
+            load()
+    assert "quantized" in report_text(check_unet(folder))
+
+
+def test_positions_of_whole_numbers_are_no_quantized_weights(
+    folder: Path, expected: list[Tensor]
+) -> None:
+    file = folder / "text_encoder" / "model.safetensors"
+    positions = {"text_model.embeddings.position_ids": torch.arange(32)[None]}
+    save_file(load_file(file) | positions, file)
+    assert torch.equal(outputs(load_teacher(open_pipeline(str(folder)), CPU))[0], expected[0])
+    assert check_unet(folder).problems == ()
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "text_encoder"])
+def test_a_pointer_of_git_lfs_is_told_what_to_do(part: str, folder: Path) -> None:
+    (file,) = (folder / part).glob("*.safetensors")
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+    for load in (lambda: load_teacher(open_pipeline(str(folder)), CPU), lambda: paint(folder)):
+        with pytest.raises(InputError, match=f"git lfs pull in .*{part}"):
+            load()
+    assert "git lfs pull" in report_text(check_unet(folder))
+
+
 def paint(folder: Path) -> object:
     return load_pipeline(str(folder), CPU)
 
@@ -296,7 +350,7 @@ def test_a_pickle_that_runs_code_is_refused_and_runs_nothing(
     pickled()(folder)
     (file,) = (folder / part).glob("*.bin")
     torch.save({"weight": Evil()}, file)
-    with pytest.raises(InputError, match=f"the {part} in .* cannot be loaded"):
+    with pytest.raises(InputError, match=f"{part}.* must be a pickle of tensors only: Uns"):
         load_teacher(open_pipeline(str(folder)), CPU)
     assert not (tmp_path / "evil").exists()
 
@@ -332,6 +386,10 @@ def config(part: str, **changes: Any) -> Layout:
     return lambda folder: edit(folder / part / "config.json", **changes)
 
 
+def words(**changes: Any) -> Layout:
+    return lambda folder: edit(folder / "tokenizer" / "tokenizer_config.json", **changes)
+
+
 REFUSED: dict[str, tuple[Layout, str]] = {
     "shards without index": (lose_index, "need an index"),
     "an index without a shard": (lose_shard, "00001-of-"),
@@ -355,6 +413,8 @@ REFUSED: dict[str, tuple[Layout, str]] = {
     "T5": (listed(text_encoder=["transformers", "T5EncoderModel"]), "T5EncoderModel"),
     "another tokenizer": (listed(tokenizer=["transformers", "BertTokenizer"]), "BertTokenizer"),
     "a list that is none": (listed(vae="AutoencoderKL"), "model_index.json: vae"),
+    "a scheduler of LCM": (listed(scheduler=["diffusers", "LCMScheduler"]), "LCMScheduler"),
+    "a scheduler of no such library": (listed(scheduler=["evil", "X"]), "model_index.json"),
     "unCLIP": (config("unet", class_embed_type="projection"), "class_embed_type"),
     "SDXL": (config("unet", addition_embed_type="text_time"), "addition_embed_type"),
     "LCM": (config("unet", time_cond_proj_dim=256), "time_cond_proj_dim"),
@@ -363,6 +423,22 @@ REFUSED: dict[str, tuple[Layout, str]] = {
     "video": (config("unet", _class_name="UNet3DConditionModel"), "_class_name"),
     "GLIGEN": (config("unet", attention_type="gated"), "attention_type"),
     "a decoder of 16 channels": (config("vae", latent_channels=16), "vae"),
+    **{
+        f"a scaling factor of {value!r}": (
+            config("vae", scaling_factor=value),
+            "vae/config.json: scaling_factor must be a finite number above 0",
+        )
+        for value in (None, "0.18", 0, -0.18215, True, float("nan"), float("inf"))
+    },
+    "a tokenizer of more tokens": (
+        words(pad_token="<|pad|>"),
+        "number of tokens of the tokenizer in .* must be 615 or fewer",
+    ),
+    "no token to pad with": (words(pad_token=None), "pad_token of the tokenizer in"),
+    **{
+        f"texts of {value!r} tokens": (words(model_max_length=value), "tokenizer in")
+        for value in ("77", -1, 0, 7.5)
+    },
     "a decoder of depth maps": (config("vae", out_channels=6), "vae/config.json: out_channels"),
     "a text encoder of another width": (config("text_encoder", hidden_size=96), "hidden_size"),
     "latents that are not square": (config("unet", sample_size=[16, 32]), "sample_size"),

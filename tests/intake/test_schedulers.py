@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import random
+import re
 import warnings
 from dataclasses import replace
 
@@ -24,7 +25,7 @@ from sdsearch.assets import asset_path
 from sdsearch.errors import InputError
 from sdsearch.labels.protocol import Protocol
 from sdsearch.labels.samplers import SAMPLERS
-from sdsearch.pipelines.folder import open_pipeline
+from sdsearch.pipelines.folder import PipelineFolder, open_pipeline
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch.unet.noise_schedule import NoiseSchedule, read_noise_schedule
 from sdsearch_eval.data.samples import Sample, load_samples
@@ -346,8 +347,36 @@ def test_a_scheduler_file_that_says_nothing_is_refused(tmp_path, text):
     (tmp_path / "scheduler").mkdir()
     file = tmp_path / "scheduler" / "scheduler_config.json"
     file.write_bytes(text.encode("latin-1"))
-    with pytest.raises(InputError):
-        read_noise_schedule(tmp_path)
+    index = {"scheduler": ["diffusers", "DDIMScheduler"]}
+    with pytest.raises(InputError, match=re.escape(str(file))):
+        read_noise_schedule(PipelineFolder("mine", tmp_path, index))
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (["diffusers", "LCMScheduler"], "distilled"),
+        (["diffusers", "FlowMatchEulerDiscreteScheduler"], "flow matching"),
+        (["evil", "X"], "'X'"),
+        (["evil", "DDIMScheduler"], "no other library"),
+        ([None, None], "None"),
+        ("DDIMScheduler", "no other library"),
+        (None, "None"),
+    ],
+)
+def test_the_class_by_which_a_stock_pipeline_loads_a_scheduler_is_judged_too(entry, said):
+    tiny = open_pipeline("tiny")
+    told = replace(tiny, index={**tiny.index, "scheduler": entry})
+    where = re.escape(f"scheduler in {tiny.folder / 'model_index.json'}")
+    with pytest.raises(InputError, match=f"{where} must be .*{said}"):
+        read_noise_schedule(told)
+
+
+@pytest.mark.parametrize("kind", sorted(SAVED))
+def test_another_sampler_of_the_same_kind_leaves_the_noise_schedule_as_it_is(kind):
+    tiny = open_pipeline("tiny")
+    told = replace(tiny, index={**tiny.index, "scheduler": ["diffusers", kind]})
+    assert read_noise_schedule(told) == read_noise_schedule(tiny)
 
 
 def test_more_steps_than_the_noise_schedule_has_are_refused(teacher):

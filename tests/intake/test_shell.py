@@ -146,6 +146,28 @@ def test_stray_modules_in_the_current_folder_are_not_imported(
 
 
 @pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ("sdsearch space --space tiny", 0, ""),
+        ("sdsearch check photos", 2, "is no folder here"),
+        ("sdsearch compare --pipelines tiny --image a.png --mask auto:box", 1, "was deleted"),
+        ("sdsearch_eval --no", 2, "takes one request"),
+    ],
+)
+def test_in_a_folder_that_was_deleted_a_command_ends_in_words(
+    line: str, code: int, said: str, tmp_path: Path
+) -> None:
+    gone = f"mkdir gone && cd gone && rmdir ../gone && exec {sys.executable} -m {line}"
+    environment = {**ENVIRONMENT, "PYTHONSAFEPATH": ""}
+    done = subprocess.run(
+        ["bash", "-c", gone], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
     ("path", "kept"), [("/a:/b", "/a:/b"), (":/a", "/a"), ("/a::", "/a"), ("", None)]
 )
 def test_pythonpath_is_handed_on_without_the_current_folder(
@@ -175,6 +197,7 @@ ENDS = {
     "a full disk": (OSError(28, "No space left", "a[b].png"), 1, "a[b].png; free some space"),
     "a read-only disk": (OSError(30, "Read-only", "x"), 1, "Read-only: x; choose a folder"),
     "another's folder": (PermissionError(13, "Permission denied", "x"), 1, "denied: x; it must"),
+    "a name that steers": (InputError("no \x1b[2Ja.png\r"), 2, "error: no \\x1b[2Ja.png\\r\n"),
     "a fault": (KeyError("up\nblocks"), 1, "failed: KeyError: 'up\\nblocks' (not foreseen"),
 }
 

@@ -20,6 +20,7 @@ from sdsearch_eval.data.samples import (
     manifest_sha256,
     read_dataset_captions,
     scene_sample,
+    visit_dataset,
 )
 from sdsearch_eval.data.scenes import RENDERER_VERSION, render_scene, split_seed
 from sdsearch_eval.data.tasks import list_images, read_tasks
@@ -52,4 +53,5 @@ __all__ = [
     "split_seed",
     "square_image",
     "take_picture",
+    "visit_dataset",
 ]

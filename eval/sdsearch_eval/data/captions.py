@@ -7,6 +7,7 @@ A photo's caption may stand in `metadata.jsonl` or `metadata.csv` of its own fol
 
 from __future__ import annotations
 
+import json
 import os
 import posixpath
 import re
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 SIDECARS = (".txt", ".caption")
-BOXES = re.compile(r"\d+( [-+.\de]+){4,}")
-"""A class and its box or outline: the text files of detection data lie beside photos too."""
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+FIELDS = re.compile(r"[\s,;]+")
+DOTA_HEAD = re.compile(r"(imagesource|gsd):", re.IGNORECASE)
+BOX_NUMBERS = 4
+"""Text files of detection data lie beside photos too: YOLO's, KITTI's, DOTA's."""
 SHOWN = 3
 
 
@@ -41,7 +45,7 @@ class Captions:
         bare: the photos without a caption.
         unmatched: names in metadata files that no photo has.
         several: the photos with more than one caption, of which the first counts.
-        unread: files that look like captions but are none: other metadata, boxes in text files.
+        unread: files that look like captions but are none: other metadata, labels in text files.
     """
 
     by_photo: Mapping[str, str]
@@ -202,14 +206,35 @@ def _read_table(folder: Path, home: str, name: str, index: NameIndex) -> _Source
 
 def _read_sidecar(folder: Path, file: str, owners: Sequence[str]) -> _Source:
     path = folder / file
+    text = read_text(path)
+    if _holds_objects(text):
+        return _Source(file, is_read=False)
     captions = tuple(
         caption
-        for number, line in enumerate(LINE_END.split(read_text(path)), 1)
+        for number, line in enumerate(LINE_END.split(text), 1)
         for caption in clean_captions(path, number, [line])
     )
-    if captions and all(BOXES.fullmatch(caption) for caption in captions):
+    if captions and all(_is_label(caption) for caption in captions):
         return _Source(file, is_read=False)
     return _Source(file, tuple(_Claim(str(path), photo, photo, captions) for photo in owners))
+
+
+def _holds_objects(text: str) -> bool:
+    """Whether a text is a JSON object or several, as tools for annotation write them."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    several = found if isinstance(found, list) else [found]
+    return bool(several) and all(isinstance(one, dict) for one in several)
+
+
+def _is_label(line: str) -> bool:
+    """Whether a line is the number of a class, or a box or outline, its class first or last."""
+    fields = [field for field in FIELDS.split(line) if field]
+    numbers = sum(NUMBER.fullmatch(field) is not None for field in fields)
+    is_box = numbers >= BOX_NUMBERS and 2 * numbers > len(fields)
+    return is_box or len(fields) == numbers == 1 or DOTA_HEAD.match(line) is not None
 
 
 def _check_agreement(photo: Path, claims: Sequence[_Claim]) -> None:

@@ -150,6 +150,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, object]]]:
                 continue
             if not header:
                 header = fields
+                _check_header(path, line, header)
                 continue
             if any(fields[len(header) :]):
                 raise _refusal(
@@ -161,6 +162,18 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, object]]]:
             yield line, dict(zip(header, fields, strict=False))
     except csv.Error as error:
         raise _refusal(path, end + 1, f"is not CSV: {error}") from None
+
+
+def _check_header(path: Path, line: int, header: list[str]) -> None:
+    """Refuse two columns of one name, of which a row could keep one only; "" names none."""
+    named = [name for name in (field.strip().casefold() for field in header) if name]
+    if twice := next((name for name in named if named.count(name) > 1), None):
+        raise _refusal(
+            path,
+            line,
+            f"must name each column once, but names {twice!r} {named.count(twice)} times; rename "
+            "or remove all but one",
+        )
 
 
 def _fold_columns(path: Path, line: int, row: dict[str, object]) -> dict[str, object]:

@@ -170,9 +170,14 @@ def raster_suffixes() -> frozenset[str]:
     return frozenset(suffix.lower() for suffix, kind in known if kind in formats)
 
 
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""Characters that steer a terminal."""
+
+
 def printable_name(path: PurePath | str) -> str:
-    r"""A path as text that can be printed and stored: bytes that are not UTF-8 become `\xff`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    r"""A path as text that can be printed and stored: what cannot is an escape, such as `\xff`."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return _STEERING.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 @cache

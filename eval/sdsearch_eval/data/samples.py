@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 import numpy as np
 from PIL import Image
@@ -23,7 +23,7 @@ from sdsearch_eval.data.scenes import RENDERER_VERSION, Split, render_scene, spl
 from sdsearch_eval.seeds import derive_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sdsearch_eval.data.captions import Captions
     from sdsearch_eval.data.photos import Picture
 
+T = TypeVar("T")
 MASK_RUN = 0
 """Masks belong to the dataset: they stay the same whatever the label seed is."""
 
@@ -67,13 +68,30 @@ def load_dataset(protocol: Protocol, pool: int) -> Dataset:
     Raises:
         InputError: as `load_samples` and `load_recovery_samples`.
     """
+    samples, rest, manifest = visit_dataset(protocol, pool, _as_it_is)
+    return Dataset(tuple(samples), tuple(rest), manifest)
+
+
+def visit_dataset(
+    protocol: Protocol, pool: int, take: Callable[[Sample], T]
+) -> tuple[list[T], list[T], Manifest | None]:
+    """What `take` makes of each sample, and of each photo of the pool; the rest of `load_dataset`.
+
+    Samples are decoded one after another, and only what `take` returns is held.
+
+    Raises:
+        InputError: as `load_dataset`.
+    """
     n = protocol.samples
     if _is_scenes(protocol):
-        scenes = tuple(scene_sample(protocol, "test", i) for i in range(n))
-        return Dataset(scenes, (), None)
-    read, manifest = _read_photos(protocol, 0, n + pool)
+        return [take(scene_sample(protocol, "test", i)) for i in range(n)], [], None
+    read, manifest = _read_photos(protocol, 0, n + pool, take)
     _check_counts(protocol, len(read), pool, manifest)
-    return Dataset(tuple(read[:n]), tuple(read[n:]), manifest)
+    return read[:n], read[n:], manifest
+
+
+def _as_it_is(sample: Sample) -> Sample:
+    return sample
 
 
 def load_samples(protocol: Protocol) -> list[Sample]:
@@ -97,7 +115,7 @@ def load_recovery_samples(protocol: Protocol, count: int) -> list[Sample]:
     """
     if _is_scenes(protocol):
         return [scene_sample(protocol, "train", i) for i in range(count)]
-    read, manifest = _read_photos(protocol, protocol.samples, count)
+    read, manifest = _read_photos(protocol, protocol.samples, count, _as_it_is)
     _check_counts(protocol, protocol.samples + len(read), count, manifest)
     return read
 
@@ -116,9 +134,10 @@ def list_recovery_photos(protocol: Protocol) -> tuple[tuple[Case, ...], tuple[st
     captions = read_captions(Path(protocol.dataset), [case.name for case in manifest.cases])
     n, rest = protocol.samples, manifest.cases
     if protocol.unreadable == "skip":
-        read, manifest = _decode_photos(protocol, manifest, captions.by_photo, 0, n)
+        names = captions.by_photo
+        read, manifest = _decode_photos(protocol, manifest, names, 0, n, lambda one: one.name)
         _check_counts(protocol, len(read), 0, manifest)
-        rest = rest[[case.name for case in rest].index(read[-1].name) + 1 :]
+        rest = rest[[case.name for case in rest].index(read[-1]) + 1 :]
     else:
         rest = rest[n:]
     _check_counts(protocol, min(n, len(manifest.cases)) + len(rest), 1, manifest)
@@ -168,7 +187,7 @@ def choose_cases(protocol: Protocol, pool: int) -> tuple[list[Case], list[Case]]
         chosen = [[Case(file.stem, file, file) for file in part] for part in files]
     else:
         if protocol.unreadable == "skip":
-            manifest = _read_photos(protocol, 0, n + pool)[1]
+            manifest = _read_photos(protocol, 0, n + pool, lambda one: one.name)[1]
         readable = [case for case in manifest.cases if case.name not in manifest.unreadable]
         _check_counts(protocol, len(readable), pool, manifest)
         chosen = [readable[:n], readable[n : n + pool]]
@@ -207,8 +226,10 @@ def scene_sample(protocol: Protocol, split: Split, number: int) -> Sample:
     return Sample(name, scene.image, scene.caption, mask)
 
 
-def _read_photos(protocol: Protocol, start: int, count: int) -> tuple[list[Sample], Manifest]:
-    """`count` photos, or fewer where there are no more, after the first `start` that are readable.
+def _read_photos(
+    protocol: Protocol, start: int, count: int, take: Callable[[Sample], T]
+) -> tuple[list[T], Manifest]:
+    """What is taken of `count` photos, or fewer if there are no more, after `start` readable ones.
 
     Names are chosen first; only what they name is decoded. Where unreadable photos may be skipped,
     the first `start` have to be decoded too, to know how many of them count.
@@ -217,17 +238,22 @@ def _read_photos(protocol: Protocol, start: int, count: int) -> tuple[list[Sampl
     assert manifest is not None, "scenes have no files"
     names = [case.name for case in manifest.cases]
     captions = read_captions(Path(protocol.dataset), names).by_photo
-    return _decode_photos(protocol, manifest, captions, start, count)
+    return _decode_photos(protocol, manifest, captions, start, count, take)
 
 
 def _decode_photos(
-    protocol: Protocol, manifest: Manifest, captions: Mapping[str, str], start: int, count: int
-) -> tuple[list[Sample], Manifest]:
+    protocol: Protocol,
+    manifest: Manifest,
+    captions: Mapping[str, str],
+    start: int,
+    count: int,
+    take: Callable[[Sample], T],
+) -> tuple[list[T], Manifest]:
     folder = _mask_folder(protocol)
     skips = protocol.unreadable == "skip"
     cases = manifest.cases if skips else manifest.cases[start : start + count]
     passed = start if skips else 0
-    read: list[Sample] = []
+    read: list[T] = []
     unreadable: dict[str, str] = {}
     for case in cases:
         if len(read) == passed + count:
@@ -242,7 +268,7 @@ def _decode_photos(
             mask = _draw_mask(protocol, case.name, None)
         else:
             mask = _read_mask(protocol, case, folder, photo)
-        read.append(Sample(case.name, image, captions[case.name], mask))
+        read.append(take(Sample(case.name, image, captions[case.name], mask)))
     if unreadable and not skips:
         first, *others = unreadable
         more = f"; nor can {', '.join(others)}" if others else ""

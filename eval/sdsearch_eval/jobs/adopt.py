@@ -78,7 +78,7 @@ def _read_today(study: StudyFolder) -> Today:
             "teacher_sha256": teacher_sha256(teacher),
             "extractor_sha256": load_extractor(protocol.extractor).sha256,
             "protocol": study.resolved.settings,
-            "sampling": describe_sampling(read_noise_schedule(teacher.folder), protocol),
+            "sampling": describe_sampling(read_noise_schedule(teacher), protocol),
         },
         manifest_sha256=decoded_manifest(protocol),
         former_teacher_sha256=former_teacher_sha256(teacher),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from sdsearch.files import write_atomic
 from sdsearch.pipelines import open_pipeline
 from sdsearch.study import read_study, write_protocols
 from sdsearch_eval.bench import describe_sampling, resolve_protocol
-from sdsearch_eval.data import list_photos, load_dataset, read_dataset_captions
+from sdsearch_eval.data import list_photos, read_dataset_captions, visit_dataset
 from sdsearch_eval.models import describe_cut, load_teacher
 from sdsearch_eval.nets import load_extractor
 from sdsearch_eval.pictures import draw_comparison
@@ -27,10 +27,18 @@ if TYPE_CHECKING:
 
     from sdsearch.labels import Protocol
     from sdsearch.study import InspectRequest, ResolveRequest, StudyFolder
-    from sdsearch_eval.data import Dataset, Sample
+    from sdsearch_eval.data import Manifest, Sample
 
 SHOWN = 16
 """Samples on a contact sheet."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Glance:
+    """What is kept of a sample: its caption, and the share of its pixels that is repainted."""
+
+    caption: str
+    hole: float
 
 
 def resolve_study(request: ResolveRequest) -> None:
@@ -49,16 +57,23 @@ def inspect_inputs(request: InspectRequest) -> None:
     """Read everything that labels would read; print what it is, and draw the first samples."""
     protocol = request.protocol if request.teacher else _of_all_photos(request.protocol)
     pool = pool_size(protocol) if protocol.recovery.steps else 0
-    dataset = load_dataset(protocol, pool)
+    shown: list[Sample] = []
     say = make_console(to_stdout=True).print
-    for line in _describe_data(protocol, dataset):
+
+    def glance(sample: Sample) -> _Glance:
+        if len(shown) < SHOWN:
+            shown.append(sample)
+        return _Glance(sample.caption, float((sample.mask == 255).mean()))
+
+    seen, learned, manifest = visit_dataset(protocol, pool, glance)
+    for line in _describe_data(protocol, seen, len(learned), manifest):
         say(line, soft_wrap=True)
     if request.teacher is not None:
-        for line in _describe_networks(protocol, request.teacher, dataset.samples):
+        for line in _describe_networks(protocol, request.teacher, [one.caption for one in seen]):
             say(line, soft_wrap=True)
         say(f"protocol: {resolve_protocol(protocol).key}")
     sheet = BytesIO()
-    draw_contact_sheet(dataset.samples[:SHOWN]).save(sheet, "PNG")
+    draw_contact_sheet(shown[: protocol.samples]).save(sheet, "PNG")
     write_atomic(request.out, sheet.getvalue())
     say(f"contact sheet: {request.out}", soft_wrap=True)
 
@@ -82,18 +97,20 @@ def draw_contact_sheet(samples: Sequence[Sample]) -> Image.Image:
     return draw_comparison(named, {"mask": masks}, notes, unmeasured=("mask",))
 
 
-def _describe_data(protocol: Protocol, dataset: Dataset) -> Iterator[str]:
-    yield f"photos: {dataset.manifest or 'scenes, rendered'}"
+def _describe_data(
+    protocol: Protocol, seen: Sequence[_Glance], learned: int, manifest: Manifest | None
+) -> Iterator[str]:
+    yield f"photos: {manifest or 'scenes, rendered'}"
     if captions := read_dataset_captions(protocol):
         yield f"captions: {captions.summary}"
-    holes = [float((sample.mask == 255).mean()) for sample in dataset.samples]
+    holes = [one.hole for one in seen]
     yield (
-        f"samples: {len(holes)} evaluated at {protocol.resolution} px, {len(dataset.pool)} photos "
+        f"samples: {len(holes)} evaluated at {protocol.resolution} px, {learned} photos "
         f"to recover on; holes of {min(holes):.1%} to {max(holes):.1%}"
     )
 
 
-def _describe_networks(protocol: Protocol, name: str, samples: Sequence[Sample]) -> Iterator[str]:
+def _describe_networks(protocol: Protocol, name: str, captions: Sequence[str]) -> Iterator[str]:
     teacher = load_teacher(open_pipeline(name), torch.device("cpu"))
     yield (
         f"teacher: {name}, {teacher.backbone.in_channels} input channels, "
@@ -107,5 +124,5 @@ def _describe_networks(protocol: Protocol, name: str, samples: Sequence[Sample])
     )
     extractor = load_extractor(protocol.extractor)
     yield f"extractor: {protocol.extractor.partition(':')[0]}, {extractor.sha256[:12]}"
-    if cut := describe_cut(teacher, [sample.caption for sample in samples]):
+    if cut := describe_cut(teacher, captions):
         yield f"captions: {cut}"

@@ -10,7 +10,7 @@ import torch
 
 from sdsearch.pipelines import read_part
 from sdsearch.unet import check_pipeline_family, read_noise_schedule
-from sdsearch.weights import load_part
+from sdsearch.weights import load_part, load_tokenizer
 from sdsearch_eval.devices import HOST, place_net, release_memory
 from sdsearch_eval.models.schedulers import make_scheduler, set_steps
 
@@ -139,10 +139,10 @@ def load_components(pipeline: PipelineFolder, device: torch.device) -> Component
         InputError: the pipeline lacks one of them, is of another family, or its parts do not fit.
     """
     check_pipeline_family(pipeline)
-    vae, text_encoder, tokenizer = (
-        load_part(read_part(pipeline, name)) for name in ("vae", "text_encoder", "tokenizer")
-    )
-    schedule = read_noise_schedule(pipeline.folder)
+    schedule = read_noise_schedule(pipeline)
+    encoder = read_part(pipeline, "text_encoder")
+    tokenizer = load_tokenizer(read_part(pipeline, "tokenizer"), encoder)
+    vae, text_encoder = load_part(read_part(pipeline, "vae")), load_part(encoder)
     # Some tokenizers say no length: then it is that of the encoder's positions.
     tokenizer.model_max_length = min(
         tokenizer.model_max_length, text_encoder.config.max_position_embeddings

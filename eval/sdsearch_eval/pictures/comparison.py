@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 CELL, GAP, HEADER, CAPTION = 160, 8, 44, 34
 LARGEST_FIRST_POOL = 4
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 INK, PAPER, GREY = (30, 30, 34), (255, 255, 255), (110, 110, 116)
 
 
@@ -121,6 +123,8 @@ def _fit(
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
     width: int,
 ) -> str:
+    """As much of a text as fits into one line, control characters as escapes."""
+    text = CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
     if draw.textlength(text, font=font) <= width:
         return text
     while text and draw.textlength(f"{text}...", font=font) > width:
