@@ -112,7 +112,7 @@ def locate_pipeline(name: str) -> Path | str:
             "tiny" where a pipeline's folder is called so.
     """
     if name == "tiny":
-        check_no_folder("a pipeline", name, "the teacher that comes with sdsearch", _INDEX)
+        check_no_folder("a pipeline", name, "the teacher that comes with sdsearch", INDEX)
         return asset_path("tiny-sd")
     folder = Path(name).expanduser()
     if name and folder.is_dir():
