@@ -173,13 +173,16 @@ def test_no_more_samples_are_held_than_are_drawn(
         Image.new("RGB", (64, 64), (9 * number, 0, 0)).save(many / f"{number:02}.png")
     held: list[list[str]] = []
 
+    def count_alive() -> int:
+        return sum(type(one) is Sample for one in gc.get_objects())
+
     def draw(samples: list[Sample]) -> Image.Image:
-        alive = [one for one in gc.get_objects() if type(one) is Sample]
-        assert len(alive) == len(samples)
+        assert count_alive() == before + len(samples)
         held.append([sample.name for sample in samples])
         return Image.new("RGB", (8, 8))
 
     gc.collect()
+    before = count_alive()  # those of other tests' fixtures
     monkeypatch.setattr(intake, "draw_contact_sheet", draw)
     protocol = Protocol(dataset=str(many), masks="box", resolution=64)
     assert inspect(tmp_path, protocol=protocol) == 0

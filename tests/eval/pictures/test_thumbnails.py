@@ -10,7 +10,7 @@ from sdsearch.assets import asset_path
 from sdsearch.errors import HarnessError
 from sdsearch.stages.export import add_thumbnails
 from sdsearch.study.requests import ThumbnailsRequest
-from sdsearch_eval.jobs import thumbnails as job
+from sdsearch_eval.jobs import pictures as job
 from sdsearch_eval.pictures import thumbnails
 from tests.fakes import make_study
 
