@@ -1,9 +1,11 @@
 """Hold a demo's study against the reference that was made before the modules moved into rooms.
 
-python scripts/check_demo.py .demo/study
+python scripts/check_demo.py .demo/study [TOLERANCE]
 
-Designs must be the same architectures, label values equal, scores and held-out rank correlations
-within 1e-6. Keys and intervals are left out: how they are computed may change.
+Designs must be the same architectures and label values equal, everywhere. Scores and held-out rank
+correlations are within 1e-6 on the kind of processor that made the reference; another one rounds
+otherwise, which training carries to the second digit, in the commit before the move (482edba) bit
+for bit as today. Keys and intervals are left out: how they are computed may change.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ from sdsearch.keys import canonical_json
 from sdsearch.study import StudyFolder, read_designs, read_study
 
 REFERENCE = Path(__file__).resolve().parents[1] / "tests" / "golden" / "demo.json"
-TOLERANCE = 1e-6
+TOLERANCE, ELSEWHERE = 1e-6, 0.05
+"""Of scores and correlations, on the reference's kind of processor and on any."""
 
 
-def find_differences(study: StudyFolder) -> list[str]:
+def find_differences(study: StudyFolder, tolerance: float = TOLERANCE) -> list[str]:
     """What is not as in the reference, in words; nothing where the demo is the same."""
     wanted = json.loads(REFERENCE.read_text(encoding="utf-8"))
     designs = {
@@ -41,7 +44,9 @@ def find_differences(study: StudyFolder) -> list[str]:
         "srcc": {name: quality["srcc"] for name, quality in report["predictors"].items()},
         "scores": {name: scores[name] for name in wanted["scores"]},
     }
-    return [said for name in found for said in differences(name, found[name], wanted[name])]
+    return [
+        said for name in found for said in differences(name, found[name], wanted[name], tolerance)
+    ]
 
 
 def hash_values(study: StudyFolder) -> str:
@@ -54,21 +59,25 @@ def hash_values(study: StudyFolder) -> str:
     return hashlib.sha256(canonical_json(rows).encode()).hexdigest()
 
 
-def differences(where: str, found: Any, wanted: Any) -> list[str]:
+def differences(where: str, found: Any, wanted: Any, tolerance: float) -> list[str]:
     """Where two JSON values differ, numbers by more than the tolerance."""
     if isinstance(wanted, dict) and isinstance(found, dict) and wanted.keys() == found.keys():
-        return [x for key in wanted for x in differences(f"{where}.{key}", found[key], wanted[key])]
+        return [
+            said
+            for key in wanted
+            for said in differences(f"{where}.{key}", found[key], wanted[key], tolerance)
+        ]
     if isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
         pairs = enumerate(zip(found, wanted, strict=True))
-        return [x for i, (a, b) in pairs for x in differences(f"{where}[{i}]", a, b)]
+        return [x for i, (a, b) in pairs for x in differences(f"{where}[{i}]", a, b, tolerance)]
     if isinstance(wanted, int | float) and isinstance(found, int | float):
-        same = abs(found - wanted) <= TOLERANCE
+        same = abs(found - wanted) <= tolerance
     else:
         same = found == wanted
     return [] if same else [f"{where} is {found}, but was {wanted}"]
 
 
 if __name__ == "__main__":
-    found = find_differences(read_study(sys.argv[1]))
+    found = find_differences(read_study(sys.argv[1]), *map(float, sys.argv[2:3]))
     print("\n".join(found) or "the demo is the same as before the move")
     sys.exit(bool(found))
