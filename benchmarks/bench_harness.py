@@ -36,7 +36,7 @@ from sdsearch_eval.sampling import generate, paste_back, prepare_inputs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LEAST_RATIO, LEAST_OF_CEILING, MOST_OVERHEAD = 2.0, 0.90, 0.12
+LEAST_RATIO, LEAST_OF_CEILING, MOST_OVERHEAD = 2.0, 0.90, 0.07
 
 
 def plain_loop(bench: Bench, batch: int) -> float:

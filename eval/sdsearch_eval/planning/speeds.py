@@ -55,10 +55,6 @@ class Line:
         """The seconds of a member with so many."""
         return self.fixed + self.each * macs
 
-    def times(self, factor: float) -> Line:
-        """So many passes."""
-        return Line(self.fixed * factor, self.each * factor)
-
 
 @dataclass(frozen=True, slots=True)
 class Speeds:

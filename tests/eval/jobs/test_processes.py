@@ -217,7 +217,7 @@ def test_two_processes_give_the_label_of_one(study: StudyFolder, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_label_killed_at_six_moments_is_that_of_an_undisturbed_run(
+def test_a_label_killed_at_ten_moments_is_that_of_an_undisturbed_run(
     study: StudyFolder, tmp_path: Path
 ) -> None:
     begin = time.monotonic()
@@ -227,7 +227,7 @@ def test_a_label_killed_at_six_moments_is_that_of_an_undisturbed_run(
     twin = make_study(tmp_path / "twin", TOML + "[label]\nattempts = 20\n")
     write_list(twin)
     rng, kills = random.Random(4), 0
-    while kills < 6:
+    while kills < 10:
         process = subprocess.Popen(
             command(twin), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -104,7 +104,7 @@ def test_the_unpruned_student_has_its_teachers_features(teacher, lessons):
     assert row["feature"] == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize("arch", [ARCH, *random_wide_members(2, seed=71)], ids=lambda a: a.key)
+@pytest.mark.parametrize("arch", [ARCH, *random_wide_members(3, seed=71)], ids=lambda a: a.key)
 def test_features_of_any_member_are_compared_with_those_it_inherited(arch, teacher, lessons):
     losses = RecoveryLosses(output=0, feature=1.0)
     recipe = RecoveryRecipe(steps=4, batch_size=2, learning_rate=1e-3, losses=losses)

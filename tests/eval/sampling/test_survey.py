@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
 from sdsearch.cli.main import app
@@ -83,22 +82,26 @@ def test_a_device_that_is_not_there_is_bad_input(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_tiny_table_orders_members_outside_of_it(tmp_path: Path) -> None:
+@pytest.mark.alone
+def test_the_tiny_table_predicts_members_outside_of_it(tmp_path: Path) -> None:
     path = tmp_path / "table.json"
     made = CliRunner().invoke(app, ["latency", str(path), "--threads", "1", "--json"])
     assert made.exit_code == 0, made.output
     found = json.loads(made.stdout)
+    print(f"latency table, tiny: {found['error']['mape']:.1f} % +- {found['error']['se']:.1f}")  # noqa: T201
     assert found["error"]["n"] == 48
-    # Other members than those fitted, measured afresh, on a machine that may do other work too:
-    # docs/latency.md has the error in percent, of a machine at rest.
+    assert found["error"]["mape"] <= 12
+    # Other members than those fitted, measured afresh.
     fresh = tmp_path / "fresh.json"
     conditions = read_survey(path.with_suffix(".survey.json")).conditions
     survey = design_survey(search_space("tiny"), 24, conditions, np.random.default_rng(1))
     survey = survey.model_copy(update={"members": survey.members[4:]})
     fresh.write_text(survey.model_dump_json())
     table = fit_latency_table(read_survey(path.with_suffix(".survey.json")))
-    members = fill_survey(fresh).members
-    predicted = [table.predict(member.architecture) for member in members]
-    assert spearmanr(predicted, [member.median for member in members]).statistic >= 0.9
+    errors = [
+        abs(table.predict(member.architecture) / member.median - 1)
+        for member in fill_survey(fresh).members
+    ]
+    assert np.mean(errors) <= 0.12
     said = CliRunner().invoke(app, ["latency", str(path), "--predict", "bk-base"])
     assert "ms a UNet call" in said.output
