@@ -121,9 +121,13 @@ def measure_allocations(work: Callable[[], None]) -> int:
     return peak
 
 
-def test_the_allocator_gives_out_what_is_counted_and_a_workspace_of_kernels() -> None:
+def test_the_allocator_gives_out_what_is_counted() -> None:
     unet = numbered_unet()
     counted = count_on_meta() - sum(weight.nbytes for weight in unet.parameters())
-    peak = measure_allocations(lambda: train_really(unet))
-    # Kernels lay weights out for the processor at hand: 1 % more on one, 19 % on another.
-    assert 0.95 * counted <= peak <= 1.3 * counted
+    # oneDNN lays weights out for the processor at hand, which takes 1 % on one and 19 % on another.
+    torch._C._set_mkldnn_enabled(False)  # `flags` asks for TF32 too, which warns
+    try:
+        peak = measure_allocations(lambda: train_really(unet))
+    finally:
+        torch._C._set_mkldnn_enabled(True)
+    assert peak == pytest.approx(counted, rel=0.1)
