@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import psutil
@@ -121,12 +121,17 @@ class _Planner:
 
     def proposals(self) -> tuple[Proposal, ...]:
         """Settings for cards of usual sizes."""
-        found = {task.stage: task.architectures for task in self.tasks if task.architectures}
+        found = {task.stage: task.architectures for task in self.tasks}
+        labelled = (*found["label"], *found["measure"], *found["remake"])
+        wanted: dict[Literal["label", "recover"], tuple[Architecture, ...]] = {
+            "label": labelled,
+            "recover": found["recover"],
+        }
         return tuple(
-            propose_settings(self.work, self._largest(found[stage]), stage, gigabytes)
+            propose_settings(self.work, self._largest(archs), stage, gigabytes)
             for gigabytes in CARDS
-            for stage in ("label", "recover")
-            if stage in found
+            for stage, archs in wanted.items()
+            if archs
         )
 
     def problems(self, needs: Sequence[Need]) -> list[str]:

@@ -156,6 +156,15 @@ def test_a_disk_that_is_too_small_is_a_problem(
     assert problem in describe_plan(plan)
 
 
+def test_a_label_that_only_designs_need_gets_settings_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make_study(tmp_path / "study", "[build]\nmethods = ['random']\ntop = 1\n")
+    monkeypatch.setattr("sdsearch_eval.planning.settling.host_memory", lambda: 10**7)
+    plan = plan_study(study, list_tasks(study), CPU)
+    assert {proposal.stage for proposal in plan.proposals} == {"label", "recover"}
+
+
 def test_work_that_fits_is_left_as_it_is(study: StudyFolder) -> None:
     assert settle_labels(study, [tiny_member("bk-small")], CPU) == study
     assert not (study.root / "plan").exists()
