@@ -220,7 +220,7 @@ DOCUMENT = """\
 # What the tiny Stable Diffusion can do
 
 `assets/tiny-sd` is a stock nine-channel `StableDiffusionInpaintPipeline` of 64-pixel landscapes,
-trained from nothing by `scripts/train_tiny_sd.py`. Every number here is of this tiny model and
+trained from nothing by `scripts/train_world.py`. Every number here is of this tiny model and
 comes from
 
 ```sh

@@ -1,4 +1,4 @@
-"""What the tiny Stable Diffusion learns from: rendered scenes, masks, captions, tokens."""
+"""What a tiny Stable Diffusion learns from: scenes, crops of photographs, masks, captions."""
 
 from __future__ import annotations
 
@@ -8,24 +8,82 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 from transformers import CLIPTokenizer
+from world_recipe import PIXELS
 
 from sdsearch_eval.data import RENDERER_VERSION, draw_mask, render_scene, split_seed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from world_recipe import Recipe
+
 MASKS_PER_SCENE = 3
 LONGEST_CAPTION = 32
+SMALLEST_SIDE, LARGEST_SIDE = 72, 160
+"""A photograph's shorter side in pixels, before a crop of 64 x 64 is taken from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingScenes:
-    """N training scenes: (N, 64, 64, 3) uint8 images, (N, 3, 64, 64) bool holes, N captions."""
+    """N training pictures: (N, 64, 64, 3) uint8 images, (N, 3, 64, 64) bool holes, N captions."""
 
     images: np.ndarray
     masks: np.ndarray
     captions: list[str]
+
+
+def gather_scenes(recipe: Recipe, work: Path, photos: Path | None) -> TrainingScenes:
+    """The recipe's rendered scenes, and its share of crops of photographs.
+
+    Raises:
+        SystemExit: the recipe has photographs, but no folder is named.
+    """
+    scenes = render_training_scenes(recipe.scenes, work)
+    if not recipe.photos:
+        return scenes
+    if photos is None:
+        raise SystemExit(f"{recipe.name} learns from photographs too: name their folder, --photos")
+    count = round(recipe.scenes * recipe.photos / (1 - recipe.photos))
+    crops = crop_photos(photos, count, recipe.seed)
+    return TrainingScenes(
+        np.concatenate([scenes.images, crops.images]),
+        np.concatenate([scenes.masks, crops.masks]),
+        [*scenes.captions, *crops.captions],
+    )
+
+
+def training_photos(folder: Path) -> dict[str, str]:
+    """File names and captions of a folder's photographs, without every fourth by name."""
+    lines = (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
+    captions = {entry["file_name"]: entry["text"] for entry in map(json.loads, lines)}
+    return {name: captions[name] for number, name in enumerate(sorted(captions)) if number % 4 != 3}
+
+
+def crop_photos(folder: Path, count: int, seed: int) -> TrainingScenes:
+    """Random crops of the training photographs, as often mirrored as not, three masks each."""
+    named = training_photos(folder)
+    names = list(named)
+    chosen = [names[np.random.default_rng([seed, 6, k]).integers(len(names))] for k in range(count)]
+    tasks = [(folder / name, (seed, 7, number)) for number, name in enumerate(chosen)]
+    with multiprocessing.Pool() as pool:
+        images, masks = zip(*pool.imap(_crop, tasks, chunksize=100), strict=True)
+    return TrainingScenes(np.stack(images), np.stack(masks), [named[name] for name in chosen])
+
+
+def _crop(task: tuple[Path, tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:
+    file, seed = task
+    rng = np.random.default_rng(seed)
+    with Image.open(file) as opened:
+        photo = opened.convert("RGB")
+    # The crop's side in the photograph's own pixels, so that one resize does all.
+    side = min(photo.size) * PIXELS / rng.uniform(SMALLEST_SIDE, LARGEST_SIDE)
+    left, top = rng.uniform(0, photo.width - side), rng.uniform(0, photo.height - side)
+    box = (left, top, left + side, top + side)
+    crop = photo.resize((PIXELS, PIXELS), Image.Resampling.BICUBIC, box, reducing_gap=2)
+    masks = [draw_mask("mixed", rng, PIXELS) == 255 for _ in range(MASKS_PER_SCENE)]
+    return np.asarray(crop)[:, :: rng.choice((1, -1))], np.stack(masks)
 
 
 def _render(number: int) -> tuple[np.ndarray, np.ndarray, str]:
