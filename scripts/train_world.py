@@ -255,6 +255,10 @@ def save_pipeline(out: Path, parts: Parts) -> None:
     )
     pipeline.save_pretrained(out)
     complete_vocabulary(out / "tokenizer")
+    for file in out.glob("*/config.json"):
+        config = json.loads(file.read_text(encoding="utf-8"))
+        config.pop("_name_or_path", None)  # a place on the machine that trained it
+        file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     weights = out / "text_encoder" / "model.safetensors"
     tensors = load_file(weights)
     weights.unlink()
