@@ -23,7 +23,6 @@ from sdsearch.labels import Protocol, ResolvedProtocol
 from sdsearch.pipelines import open_pipeline
 from sdsearch.unet import UNPRUNED
 from sdsearch_eval.bench import Bench, measure_images, prepare_bench
-from sdsearch_eval.data import render_scene, split_seed
 from sdsearch_eval.metrics import frechet_distance, jackknife, mean_of, psnr_in
 from sdsearch_eval.models import load_teacher
 from sdsearch_eval.nets import Features, extract_features, lpips_like
@@ -35,6 +34,7 @@ from sdsearch_eval.sampling import (
     paste_back,
     tensor_to_images,
 )
+from sdsearch_eval.scenes import render_scene, split_seed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,8 @@ from PIL import Image
 from transformers import CLIPTokenizer
 from world_recipe import PIXELS
 
-from sdsearch_eval.data import RENDERER_VERSION, draw_mask, render_scene, split_seed
+from sdsearch_eval.data import draw_mask
+from sdsearch_eval.scenes import RENDERER_VERSION, render_scene, split_seed
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from sdsearch.api.study import Study
 from sdsearch.console import say
 from sdsearch.errors import InputError, nearest
 from sdsearch.files import check_no_folder, write_once
-from sdsearch.labels import MaskKind
+from sdsearch.labels import MaskKind, Task
 from sdsearch.model import FrozenModel
 from sdsearch.space import search_space
 from sdsearch.study import (
@@ -33,6 +33,9 @@ def create_study(
     teacher: Path | str = "tiny",
     images: Path | str | None = None,
     masks: Path | str | None = None,
+    task: Task | None = None,
+    prompts: Path | str | None = None,
+    references: Path | str | None = None,
     space: str | Mapping[str, Any] | None = None,
     budget: float | Mapping[str, Any] | None = None,
     **sections: Mapping[str, Any],
@@ -54,6 +57,11 @@ def create_study(
         images: the folder of photos to learn from and to measure on, or "scenes", the drawn ones of
             the tiny teacher; one of full size must be given photos.
         masks: the kind that is drawn, such as "mixed", or a folder with a mask for every photo.
+        task: "inpaint", which is the default, or "text-to-image".
+        prompts: for text-to-image, a file with one prompt a line, or JSONL; by default the captions
+            of the photos are painted.
+        references: for text-to-image, a folder of pictures, or an `.npz` file of statistics, that
+            what is painted is compared with; by default the photos.
         space: a name such as "sd14", or the keys of `[space]`, such as {"name": "sd14", "labels":
             100}; by default "tiny" for the tiny teacher, else "sd14".
         budget: what a design may cost: a share of the teacher's parameters in (0, 1], or limits by
@@ -78,7 +86,13 @@ def create_study(
             study that says something else; the section and the key are named.
     """
     file, recipe = Path(path) / "study.toml", find_recipe(str(teacher))
-    protocol = {"dataset": _photos(images), "masks": _masks(masks)}
+    protocol = {
+        "task": task,
+        "dataset": _photos(images),
+        "masks": _masks(masks),
+        "prompts": None if prompts is None else str(prompts),
+        "references": None if references is None else str(references),
+    }
     said = _sections(str(teacher), space, budget, protocol, sections)
     if recipe.needs_photos and "dataset" not in said["protocol"]:
         raise InputError(

@@ -14,7 +14,7 @@ from sdsearch.unet import unet_cost
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from diffusers import StableDiffusionInpaintPipeline
+    from diffusers import DiffusionPipeline
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     from sdsearch.design import Design
@@ -106,8 +106,8 @@ class StudyDesign:
         say(f"{self.name}: recovered weights of {weights}")
         return load_unet(self.architecture, load_space(self.folder).backbone, weights)
 
-    def pipeline(self, **options: Any) -> StableDiffusionInpaintPipeline:
-        """Its stock inpainting pipeline, exported now unless the study has a current export.
+    def pipeline(self, **options: Any) -> DiffusionPipeline:
+        """Its stock pipeline, by the study's task; exported now unless there is a current export.
 
         An export needs recovered weights: where there are none, they are trained first, which can
         take from minutes to hours. `unet` gives inherited ones at once. `options` go to
@@ -117,12 +117,12 @@ class StudyDesign:
             InputError: the teacher cannot be read.
             WorkError: the design could not be recovered, or its export failed its check.
         """
-        from diffusers import StableDiffusionInpaintPipeline
+        from diffusers import DiffusionPipeline
 
         from sdsearch.stages import export_designs
 
         (folder,) = export_designs(self.folder, [self.name])
-        pipeline: StableDiffusionInpaintPipeline = StableDiffusionInpaintPipeline.from_pretrained(
+        pipeline: DiffusionPipeline = DiffusionPipeline.from_pretrained(
             folder, **{"local_files_only": True, **options}
         )
         return pipeline

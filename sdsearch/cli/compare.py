@@ -77,9 +77,11 @@ def compare(
     ] = False,
     out: Annotated[Path, typer.Option(help="The picture, .png or .webp; JSON beside it.")] = _OUT,
 ) -> None:
-    """Inpaint the same holes side by side: a study's best designs, or any pipelines and images.
+    """Paint the same side by side: a study's best designs, or any pipelines.
 
     sdsearch compare --pipelines A B --image x.png --mask box:16,16,32,32 --prompt "a red house"
+
+    Without images the prompts alone are painted.
     """
     from sdsearch.files import check_output
     from sdsearch.labels import MaskConvention, MaskGeometry, Scheduler
@@ -91,16 +93,21 @@ def compare(
             raise InputError("--image, --mask and --prompt need --pipelines, but there are none")
         print(sdsearch.load_study(study).compare())
         return
-    if not image or not mask:
-        raise InputError("--pipelines needs --image and --mask, but one of them is missing")
+    if bool(image) != bool(mask):
+        raise InputError("--image and --mask need each other, but one of them is missing")
+    if not image and not prompt:
+        raise InputError(
+            "--pipelines needs --image and --mask to inpaint, or --prompt to paint from words, but "
+            "there is none of them"
+        )
     check_choice("--scheduler", scheduler, get_args(Scheduler))
     check_choice("--mask-convention", mask_convention, get_args(MaskConvention))
     check_choice("--mask-geometry", mask_geometry, get_args(MaskGeometry))
     request = InpaintRequest.from_options(
         {
             "pipelines": pipelines,
-            "images": image,
-            "masks": mask,
+            "images": image or (),
+            "masks": mask or (),
             "prompts": prompt or (),
             "seeds": seeds or (0,),
             "steps": steps,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
 import sdsearch
 from sdsearch.cli.options import STUDY, Folder, Json, print_json
-from sdsearch.errors import InputError
+from sdsearch.errors import InputError, check_choice
 
 Photos = Annotated[
     str | None, typer.Option(help='Folder of photos; "scenes" are those of the tiny teacher.')
@@ -25,6 +25,16 @@ def init(
     ] = None,
     images: Photos = None,
     masks: Masks = None,
+    task: Annotated[
+        str | None, typer.Option(help='"inpaint" (default) or "text-to-image".')
+    ] = None,
+    prompts: Annotated[
+        str | None, typer.Option(help="Text to image: one a line, or JSONL. Default: captions.")
+    ] = None,
+    references: Annotated[
+        str | None,
+        typer.Option(help="Text to image: pictures or .npz to compare with. Default: the photos."),
+    ] = None,
     space: Annotated[
         str | None, typer.Option(help="Default: sd14; tiny for the tiny teacher.")
     ] = None,
@@ -41,6 +51,9 @@ def init(
             ("--teacher", teacher, "teacher.pipeline", config.teacher.pipeline),
             ("--images", images, "protocol.dataset", config.protocol.dataset),
             ("--masks", masks, "protocol.masks", config.protocol.masks),
+            ("--task", task, "protocol.task", config.protocol.task),
+            ("--prompts", prompts, "protocol.prompts", config.protocol.prompts),
+            ("--references", references, "protocol.references", config.protocol.references),
             ("--space", space, "space.name", config.space.name),
             ("--share", share, "build.budget.params", getattr(limit, "share", limit)),
         ):
@@ -50,11 +63,18 @@ def init(
                     f"{field} is {there} there; edit it there, or choose another folder"
                 )
     else:
+        from sdsearch.labels import Task
+
+        if task is not None:
+            check_choice("--task", task, get_args(Task))
         made = sdsearch.create_study(
             study,
             teacher=teacher or "tiny",
             images=images,
             masks=masks,
+            task=cast("Task | None", task),
+            prompts=prompts,
+            references=references,
             space=space,
             budget=share,
         )

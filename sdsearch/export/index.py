@@ -12,29 +12,27 @@ from sdsearch.pipelines import OPTIONAL_PARTS, PARTS, read_part
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sdsearch.labels import Task
     from sdsearch.pipelines import Part, PipelineFolder
 
 INPAINT = "StableDiffusionInpaintPipeline"
+PAINT = "StableDiffusionPipeline"
 _NOTHING = [None, None]
 _TODAY = {"feature_extractor": "CLIPImageProcessor"}
 """What releases have called otherwise, by the name that all know."""
 
 
-def choose_class(channels: int, taught_by: str) -> str:
-    """The stock class of an export whose UNet has `channels` inputs, of a teacher of some class.
+def choose_class(channels: int, task: Task) -> str:
+    """The stock class of an export whose UNet has `channels` inputs, by what it was measured for.
 
-    Nine channels can only be inpainted with. Four can be used by three classes, one of which the
-    teacher's own class is, or is a version of.
+    Nine channels can only be inpainted with; four do either, whatever class the teacher has.
 
-    >>> choose_class(4, "StableDiffusionInpaintPipelineLegacy")
-    'StableDiffusionInpaintPipeline'
-    >>> choose_class(4, "StableDiffusionControlNetPipeline")
+    >>> choose_class(4, "text-to-image")
     'StableDiffusionPipeline'
+    >>> choose_class(9, "text-to-image")
+    'StableDiffusionInpaintPipeline'
     """
-    if channels == 9 or "Inpaint" in taught_by:
-        return INPAINT
-    kind = "Img2Img" if "Img2Img" in taught_by else ""
-    return f"StableDiffusion{kind}Pipeline"
+    return PAINT if channels == 4 and task == "text-to-image" else INPAINT
 
 
 def read_parts(pipeline: PipelineFolder) -> tuple[list[Part], dict[str, str]]:
@@ -59,11 +57,11 @@ def read_parts(pipeline: PipelineFolder) -> tuple[list[Part], dict[str, str]]:
     return list(parts.values()), lacking
 
 
-def describe_index(pipeline: PipelineFolder, parts: Iterable[Part], channels: int) -> str:
-    """The text of model_index.json for an export with `parts` and a UNet of `channels` inputs."""
+def describe_index(pipeline: PipelineFolder, parts: Iterable[Part], kind: str) -> str:
+    """The text of model_index.json for an export of the class `kind` with `parts` and a UNet."""
     there = {part.name: part for part in parts}
     index: dict[str, Any] = {
-        "_class_name": choose_class(channels, pipeline.index["_class_name"]),
+        "_class_name": kind,
         "_diffusers_version": version("diffusers"),
         "unet": ["diffusers", "UNet2DConditionModel"],
         "requires_safety_checker": "safety_checker" in there
@@ -72,6 +70,6 @@ def describe_index(pipeline: PipelineFolder, parts: Iterable[Part], channels: in
     for name in (*PARTS, *OPTIONAL_PARTS):
         if name != "unet":
             part = there.get(name)
-            kind = part and [part.library, _TODAY.get(name, part.class_name)]
-            index[name] = kind or _NOTHING
+            entry = part and [part.library, _TODAY.get(name, part.class_name)]
+            index[name] = entry or _NOTHING
     return json.dumps(index, indent=2, sort_keys=True) + "\n"

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdsearch.export.index import INPAINT, choose_class
+from sdsearch.export.index import choose_class
 from sdsearch.export.portable import drop_places
 from sdsearch.files import write_atomic
 from sdsearch.labels import Measurement
@@ -63,7 +63,7 @@ def public_name(pipeline: str) -> str:
 def _public_protocol(protocol: Protocol) -> dict[str, Any]:
     """A protocol's fields, with the last name of each path in place of the path."""
     said: dict[str, Any] = protocol.model_dump(mode="json")
-    for field in protocol.fields_with_files & {"dataset", "masks"}:
+    for field in protocol.fields_with_files - {"extractor"}:
         said[field] = Path(said[field]).expanduser().resolve().name
     kind, colon, file = protocol.extractor.partition(":")
     said["extractor"] = f"{kind}{colon}{Path(file).name}"
@@ -88,19 +88,18 @@ def model_card(source: ExportSource) -> str:
 
     design, config, backbone = source.design, source.study.config, source.backbone
     pipeline, size = config.teacher.pipeline, source.backbone.sample_size
-    taught_by = open_pipeline(pipeline, ()).index["_class_name"]
     # Not HTML: what is foreign here (folder names) is only ever shown inside code spans.
     loader = PackageLoader("sdsearch.export")
     environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True)
     measured = {**(source.label.values if source.label else {}), **source.long_values}
     return environment.get_template("card.md.jinja").render(
         design=design,
+        words=config.protocol.paints_words,
         tiny=pipeline == "tiny",
         teacher="the embedded tiny Stable Diffusion"
         if pipeline == "tiny"
         else f"`{public_name(pipeline)}`",
-        kind=choose_class(backbone.in_channels, taught_by),
-        inpaint=INPAINT,
+        kind=choose_class(backbone.in_channels, config.protocol.task),
         licence=teacher_licence(pipeline),
         removed=[slot.name for slot in SLOTS if slot.name not in design.architecture.kept_slots],
         params=count_params(design.architecture, backbone),

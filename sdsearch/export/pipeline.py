@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdsearch.console import say
 from sdsearch.errors import InputError, WorkError
-from sdsearch.export.index import describe_index, read_parts
+from sdsearch.export.index import choose_class, describe_index, read_parts
 from sdsearch.export.papers import write_papers
 from sdsearch.export.parts import write_part, write_weights
 from sdsearch.export.recovered import read_source, recovered_weights
@@ -165,7 +165,8 @@ def _write_pipeline(folder: Path, source: ExportSource, student: Student) -> Non
     student.unet.save_config(folder / "unet")
     stem = folder / "unet" / weight_stem("diffusers")
     write_weights(stem, student.tensors, [student.file], link=True)
-    said = describe_index(teacher, parts, source.backbone.in_channels)
+    kind = choose_class(source.backbone.in_channels, source.study.config.protocol.task)
+    said = describe_index(teacher, parts, kind)
     (folder / "model_index.json").write_text(said, encoding="utf-8")
 
 

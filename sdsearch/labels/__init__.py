@@ -27,6 +27,7 @@ from sdsearch.labels.protocol import (
     RecoveryRecipe,
     Rung,
     Scheduler,
+    Task,
     Tracker,
 )
 from sdsearch.labels.samplers import SAMPLERS, Sampler
@@ -69,6 +70,7 @@ __all__ = [
     "Scheduler",
     "Series",
     "Target",
+    "Task",
     "Tracker",
     "check_comparable",
     "check_target",

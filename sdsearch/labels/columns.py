@@ -23,14 +23,20 @@ _COSTS = ("params", "macs", "macs_conv_linear", "latency_ms")
 
 def label_columns(protocol: Protocol) -> frozenset[str]:
     """The columns of every finished label; docs/metrics.md says what they are."""
+    fills, has_pictures = not protocol.paints_words, not protocol.references.endswith(".npz")
     optional = {
-        protocol.column("fd_inf"): protocol.samples >= FEWEST_TO_EXTRAPOLATE,
+        protocol.column("fd_inf"): protocol.samples >= FEWEST_TO_EXTRAPOLATE and has_pictures,
+        protocol.column("kid"): has_pictures,
+        protocol.column("lpips_like"): fills,
+        protocol.column("diversity"): protocol.variations > 1,
         "lpips_alex": protocol.lpips == "alex",
+        "clip_score": protocol.clip_score != "none",
         "fp32_retry": protocol.dtype != "float32",
+        **dict.fromkeys(_PIXEL, fills),
+        **dict.fromkeys(protocol.scorers, True),
     }
-    named = (protocol.column(metric) for metric in ("fd", "kid", "lpips_like"))
     given = (name for name, is_given in optional.items() if is_given)
-    return frozenset((*named, *given, *_PIXEL, *_ALWAYS, *_COSTS))
+    return frozenset((protocol.column("fd"), *given, *_ALWAYS, *_COSTS))
 
 
 def check_target(target: Target, protocol: Protocol) -> None:

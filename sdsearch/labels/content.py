@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _EXTRACTORS = ("clip:", "inception:")
+_CONTENT_OF = {"dataset": "photos"}
+"""What holds the content of a field's files where it is called otherwise."""
 
 
 class Content(FrozenModel):
@@ -28,6 +30,10 @@ class Content(FrozenModel):
         masks: the bytes of their mask files.
         pool: photos, captions and masks that the label's own recovery learns from.
         extractor: the extractor's weights.
+        prompts: the prompts of a file, in order.
+        references: the photos or statistics that painted pictures are compared with.
+        clip_score: the files of the CLIP that pictures are held against their captions by.
+        scorers: names, versions and files of the packages that score.
     """
 
     photos: str | None = None
@@ -35,6 +41,10 @@ class Content(FrozenModel):
     masks: str | None = None
     pool: str | None = None
     extractor: str | None = None
+    prompts: str | None = None
+    references: str | None = None
+    clip_score: str | None = None
+    scorers: str | None = None
 
 
 class ResolvedProtocol(FrozenModel):
@@ -58,9 +68,9 @@ class ResolvedProtocol(FrozenModel):
     @property
     def is_read(self) -> bool:
         """Whether the content of every file that the protocol names is known."""
-        wanted = {"dataset": "photos", "masks": "masks", "extractor": "extractor"}
         said = self.content.model_dump()
-        return all(said[wanted[field]] for field in self.protocol.fields_with_files)
+        wanted = [_CONTENT_OF.get(field, field) for field in self.protocol.fields_with_files]
+        return all(said[name] for name in (*wanted, *self._scored))
 
     @property
     def key(self) -> str:
@@ -75,11 +85,15 @@ class ResolvedProtocol(FrozenModel):
         data = self.protocol.model_dump(mode="json")
         data["extractor"] = data["extractor"].partition(":")[0]
         named = self.protocol.fields_with_files
-        data.update(dict.fromkeys(named & {"dataset", "masks"}, "files"))
-        if named:
+        data.update(dict.fromkeys(named - {"extractor"}, "files"))
+        if named or self._scored:
             read = self.content.model_dump(exclude_none=True)
             data["content"] = read if self.is_read else "unread"
         return data
+
+    @property
+    def _scored(self) -> tuple[str, ...]:
+        return ("scorers",) if self.protocol.scorers else ()
 
 
 def former_keys(protocol: Protocol) -> frozenset[str]:
@@ -89,8 +103,8 @@ def former_keys(protocol: Protocol) -> frozenset[str]:
         OSError: the current folder is gone, to which relative paths belong.
     """
     named = protocol.fields_with_files
-    if not named:
-        return frozenset()
+    if not named or named - {"dataset", "masks", "extractor"}:
+        return frozenset()  # other fields came when paths no longer counted
     spelled = [_spellings(getattr(protocol, field)) for field in sorted(named)]
     return frozenset(
         content_key(

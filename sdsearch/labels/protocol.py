@@ -18,6 +18,8 @@ MaskConvention = Literal["canonical", "diffusers", "lama", "mat", "repaint"]
 above 0; 0, the known pixels being 255 (MAT and RePaint)."""
 MaskGeometry = Literal["photo", "cropped"]
 """What a mask file covers: its whole photo, or the centre square that is cropped from it."""
+Task = Literal["inpaint", "text-to-image"]
+"""What is asked of a UNet: to fill holes, or to paint pictures from words (the hole is all)."""
 Precision = Literal["float32", "bfloat16", "float16"]
 Optimizer = Literal["adamw", "adamw8bit"]
 
@@ -135,10 +137,18 @@ BK_SDM = LongRecovery(
 class Protocol(KeyedModel):
     """How a label is measured; two labels compare only where it agrees, and the files it names.
 
+    Under `task = "text-to-image"` every sample is one picture from a prompt. `prompts` are the
+    "captions" of the dataset's photos, or a file: text with one prompt a line, or JSONL. Their
+    pictures are compared, as a set, with `references`: those photos ("dataset"), another folder,
+    or an `.npz` file with `mu` and `sigma` of features. `variations` pictures of each prompt are
+    painted, `samples` in all, and with 2 or more of them their `diversity` is measured.
+
     The label seed is not part of it: a label is unique by (architecture, protocol, seed).
     Defaults are those of the tiny benchmark. `SAMPLERS` lists every option of a `scheduler`; its
     noise schedule is the teacher's. `extractor` is `efflite0`, `fid` (the official
-    Inception weights), `inception:FILE` or `clip:FOLDER`. `mask_convention` says what a folder of
+    Inception weights), `inception:FILE` or `clip:FOLDER`; `clip_score` is the folder of a whole
+    CLIP by which pictures are held against their captions, `scorers` are entry points of installed
+    packages (`docs/metrics.md`). `mask_convention` says what a folder of
     masks means by its values, `mask_geometry` what its masks cover; `lpips` adds the official
     LPIPS. `dtype` is the precision of the sampled UNet; `tf32` lets float32 products of a GPU keep
     10 bits of their factors; `compile` samples through torch.compile. `revision` is the harness's
@@ -148,7 +158,19 @@ class Protocol(KeyedModel):
     """
 
     later_fields: ClassVar = frozenset(
-        {"mask_convention", "mask_geometry", "lpips", "tf32", "compile"}
+        {
+            "mask_convention",
+            "mask_geometry",
+            "lpips",
+            "tf32",
+            "compile",
+            "task",
+            "prompts",
+            "references",
+            "variations",
+            "clip_score",
+            "scorers",
+        }
     )
 
     revision: Literal[2] = 2
@@ -171,6 +193,50 @@ class Protocol(KeyedModel):
     mask_convention: MaskConvention = "canonical"
     mask_geometry: MaskGeometry = "photo"
     lpips: Literal["none", "alex"] = "none"
+    task: Task = "inpaint"
+    prompts: str = "captions"
+    references: str = "dataset"
+    variations: int = Field(1, ge=1)
+    clip_score: str = "none"
+    scorers: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _fits_its_task(self) -> Self:
+        if len(set(self.scorers)) < len(self.scorers):
+            raise ValueError(f"scorers must be named once each, but are {list(self.scorers)}")
+        if self.task == "text-to-image":
+            self._check_painting()
+            return self
+        for name in ("prompts", "references", "variations"):
+            default = type(self).model_fields[name].default
+            if getattr(self, name) != default:
+                raise ValueError(
+                    f"{name} is for task = 'text-to-image'; leave it out, or set the task"
+                )
+        return self
+
+    def _check_painting(self) -> None:
+        if self.samples % self.variations:
+            raise ValueError(
+                f"samples must be variations times a number of prompts, but {self.samples} is not "
+                f"{self.variations} times one; change either"
+            )
+        if self.masks not in get_args(MaskKind):
+            raise ValueError("text-to-image has no masks: the whole picture is painted")
+        if self.lpips != "none":
+            raise ValueError(
+                "lpips compares a picture with its original, which painting from words has not"
+            )
+
+    @property
+    def paints_words(self) -> bool:
+        """Whether pictures are painted from words alone."""
+        return self.task == "text-to-image"
+
+    @property
+    def pictures(self) -> int:
+        """How many photos or prompts there are, each of which makes `variations` samples."""
+        return self.samples // self.variations
 
     def column(self, metric: str) -> str:
         """The label column of a metric that needs the extractor: `fd_efflite0`, `kid_clip`.
@@ -193,6 +259,9 @@ class Protocol(KeyedModel):
             "dataset": self.dataset != "scenes",
             "masks": self.masks not in get_args(MaskKind),
             "extractor": bool(path) and kind != "fid",
+            "prompts": self.prompts != "captions",
+            "references": self.references != "dataset",
+            "clip_score": self.clip_score != "none",
         }
         return frozenset(name for name, to_files in points.items() if to_files)
 
@@ -211,9 +280,10 @@ class Rung(FrozenModel):
         """The protocol of this rung; its labels are never mixed with those of another."""
         recipe = protocol.recovery
         steps = ceil(recipe.steps * self.recovery)
+        prompts = ceil(max(2, protocol.samples * self.samples) / protocol.variations)
         return protocol.model_copy(
             update={
-                "samples": max(2, ceil(protocol.samples * self.samples)),
+                "samples": prompts * protocol.variations,
                 "recovery": recipe.model_copy(update={"steps": steps}),
             }
         )

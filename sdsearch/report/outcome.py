@@ -167,7 +167,9 @@ def summarize_outcome(study: StudyFolder) -> Outcome:
 
 def title(study: StudyFolder) -> str:
     """Name the study's numbers; those of the tiny model always say so."""
-    world = "tiny Stable Diffusion" if study.config.teacher.pipeline == "tiny" else "inpainting"
+    world = study.config.protocol.task.replace("inpaint", "inpainting")
+    if study.config.teacher.pipeline == "tiny":
+        world = "tiny Stable Diffusion"
     return f"{world}, protocol {study.protocol_key}, label seed {study.config.seed}"
 
 

@@ -58,6 +58,7 @@ def render(evidence: Evidence, outcome: Outcome) -> str:
         picture=_picture(study),
         columns=_columns(study),
         gallery=read_gallery(study),
+        paints_words=study.config.protocol.paints_words,
         net=draw_scores(scores, evidence.space) if scores else None,
         graph_score=scores.graph_score if scores else 0.0,
         options=list_options(scores) if scores else [],
@@ -99,7 +100,9 @@ def _picture(study: StudyFolder) -> str | None:
 def _columns(study: StudyFolder) -> list[str]:
     """Return the picture's column names, as the file beside it has them."""
     described = read_json(study.compare_dir / "comparison.json")
-    return ["original", "masked", *(column["name"] for column in described.get("columns", ()))]
+    painted = [column["name"] for column in described.get("columns", ())]
+    gallery = read_gallery(study)
+    return list(gallery[0]["images"]) if gallery else painted
 
 
 def _designs(evidence: Evidence, outcome: Outcome) -> list[dict[str, Any]]:

@@ -138,11 +138,11 @@ class GridRequest(StudyRequest):
 
 
 class InpaintRequest(Request):
-    """Paint images with whole pipelines; `guidance` None is the first pipeline's usual one.
+    """Paint with whole pipelines; `guidance` None is the first pipeline's usual one.
 
     Attributes:
         pipelines: "tiny", folders or hub ids.
-        images: files or folders.
+        images: files or folders; none: the prompts alone are painted.
         masks: FILE, FOLDER, box:x,y,w,h or auto:KIND; one for all images, or one for each.
         prompts: one for all images, one for each, or none: then the images' captions.
         seeds: of the noise; a row each.
@@ -155,8 +155,8 @@ class InpaintRequest(Request):
     stage: ClassVar = "compare"
     command: Literal["inpaint"] = "inpaint"
     pipelines: tuple[str, ...] = Field(min_length=1)
-    images: tuple[Path, ...] = Field(min_length=1)
-    masks: tuple[str, ...] = Field(min_length=1)
+    images: tuple[Path, ...] = ()
+    masks: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
     steps: int = Field(20, ge=1)

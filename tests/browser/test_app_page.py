@@ -16,7 +16,7 @@ from PIL import Image
 from sdsearch.stages.sample import sample_study
 from sdsearch.stages.score import score_study
 from sdsearch.study.requests import AppRequest
-from sdsearch_eval.data.scenes import render_scene, split_seed
+from sdsearch_eval.scenes.scenes import render_scene, split_seed
 from tests.fakes import label_by_params, make_study
 
 if TYPE_CHECKING:

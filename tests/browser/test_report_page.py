@@ -10,7 +10,7 @@ from sdsearch.report.outcome import summarize_outcome
 from sdsearch.report.page import write_report
 from sdsearch.stages.build import build_study
 from sdsearch.stages.sample import sample_study
-from sdsearch_eval.data.samples import Sample
+from sdsearch_eval.data.sample import Sample
 from sdsearch_eval.pictures.comparison import collect_gallery
 from tests.fakes import label_by_params, make_study, measured
 

@@ -17,7 +17,7 @@ from sdsearch.labels.protocol import Protocol, RecoveryRecipe
 from sdsearch.stages import compare
 from sdsearch.study import opening
 from sdsearch.study.requests import InspectRequest
-from sdsearch_eval.data.samples import Sample
+from sdsearch_eval.data.sample import Sample
 from sdsearch_eval.jobs import intake
 from sdsearch_eval.jobs.intake import draw_contact_sheet
 from tests.eval.desk import ask

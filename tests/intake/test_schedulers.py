@@ -28,7 +28,8 @@ from sdsearch.labels.samplers import SAMPLERS
 from sdsearch.pipelines.folder import PipelineFolder, open_pipeline
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch.unet.noise_schedule import NoiseSchedule, read_noise_schedule
-from sdsearch_eval.data.samples import Sample, load_samples
+from sdsearch_eval.data.sample import Sample
+from sdsearch_eval.data.samples import load_samples
 from sdsearch_eval.models.schedulers import make_scheduler
 from sdsearch_eval.models.teacher import load_teacher
 from sdsearch_eval.sampling.sampling import prepare_inputs, sample_latents, tensor_to_images

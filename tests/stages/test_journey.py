@@ -184,10 +184,10 @@ def sample_with_harness(study: StudyFolder, arch_key: str, inputs_file: Path) ->
     from safetensors.torch import load_file, save_file
 
     from sdsearch.pipelines import open_pipeline
-    from sdsearch_eval.data.samples import Sample
-    from sdsearch_eval.data.scenes import render_scene
+    from sdsearch_eval.data.sample import Sample
     from sdsearch_eval.models.teacher import load_teacher
     from sdsearch_eval.sampling.sampling import prepare_inputs, sample_latents, tensor_to_images
+    from sdsearch_eval.scenes.scenes import render_scene
 
     design = next(one for one in read_designs(study) if one.arch_key == arch_key)
     teacher = load_teacher(open_pipeline("tiny"), torch.device("cpu"))

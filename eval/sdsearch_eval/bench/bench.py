@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from sdsearch.keys import content_key
@@ -15,7 +14,8 @@ from sdsearch_eval.bench.content import resolve_protocol
 from sdsearch_eval.bench.record import describe_environment, describe_sampling, hole_fractions
 from sdsearch_eval.cache import TensorCache
 from sdsearch_eval.data import load_dataset
-from sdsearch_eval.nets import Features, extract_features, load_extractor, load_lpips
+from sdsearch_eval.metrics import extract_references, load_scores, make_references, name_references
+from sdsearch_eval.nets import extract_features, load_extractor, load_lpips
 from sdsearch_eval.recovery import Lessons
 from sdsearch_eval.sampling import UNetInputs, cast_unet, generate, prepare_inputs
 
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
     from sdsearch.labels import Protocol, ResolvedProtocol
     from sdsearch_eval.data import Dataset, Sample
+    from sdsearch_eval.metrics import References, Scores
     from sdsearch_eval.models import Teacher
     from sdsearch_eval.nets import Extractor, Lpips
 
@@ -45,9 +47,10 @@ class Bench:
     inputs: UNetInputs
     extractor: Extractor
     lpips: Lpips | None
+    scores: Scores
     lessons: Lessons
     machine: MachineConfig
-    reference: Features
+    references: References
     teacher_latents: Tensor
     teacher_pooled: Tensor
     provenance: dict[str, object]
@@ -92,12 +95,6 @@ def prepare_bench(
         )
     )
 
-    def make_reference() -> dict[str, Tensor]:
-        images = to_uint8_tensor(np.stack([sample.image for sample in samples]))
-        features = extract_features(extractor, images, protocol.feature_size)
-        maps = {f"map{i}": level.half() for i, level in enumerate(features.maps)}
-        return {"pooled": features.pooled, **maps}
-
     def make_teacher_outputs() -> dict[str, Tensor]:
         unet = cast_unet(teacher.student(UNPRUNED), protocol.dtype)
         generated = generate(unet, teacher, inputs, samples, protocol)
@@ -107,7 +104,7 @@ def prepare_bench(
             "pooled": extract_features(extractor, images, protocol.feature_size).pooled,
         }
 
-    reference = cache.get("reference", make_reference)
+    reference = cache.get("reference", lambda: extract_references(protocol, samples, extractor))
     outputs = cache.get(f"teacher-s{seed}", make_teacher_outputs, teacher.device)
     return Bench(
         resolved=resolved,
@@ -117,11 +114,10 @@ def prepare_bench(
         inputs=inputs,
         extractor=extractor,
         lpips=load_lpips().to(teacher.device) if protocol.lpips == "alex" else None,
+        scores=load_scores(protocol, teacher.device),
         lessons=Lessons(teacher, protocol, seed, cache),
         machine=machine or MachineConfig(),
-        reference=Features(
-            reference["pooled"], [reference[f"map{i}"] for i in range(len(reference) - 1)]
-        ),
+        references=make_references(protocol, reference),
         teacher_latents=outputs["latents"],
         teacher_pooled=outputs["pooled"],
         provenance=provenance,
@@ -140,7 +136,7 @@ def _describe(
         "environment": describe_environment(teacher.device),
         "sampling": describe_sampling(teacher.noise_schedule, resolved.protocol),
         "hole_fractions": hole_fractions(dataset.samples),
-        "reference": "paired",
+        "reference": name_references(resolved.protocol),
     }
     if teacher.revision is not None:
         found["teacher_revision"] = teacher.revision

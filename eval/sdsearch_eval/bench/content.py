@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdsearch.keys import canonical_json, file_sha256
 from sdsearch.labels import Content, ResolvedProtocol
 from sdsearch_eval.data import (
     choose_cases,
+    choose_prompts,
     load_recovery_samples,
     load_samples,
     manifest_sha256,
     read_dataset_captions,
 )
-from sdsearch_eval.nets import extractor_weights
+from sdsearch_eval.metrics import hash_scorers, list_reference_files
+from sdsearch_eval.nets import clip_files, extractor_weights
 from sdsearch_eval.recovery import pool_size
 
 if TYPE_CHECKING:
@@ -42,7 +45,23 @@ def resolve_protocol(protocol: Protocol) -> ResolvedProtocol:
         content |= {name: used[name] for name in from_dataset | (named & {"masks"})}
         if learned:
             content["pool"] = _hash(_hash_cases(learned, said))
+    content |= _read_words(protocol)
     return ResolvedProtocol(protocol=protocol, content=Content.model_validate(content))
+
+
+def _read_words(protocol: Protocol) -> dict[str, str]:
+    """The content of what only some protocols name: prompts, references, CLIP, scorers."""
+    found = {}
+    if protocol.prompts != "captions":
+        found["prompts"] = _hash(choose_prompts(protocol))
+    if files := list_reference_files(protocol):
+        found["references"] = _hash([[file.name, file_sha256(file)] for file in files])
+    if protocol.clip_score != "none":
+        files = clip_files(Path(protocol.clip_score))
+        found["clip_score"] = _hash([[file.name, file_sha256(file)] for file in files])
+    if protocol.scorers:
+        found["scorers"] = hash_scorers(protocol)
+    return found
 
 
 def decoded_manifest(protocol: Protocol) -> str:

@@ -36,7 +36,10 @@ def write_floors(bench: Bench, path: Path) -> None:
     """Measure both rows into a JSON file, unless it holds them for this bench already."""
     if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["of"] == bench.content:
         return
-    rows = {"autoencoder": measure_autoencoder(bench), "teacher reseeded": measure_reseeded(bench)}
+    rows = {}
+    if bench.protocol.prompts == "captions":  # prompts of a file have no originals
+        rows["autoencoder"] = measure_autoencoder(bench)
+    rows["teacher reseeded"] = measure_reseeded(bench)
     values = {
         name: {column: measured.model_dump(mode="json") for column, measured in row.items()}
         for name, row in rows.items()

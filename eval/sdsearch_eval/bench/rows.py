@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdsearch.errors import WorkError
-from sdsearch.labels import FEWEST_TO_EXTRAPOLATE, Measurement
 from sdsearch_eval.bench.bench import to_uint8_tensor
 from sdsearch_eval.metrics import (
     compare_pixels,
-    frechet_at_infinity,
+    diversity,
     frechet_distance,
     jackknife,
-    kernel_distance,
     mean_of,
+    measure_distances,
 )
 from sdsearch_eval.nets import extract_features, lpips_like, lpips_of
 from sdsearch_eval.sampling import generate
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
     from numpy.typing import NDArray
 
+    from sdsearch.labels import Measurement
     from sdsearch_eval.bench.bench import Bench
     from sdsearch_eval.data import Sample
     from sdsearch_eval.sampling import Generated, UNetInputs
@@ -43,32 +43,42 @@ POOLED, IMAGE_HASH = "pooled", "image_hash"
 
 
 def measure_rows(generated: Generated, block: slice, bench: Bench) -> Rows:
-    """All per-sample values of what was generated for the bench's samples in `block`."""
+    """All per-sample values of what was generated for the bench's samples in `block`.
+
+    Pictures that are painted from words have no originals: of them features and scores are taken.
+    """
     error = (generated.latents - bench.teacher_latents[block]).square().mean(1, keepdim=True)
     cells = bench.inputs.masks[block]
     latent_mse = (error * cells).sum((1, 2, 3)) / cells.sum((1, 2, 3))
-    originals, holes = _wanted(bench.samples[block])
     retried = {"fp32_retry": generated.retried.astype(np.float64)}
+    kept = {}
+    if not bench.protocol.paints_words:
+        originals, holes = _wanted(bench.samples[block])
+        outside = {"keep_raw": ~holes}
+        kept = compare_pixels(generated.raw, originals, outside, bench.teacher.device)
     return {
         **(retried if bench.protocol.dtype != "float32" else {}),
         "nfe": np.full(len(generated.raw), generated.nfe),
         IMAGE_HASH: np.array([_hash(image) for image in generated.composited]),
         **image_rows(generated.composited, block, bench),
-        **compare_pixels(generated.raw, originals, {"keep_raw": ~holes}, bench.teacher.device),
+        **kept,
         "latent_mse_vs_teacher": latent_mse.cpu().double().numpy(),
     }
 
 
 def image_rows(images: NDArray[np.uint8], block: slice, bench: Bench) -> Rows:
-    """Per-sample values of (n, H, W, 3) images that fill the holes of the samples in `block`."""
+    """Per-sample values of (n, H, W, 3) images that are painted for the samples in `block`."""
     protocol, device = bench.protocol, bench.teacher.device
-    originals, holes = _wanted(bench.samples[block])
     features = extract_features(bench.extractor, to_uint8_tensor(images), protocol.feature_size)
-    reference = [level[block].to(device) for level in bench.reference.maps]
+    seen = {POOLED: features.pooled.cpu().numpy(), **bench.scores.of(images, bench.samples[block])}
+    if protocol.paints_words:
+        return seen
+    originals, holes = _wanted(bench.samples[block])
+    reference = [level[block].to(device) for level in bench.references.features.maps]
     regions = {"hole": holes, "full": np.ones_like(holes)}
     lpips = {"lpips_alex": lpips_of(bench.lpips, images, originals).numpy()} if bench.lpips else {}
     return {
-        POOLED: features.pooled.cpu().numpy(),
+        **seen,
         protocol.column("lpips_like"): lpips_like(features.maps, reference).cpu().double().numpy(),
         **lpips,
         **compare_pixels(images, originals, regions, device),
@@ -84,19 +94,13 @@ def summarize_rows(rows: Rows, bench: Bench) -> dict[str, Measurement]:
     pooled = rows[POOLED].astype(np.float64)
     if (pooled == pooled[:1]).all():
         raise WorkError("generated images must differ from each other, but all are the same")
-    column = bench.protocol.column
-    reference, teacher = (
-        tensor.cpu().double().numpy() for tensor in (bench.reference.pooled, bench.teacher_pooled)
-    )
-    extrapolated = {}
-    if len(pooled) >= FEWEST_TO_EXTRAPOLATE:
-        rng = np.random.default_rng(bench.seed)
-        line = frechet_at_infinity(pooled, reference, rng)
-        extrapolated[column("fd_inf")] = Measurement(value=line.value, se=line.se, n=len(pooled))
+    protocol, teacher = bench.protocol, bench.teacher_pooled.cpu().double().numpy()
+    varied = {}
+    if protocol.variations > 1:
+        varied[protocol.column("diversity")] = mean_of(diversity(pooled, protocol.variations))
     return {
-        **extrapolated,
-        column("fd"): jackknife(frechet_distance, pooled, reference),
-        column("kid"): jackknife(kernel_distance, pooled, reference),
+        **measure_distances(pooled, bench.references, protocol, bench.seed),
+        **varied,
         **{name: mean_of(row) for name, row in rows.items() if name not in (POOLED, IMAGE_HASH)},
         "fd_vs_teacher": jackknife(frechet_distance, pooled, teacher),
     }

@@ -1,4 +1,4 @@
-"""Metadata files and text files: rows of photo name and caption, whatever wrote them.
+"""Metadata and text files: rows of photo name and caption, and prompts, whatever wrote them.
 
 A value that is not there is told from one that is, and what is no text is refused with its line.
 """
@@ -70,6 +70,44 @@ def read_metadata(path: Path) -> Metadata:
     name = _choose_column(path, columns, NAME_COLUMNS, "the photos' names")
     caption = _choose_column(path, columns, CAPTION_COLUMNS, "the captions")
     return Metadata(tuple(_row(path, line, row, name, caption) for line, row in found), caption)
+
+
+def read_prompts(file: Path) -> tuple[str, ...]:
+    """The prompts of a text file, one a line, or of a `.jsonl` file of objects, in order.
+
+    Empty lines are left out. Objects hold their prompt as `prompt`, or by another name of captions
+    in metadata files; those with several give the first.
+
+    Raises:
+        InputError: the file cannot be read, or a line holds no prompt; the line is named.
+    """
+    if not file.is_file():
+        raise InputError(
+            f"protocol.prompts must be 'captions' or a file of prompts, but {str(file)!r} is no "
+            "file here; write one prompt a line"
+        )
+    if file.suffix.lower() == ".jsonl":
+        texts = list(_read_objects(file))
+    else:
+        lines = enumerate(LINE_END.split(read_text(file)), 1)
+        texts = [text for line, said in lines for text in clean_captions(file, line, [said])]
+    if not texts:
+        raise InputError(f"{file} must hold prompts, but has no line with one; write one a line")
+    return tuple(texts)
+
+
+def _read_objects(path: Path) -> Iterator[str]:
+    """The first prompt of every object of a `.jsonl` file."""
+    rows = _jsonl_rows(path, read_text(path))
+    found = [(line, _fold_columns(path, line, row)) for line, row in rows]
+    columns = {column for _, row in found for column in row}
+    names = ("prompt", *CAPTION_COLUMNS)
+    column = _choose_column(path, columns, names, "the prompts") if found else ""
+    for line, row in found:
+        texts = _texts(path, line, row.get(column), column)
+        if not texts:
+            raise _refusal(path, line, f"must have a prompt in {column!r}, but has none")
+        yield texts[0]
 
 
 def read_text(path: Path) -> str:
@@ -201,9 +239,14 @@ def _choose_column(path: Path, columns: set[str], known: Sequence[str], what: st
 
 
 def _row(path: Path, line: int, row: dict[str, object], name: str, caption: str) -> Row:
-    photo, value = row.get(name), row.get(caption)
+    photo = row.get(name)
     if not isinstance(photo, str) or not photo.strip():
         raise _refusal(path, line, f"must name a photo in {name!r}, but has {str(photo)[:80]!r}")
+    return Row(line, photo, _texts(path, line, row.get(caption), caption))
+
+
+def _texts(path: Path, line: int, value: object, caption: str) -> tuple[str, ...]:
+    """The captions of a value: words, or a list of them, with nothing where there is none."""
     texts = []
     for option in value if isinstance(value, list) else [value]:
         if option is None or option != option:  # null, or the NaN of Python's JSON
@@ -213,7 +256,7 @@ def _row(path: Path, line: int, row: dict[str, object], name: str, caption: str)
                 path, line, f"must have words in {caption!r}, but has {str(option)[:80]!r}"
             )
         texts.append(option)
-    return Row(line, photo, clean_captions(path, line, texts))
+    return clean_captions(path, line, texts)
 
 
 def _refusal(path: Path, line: int, what: str) -> InputError:

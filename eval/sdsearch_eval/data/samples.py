@@ -19,31 +19,23 @@ from sdsearch_eval.data.listing import Case, Manifest, list_dataset, require_mas
 from sdsearch_eval.data.mask_files import MaskReading, read_mask
 from sdsearch_eval.data.masks import MASKS_VERSION, check_mask, draw_mask
 from sdsearch_eval.data.photos import open_picture, square_image, take_picture
-from sdsearch_eval.data.scenes import RENDERER_VERSION, Split, render_scene, split_seed
+from sdsearch_eval.data.sample import Sample, choose_prompts, paint_prompts, vary, whole_hole
+from sdsearch_eval.scenes import RENDERER_VERSION, render_scene, split_seed
 from sdsearch_eval.seeds import derive_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from sdsearch.labels import Protocol
     from sdsearch_eval.data.captions import Captions
     from sdsearch_eval.data.photos import Picture
+    from sdsearch_eval.scenes import Split
 
 T = TypeVar("T")
 MASK_RUN = 0
 """Masks belong to the dataset: they stay the same whatever the label seed is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """An inpainting task: (H, W, 3) uint8 sRGB image, caption, (H, W) uint8 mask, 255 = repaint."""
-
-    name: str
-    image: NDArray[np.uint8]
-    caption: str
-    mask: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +74,32 @@ def visit_dataset(
     Raises:
         InputError: as `load_dataset`.
     """
-    n = protocol.samples
+    n = protocol.pictures
+
+    def take_varied(samples: Iterable[Sample]) -> list[T]:
+        return [take(one) for one in vary(samples, protocol.variations)]
+
+    if protocol.prompts != "captions":
+        painted = take_varied(paint_prompts(choose_prompts(protocol), protocol.resolution))
+        rest, manifest = _skip_photos(protocol, pool, take)
+        return painted, rest, manifest
     if _is_scenes(protocol):
-        return [take(scene_sample(protocol, "test", i)) for i in range(n)], [], None
-    read, manifest = _read_photos(protocol, 0, n + pool, take)
+        return take_varied(scene_sample(protocol, "test", i) for i in range(n)), [], None
+    read, manifest = _read_photos(protocol, 0, n + pool, lambda one: take_varied([one]))
     _check_counts(protocol, len(read), pool, manifest)
-    return read[:n], read[n:], manifest
+    return [one for several in read[:n] for one in several], [one[0] for one in read[n:]], manifest
+
+
+def _skip_photos(
+    protocol: Protocol, pool: int, take: Callable[[Sample], T]
+) -> tuple[list[T], Manifest | None]:
+    """What is taken of the pool alone, where no photo is painted after."""
+    if _is_scenes(protocol):
+        return [], None
+    read, manifest = _read_photos(protocol, protocol.pictures, pool, take)
+    found = min(protocol.pictures, len(manifest.cases)) + len(read)
+    _check_counts(protocol, found, pool, manifest)
+    return read, manifest
 
 
 def _as_it_is(sample: Sample) -> Sample:
@@ -105,6 +117,21 @@ def load_samples(protocol: Protocol) -> list[Sample]:
     return list(load_dataset(protocol, 0).samples)
 
 
+def load_reference_samples(protocol: Protocol) -> Iterator[Sample]:
+    """The pictures of the dataset that painted ones are compared with, one after another.
+
+    Raises:
+        InputError: as `load_samples`.
+    """
+    n = protocol.pictures
+    if _is_scenes(protocol):
+        yield from (scene_sample(protocol, "test", i) for i in range(n))
+        return
+    read, manifest = _read_photos(protocol, 0, n, _as_it_is)
+    _check_counts(protocol, len(read), 0, manifest)
+    yield from read
+
+
 def load_recovery_samples(protocol: Protocol, count: int) -> list[Sample]:
     """Up to `count` samples to recover on, none of which is evaluated on.
 
@@ -115,8 +142,8 @@ def load_recovery_samples(protocol: Protocol, count: int) -> list[Sample]:
     """
     if _is_scenes(protocol):
         return [scene_sample(protocol, "train", i) for i in range(count)]
-    read, manifest = _read_photos(protocol, protocol.samples, count, _as_it_is)
-    _check_counts(protocol, protocol.samples + len(read), count, manifest)
+    read, manifest = _read_photos(protocol, protocol.pictures, count, _as_it_is)
+    _check_counts(protocol, protocol.pictures + len(read), count, manifest)
     return read
 
 
@@ -132,7 +159,7 @@ def list_recovery_photos(protocol: Protocol) -> tuple[tuple[Case, ...], tuple[st
     manifest = list_photos(protocol)
     assert manifest is not None, "scenes have no files"
     captions = read_captions(Path(protocol.dataset), [case.name for case in manifest.cases])
-    n, rest = protocol.samples, manifest.cases
+    n, rest = protocol.pictures, manifest.cases
     if protocol.unreadable == "skip":
         names = captions.by_photo
         read, manifest = _decode_photos(protocol, manifest, names, 0, n, lambda one: one.name)
@@ -179,7 +206,7 @@ def choose_cases(protocol: Protocol, pool: int) -> tuple[list[Case], list[Case]]
     Raises:
         InputError: as `load_dataset`, or a mask file is missing.
     """
-    n, folder = protocol.samples, _mask_folder(protocol)
+    n, folder = protocol.pictures, _mask_folder(protocol)
     manifest = list_photos(protocol)
     if manifest is None:
         names = [f"scene-test-{i}" for i in range(n)], [f"scene-train-{i}" for i in range(pool)]
@@ -277,7 +304,7 @@ def _decode_photos(
 
 
 def _check_counts(protocol: Protocol, found: int, pool: int, manifest: Manifest) -> None:
-    n = protocol.samples
+    n = protocol.pictures
     if found < n:
         raise InputError(
             f"the protocol asks for {n} samples, but {protocol.dataset} has {found} images; lower "
@@ -315,6 +342,8 @@ def _draw_mask(
     protocol: Protocol, name: str, object_masks: dict[str, NDArray[np.bool_]] | None
 ) -> NDArray[np.uint8]:
     size = protocol.resolution
+    if protocol.paints_words:
+        return whole_hole(size)
     kind = next(kind for kind in get_args(MaskKind) if kind == protocol.masks)
     rng = np.random.default_rng(derive_seed(MASK_RUN, name, "mask"))
     return check_mask(draw_mask(kind, rng, size, object_masks), size, name)

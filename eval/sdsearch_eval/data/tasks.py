@@ -15,7 +15,7 @@ from sdsearch_eval.data.listing import Case, Manifest, index_masks, list_dataset
 from sdsearch_eval.data.mask_files import MaskReading, read_mask
 from sdsearch_eval.data.masks import check_mask, draw_mask
 from sdsearch_eval.data.photos import open_picture, printable_name, square_image
-from sdsearch_eval.data.samples import Sample
+from sdsearch_eval.data.sample import Sample
 from sdsearch_eval.seeds import derive_seed
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from sdsearch_eval.bench import describe_sampling, resolve_protocol
 from sdsearch_eval.data import list_photos, read_dataset_captions, visit_dataset
 from sdsearch_eval.models import describe_cut, load_teacher
 from sdsearch_eval.nets import load_extractor
-from sdsearch_eval.pictures import draw_comparison
+from sdsearch_eval.pictures import are_painted_whole, draw_comparison
 from sdsearch_eval.recovery import pool_size
 
 if TYPE_CHECKING:
@@ -87,13 +87,18 @@ def _of_all_photos(protocol: Protocol) -> Protocol:
 
 
 def draw_contact_sheet(samples: Sequence[Sample]) -> Image.Image:
-    """A row for each sample, as labels see it: photo, photo with its hole, mask; caption below."""
+    """A row for each sample, as labels see it: photo, photo with its hole, mask; caption below.
+
+    Of what is painted from words there are the captions, and their photos where they have some.
+    """
     masks = np.stack([np.repeat(sample.mask[..., None], 3, axis=2) for sample in samples])
     notes = {"mask": "white is painted"}
     named = [
         replace(sample, caption=f"{sample.name}: {sample.caption or '(no caption)'}")
         for sample in samples
     ]
+    if are_painted_whole(samples):
+        return draw_comparison(named, {"painted": np.full_like(masks, 235)}, {"painted": "all"})
     return draw_comparison(named, {"mask": masks}, notes, unmeasured=("mask",))
 
 
@@ -104,6 +109,14 @@ def _describe_data(
     if captions := read_dataset_captions(protocol):
         yield f"captions: {captions.summary}"
     holes = [one.hole for one in seen]
+    if protocol.paints_words:
+        source = "captions" if protocol.prompts == "captions" else f"prompts of {protocol.prompts}"
+        yield (
+            f"samples: {len(seen)} pictures from {protocol.pictures} {source} at "
+            f"{protocol.resolution} px, {learned} photos to recover on; compared with "
+            f"{protocol.references}"
+        )
+        return
     yield (
         f"samples: {len(holes)} evaluated at {protocol.resolution} px, {learned} photos "
         f"to recover on; holes of {min(holes):.1%} to {max(holes):.1%}"

@@ -4,6 +4,7 @@ It imports `sampling`, `data` and `models`. Start at `side_by_side`.
 """
 
 from sdsearch_eval.pictures.comparison import (
+    are_painted_whole,
     choose_rows,
     collect_gallery,
     describe_comparison,
@@ -15,6 +16,7 @@ from sdsearch_eval.pictures.thumbnails import draw_thumbnails
 
 __all__ = [
     "Pipeline",
+    "are_painted_whole",
     "choose_rows",
     "collect_gallery",
     "describe_comparison",

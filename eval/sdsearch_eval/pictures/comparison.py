@@ -42,12 +42,13 @@ def draw_comparison(
     """Draw a grid: a row per sample with its caption below, a column per name with its note.
 
     `columns` holds (n, H, W, 3) uint8 composited images per name; those of `unmeasured` are no
-    inpaintings. The hole is grey in `masked`.
+    inpaintings. The hole is grey in `masked`. What is painted from words alone has no such column,
+    no decibels, and an original only where its caption has a picture.
     """
     originals = np.stack([sample.image for sample in samples])
     holes = np.stack([sample.mask for sample in samples]) == 255
-    masked = np.where(holes[..., None], np.uint8(127), originals)
-    shown = {"original": originals, "masked": masked, **columns}
+    unmeasured = {*columns} if are_painted_whole(samples) else {*unmeasured}
+    shown = {**_originals(samples), **columns}
     width = GAP + len(shown) * (CELL + GAP)
     height = HEADER + len(samples) * (CELL + CAPTION + GAP)
     canvas = Image.new("RGB", (width, height), PAPER)
@@ -72,12 +73,25 @@ def draw_comparison(
     return canvas
 
 
+def are_painted_whole(samples: Sequence[Sample]) -> bool:
+    """Whether all samples are pictures from words: their holes are everything."""
+    return all(bool((sample.mask == 255).all()) for sample in samples)
+
+
+def _originals(samples: Sequence[Sample]) -> dict[str, NDArray[np.uint8]]:
+    """The columns that say what was asked for: pictures, and pictures with a hole."""
+    originals = np.stack([sample.image for sample in samples])
+    if not are_painted_whole(samples):
+        holes = np.stack([sample.mask for sample in samples]) == 255
+        masked = np.where(holes[..., None], np.uint8(127), originals)
+        return {"original": originals, "masked": masked}
+    return {} if (originals == originals[0, 0, 0]).all() else {"original": originals}
+
+
 def describe_comparison(
     samples: Sequence[Sample], columns: Mapping[str, NDArray[np.uint8]], keys: Mapping[str, str]
 ) -> str:
     """JSON beside the picture: which sample is in which row, which architecture in which column."""
-    originals = np.stack([sample.image for sample in samples])
-    holes = np.stack([sample.mask for sample in samples]) == 255
     description = {
         "schema": 1,
         "rows": [{"name": sample.name, "caption": sample.caption} for sample in samples],
@@ -85,9 +99,7 @@ def describe_comparison(
             {
                 "name": name,
                 "arch_key": keys[name],
-                "psnr_hole": [
-                    round(float(value), 3) for value in psnr_in(holes, images, originals)
-                ],
+                **_decibels(samples, images),
             }
             for name, images in columns.items()
         ],
@@ -95,12 +107,17 @@ def describe_comparison(
     return json.dumps(description, indent=1)
 
 
-def collect_gallery(samples: Sequence[Sample], columns: Mapping[str, NDArray[np.uint8]]) -> str:
-    """JSON of the picture's cells as WebP data URIs, for pages that show them one by one."""
+def _decibels(samples: Sequence[Sample], images: NDArray[np.uint8]) -> dict[str, list[float]]:
+    if are_painted_whole(samples):
+        return {}
     originals = np.stack([sample.image for sample in samples])
     holes = np.stack([sample.mask for sample in samples]) == 255
-    masked = np.where(holes[..., None], np.uint8(127), originals)
-    shown = {"original": originals, "masked": masked, **columns}
+    return {"psnr_hole": [round(float(one), 3) for one in psnr_in(holes, images, originals)]}
+
+
+def collect_gallery(samples: Sequence[Sample], columns: Mapping[str, NDArray[np.uint8]]) -> str:
+    """JSON of the picture's cells as WebP data URIs, for pages that show them one by one."""
+    shown = {**_originals(samples), **columns}
     rows = [
         {
             "caption": sample.caption,

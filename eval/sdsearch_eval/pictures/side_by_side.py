@@ -16,10 +16,10 @@ from sdsearch.files import write_atomic
 from sdsearch.labels import Protocol
 from sdsearch.pipelines import find_config
 from sdsearch.unet import check_family, read_unet_config
-from sdsearch_eval.data import MaskReading, Sample, list_images, read_tasks
+from sdsearch_eval.data import MaskReading, Sample, list_images, paint_prompts, read_tasks
 from sdsearch_eval.metrics import compare_pixels
 from sdsearch_eval.models import describe_cut
-from sdsearch_eval.pictures.comparison import draw_comparison
+from sdsearch_eval.pictures.comparison import are_painted_whole, draw_comparison
 from sdsearch_eval.pictures.pipelines import Pipeline, load_pipeline
 
 if TYPE_CHECKING:
@@ -66,13 +66,13 @@ def paint_side_by_side(
     for where in request.pipelines:
         # What is not there, or of another family, shows before the first is painted with.
         check_family(read_unet_config(find_config(where, "unet")))
-    for manifest in list_images(request.images, request.masks):
+    for manifest in list_images(request.images, request.masks) if request.images else ():
         console.print(str(manifest), markup=False)
     columns: list[Column] = []
     told: set[str | None] = {None}
     guidance, unit = request.guidance, None
     for where in request.pipelines:  # one in memory at a time
-        with show_status(console, f"{where}: inpainting"):
+        with show_status(console, f"{where}: painting"):
             pipeline = load_pipeline(where, device)
             guidance = pipeline.guidance if guidance is None else guidance
             unit = unit or pipeline.size
@@ -94,9 +94,12 @@ def paint_side_by_side(
 
 def _paint(pipeline: Pipeline, request: InpaintRequest, guidance: float, unit: int) -> Column:
     reading = MaskReading(request.mask_convention, request.mask_geometry)
-    samples = read_tasks(
-        request.images, request.masks, request.prompts, pipeline.size, reading, unit
-    )
+    if request.images:
+        samples = read_tasks(
+            request.images, request.masks, request.prompts, pipeline.size, reading, unit
+        )
+    else:
+        samples = paint_prompts(request.prompts, pipeline.size)
     protocol = Protocol(
         resolution=pipeline.size,
         samples=max(2, len(samples)),
@@ -125,7 +128,7 @@ def _paint(pipeline: Pipeline, request: InpaintRequest, guidance: float, unit: i
 def draw_columns(
     columns: Sequence[Column], names: Sequence[str], *, differences: bool
 ) -> Image.Image:
-    """The grid: original, masked, then every pipeline with its size and speed, and differences.
+    """The grid: what was asked for, then every pipeline with its size and speed, and differences.
 
     A difference is that to the first pipeline, absolute and `DIFFERENCE_GAIN` times as bright.
     """
@@ -180,7 +183,12 @@ def describe(columns: Sequence[Column], names: Sequence[str], request: InpaintRe
 
 
 def measure_rows(column: Column) -> dict[str, list[float]]:
-    """Per row: PSNR, SSIM and mean absolute error in the hole, of the composited images."""
+    """Per row: PSNR, SSIM and mean absolute error in the hole, of the composited images.
+
+    Pictures from words have no original to be compared with.
+    """
+    if are_painted_whole(column.samples):
+        return {}
     originals = np.stack([sample.image for sample in column.samples])
     holes = np.stack([sample.mask for sample in column.samples]) == 255
     measures = compare_pixels(column.composited, originals, {"hole": holes})

@@ -1,4 +1,4 @@
-"""Small pictures beside an exported pipeline: holes, and what it paints into them."""
+"""Small pictures beside an exported pipeline: what it paints, and the holes it paints into."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ SCENES, LARGEST_SIDE, GAP = 4, 256, 4
 def draw_thumbnails(study: StudyFolder, names: Sequence[str], device: torch.device) -> None:
     """Write STUDY/pipelines/NAME/thumbnails/scene-K.webp: masked on the left, painted on the right.
 
+    Pictures from words stand alone.
+
     The samples with the largest holes, by the study's protocol and label seed; each pipeline is
     loaded from its folder, so that they show what was exported.
     """
@@ -43,7 +45,8 @@ def draw_thumbnails(study: StudyFolder, names: Sequence[str], device: torch.devi
                 hole = (sample.mask == 255)[..., None]
                 masked = np.where(hole, np.uint8(127), sample.image)
                 paper = np.full((len(image), GAP, 3), 255, np.uint8)
-                pair = Image.fromarray(np.concatenate([masked, paper, image], axis=1))
+                sides = [image] if hole.all() else [masked, paper, image]
+                pair = Image.fromarray(np.concatenate(sides, axis=1))
                 pair.thumbnail((2 * LARGEST_SIDE + GAP, LARGEST_SIDE))
                 pair.save(partial / f"scene-{number}.webp", quality=90)
             partial.rename(folder / "thumbnails")

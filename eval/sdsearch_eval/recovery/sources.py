@@ -21,6 +21,7 @@ from sdsearch_eval.data import (
     require_mask,
     scene_sample,
     square_image,
+    whole_hole,
 )
 from sdsearch_eval.seeds import open_generator
 
@@ -126,7 +127,9 @@ class Photos:
             image = square_image(photo, size, (across, down) if is_cropped else (0.5, 0.5))
         except InputError as error:
             raise UnreadablePhotoError(f"{error}; or set protocol.unreadable = 'skip'") from None
-        if self._has_files:
+        if self._protocol.paints_words:
+            mask = whole_hole(size)
+        elif self._has_files:
             mask = self._read_mask(case, photo)
         else:
             mask = draw_mask(cast("MaskKind", self._protocol.masks), rng, size)

@@ -8,7 +8,7 @@ import pytest
 
 from sdsearch.errors import InputError
 from sdsearch_eval.data.masks import MaskValues, check_mask, convert_mask, draw_mask
-from sdsearch_eval.data.scenes import render_scene
+from sdsearch_eval.scenes.scenes import render_scene
 
 KINDS = ("box", "thin", "medium", "thick", "mixed")
 

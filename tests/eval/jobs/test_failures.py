@@ -31,7 +31,7 @@ from sdsearch_eval.bench.evaluate import (
 from sdsearch_eval.bench.outliers import find_outliers
 from sdsearch_eval.jobs import serve
 from sdsearch_eval.jobs import workspace as job
-from sdsearch_eval.metrics import frechet_distance, kernel_distance
+from sdsearch_eval.metrics.distances import frechet_distance, kernel_distance
 from sdsearch_eval.sampling import generation
 from sdsearch_eval.sampling.sampling import NotFiniteError
 from sdsearch_eval.world import World

@@ -14,12 +14,12 @@ from sdsearch.cli.compare import repeat_options
 from sdsearch.cli.main import app
 from sdsearch.errors import InputError
 from sdsearch.study.requests import InpaintRequest
-from sdsearch_eval.data.scenes import render_scene, split_seed
 from sdsearch_eval.data.tasks import read_tasks
 from sdsearch_eval.jobs.workspace import open_console
 from sdsearch_eval.pictures.pipelines import load_pipeline
 from sdsearch_eval.pictures.side_by_side import distinct_names, paint_side_by_side
 from sdsearch_eval.sampling.sampling import prepare_inputs
+from sdsearch_eval.scenes.scenes import render_scene, split_seed
 from sdsearch_eval.world import World
 from tests.eval.desk import ask
 from tests.eval.sampling.test_sampling import run_stock

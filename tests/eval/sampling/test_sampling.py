@@ -13,8 +13,9 @@ from sdsearch.errors import WorkError
 from sdsearch.labels.protocol import Protocol
 from sdsearch.labels.samplers import SAMPLERS
 from sdsearch.unet.architecture import UNPRUNED
-from sdsearch_eval.data.samples import Sample, load_samples
-from sdsearch_eval.metrics import psnr_in
+from sdsearch_eval.data.sample import Sample
+from sdsearch_eval.data.samples import load_samples
+from sdsearch_eval.metrics.pixels import psnr_in
 from sdsearch_eval.sampling.generation import generate
 from sdsearch_eval.sampling.sampling import (
     images_to_tensor,

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from sdsearch.errors import InputError
-from sdsearch_eval import metrics
-from sdsearch_eval.metrics import (
-    compare_pixels,
+from sdsearch_eval.metrics.distances import (
+    Gaussian,
+    diversity,
     frechet_at_infinity,
     frechet_distance,
+    frechet_to_gaussian,
     jackknife,
     kernel_distance,
     mean_of,
 )
-from tests.eval.torchmetrics_distances import torchmetrics_frechet, torchmetrics_kernel
+from tests.eval.metrics.torchmetrics_distances import torchmetrics_frechet, torchmetrics_kernel
 
 X = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], float)
 Y = np.array([[2, 1], [3, 1], [2, 3], [4, 4]], float)
@@ -176,108 +174,36 @@ def test_a_mean_has_the_textbook_standard_error():
     assert mean_of(np.array([2.0])).se is None
 
 
-def pair(seed=0, size=32):
-    rng = np.random.default_rng(seed)
-    first = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
-    noisy = (first + rng.normal(0, 20, first.shape)).clip(0, 255).astype(np.uint8)
-    return first, noisy
+@pytest.mark.parametrize(("n", "m", "d"), [(40, 60, 8), (200, 90, 8), (12, 9, 30), (50, 40, 30)])
+def test_a_distance_from_statistics_is_that_from_their_features(n, m, d):
+    rng = np.random.default_rng(n + d)
+    ours, theirs = rng.normal(size=(n, d)), rng.normal(1, 2, (m, d)) @ rng.normal(size=(d, d))
+    gaussian = Gaussian(theirs.mean(0), np.cov(theirs, rowvar=False))
+    expected = frechet_distance(ours, theirs)
+    assert frechet_to_gaussian(ours, gaussian) == pytest.approx(expected, rel=1e-9)
 
 
-def compare(region, first, second):
-    """PSNR, SSIM and L1 of one pair over one region."""
-    found = compare_pixels(first[None], second[None], {"here": region[None]})
-    return [float(found[f"{name}_here"][0]) for name in ("psnr", "ssim", "l1")]
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`")
+def test_the_unpaired_kernel_distance_is_torchmetrics_own_on_all_samples():
+    ours, theirs = with_moments(np.zeros(4), np.eye(4), 30), with_moments(np.ones(4), np.eye(4), 30)
+    found = kernel_distance(ours, theirs, paired=False)
+    assert found == pytest.approx(torchmetrics_kernel(ours, theirs), abs=1e-4)
 
 
-def everywhere(image):
-    return np.ones(image.shape[:2], bool)
+def test_the_unpaired_kernel_distance_takes_sets_of_unlike_size():
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.normal(size=(20, 3)), rng.normal(1, 1, (31, 3))
+    within = [
+        np.mean([(x @ y / 3 + 1) ** 3 for i, x in enumerate(a) for j, y in enumerate(a) if i != j])
+        for a in (ours, theirs)
+    ]
+    across = np.mean([(x @ y / 3 + 1) ** 3 for x in ours for y in theirs])
+    found = kernel_distance(ours, theirs, paired=False)
+    assert found == pytest.approx(within[0] + within[1] - 2 * across)
 
 
-def test_psnr_and_ssim_over_the_whole_image_equal_scikit_image():
-    first, second = pair()
-    psnr, _, _ = compare(everywhere(first), first, second)
-    assert psnr == pytest.approx(peak_signal_noise_ratio(first, second))
-    expected = structural_similarity(
-        *(first, second),
-        channel_axis=-1,
-        gaussian_weights=True,
-        sigma=1.5,
-        use_sample_covariance=False,
-        data_range=255,
-        full=True,
-    )[1]
-    inside = np.zeros((32, 32), bool)
-    inside[6:-6, 6:-6] = True  # borders are padded differently
-    _, ssim, _ = compare(inside, first, second)
-    assert ssim == pytest.approx(expected[6:-6, 6:-6].mean(), abs=1e-5)
-
-
-@pytest.mark.parametrize(("difference", "expected"), [(1, 48.130804), (16, 24.048404), (255, 0)])
-def test_psnr_of_a_constant_difference(difference, expected):
-    first = np.zeros((16, 16, 3), np.uint8)
-    psnr, _, l1 = compare(everywhere(first), first, np.full_like(first, difference))
-    assert psnr == pytest.approx(expected, abs=1e-6)
-    assert l1 == pytest.approx(difference / 255)
-
-
-def test_values_in_a_hole_ignore_what_its_windows_do_not_reach():
-    first, second = pair(2)
-    hole = np.zeros((32, 32), bool)
-    hole[8:14, 8:16] = True
-    changed = second.copy()
-    changed[20:] = 0
-    assert compare(hole, first, changed) == compare(hole, first, second)
-    changed[15] = 0  # one of the five rows below the hole: in the windows of SSIM alone
-    before, after = compare(hole, first, second), compare(hole, first, changed)
-    assert [before[0], before[2]] == [after[0], after[2]]
-    assert before[1] != after[1]
-
-
-def test_identical_pixels_in_a_hole_count_100_db_and_not_infinity():
-    first, _ = pair()
-    psnr, ssim, l1 = compare(everywhere(first), first, first)
-    assert (psnr, l1) == (100, 0)
-    assert ssim == pytest.approx(1)
-
-
-@pytest.mark.parametrize(("u", "v", "expected"), [(0, 255, 0.0001), (51, 204, 0.470666)])
-def test_ssim_of_constant_images(u, v, expected):
-    first, second = (np.full((32, 32, 3), value, np.uint8) for value in (u, v))
-    _, ssim, _ = compare(everywhere(first), first, second)
-    assert ssim == pytest.approx(expected, abs=5e-5)  # float32
-
-
-@pytest.mark.parametrize(("count", "height", "width"), [(3, 64, 64), (5, 200, 88), (2, 133, 40)])
-def test_pixels_in_parts_and_bands_are_those_of_whole_images_bit_for_bit(
-    count, height, width, monkeypatch
-):
-    monkeypatch.setattr(metrics, "PIXELS_AT_ONCE", 2 * height * width)
-    rng = np.random.default_rng(height)
-    first = rng.integers(0, 256, (count, height, width, 3), dtype=np.uint8)
-    second = (first + rng.normal(0, 20, first.shape)).clip(0, 255).astype(np.uint8)
-    second[:, : height // 2] = first[:, : height // 2]
-    regions = {"some": rng.random((count, height, width)) < 0.3, "all": np.ones_like(first[..., 0])}
-    regions = {name: region.astype(bool) for name, region in regions.items()}
-    found = compare_pixels(first, second, regions)
-    for name, region in regions.items():
-        for metric, expected in plainly(region, first, second).items():
-            assert np.array_equal(found[f"{metric}_{name}"], expected), (metric, name)
-
-
-def plainly(region, first, second):
-    """The same values by numpy alone, and by torchmetrics on whole images."""
-    difference = first.astype(np.float64) - second
-    squared, absolute = np.square(difference).mean(-1), np.abs(difference).mean(-1) / 255
-    a, b = (
-        torch.from_numpy(x.astype(np.float32) / 255).permute(0, 3, 1, 2) for x in (first, second)
-    )
-    _, maps = structural_similarity_index_measure(
-        a, b, data_range=1.0, return_full_image=True, reduction="none"
-    )
-    area = region.sum((1, 2))
-    mse = (squared * region).sum((1, 2)) / area
-    return {
-        "psnr": np.minimum(10 * np.log10(255.0**2 / mse), 100.0),
-        "ssim": (maps.mean(1).double().numpy() * region).sum((1, 2)) / area,
-        "l1": (absolute * region).sum((1, 2)) / area,
-    }
+def test_pictures_that_are_all_alike_have_no_diversity_and_unlike_ones_have():
+    same, right = np.array([[1.0, 0.0]]), np.array([[0.0, 3.0]])
+    features = np.concatenate([same, 2 * same, same, right])
+    assert diversity(features, 2) == pytest.approx([0, 1])
+    assert diversity(np.concatenate([same, same, right]), 3) == pytest.approx([2 / 3])

@@ -6,8 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
-from sdsearch_eval.data.scene_objects import PAINTS
-from sdsearch_eval.data.scenes import GROUNDS, LIGHTS, RIDGES, render_scene, split_seed
+from sdsearch_eval.scenes.objects import PAINTS
+from sdsearch_eval.scenes.scenes import GROUNDS, LIGHTS, RIDGES, render_scene, split_seed
 
 
 def test_scenes_have_not_changed_since_the_labels_were_measured():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from sdsearch_eval.data.scene_objects import Colour, Light, Shape, lit, place_objects
+from sdsearch_eval.scenes.objects import Colour, Light, Shape, lit, place_objects
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

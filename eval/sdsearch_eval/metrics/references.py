@@ -1,0 +1,211 @@
+"""What painted pictures are compared with as a set: their originals, other photos, statistics."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from sdsearch.errors import InputError
+from sdsearch_eval.data import list_images, load_reference_samples, open_picture, square_image
+from sdsearch_eval.metrics.distances import (
+    Gaussian,
+    frechet_at_infinity,
+    frechet_distance,
+    frechet_to_gaussian,
+    jackknife,
+    kernel_distance,
+)
+from sdsearch_eval.nets import Features, extract_features
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from sdsearch.labels import Measurement, Protocol
+    from sdsearch_eval.data import Sample
+    from sdsearch_eval.nets import Extractor
+
+AT_ONCE = 32
+"""Pictures that are decoded at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """The other side of the distances of one protocol.
+
+    Attributes:
+        features: of the pictures, in order; without any rows where there are statistics alone.
+        gaussian: the statistics of a file.
+        are_paired: whether sample i is painted after picture i.
+    """
+
+    features: Features
+    gaussian: Gaussian | None = None
+    are_paired: bool = True
+
+
+def references_file(protocol: Protocol) -> Path | None:
+    """The file of statistics that a protocol names; None where it names pictures."""
+    return Path(protocol.references) if protocol.references.endswith(".npz") else None
+
+
+def list_reference_files(protocol: Protocol) -> tuple[Path, ...]:
+    """The files that `protocol.references` names, in order; () where they are the dataset's.
+
+    Raises:
+        InputError: there is none.
+    """
+    if protocol.references == "dataset":
+        return ()
+    file = references_file(protocol)
+    if file is not None:
+        if not file.is_file():
+            raise InputError(
+                f"protocol.references must be 'dataset', a folder or an .npz file, but "
+                f"{str(file)!r} is no file here"
+            )
+        return (file,)
+    folder = Path(protocol.references)
+    if not folder.is_dir():
+        raise InputError(
+            f"protocol.references must be 'dataset', a folder or an .npz file, but "
+            f"{str(folder)!r} is no folder here"
+        )
+    (manifest,) = list_images([folder])
+    if len(manifest.cases) < 2:
+        raise InputError(f"references must be 2 pictures or more, but there are ({manifest})")
+    return tuple(case.photo for case in manifest.cases)
+
+
+def read_gaussian(file: Path, width: int) -> Gaussian:
+    """The `mu` and `sigma` of a file as pytorch-fid and clean-fid write it.
+
+    Args:
+        file: an `.npz` archive.
+        width: how many features the protocol's extractor has.
+
+    Raises:
+        InputError: it cannot be read, or is of another extractor.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as found:
+            mean, covariance = (np.asarray(found[name], np.float64) for name in ("mu", "sigma"))
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{file} must hold mu and sigma, as pytorch-fid writes them, but: {error}"
+        ) from None
+    if mean.shape != (width,) or covariance.shape != (width, width):
+        raise InputError(
+            f"{file} must hold statistics of the protocol's extractor, which has {width} features, "
+            f"but has mu of {mean.shape}, sigma of {covariance.shape}; set protocol.extractor to "
+            "theirs, or name a folder of pictures"
+        )
+    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        raise InputError(f"the statistics of {file} must be finite, but some are not")
+    return Gaussian(mean, covariance)
+
+
+def extract_references(
+    protocol: Protocol, samples: Sequence[Sample], extractor: Extractor
+) -> dict[str, Tensor]:
+    """The features that painted pictures are compared with, by name, as they are cached.
+
+    `pooled` (m, d), and where holes are filled `map0` and so on in half precision.
+
+    Raises:
+        InputError: a picture cannot be read.
+    """
+    if not protocol.paints_words:
+        found = _features(extractor, (sample.image for sample in samples), protocol)
+        maps = {f"map{i}": level.half() for i, level in enumerate(found.maps)}
+        return {"pooled": found.pooled, **maps}
+    if references_file(protocol):
+        grey = np.full((1, protocol.resolution, protocol.resolution, 3), 127, np.uint8)
+        return {"pooled": _features(extractor, grey, protocol).pooled[:0]}
+    if protocol.references == "dataset":
+        pictures: Iterable[NDArray[np.uint8]] = (
+            sample.image for sample in load_reference_samples(protocol)
+        )
+    else:
+        files = list_reference_files(protocol)
+        pictures = (square_image(open_picture(file), protocol.resolution) for file in files)
+    return {"pooled": _features(extractor, pictures, protocol).pooled}
+
+
+def make_references(protocol: Protocol, cached: dict[str, Tensor]) -> References:
+    """The references of a protocol, of the features that `extract_references` gave.
+
+    Raises:
+        InputError: a file of statistics is unfit.
+    """
+    pooled, file = cached["pooled"], references_file(protocol)
+    maps = [cached[f"map{i}"] for i in range(len(cached) - 1)]
+    return References(
+        Features(pooled, maps),
+        read_gaussian(file, pooled.shape[1]) if file else None,
+        name_references(protocol) == "paired",
+    )
+
+
+def name_references(protocol: Protocol) -> Literal["paired", "pictures", "statistics"]:
+    """Whether samples are compared with their own originals, with pictures, or with statistics."""
+    if references_file(protocol):
+        return "statistics"
+    own = protocol.prompts == "captions" and protocol.references == "dataset"
+    return "paired" if own and protocol.variations == 1 else "pictures"
+
+
+def measure_distances(
+    pooled: NDArray[np.float64], references: References, protocol: Protocol, seed: int
+) -> dict[str, Measurement]:
+    """The distances of (n, d) features from the references, by column, with their errors.
+
+    Where references are not paired with samples, errors are those of the samples alone.
+    """
+    from sdsearch.labels import FEWEST_TO_EXTRAPOLATE, Measurement
+
+    column, gaussian = protocol.column, references.gaussian
+    if gaussian is not None:
+        return {column("fd"): _alone(lambda some: frechet_to_gaussian(some, gaussian), pooled)}
+    others = references.features.pooled.cpu().double().numpy()
+    found = {}
+    if min(len(pooled), len(others)) >= FEWEST_TO_EXTRAPOLATE:
+        line = frechet_at_infinity(pooled, others, np.random.default_rng(seed))
+        found[column("fd_inf")] = Measurement(value=line.value, se=line.se, n=len(pooled))
+    if references.are_paired:
+        return {
+            **found,
+            column("fd"): jackknife(frechet_distance, pooled, others),
+            column("kid"): jackknife(kernel_distance, pooled, others),
+        }
+    return {
+        **found,
+        column("fd"): _alone(lambda some: frechet_distance(some, others), pooled),
+        column("kid"): _alone(lambda some: kernel_distance(some, others, paired=False), pooled),
+    }
+
+
+def _alone(
+    statistic: Callable[[NDArray[np.float64]], float], pooled: NDArray[np.float64]
+) -> Measurement:
+    return jackknife(lambda some, _: statistic(some), pooled, pooled)
+
+
+def _features(
+    extractor: Extractor, images: Iterable[NDArray[np.uint8]], protocol: Protocol
+) -> Features:
+    parts, left = [], iter(images)
+    while some := list(islice(left, AT_ONCE)):
+        stack = torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2)
+        parts.append(extract_features(extractor, stack, protocol.feature_size))
+    levels = zip(*(part.maps for part in parts), strict=True)
+    pooled = torch.cat([part.pooled for part in parts])
+    return Features(pooled, [torch.cat(level) for level in levels])

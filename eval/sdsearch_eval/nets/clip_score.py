@@ -1,0 +1,72 @@
+"""How well a picture fits its caption: torchmetrics' CLIPScore, by a CLIP in a local folder."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from sdsearch.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_NEEDED = ("config.json", "model.safetensors", "preprocessor_config.json")
+_FILES = (*_NEEDED, "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json")
+
+
+def clip_files(folder: Path) -> tuple[Path, ...]:
+    """The files of a CLIP that decide a score, in order.
+
+    Raises:
+        InputError: one that is needed is missing; nothing is downloaded.
+    """
+    lacking = [name for name in _NEEDED if not (folder / name).is_file()]
+    if lacking:
+        raise InputError(
+            f"clip_score needs a whole CLIP of transformers (such as openai/clip-vit-base-patch16, "
+            f"saved with its processor) in a folder, but {str(folder)!r} lacks "
+            f"{', '.join(lacking)}; nothing is downloaded: save it there, or leave clip_score out"
+        )
+    return tuple(folder / name for name in _FILES if (folder / name).is_file())
+
+
+class ClipScore:
+    """100 times the cosine between the embeddings of a picture and its caption, at least 0.
+
+    As `torchmetrics.multimodal.CLIPScore` has it (Hessel et al. 2021, without the factor 2.5);
+    captions are cut at the tokens that CLIP takes.
+    """
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        from torchmetrics.multimodal import CLIPScore
+        from transformers import CLIPModel, CLIPProcessor
+
+        clip_files(folder)
+
+        def load() -> tuple[Any, Any]:
+            model = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+            processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
+            return model.eval().requires_grad_(False), processor
+
+        self._metric = CLIPScore(load).to(device)
+        self._device = device
+
+    @torch.no_grad()
+    def __call__(self, images: NDArray[np.uint8], captions: Sequence[str]) -> NDArray[np.float64]:
+        """(n,) scores of (n, H, W, 3) images."""
+        with warnings.catch_warnings():
+            # Of how torchmetrics calls the tokenizer; captions are cut where they have to be.
+            warnings.filterwarnings("ignore", message="`max_length` is ignored")
+            return np.array([self._score(*pair) for pair in zip(images, captions, strict=True)])
+
+    def _score(self, image: NDArray[np.uint8], caption: str) -> float:
+        pixels = torch.tensor(image).permute(2, 0, 1).to(self._device)
+        self._metric.reset()
+        self._metric.update(pixels[None], [caption])
+        return float(self._metric.compute())
