@@ -102,7 +102,10 @@ def _columns(study: StudyFolder) -> list[str]:
     described = read_json(study.compare_dir / "comparison.json")
     painted = [column["name"] for column in described.get("columns", ())]
     gallery = read_gallery(study)
-    return list(gallery[0]["images"]) if gallery else painted
+    if gallery:
+        return list(gallery[0]["images"])
+    asked = [] if study.config.protocol.paints_words else ["original", "masked"]
+    return [*asked, *painted]
 
 
 def _designs(evidence: Evidence, outcome: Outcome) -> list[dict[str, Any]]:

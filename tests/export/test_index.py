@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from sdsearch.labels.protocol import Task
+
 PLAIN, INPAINT = "StableDiffusionPipeline", "StableDiffusionInpaintPipeline"
 OPTIONAL = {"safety_checker", "feature_extractor", "image_encoder"}
 
@@ -31,26 +33,20 @@ def folder(teacher: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("channels", "taught_by", "meant"),
+    ("channels", "task", "meant"),
     [
-        (9, INPAINT, INPAINT),
-        (9, PLAIN, INPAINT),
-        (9, "MyOwnPipeline", INPAINT),
-        (4, PLAIN, PLAIN),
-        (4, INPAINT, INPAINT),
-        (4, "StableDiffusionImg2ImgPipeline", "StableDiffusionImg2ImgPipeline"),
-        (4, "StableDiffusionInpaintPipelineLegacy", INPAINT),
-        (4, "StableDiffusionControlNetInpaintPipeline", INPAINT),
-        (4, "StableDiffusionLDM3DPipeline", PLAIN),
-        (4, "LatentDiffusionPipeline", PLAIN),
+        (9, "inpaint", INPAINT),
+        (9, "text-to-image", INPAINT),
+        (4, "inpaint", INPAINT),
+        (4, "text-to-image", PLAIN),
     ],
 )
-def test_the_class_follows_the_inputs_of_the_unet_then_the_teachers(
-    channels: int, taught_by: str, meant: str
+def test_the_class_follows_the_inputs_of_the_unet_then_the_task(
+    channels: int, task: Task, meant: str
 ) -> None:
     import diffusers
 
-    assert choose_class(channels, taught_by) == meant
+    assert choose_class(channels, task) == meant
     assert hasattr(diffusers, meant)
 
 
@@ -66,7 +62,7 @@ def test_all_parts_of_a_teacher_are_found_by_the_names_that_every_release_knows(
         parts, lacking = read_parts(pipeline)
         assert lacking == {}
         assert {part.name for part in parts} > OPTIONAL
-        index = json.loads(describe_index(pipeline, parts, 9))
+        index = json.loads(describe_index(pipeline, parts, INPAINT))
         assert index["feature_extractor"] == ["transformers", "CLIPImageProcessor"]
         assert index["safety_checker"] == ["stable_diffusion", "StableDiffusionSafetyChecker"]
         assert index["requires_safety_checker"] is True
@@ -76,7 +72,7 @@ def test_all_parts_of_a_teacher_are_found_by_the_names_that_every_release_knows(
 def test_a_teacher_without_a_checker_says_so(tmp_path: Path) -> None:
     pipeline = open_pipeline("tiny")
     parts, lacking = read_parts(pipeline)
-    index = json.loads(describe_index(pipeline, parts, 9))
+    index = json.loads(describe_index(pipeline, parts, INPAINT))
     assert lacking == {}
     assert [index[name] for name in sorted(OPTIONAL)] == [[None, None]] * 3
     assert index["requires_safety_checker"] is False
@@ -125,7 +121,7 @@ def test_an_optional_part_that_is_listed_and_not_there_is_left_out_with_the_reas
     parts, lacking = read_parts(pipeline)
     assert lacking.keys() == lacks.keys()
     assert all(why in lacking[name] for name, why in lacks.items())
-    index = json.loads(describe_index(pipeline, parts, 9))
+    index = json.loads(describe_index(pipeline, parts, INPAINT))
     assert all(index[name] == [None, None] for name in lacks)
     assert index["requires_safety_checker"] == (CHECKER not in lacks)
 

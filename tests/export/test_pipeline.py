@@ -202,15 +202,15 @@ export.export_pipeline(design, read_study({study!r}), 'teacher')
 
 
 @pytest.mark.parametrize(
-    ("taught_by", "meant"),
+    ("taught_by", "task", "meant"),
     [
-        ("StableDiffusionPipeline", "StableDiffusionPipeline"),
-        ("StableDiffusionInpaintPipeline", "StableDiffusionInpaintPipeline"),
-        ("StableDiffusionPanoramaPipeline", "StableDiffusionPipeline"),
+        ("StableDiffusionPipeline", "inpaint", "StableDiffusionInpaintPipeline"),
+        ("StableDiffusionInpaintPipeline", "text-to-image", "StableDiffusionPipeline"),
+        ("StableDiffusionPanoramaPipeline", "text-to-image", "StableDiffusionPipeline"),
     ],
 )
-def test_an_export_of_a_4_channel_teacher_is_of_its_class_and_loads_as_all_three(
-    taught_by: str, meant: str, teacher: Path, design: Design, tmp_path: Path
+def test_an_export_of_a_4_channel_teacher_is_of_the_studys_task_and_loads_as_all_three(
+    taught_by: str, task: str, meant: str, teacher: Path, design: Design, tmp_path: Path
 ) -> None:
     import diffusers
 
@@ -219,15 +219,15 @@ def test_an_export_of_a_4_channel_teacher_is_of_its_class_and_loads_as_all_three
     pipeline.unet = diffusers.UNet2DConditionModel.from_config(config)
     pipeline.save_pretrained(tmp_path / "teacher")
     edit(tmp_path / "teacher" / "model_index.json", _class_name=taught_by)
-    toml = f"[teacher]\npipeline = {str(tmp_path / 'teacher')!r}\n"
+    toml = f"[teacher]\npipeline = {str(tmp_path / 'teacher')!r}\n[protocol]\ntask = {task!r}\n"
     made = make_study(tmp_path / "study", toml)
     save_weights(made, tmp_path / "teacher")
     folder = export_now(design, made)
     assert json.loads((folder / "model_index.json").read_text())["_class_name"] == meant
     card = (folder / "README.md").read_text()
     assert f"A stock `{meant}`" in card
-    assert "import StableDiffusionInpaintPipeline" in card
-    assert ("It inpaints with" in card) == (meant != "StableDiffusionInpaintPipeline")
+    assert f"import {meant}" in card
+    assert ("mask_image=" in card) == ("Inpaint" in meant)
     for name in ("", "Img2Img", "Inpaint"):
         kind = getattr(diffusers, f"StableDiffusion{name}Pipeline")
         loaded = kind.from_pretrained(folder, local_files_only=True)

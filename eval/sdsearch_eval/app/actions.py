@@ -15,7 +15,14 @@ from sdsearch.export import export_pipeline
 from sdsearch.space import Budget
 from sdsearch.stages import build_within
 from sdsearch_eval.bench import Stopwatch, has_recovered, write_recovered
-from sdsearch_eval.data import MaskReading, Sample, read_mask, square_image, take_picture
+from sdsearch_eval.data import (
+    MaskReading,
+    Sample,
+    paint_prompts,
+    read_mask,
+    square_image,
+    take_picture,
+)
 from sdsearch_eval.jobs import only_run, open_bench, open_console
 from sdsearch_eval.pictures import Pipeline, draw_thumbnails, load_pipeline
 
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
 TEACHER = "teacher"
 LARGEST_UPLOAD = 40_000_000
 """Pixels of an image that is accepted: more would only be scaled down."""
+MOST_SEEDS = 8
 
 
 @dataclass(slots=True)
@@ -76,23 +84,56 @@ class Studio:
         Raises:
             InputError: something is missing or unfit, in words for the person at the page.
         """
-        if not names:
-            raise InputError("choose at least one pipeline")
+        self._check(names)
         painted = []
         for name in names:
-            pipeline = self.pipeline(name)
-            task = read_upload(image, hole, prompt, pipeline.size)
-            wanted = {"resolution": pipeline.size, "steps": steps, "guidance": guidance}
-            protocol = self.study.config.protocol.model_copy(update=wanted)
-            start = time.perf_counter()
-            made, latency = pipeline.paint([task], protocol, seed)
-            seconds = time.perf_counter() - start
-            said = (
-                f"{name}: {pipeline.params / 1e6:.2f} M parameters, {latency.median:.0f} ms a UNet "
-                f"call, {seconds:.1f} s in all"
-            )
-            painted.append((Image.fromarray(made.composited[0]), said))
+            task = read_upload(image, hole, prompt, self.pipeline(name).size)
+            painted.append(self._paint(name, task, seed, steps=steps, guidance=guidance))
         return painted
+
+    def paint_words(
+        self,
+        names: Sequence[str],
+        prompt: str,
+        seeds: Sequence[int],
+        *,
+        steps: int,
+        guidance: float,
+    ) -> list[tuple[Image.Image, str]]:
+        """One image a seed and pipeline, seed by seed, each with its name, size and time.
+
+        Raises:
+            InputError: there is no prompt, or no pipeline.
+        """
+        self._check(names)
+        if not prompt.strip():
+            raise InputError("write what the image is to show")
+        painted = []
+        for seed in seeds:
+            for name in names:
+                (task,) = paint_prompts([prompt], self.pipeline(name).size)
+                image, said = self._paint(name, task, seed, steps=steps, guidance=guidance)
+                painted.append((image, f"seed {seed}, {said}"))
+        return painted
+
+    def _check(self, names: Sequence[str]) -> None:
+        if not names:
+            raise InputError("choose at least one pipeline")
+
+    def _paint(
+        self, name: str, task: Sample, seed: int, *, steps: int, guidance: float
+    ) -> tuple[Image.Image, str]:
+        pipeline = self.pipeline(name)
+        wanted = {"resolution": pipeline.size, "steps": steps, "guidance": guidance}
+        protocol = self.study.config.protocol.model_copy(update=wanted)
+        start = time.perf_counter()
+        made, latency = pipeline.paint([task], protocol, seed)
+        seconds = time.perf_counter() - start
+        said = (
+            f"{name}: {pipeline.params / 1e6:.2f} M parameters, {latency.median:.0f} ms a UNet "
+            f"call, {seconds:.1f} s in all"
+        )
+        return Image.fromarray(made.composited[0]), said
 
     def design(self, params_share: float, latency_ms: float | None) -> Design:
         """The best design under the sliders' budget."""
@@ -121,6 +162,21 @@ class Studio:
         place.mkdir(exist_ok=True)
         packed = shutil.make_archive(str(place / folder.name), "zip", folder.parent, folder.name)
         return place / packed
+
+
+def read_seeds(said: str) -> list[int]:
+    """The numbers of a text, apart by spaces or commas.
+
+    Raises:
+        InputError: there is none, or one cannot be a seed.
+    """
+    words = said.replace(",", " ").split()
+    if not words or not all(word.isascii() and word.isdigit() for word in words):
+        raise InputError(f"seeds must be numbers such as 0 1 2, but are {said[:80]!r}")
+    seeds = [int(word) for word in words[:MOST_SEEDS]]
+    if max(seeds) >= 2**32:
+        raise InputError(f"a seed must be below {2**32}, but one is {max(seeds)}")
+    return seeds
 
 
 def read_upload(

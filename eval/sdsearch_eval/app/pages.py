@@ -1,4 +1,4 @@
-"""The app's pages: inpaint side by side; look at scores, design under a budget, take it home."""
+"""The app's pages: paint side by side; look at scores, design under a budget, take it home."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sdsearch.design import read_scores
 from sdsearch.errors import InputError, WorkError
 from sdsearch.report import draw_scores
 from sdsearch.study import load_latency_table, load_space, read_study
-from sdsearch_eval.app.actions import TEACHER, Studio
+from sdsearch_eval.app.actions import TEACHER, Studio, read_seeds
 from sdsearch_eval.data import list_photos, load_samples
 from sdsearch_eval.jobs import open_console
 from sdsearch_eval.world import open_world
@@ -90,9 +90,11 @@ def build_app(study: StudyFolder, world: World) -> gradio.Blocks:
     studio = Studio(study, world)
     page = gr.Blocks(title="sdsearch", analytics_enabled=False)
     with page:
-        gr.Markdown("# sdsearch: smaller inpainting UNets, side by side")
-        with gr.Tab("Inpaint"):
-            choice = _inpaint_page(studio)
+        paints_words = study.config.protocol.paints_words
+        kind = "text-to-image" if paints_words else "inpainting"
+        gr.Markdown(f"# sdsearch: smaller {kind} UNets, side by side")
+        with gr.Tab("Paint" if paints_words else "Inpaint"):
+            choice = _words_page(studio) if paints_words else _inpaint_page(studio)
         with gr.Tab("Scores and designs"):
             _design_page(studio, choice)
     return page
@@ -161,6 +163,40 @@ def _inpaint_page(studio: Studio) -> Any:
 
     example.change(show, example, [editor, prompt])
     button.click(paint, [editor, prompt, choice, steps, guidance, seed], [results, costs])
+    return choice
+
+
+def _words_page(studio: Studio) -> Any:
+    """A prompt and seeds: a picture each, and nothing to brush over."""
+    import gradio as gr
+
+    protocol = studio.study.config.protocol
+    few = protocol.variations * min(EXAMPLES, protocol.pictures)
+    samples = load_samples(protocol.model_copy(update={"samples": few}))
+    with gr.Row():
+        with gr.Column():
+            prompt = gr.Textbox(label="Prompt: what the image shows", elem_id="prompt")
+            gr.Examples(sorted({sample.caption for sample in samples}), prompt)
+            seeds = gr.Textbox("0 1", label="Seeds: an image for each", elem_id="seeds")
+        with gr.Column():
+            choice = gr.CheckboxGroup(
+                studio.names, value=studio.names[:2], label="Pipelines", elem_id="pipelines"
+            )
+            with gr.Row():
+                steps = gr.Slider(1, 50, value=protocol.steps, step=1, label="Steps")
+                guidance = gr.Slider(1, 15, value=max(1.0, protocol.guidance), label="Guidance")
+            button = gr.Button("Paint", variant="primary", elem_id="paint")
+            results = gr.Gallery(label="Results", columns=2, elem_id="results")
+            costs = gr.Markdown(elem_id="costs")
+
+    def paint(text: str, said: str, names: list[str], n: int, scale: float) -> Any:
+        with _told():
+            painted = studio.paint_words(
+                names, text, read_seeds(said), steps=int(n), guidance=scale
+            )
+        return painted, "\n".join(f"- {words}" for _, words in painted)
+
+    button.click(paint, [prompt, seeds, choice, steps, guidance], [results, costs])
     return choice
 
 

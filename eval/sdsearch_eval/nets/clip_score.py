@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from sdsearch.errors import InputError
 
@@ -36,6 +36,48 @@ def clip_files(folder: Path) -> tuple[Path, ...]:
     return tuple(folder / name for name in _FILES if (folder / name).is_file())
 
 
+class _Towers(nn.Module):
+    """A CLIP whose features are tensors, as torchmetrics expects of any release of transformers."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        from transformers import CLIPModel
+
+        self.model = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        self.model.eval().requires_grad_(False)
+        self.config = self.model.config
+
+    def get_image_features(self, pixels: Tensor) -> Tensor:
+        """(n, width) projected features of prepared pictures."""
+        return _pooled(self.model.get_image_features(pixels))
+
+    def get_text_features(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """(n, width) projected features of texts."""
+        return _pooled(self.model.get_text_features(tokens, mask))
+
+
+def _pooled(found: Any) -> Tensor:
+    features: Tensor = found if isinstance(found, Tensor) else found.pooler_output
+    return features
+
+
+class _Processor:
+    """A processor that cuts texts before their last token: without it CLIP reads their first."""
+
+    def __init__(self, folder: Path, longest: int) -> None:
+        from transformers import CLIPProcessor
+
+        self._processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
+        self._longest = longest
+
+    def __call__(self, text: Any = None, **options: Any) -> Any:
+        """What the towers take of texts or of images."""
+        if text is None:
+            return self._processor(**options)
+        cut = {"truncation": True, "max_length": self._longest}
+        return self._processor(text=text, **{**options, **cut})
+
+
 class ClipScore:
     """100 times the cosine between the embeddings of a picture and its caption, at least 0.
 
@@ -45,14 +87,12 @@ class ClipScore:
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         from torchmetrics.multimodal import CLIPScore
-        from transformers import CLIPModel, CLIPProcessor
 
         clip_files(folder)
 
         def load() -> tuple[Any, Any]:
-            model = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-            processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
-            return model.eval().requires_grad_(False), processor
+            towers = _Towers(folder)
+            return towers, _Processor(folder, towers.config.text_config.max_position_embeddings)
 
         self._metric = CLIPScore(load).to(device)
         self._device = device
@@ -60,10 +100,7 @@ class ClipScore:
     @torch.no_grad()
     def __call__(self, images: NDArray[np.uint8], captions: Sequence[str]) -> NDArray[np.float64]:
         """(n,) scores of (n, H, W, 3) images."""
-        with warnings.catch_warnings():
-            # Of how torchmetrics calls the tokenizer; captions are cut where they have to be.
-            warnings.filterwarnings("ignore", message="`max_length` is ignored")
-            return np.array([self._score(*pair) for pair in zip(images, captions, strict=True)])
+        return np.array([self._score(*pair) for pair in zip(images, captions, strict=True)])
 
     def _score(self, image: NDArray[np.uint8], caption: str) -> float:
         pixels = torch.tensor(image).permute(2, 0, 1).to(self._device)

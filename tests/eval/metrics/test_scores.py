@@ -19,7 +19,7 @@ from sdsearch.labels.protocol import Protocol
 from sdsearch.labels.target import Target
 from sdsearch_eval.data.sample import paint_prompts
 from sdsearch_eval.metrics.scores import hash_scorers, load_scores
-from sdsearch_eval.nets.clip_score import ClipScore, clip_files
+from sdsearch_eval.nets.clip_score import ClipScore, _Processor, _Towers, clip_files
 
 CPU = torch.device("cpu")
 CAPTIONS = ("a red house", "a lake at night", "green hills")
@@ -59,23 +59,41 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
 
 
-@pytest.mark.filterwarnings("ignore:`max_length` is ignored")
-def test_the_clip_score_is_that_of_torchmetrics(clip, images):
-    ours = ClipScore(clip, CPU)(images, CAPTIONS)
+def cosines(folder, images, captions):
+    """100 times the cosines, by transformers alone, negative ones too."""
+    model, processor = CLIPModel.from_pretrained(folder), CLIPProcessor.from_pretrained(folder)
+    inputs = processor(
+        text=list(captions),
+        images=list(torch.from_numpy(images).permute(0, 3, 1, 2)),
+        return_tensors="pt",
+        padding="max_length",
+        truncation=True,
+        max_length=32,
+    )
+    with torch.no_grad():
+        found = model(**inputs)
+    return 100 * (found.image_embeds * found.text_embeds).sum(1).double().numpy()
 
-    def load():
-        return CLIPModel.from_pretrained(clip), CLIPProcessor.from_pretrained(clip)
 
-    theirs = CLIPScore(load)
-    theirs.update(torch.from_numpy(images).permute(0, 3, 1, 2), list(CAPTIONS))
-    assert ours.shape == (3,)
-    # torchmetrics takes 0 where the mean is below it; so does each picture here.
-    alone = []
-    for image, caption in zip(images, CAPTIONS, strict=True):
-        theirs.reset()
-        theirs.update(torch.from_numpy(image).permute(2, 0, 1)[None], [caption])
-        alone.append(float(theirs.compute()))
-    assert ours == pytest.approx(alone, abs=1e-4)
+def test_the_clip_score_is_the_cosine_of_the_embeddings(clip, images):
+    score = ClipScore(clip, CPU)
+    found = score(images, CAPTIONS)
+    expected = cosines(clip, images, CAPTIONS)
+    assert found == pytest.approx(expected.clip(0), abs=1e-3)
+    assert (expected > 0).any()
+
+
+def test_the_end_of_a_long_caption_is_cut_and_not_the_mark_of_its_end(clip, images):
+    long = ["a red house by a lake " * 20] * 3
+    expected = cosines(clip, images, long).clip(0)
+    assert ClipScore(clip, CPU)(images, long) == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_clip_score_of_a_set_is_that_of_torchmetrics(clip, images):
+    metric = CLIPScore(lambda: (_Towers(clip), _Processor(clip, 32)))
+    metric.update(torch.from_numpy(images).permute(0, 3, 1, 2), list(CAPTIONS))
+    expected = max(0.0, cosines(clip, images, CAPTIONS).mean())
+    assert float(metric.compute()) == pytest.approx(expected, abs=1e-3)
 
 
 def test_a_folder_without_a_clip_is_refused_by_what_it_lacks(tmp_path):
