@@ -24,6 +24,7 @@ from sdsearch.study import (
     warn_of_resolution,
 )
 
+_MASKS = re.compile(r"^masks = .*\n", re.MULTILINE)
 _SECTION = re.compile(r"^\[([\w.]+)\]", re.MULTILINE)
 
 
@@ -101,7 +102,8 @@ def create_study(
         )
     config = parse_config(_merge(recipe.values, said), file)
     search_space(config.space.name, resize_level_0=config.space.resize_level_0)
-    text = _write_toml(config, recipe.template, file)
+    template = _MASKS.sub("", recipe.template) if config.protocol.paints_words else recipe.template
+    text = _write_toml(config, template, file)
     try:
         write_once(file, text)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:

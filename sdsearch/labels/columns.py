@@ -17,12 +17,16 @@ _PIXEL = tuple(
     for metric in ("psnr", "ssim", "l1")
     for region in ("hole", "full", "keep_raw")
 )
+_SEAM = ("seam", "seam_raw")
 _ALWAYS = ("fd_vs_teacher", "latent_mse_vs_teacher", "nfe")
 _COSTS = ("params", "macs", "macs_conv_linear", "latency_ms")
 
 
 def label_columns(protocol: Protocol) -> frozenset[str]:
-    """The columns of every finished label; docs/metrics.md says what they are."""
+    """The columns of every finished label; docs/metrics.md says what they are.
+
+    Labels have others too, by the size of holes, where their samples have holes of that size.
+    """
     fills, has_pictures = not protocol.paints_words, not protocol.references.endswith(".npz")
     optional = {
         protocol.column("fd_inf"): protocol.samples >= FEWEST_TO_EXTRAPOLATE and has_pictures,
@@ -32,7 +36,7 @@ def label_columns(protocol: Protocol) -> frozenset[str]:
         "lpips_alex": protocol.lpips == "alex",
         "clip_score": protocol.clip_score != "none",
         "fp32_retry": protocol.dtype != "float32",
-        **dict.fromkeys(_PIXEL, fills),
+        **dict.fromkeys((*_PIXEL, *_SEAM), fills),
         **dict.fromkeys(protocol.scorers, True),
     }
     given = (name for name, is_given in optional.items() if is_given)

@@ -194,6 +194,26 @@ def test_a_wrong_value_is_named_and_nothing_is_written(
     assert not (tmp_path / "study").exists()
 
 
+def test_a_study_that_paints_words_says_its_prompts_and_has_no_masks(tmp_path: Path) -> None:
+    study = sdsearch.create_study(
+        tmp_path / "words",
+        task="text-to-image",
+        prompts=tmp_path / "prompts.txt",
+        references=tmp_path / "statistics.npz",
+        protocol={"variations": 2},
+    )
+    protocol = study.config.protocol
+    assert (protocol.task, protocol.variations) == ("text-to-image", 2)
+    assert protocol.prompts == str(tmp_path / "prompts.txt")
+    assert protocol.references == str(tmp_path / "statistics.npz")
+    assert "masks" not in (tmp_path / "words" / "study.toml").read_text(encoding="utf-8")
+
+
+def test_what_only_painting_words_has_is_refused_elsewhere(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="prompts is for task"):
+        sdsearch.create_study(tmp_path / "holes", prompts=tmp_path / "prompts.txt")
+
+
 def test_what_is_none_is_left_out_of_the_file(tmp_path: Path) -> None:
     budget = {"macs": None, "params": {"share": 0.5}}
     made = sdsearch.create_study(tmp_path, build={"latency_table": None}, budget=budget)

@@ -20,6 +20,7 @@ from sdsearch_eval.metrics import (
     jackknife,
     mean_of,
     measure_distances,
+    measure_seam,
 )
 from sdsearch_eval.nets import extract_features, lpips_like, lpips_of
 from sdsearch_eval.sampling import generate
@@ -39,6 +40,8 @@ Rows = dict[str, "NDArray[Any]"]
 """By name: (n,) values of samples in float64; `pooled`, their (n, d) float32 features; and
 `image_hash`, 64 bits of each image's SHA-256, by which runs are compared bit for bit."""
 
+HOLE_SIZES = {"below_10": (0.0, 0.1), "10_to_30": (0.1, 0.3), "above_30": (0.3, 1.01)}
+"""Shares of an image in percent, by what a column of samples with such holes ends in."""
 POOLED, IMAGE_HASH = "pooled", "image_hash"
 
 
@@ -56,6 +59,7 @@ def measure_rows(generated: Generated, block: slice, bench: Bench) -> Rows:
         originals, holes = _wanted(bench.samples[block])
         outside = {"keep_raw": ~holes}
         kept = compare_pixels(generated.raw, originals, outside, bench.teacher.device)
+        kept["seam_raw"] = measure_seam(generated.raw, originals, holes, bench.teacher.device)
     return {
         **(retried if bench.protocol.dtype != "float32" else {}),
         "nfe": np.full(len(generated.raw), generated.nfe),
@@ -82,6 +86,7 @@ def image_rows(images: NDArray[np.uint8], block: slice, bench: Bench) -> Rows:
         protocol.column("lpips_like"): lpips_like(features.maps, reference).cpu().double().numpy(),
         **lpips,
         **compare_pixels(images, originals, regions, device),
+        "seam": measure_seam(images, originals, holes, device),
     }
 
 
@@ -102,8 +107,23 @@ def summarize_rows(rows: Rows, bench: Bench) -> dict[str, Measurement]:
         **measure_distances(pooled, bench.references, protocol, bench.seed),
         **varied,
         **{name: mean_of(row) for name, row in rows.items() if name not in (POOLED, IMAGE_HASH)},
+        **_by_size(rows, bench),
         "fd_vs_teacher": jackknife(frechet_distance, pooled, teacher),
     }
+
+
+def _by_size(rows: Rows, bench: Bench) -> dict[str, Measurement]:
+    """Means over the samples whose holes are small, middling and large shares of their images."""
+    if bench.protocol.paints_words:
+        return {}
+    shares = np.array([float((sample.mask == 255).mean()) for sample in bench.samples])
+    found = {}
+    for size, (least, most) in HOLE_SIZES.items():
+        chosen = (least <= shares) & (shares < most)
+        for name in ("psnr_hole", bench.protocol.column("lpips_like")):
+            if chosen.any():
+                found[f"{name}_{size}"] = mean_of(rows[name][chosen])
+    return found
 
 
 def measure_images(images: NDArray[np.uint8], bench: Bench) -> dict[str, Measurement]:

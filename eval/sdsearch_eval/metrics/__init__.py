@@ -13,7 +13,7 @@ from sdsearch_eval.metrics.distances import (
     kernel_distance,
     mean_of,
 )
-from sdsearch_eval.metrics.pixels import compare_pixels, psnr_in
+from sdsearch_eval.metrics.pixels import compare_pixels, measure_seam, psnr_in
 from sdsearch_eval.metrics.references import (
     References,
     extract_references,
@@ -42,6 +42,7 @@ __all__ = [
     "make_references",
     "mean_of",
     "measure_distances",
+    "measure_seam",
     "name_references",
     "psnr_in",
 ]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     Regions = NDArray[np.bool_]
 
 PSNR_CAP = 100.0
+SEAM = 4
+"""Pixels to either side of a hole's edge."""
 PIXELS_AT_ONCE = 1 << 21
 """Of all images whose pixels are compared at once: 8 images of 512 pixels a side."""
 BAND, REACH = 64, 5
@@ -64,6 +66,44 @@ def psnr_in(region: Regions, first: Images, second: Images) -> Array:
     """(N,) PSNR alone, as `compare_pixels` has it, on the CPU."""
     a, b = (_to_planes(images, "cpu") for images in (first, second))
     return _to_decibels(_mean_in(region, _squared_error(a, b)))
+
+
+def measure_seam(
+    images: Images, originals: Images, holes: Regions, device: torch.device | str = "cpu"
+) -> Array:
+    """(N,) error of the colour steps between neighbours in a band around each hole's edge.
+
+    The band reaches `SEAM` pixels to either side of the edge. The step from a pixel to its right
+    and to its lower neighbour should be that of the original: a fill that does not meet its
+    surroundings has another, however smooth both are. In [0, 1], the mean over band, channels and
+    both directions; 0 where a hole has no edge, as one that is the whole image.
+
+    Args:
+        images: (N, H, W, 3), raw or with known pixels pasted back.
+        originals: in the same shape.
+        holes: (N, H, W).
+        device: where it is computed.
+    """
+    import torch
+    from torch.nn import functional
+
+    count, height, width = images.shape[:3]
+    size, seams = max(1, PIXELS_AT_ONCE // (height * width)), []
+    reach = 2 * SEAM + 1
+    for start in range(0, count, size):
+        part = slice(start, start + size)
+        error = _to_planes(images[part], device) - _to_planes(originals[part], device)
+        hole = torch.from_numpy(holes[part]).to(device)[:, None].float()
+        near, deep = (functional.max_pool2d(x, reach, 1, SEAM) for x in (hole, 1 - hole))
+        band = (near * deep)[:, 0]  # (n, H, W): near to the hole and to what is outside of it
+        across = (error[..., 1:] - error[..., :-1]).abs().mean(0) * band[..., 1:] * band[..., :-1]
+        down = (error[..., 1:, :] - error[..., :-1, :]).abs().mean(0)
+        down = down * band[..., 1:, :] * band[..., :-1, :]
+        pairs = (band[..., 1:] * band[..., :-1]).sum((1, 2))
+        pairs = pairs + (band[..., 1:, :] * band[..., :-1, :]).sum((1, 2))
+        total = across.sum((1, 2)) + down.sum((1, 2))
+        seams.append((total / pairs.clamp(min=1)).cpu().numpy().astype(np.float64) / 255)
+    return np.concatenate(seams)
 
 
 def _to_planes(images: Images, device: torch.device | str) -> Tensor:

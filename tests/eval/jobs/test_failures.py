@@ -122,7 +122,7 @@ def test_half_precision_that_overflows_is_sampled_again_in_float32(
     assert seen == [torch.bfloat16, torch.float32, torch.bfloat16]
     assert label.status == "ok", str(label.failure)
     assert label.values["fp32_retry"].value == pytest.approx(4 / 6)
-    assert label.values.keys() == label_columns(half)
+    assert label.values.keys() >= label_columns(half)
     assert label.values["latency_ms"].dtype == "bfloat16"
 
 

@@ -9,7 +9,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from sdsearch_eval.metrics import pixels
-from sdsearch_eval.metrics.pixels import compare_pixels
+from sdsearch_eval.metrics.pixels import compare_pixels, measure_seam
 
 
 def pair(seed=0, size=32):
@@ -117,3 +117,45 @@ def plainly(region, first, second):
         "ssim": (maps.mean(1).double().numpy() * region).sum((1, 2)) / area,
         "l1": (absolute * region).sum((1, 2)) / area,
     }
+
+
+def stripes(hole, level):
+    """A black original with a white left half, and a fill of one level in the hole."""
+    original = np.zeros((1, 32, 32, 3), np.uint8)
+    original[:, :, :16] = 255
+    return original, np.where(hole[..., None], np.uint8(level), original)
+
+
+def test_a_fill_that_meets_its_surroundings_has_no_seam():
+    hole = np.zeros((1, 32, 32), bool)
+    hole[:, 8:24, 2:12] = True  # within the white half
+    original, filled = stripes(hole, 255)
+    assert measure_seam(filled, original, hole) == [0]
+
+
+def test_a_seam_is_the_mean_error_of_the_steps_in_its_band():
+    hole = np.zeros((1, 32, 32), bool)
+    hole[:, :, 16:] = True
+    original = np.zeros((1, 32, 32, 3), np.uint8)
+    filled = np.where(hole[..., None], np.uint8(51), original)
+    # Columns 12 to 19 are the band: 7 steps across in each of 32 rows, one of them wrong by 51,
+    # and 31 steps down in each of 8 columns, all right.
+    wrong, steps = 32 * 51 / 255, 7 * 32 + 31 * 8
+    assert measure_seam(filled, original, hole) == pytest.approx([wrong / steps])
+
+
+def test_a_fill_of_another_level_has_a_seam_though_both_sides_are_smooth():
+    hole = np.zeros((1, 32, 32), bool)
+    hole[:, 8:24, 2:12] = True
+    seams = [measure_seam(*reversed(stripes(hole, level)), hole)[0] for level in (250, 200, 100)]
+    assert 0 < seams[0] < seams[1] < seams[2]
+
+
+def test_what_is_far_from_the_edge_makes_no_seam():
+    hole = np.zeros((1, 48, 48), bool)
+    hole[:, 8:40, 8:40] = True
+    original = np.full((1, 48, 48, 3), 90, np.uint8)
+    filled = original.copy()
+    filled[:, 20:28, 20:28] = 0
+    assert measure_seam(filled, original, hole) == [0]
+    assert measure_seam(filled, original, np.ones_like(hole)) == [0]
