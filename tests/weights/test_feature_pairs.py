@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from sdsearch.space.space import search_space
@@ -54,6 +55,7 @@ def features(unet, modules):
     return found
 
 
+@pytest.mark.slow
 def test_pairs_have_the_channels_and_the_resolution_that_they_state():
     teacher = random_unet(seed=3)
     state = teacher.state_dict()

@@ -78,6 +78,7 @@ def test_a_column_equals_the_stock_pipeline_before_paste_back(picture, tmp_path)
     assert (column.raw[0][keep] != task.image[keep]).any()
 
 
+@pytest.mark.slow
 def test_pipelines_of_other_channels_and_sizes_share_one_picture(picture, other, tmp_path):
     out = tmp_path / "grid.webp"
     columns = paint(

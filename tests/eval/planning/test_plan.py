@@ -132,6 +132,7 @@ def test_a_plan_says_memory_disk_and_time_of_every_stage(study: StudyFolder) -> 
     assert type(plan).model_validate_json(plan.model_dump_json()) == plan
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_said_and_not_tried(
     study: StudyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +145,7 @@ def test_what_does_not_fit_is_said_and_not_tried(
     assert "does not fit" in describe_plan(plan)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_too_small_is_a_problem(
     study: StudyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
