@@ -25,7 +25,7 @@ import sdsearch
 from sdsearch.assets import asset_path
 from sdsearch.check.report import check_unet, report_text
 from sdsearch.errors import InputError
-from sdsearch.export.index import describe_index, read_parts
+from sdsearch.export.index import INPAINT, describe_index, read_parts
 from sdsearch.export.parts import write_part
 from sdsearch.pipelines.folder import PARTS, list_files, locate_pipeline, open_pipeline, read_part
 from sdsearch.unet.backbone import SD21, TINY
@@ -214,7 +214,7 @@ def test_the_parts_of_each_layout_are_exported_as_the_stock_class_loads_them(
     out.mkdir()
     for part in (*parts, read_part(pipeline, "unet")):
         write_part(part, out)
-    (out / "model_index.json").write_text(describe_index(pipeline, parts, 9))
+    (out / "model_index.json").write_text(describe_index(pipeline, parts, INPAINT))
     shutil.rmtree(folder)
     assert lacking == {}
     for options, dtype in (({}, torch.float32), ({"variant": "fp16"}, torch.float16)):
