@@ -6,9 +6,9 @@ A request is handed over as a JSON file; the harness parses it once, with the sa
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, model_validator
 
 from sdsearch.endings import MORE_MEMORY
 from sdsearch.labels import MaskConvention, MaskGeometry, Protocol, Scheduler
@@ -166,6 +166,14 @@ class InpaintRequest(Request):
     mask_geometry: MaskGeometry = "photo"
     differences: bool = False
     out: Path = Path("compare.png")
+
+    @model_validator(mode="after")
+    def _has_something_to_paint(self) -> Self:
+        if bool(self.images) != bool(self.masks):
+            raise ValueError("images and masks need each other, but one of them is missing")
+        if not self.images and not self.prompts:
+            raise ValueError("images with masks, or prompts, are needed, but there are none")
+        return self
 
 
 class ThumbnailsRequest(StudyRequest):
