@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from benchmarks.card_shell import has_8bit
 from benchmarks.full_size import choose_design
-from sdsearch.api.create import fill_template
+from sdsearch.api.template import fill_template
 from sdsearch.design import Design, DesignFile
 from sdsearch.design.designs import Prediction
 from sdsearch.errors import WorkError

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from sdsearch.api.study import Study
+from sdsearch.api.template import write_toml
 from sdsearch.console import say
 from sdsearch.errors import InputError, nearest
 from sdsearch.files import check_no_folder, write_once
 from sdsearch.labels import MaskKind, Task
-from sdsearch.model import FrozenModel
 from sdsearch.space import search_space
 from sdsearch.study import (
     StudyConfig,
@@ -25,7 +23,6 @@ from sdsearch.study import (
 )
 
 _MASKS = re.compile(r"^masks = .*\n", re.MULTILINE)
-_SECTION = re.compile(r"^\[([\w.]+)\]", re.MULTILINE)
 
 
 def create_study(
@@ -91,8 +88,8 @@ def create_study(
         "task": task,
         "dataset": _photos(images),
         "masks": _masks(masks),
-        "prompts": None if prompts is None else str(prompts),
-        "references": None if references is None else str(references),
+        "prompts": _prompts(prompts),
+        "references": _references(references),
     }
     said = _sections(str(teacher), space, budget, protocol, sections)
     if recipe.needs_photos and "dataset" not in said["protocol"]:
@@ -103,7 +100,7 @@ def create_study(
     config = parse_config(_merge(recipe.values, said), file)
     search_space(config.space.name, resize_level_0=config.space.resize_level_0)
     template = _MASKS.sub("", recipe.template) if config.protocol.paints_words else recipe.template
-    text = _write_toml(config, template, file)
+    text = write_toml(config, template, file)
     try:
         write_once(file, text)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
@@ -112,19 +109,24 @@ def create_study(
         ) from None
     found = read_study(path)
     if found.config != config:
-        there, wanted = (_flat(one.model_dump(mode="json")) for one in (found.config, config))
-        differences = [
-            f"{name} is {there.get(name)!r} there, not {wanted.get(name)!r}"
-            for name in dict.fromkeys([*there, *wanted])
-            if there.get(name) != wanted.get(name)
-        ]
-        raise InputError(
-            f"{file} must say what this study is to be, but differs: {', '.join(differences)}; "
-            "take it as it is with load_study, or choose another folder"
-        )
+        raise _tell_apart(file, found.config, config)
     if warning := warn_of_resolution(config):
         say(warning)
     return Study(found)
+
+
+def _tell_apart(file: Path, found: StudyConfig, wanted: StudyConfig) -> InputError:
+    """The error of a study.toml that says something else than was asked for."""
+    there, asked = (_flat(one.model_dump(mode="json")) for one in (found, wanted))
+    differences = [
+        f"{name} is {there.get(name)!r} there, not {asked.get(name)!r}"
+        for name in dict.fromkeys([*there, *asked])
+        if there.get(name) != asked.get(name)
+    ]
+    return InputError(
+        f"{file} must say what this study is to be, but differs: {', '.join(differences)}; "
+        "take it as it is with load_study, or choose another folder"
+    )
 
 
 def _sections(
@@ -201,92 +203,34 @@ def _masks(masks: Path | str | None) -> str | None:
     return _folder_text(folder, kinds)
 
 
+def _prompts(prompts: Path | str | None) -> str | None:
+    if prompts is None:
+        return None
+    file = Path(prompts).expanduser()
+    if not file.is_file():
+        raise InputError(
+            f"prompts must be a file with one prompt a line, but {str(file)!r} is no file here; "
+            "leave them out to paint the captions of the photos"
+        )
+    return _folder_text(file, ("captions",))
+
+
+def _references(references: Path | str | None) -> str | None:
+    if references is None:
+        return None
+    place = Path(references).expanduser()
+    is_there = place.is_file() if place.suffix.lower() == ".npz" else place.is_dir()
+    if not is_there:
+        raise InputError(
+            f"references must be a folder of pictures or an .npz file of statistics, but "
+            f"{str(place)!r} is neither here; leave them out to compare with the photos"
+        )
+    return _folder_text(place, ("dataset",))
+
+
 def _folder_text(folder: Path, words: tuple[str, ...]) -> str:
-    """A folder as study.toml names it: never by a word with a meaning of its own."""
+    """A folder or file as study.toml names it: never by a word with a meaning of its own."""
     return f"./{folder}" if str(folder) in words else str(folder)
-
-
-def _write_toml(config: StudyConfig, template: str, file: Path) -> str:
-    """The text of a study.toml that says `config`, read back before anybody relies on it."""
-    text = fill_template(template, _settings(config))
-    try:
-        if parse_config(tomllib.loads(text), file) == config:
-            return text
-        reason = "it reads back as another"
-    except tomllib.TOMLDecodeError as error:
-        reason = str(error)
-    raise InputError(f"every value must be one that TOML can hold, but: {reason}; change it")
-
-
-def _settings(config: StudyConfig) -> dict[str, dict[str, Any]]:
-    """What was set, by section and key, as study.toml writes it."""
-    said = _set_fields(config)
-    if "seed" in said:
-        said.setdefault("protocol", {})["seed"] = said.pop("seed")
-    return said
-
-
-def _set_fields(model: FrozenModel) -> dict[str, Any]:
-    """The fields that were set, as JSON data; defaults that a keyed model leaves out included."""
-    said: dict[str, Any] = model.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-    for name in model.model_fields_set:
-        value = getattr(model, name)
-        if isinstance(value, FrozenModel):
-            said[name] = _set_fields(value)
-        elif value is not None:
-            said.setdefault(name, value)
-    return said
-
-
-def fill_template(template: str, settings: Mapping[str, Mapping[str, Any]]) -> str:
-    """A commented TOML file with these values; what it lacks is added at the end of its section.
-
-    Sections are set apart by a blank line; one may be a table of another, such as [a.b].
-    """
-    left, blocks = dict(settings), []
-    for section, dot, key in (header.partition(".") for header in _SECTION.findall(template)):
-        if dot and key in left.get(section, {}):
-            rest = dict(left.pop(section))
-            left[f"{section}.{key}"] = rest.pop(key)
-            left |= {section: rest} if rest else {}
-    for block in template.rstrip().split("\n\n"):
-        header = _SECTION.search(block)
-        for key, value in left.pop(header[1], {}).items() if header else ():
-            block = _set(block, key, value)
-        blocks.append(block)
-    for section, values in left.items():
-        lines = [f"{key} = {_toml(value)}" for key, value in values.items()]
-        blocks.append("\n".join([f"[{section}]", *lines]))
-    return "\n\n".join(blocks) + "\n"
-
-
-def _set(block: str, key: str, value: Any) -> str:
-    """A section's text with one setting, whose comment stays in its column if there is room.
-
-    What says the same already is left as it is written.
-    """
-    setting = f"{key} = {_toml(value)}"
-
-    def replaced(old: re.Match[str]) -> str:
-        if tomllib.loads(old[0])[key] == value:
-            return old[0]
-        column = old.start(1) - old.start()
-        return f"{setting.ljust(column - 1)} {old[1]}" if old[1] else setting
-
-    pattern = re.compile(rf"^{key} = [^#\n]*(#.*)?$", re.MULTILINE)
-    if not pattern.search(block):
-        return f"{block}\n{setting}"
-    return pattern.sub(replaced, block, count=1)
-
-
-def _toml(value: Any) -> str:
-    """A JSON value in TOML, on one line."""
-    if isinstance(value, Mapping):
-        pairs = ", ".join(f"{key} = {_toml(one)}" for key, one in value.items())
-        return f"{{ {pairs} }}" if pairs else "{}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_toml, value))}]"
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import sdsearch
-from sdsearch.api.create import fill_template
 from sdsearch.errors import InputError
 from sdsearch.study.config import StudyConfig
 from sdsearch.unet.backbone import SD14_INPAINT, SD21
@@ -195,6 +194,8 @@ def test_a_wrong_value_is_named_and_nothing_is_written(
 
 
 def test_a_study_that_paints_words_says_its_prompts_and_has_no_masks(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a house\n", encoding="utf-8")
+    (tmp_path / "statistics.npz").write_bytes(b"")
     study = sdsearch.create_study(
         tmp_path / "words",
         task="text-to-image",
@@ -209,7 +210,18 @@ def test_a_study_that_paints_words_says_its_prompts_and_has_no_masks(tmp_path: P
     assert "masks" not in (tmp_path / "words" / "study.toml").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", ["prompts", "references"])
+def test_prompts_and_references_that_are_not_there_are_refused_at_once(
+    name: str, tmp_path: Path
+) -> None:
+    where: Any = {name: tmp_path / "nowhere"}
+    with pytest.raises(InputError, match=rf"{name} must be .*nowhere"):
+        sdsearch.create_study(tmp_path / "words", task="text-to-image", **where)
+    assert not (tmp_path / "words").exists()
+
+
 def test_what_only_painting_words_has_is_refused_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a house\n", encoding="utf-8")
     with pytest.raises(InputError, match="prompts is for task"):
         sdsearch.create_study(tmp_path / "holes", prompts=tmp_path / "prompts.txt")
 
@@ -226,34 +238,6 @@ def test_a_study_is_no_file(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"needs a folder.*choose another"):
         sdsearch.create_study(tmp_path / "file" / place)
-
-
-def test_a_template_keeps_its_comments_in_their_columns_and_gets_what_it_lacks() -> None:
-    template = '[a]\nx = 1        # one\ny = "b"      # two\n\n[b]   # the second\nz = 3\n'
-    settings = {"a": {"x": 20, "y": "a long value", "w": [True, 1e-5]}, "c": {"v": {}}}
-    assert fill_template(template, settings) == (
-        "[a]\n"
-        "x = 20       # one\n"
-        'y = "a long value" # two\n'
-        "w = [true, 1e-05]\n"
-        "\n"
-        "[b]   # the second\n"
-        "z = 3\n"
-        "\n"
-        "[c]\n"
-        "v = {}\n"
-    )
-
-
-def test_a_table_of_a_section_may_stand_apart_in_a_template() -> None:
-    template = "[a]\nx = 1\n\n[a.b]     # its table\ny = 2     # two\n"
-    settings = {"a": {"x": 3, "b": {"y": 4, "z": [5]}, "w": 6}}
-    assert fill_template(template, settings) == (
-        "[a]\nx = 3\nw = 6\n\n[a.b]     # its table\ny = 4     # two\nz = [5]\n"
-    )
-    assert fill_template(template, {"a": {"b": {"y": 4}}}) == (
-        "[a]\nx = 1\n\n[a.b]     # its table\ny = 4     # two\n"
-    )
 
 
 @pytest.mark.parametrize("resource", ["params", "macs", "memory_bytes", "file_bytes"])
