@@ -4,7 +4,13 @@ It imports `unet`. Start at `label`; `protocol` and `content` name what may chan
 """
 
 from sdsearch.labels.columns import FEWEST_TO_EXTRAPOLATE, check_target, label_columns
-from sdsearch.labels.content import Content, ResolvedProtocol, find_difference, former_keys
+from sdsearch.labels.content import (
+    Content,
+    ResolvedProtocol,
+    find_difference,
+    former_keys,
+    is_read_first,
+)
 from sdsearch.labels.label import (
     Failure,
     FailureKind,
@@ -78,6 +84,7 @@ __all__ = [
     "find_sampler_change",
     "former_keys",
     "import_labels",
+    "is_read_first",
     "label_columns",
     "read_label_table",
     "write_label_table",

@@ -27,7 +27,7 @@ def label_columns(protocol: Protocol) -> frozenset[str]:
 
     Labels have others too, by the size of holes, where their samples have holes of that size.
     """
-    fills, has_pictures = not protocol.paints_words, not protocol.references.endswith(".npz")
+    fills, has_pictures = not protocol.paints_words, not protocol.has_statistics
     optional = {
         protocol.column("fd_inf"): protocol.samples >= FEWEST_TO_EXTRAPOLATE and has_pictures,
         protocol.column("kid"): has_pictures,

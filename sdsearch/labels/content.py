@@ -70,7 +70,7 @@ class ResolvedProtocol(FrozenModel):
         """Whether the content of every file that the protocol names is known."""
         said = self.content.model_dump()
         wanted = [_CONTENT_OF.get(field, field) for field in self.protocol.fields_with_files]
-        return all(said[name] for name in (*wanted, *self._scored))
+        return all(said[name] for name in (*wanted, *_scored(self.protocol)))
 
     @property
     def key(self) -> str:
@@ -86,14 +86,19 @@ class ResolvedProtocol(FrozenModel):
         data["extractor"] = data["extractor"].partition(":")[0]
         named = self.protocol.fields_with_files
         data.update(dict.fromkeys(named - {"extractor"}, "files"))
-        if named or self._scored:
+        if is_read_first(self.protocol):
             read = self.content.model_dump(exclude_none=True)
             data["content"] = read if self.is_read else "unread"
         return data
 
-    @property
-    def _scored(self) -> tuple[str, ...]:
-        return ("scorers",) if self.protocol.scorers else ()
+
+def is_read_first(protocol: Protocol) -> bool:
+    """Whether something that a protocol names has to be read before its labels have a name."""
+    return bool(protocol.fields_with_files or _scored(protocol))
+
+
+def _scored(protocol: Protocol) -> tuple[str, ...]:
+    return ("scorers",) if protocol.scorers else ()
 
 
 def former_keys(protocol: Protocol) -> frozenset[str]:

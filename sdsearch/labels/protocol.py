@@ -238,6 +238,17 @@ class Protocol(KeyedModel):
         """How many photos or prompts there are, each of which makes `variations` samples."""
         return self.samples // self.variations
 
+    @property
+    def held_out(self) -> int:
+        """Photos of the dataset that are painted after or compared with; none is learned from."""
+        uses = self.prompts == "captions" or self.references == "dataset"
+        return self.pictures if uses else 0
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether paintings are compared with statistics of a file, which has no pictures."""
+        return self.references.lower().endswith(".npz")
+
     def column(self, metric: str) -> str:
         """The label column of a metric that needs the extractor: `fd_efflite0`, `kid_clip`.
 

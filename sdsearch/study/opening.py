@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sdsearch.console import say
 from sdsearch.errors import InputError
 from sdsearch.harness import run_harness
-from sdsearch.labels import former_keys
+from sdsearch.labels import former_keys, is_read_first
 from sdsearch.study.folder import read_study
 from sdsearch.study.recipes import warn_of_resolution
 from sdsearch.study.requests import AdoptRequest, InspectRequest, ResolveRequest
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 def open_study(study: StudyFolder) -> StudyFolder:
-    """The study, knowing what the dataset, masks and extractor that it names hold now.
+    """The study, knowing what the files and scorers that it names hold now.
 
-    Labels are named by that content. Where a study names no files, nothing is read.
+    Labels are named by that content. Where a study names none, nothing is read.
 
     Raises:
         InputError: labels of it still have the name that they had when paths were part of it.
         HarnessError: a file cannot be read; the harness has said which.
     """
     protocols = [study.at_rung(rung).config.protocol for rung in study.rungs]
-    if not any(protocol.fields_with_files for protocol in protocols):
+    if not any(map(is_read_first, protocols)):
         return study
     run_harness(ResolveRequest(study=study.root))
     opened = replace(study, read_protocols=read_study(study.root).read_protocols)

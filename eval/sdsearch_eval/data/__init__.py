@@ -4,6 +4,7 @@ It imports single modules only. Start at `samples`.
 """
 
 from sdsearch_eval.data.captions import Captions, read_captions
+from sdsearch_eval.data.cases import list_photos, read_dataset_captions
 from sdsearch_eval.data.listing import Case, Manifest, require_mask
 from sdsearch_eval.data.mask_files import MaskReading, read_mask
 from sdsearch_eval.data.masks import draw_mask
@@ -13,14 +14,12 @@ from sdsearch_eval.data.sample import Sample, choose_prompts, paint_prompts, who
 from sdsearch_eval.data.samples import (
     Dataset,
     choose_cases,
-    list_photos,
     list_recovery_photos,
     load_dataset,
     load_recovery_samples,
     load_reference_samples,
     load_samples,
     manifest_sha256,
-    read_dataset_captions,
     scene_sample,
     visit_dataset,
 )

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 
 from sdsearch.errors import InputError
-from sdsearch.files import check_no_folder
 from sdsearch.keys import content_key
 from sdsearch.labels import MaskKind
 from sdsearch_eval.data.captions import read_captions
-from sdsearch_eval.data.listing import Case, Manifest, list_dataset, require_mask
+from sdsearch_eval.data.cases import check_counts, is_scenes, list_photos, mask_folder
+from sdsearch_eval.data.listing import Case, Manifest, require_mask
 from sdsearch_eval.data.mask_files import MaskReading, read_mask
 from sdsearch_eval.data.masks import MASKS_VERSION, check_mask, draw_mask
 from sdsearch_eval.data.photos import open_picture, square_image, take_picture
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sdsearch.labels import Protocol
-    from sdsearch_eval.data.captions import Captions
     from sdsearch_eval.data.photos import Picture
     from sdsearch_eval.scenes import Split
 
@@ -83,22 +82,22 @@ def visit_dataset(
         painted = take_varied(paint_prompts(choose_prompts(protocol), protocol.resolution))
         rest, manifest = _skip_photos(protocol, pool, take)
         return painted, rest, manifest
-    if _is_scenes(protocol):
+    if is_scenes(protocol):
         return take_varied(scene_sample(protocol, "test", i) for i in range(n)), [], None
     read, manifest = _read_photos(protocol, 0, n + pool, lambda one: take_varied([one]))
-    _check_counts(protocol, len(read), pool, manifest)
+    check_counts(protocol, len(read), pool, manifest)
     return [one for several in read[:n] for one in several], [one[0] for one in read[n:]], manifest
 
 
 def _skip_photos(
     protocol: Protocol, pool: int, take: Callable[[Sample], T]
 ) -> tuple[list[T], Manifest | None]:
-    """What is taken of the pool alone, where no photo is painted after."""
-    if _is_scenes(protocol):
+    """What is taken of the photos after those that are held out; nothing of scenes."""
+    if is_scenes(protocol):
         return [], None
-    read, manifest = _read_photos(protocol, protocol.pictures, pool, take)
-    found = min(protocol.pictures, len(manifest.cases)) + len(read)
-    _check_counts(protocol, found, pool, manifest)
+    read, manifest = _read_photos(protocol, protocol.held_out, pool, take)
+    found = min(protocol.held_out, len(manifest.cases)) + len(read)
+    check_counts(protocol, found, pool, manifest)
     return read, manifest
 
 
@@ -124,11 +123,11 @@ def load_reference_samples(protocol: Protocol) -> Iterator[Sample]:
         InputError: as `load_samples`.
     """
     n = protocol.pictures
-    if _is_scenes(protocol):
+    if is_scenes(protocol):
         yield from (scene_sample(protocol, "test", i) for i in range(n))
         return
     read, manifest = _read_photos(protocol, 0, n, _as_it_is)
-    _check_counts(protocol, len(read), 0, manifest)
+    check_counts(protocol, len(read), 0, manifest)
     yield from read
 
 
@@ -140,11 +139,9 @@ def load_recovery_samples(protocol: Protocol, count: int) -> list[Sample]:
     Raises:
         InputError: as `load_samples`, or no photo is left.
     """
-    if _is_scenes(protocol):
+    if is_scenes(protocol):
         return [scene_sample(protocol, "train", i) for i in range(count)]
-    read, manifest = _read_photos(protocol, protocol.pictures, count, _as_it_is)
-    _check_counts(protocol, protocol.pictures + len(read), count, manifest)
-    return read
+    return _skip_photos(protocol, count, _as_it_is)[0]
 
 
 def list_recovery_photos(protocol: Protocol) -> tuple[tuple[Case, ...], tuple[str, ...]]:
@@ -159,43 +156,20 @@ def list_recovery_photos(protocol: Protocol) -> tuple[tuple[Case, ...], tuple[st
     manifest = list_photos(protocol)
     assert manifest is not None, "scenes have no files"
     captions = read_captions(Path(protocol.dataset), [case.name for case in manifest.cases])
-    n, rest = protocol.pictures, manifest.cases
-    if protocol.unreadable == "skip":
+    n, rest = protocol.held_out, manifest.cases
+    if n and protocol.unreadable == "skip":
         names = captions.by_photo
         read, manifest = _decode_photos(protocol, manifest, names, 0, n, lambda one: one.name)
-        _check_counts(protocol, len(read), 0, manifest)
+        check_counts(protocol, len(read), 0, manifest)
         rest = rest[[case.name for case in rest].index(read[-1]) + 1 :]
     else:
         rest = rest[n:]
-    _check_counts(protocol, min(n, len(manifest.cases)) + len(rest), 1, manifest)
-    folder = _mask_folder(protocol)
+    check_counts(protocol, min(n, len(manifest.cases)) + len(rest), 1, manifest)
+    folder = mask_folder(protocol)
     if folder is not None:
         for case in rest:
             require_mask(case, folder)
     return rest, tuple(captions.by_photo[case.name] for case in rest)
-
-
-def list_photos(protocol: Protocol) -> Manifest | None:
-    """Which files of a protocol's dataset are what, by their names; None for scenes.
-
-    Raises:
-        InputError: a folder is not there, or several images may be the mask of one photo.
-    """
-    if _is_scenes(protocol):
-        return None
-    return list_dataset(Path(protocol.dataset), _mask_folder(protocol))
-
-
-def read_dataset_captions(protocol: Protocol) -> Captions | None:
-    """The captions of the protocol's photos, and what was left out; None for scenes.
-
-    Raises:
-        InputError: as `read_captions`.
-    """
-    manifest = list_photos(protocol)
-    if manifest is None:
-        return None
-    return read_captions(Path(protocol.dataset), [case.name for case in manifest.cases])
 
 
 def choose_cases(protocol: Protocol, pool: int) -> tuple[list[Case], list[Case]]:
@@ -206,7 +180,7 @@ def choose_cases(protocol: Protocol, pool: int) -> tuple[list[Case], list[Case]]
     Raises:
         InputError: as `load_dataset`, or a mask file is missing.
     """
-    n, folder = protocol.pictures, _mask_folder(protocol)
+    n, folder = protocol.held_out, mask_folder(protocol)
     manifest = list_photos(protocol)
     if manifest is None:
         names = [f"scene-test-{i}" for i in range(n)], [f"scene-train-{i}" for i in range(pool)]
@@ -216,7 +190,7 @@ def choose_cases(protocol: Protocol, pool: int) -> tuple[list[Case], list[Case]]
         if protocol.unreadable == "skip":
             manifest = _read_photos(protocol, 0, n + pool, lambda one: one.name)[1]
         readable = [case for case in manifest.cases if case.name not in manifest.unreadable]
-        _check_counts(protocol, len(readable), pool, manifest)
+        check_counts(protocol, len(readable), pool, manifest)
         chosen = [readable[:n], readable[n : n + pool]]
     if folder is not None:
         for case in (*chosen[0], *chosen[1]):
@@ -242,7 +216,7 @@ def scene_sample(protocol: Protocol, split: Split, number: int) -> Sample:
     """
     scene = render_scene(split_seed(split, number), protocol.resolution)
     name = f"scene-{split}-{number}"
-    folder = _mask_folder(protocol)
+    folder = mask_folder(protocol)
     if folder is None:
         mask = _draw_mask(protocol, name, scene.object_masks)
     else:
@@ -276,7 +250,7 @@ def _decode_photos(
     count: int,
     take: Callable[[Sample], T],
 ) -> tuple[list[T], Manifest]:
-    folder = _mask_folder(protocol)
+    folder = mask_folder(protocol)
     skips = protocol.unreadable == "skip"
     cases = manifest.cases if skips else manifest.cases[start : start + count]
     passed = start if skips else 0
@@ -303,39 +277,9 @@ def _decode_photos(
     return read[passed:], manifest.without(unreadable)
 
 
-def _check_counts(protocol: Protocol, found: int, pool: int, manifest: Manifest) -> None:
-    n = protocol.pictures
-    if found < n:
-        raise InputError(
-            f"the protocol asks for {n} samples, but {protocol.dataset} has {found} images; lower "
-            f"protocol.samples or add images ({manifest})"
-        )
-    if pool and found == n:
-        raise InputError(
-            f"recovery must not see evaluated images, but {protocol.dataset} has none beyond the "
-            f"first {n}; add images, lower protocol.samples, or set protocol.recovery.steps = 0"
-        )
-
-
 def _read_mask(protocol: Protocol, case: Case, folder: Path, photo: Picture) -> NDArray[np.uint8]:
     reading = MaskReading(protocol.mask_convention, protocol.mask_geometry)
     return read_mask(photo, open_picture(require_mask(case, folder)), protocol.resolution, reading)
-
-
-def _mask_folder(protocol: Protocol) -> Path | None:
-    """The folder of mask files; None where masks are drawn."""
-    if protocol.masks not in get_args(MaskKind):
-        return Path(protocol.masks)
-    check_no_folder("protocol.masks", protocol.masks, "a kind of masks that are drawn")
-    return None
-
-
-def _is_scenes(protocol: Protocol) -> bool:
-    """Whether samples are drawn, not read."""
-    if protocol.dataset != "scenes":
-        return False
-    check_no_folder("protocol.dataset", "scenes", "what is drawn for the tiny teacher")
-    return True
 
 
 def _draw_mask(

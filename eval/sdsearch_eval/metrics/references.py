@@ -54,7 +54,7 @@ class References:
 
 def references_file(protocol: Protocol) -> Path | None:
     """The file of statistics that a protocol names; None where it names pictures."""
-    return Path(protocol.references) if protocol.references.endswith(".npz") else None
+    return Path(protocol.references) if protocol.has_statistics else None
 
 
 def list_reference_files(protocol: Protocol) -> tuple[Path, ...]:
@@ -124,16 +124,16 @@ def extract_references(
         InputError: a picture cannot be read.
     """
     if not protocol.paints_words:
-        found = _features(extractor, (sample.image for sample in samples), protocol)
-        maps = {f"map{i}": level.half() for i, level in enumerate(found.maps)}
-        return {"pooled": found.pooled, **maps}
+        features = _features(extractor, (sample.image for sample in samples), protocol)
+        maps = {f"map{i}": level.half() for i, level in enumerate(features.maps)}
+        return {"pooled": features.pooled, **maps}
     if references_file(protocol):
         grey = np.full((1, protocol.resolution, protocol.resolution, 3), 127, np.uint8)
         return {"pooled": _features(extractor, grey, protocol).pooled[:0]}
     if protocol.references == "dataset":
-        pictures: Iterable[NDArray[np.uint8]] = (
-            sample.image for sample in load_reference_samples(protocol)
-        )
+        own = protocol.prompts == "captions"  # then they are there, once for each variation
+        found = samples[:: protocol.variations] if own else load_reference_samples(protocol)
+        pictures: Iterable[NDArray[np.uint8]] = (sample.image for sample in found)
     else:
         files = list_reference_files(protocol)
         pictures = (square_image(open_picture(file), protocol.resolution) for file in files)

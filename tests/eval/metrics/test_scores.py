@@ -15,8 +15,12 @@ from transformers import (
 from sdsearch.assets import asset_path
 from sdsearch.errors import InputError
 from sdsearch.labels.columns import check_target, label_columns
+from sdsearch.labels.content import Content, ResolvedProtocol, is_read_first
 from sdsearch.labels.protocol import Protocol
 from sdsearch.labels.target import Target
+from sdsearch.unet.architecture import UNPRUNED
+from sdsearch_eval.bench.bench import prepare_bench
+from sdsearch_eval.bench.evaluate import evaluate_architecture
 from sdsearch_eval.data.sample import paint_prompts
 from sdsearch_eval.metrics.scores import hash_scorers, load_scores
 from sdsearch_eval.nets.clip_score import ClipScore, _Processor, _Towers, clip_files
@@ -164,6 +168,27 @@ def test_a_scorer_of_an_installed_package_is_a_column_and_a_target(installed, im
 def test_a_scorer_that_does_not_work_is_named_with_its_own_message(installed, images, name, words):
     with pytest.raises(InputError, match=words):
         score(images, name)
+
+
+def test_a_scorer_that_fails_stops_the_labelling_and_fails_no_architecture(
+    installed, teacher, small, tmp_path
+):
+    bench = prepare_bench(
+        small.model_copy(update={"scorers": ("broken",)}), 0, teacher, tmp_path / "features"
+    )
+    with pytest.raises(InputError, match="no licence for today"):
+        evaluate_architecture(UNPRUNED, bench, tmp_path / "rows", tmp_path / "w.safetensors")
+
+
+def test_a_study_with_scorers_alone_is_read_before_its_labels_have_a_name():
+    protocol = Protocol(scorers=("words",))
+    assert is_read_first(protocol)
+    assert not is_read_first(Protocol())
+    unread = ResolvedProtocol(protocol=protocol)
+    assert not unread.is_read
+    read = ResolvedProtocol(protocol=protocol, content=Content(scorers="5f0c"))
+    assert read.is_read
+    assert read.key != unread.key
 
 
 def test_the_identity_of_a_scorer_is_its_version_and_its_code(installed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +15,6 @@ from sdsearch_eval.data.samples import load_recovery_samples, load_samples
 from sdsearch_eval.recovery.sources import open_source
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sdsearch_eval.recovery.sources import Source
 
 SIZE = 16
@@ -162,3 +161,25 @@ def test_scenes_without_end_need_drawn_masks_and_are_not_cached(tmp_path: Path) 
     assert open_source(filed, LongRecovery(masks="mixed"), 0)[0, 0].mask.any()
     with pytest.raises(InputError, match="cache_latents = 0"):
         open_source(Protocol(), LongRecovery(cache_latents=2), 0)
+
+
+def test_photos_that_no_painting_is_compared_with_are_all_learned_from(protocol: Protocol) -> None:
+    prompts = Path(protocol.dataset).with_name("prompts.txt")
+    prompts.write_text("\n".join(f"prompt {number}" for number in range(9)), encoding="utf-8")
+    words = protocol.model_copy(
+        update={"task": "text-to-image", "samples": 9, "prompts": str(prompts)}
+    )
+    free = words.model_copy(update={"references": "elsewhere.npz"})
+    assert len(load_samples(free)) == 9
+    assert len(load_recovery_samples(free, 9)) == open_source(free, PLAIN, 0).count == 6
+    # The photos themselves are compared with: there are six, and nine are asked for.
+    with pytest.raises(InputError, match="asks for 9 samples"):
+        load_recovery_samples(words, 9)
+
+
+def test_what_is_learned_from_words_has_no_hole_but_all(protocol: Protocol) -> None:
+    words = protocol.model_copy(update={"task": "text-to-image"})
+    source = open_source(words, PLAIN, 0)
+    assert source.count == 4
+    assert (source[0, 0].mask == 255).all()
+    assert source[0, 0].caption == "picture 2"
