@@ -23,6 +23,7 @@ from sdsearch.labels import Protocol, RecoveryRecipe
 from sdsearch.pipelines import open_pipeline
 from sdsearch_eval.bench import prepare_bench
 from sdsearch_eval.bench.rows import measure_rows, merge_rows, summarize_rows
+from sdsearch_eval.metrics import References
 from sdsearch_eval.models import load_teacher
 from sdsearch_eval.nets import Features
 from sdsearch_eval.sampling import Generated
@@ -57,7 +58,7 @@ def measure_label(bench: Bench, blocks: list[Generated]) -> float:
     rows = merge_rows([measure_rows(block, slice(0, BLOCK), bench) for block in blocks])
     pooled = torch.from_numpy(rows["pooled"])
     many = Features(pooled + 0.01 * torch.randn_like(pooled), [])
-    summarize_rows(rows, replace(bench, reference=many, teacher_pooled=many.pooled))
+    summarize_rows(rows, replace(bench, references=References(many), teacher_pooled=many.pooled))
     return time.process_time() - start
 
 

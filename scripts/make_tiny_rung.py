@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING
 from make_tiny_labels import TABLE, list_architectures
 from tiny_groups import group_keys
 
-from sdsearch.labels import Protocol, Rung, read_label_table, write_label_table
+from sdsearch.labels import (
+    Protocol,
+    ResolvedProtocol,
+    Rung,
+    read_label_table,
+    write_label_table,
+)
 from sdsearch.space import search_space
 from sdsearch.stages import label_study
 from sdsearch.study import read_study
@@ -37,11 +43,12 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work/rung"))
     groups = group_keys(search_space("tiny"))
     drawn = groups["uniform"] | groups["stratified"]
+    key = ResolvedProtocol(protocol=Protocol()).key
     study = open_rung(parser.parse_args().work)
     chosen = [
         label.architecture
         for label in read_label_table(TABLE)
-        if (label.protocol_key, label.seed, label.status) == (Protocol().key, 0, "ok")
+        if (label.protocol_key, label.seed, label.status) == (key, 0, "ok")
         and label.arch_key in drawn
     ]
     list_architectures(study, chosen, "uniform")

@@ -152,14 +152,17 @@ def others(
     count = bench.protocol.samples
     strangers = np.stack([render_scene(split_seed("test", count + i)).image for i in range(count)])
     true, wrong = (features(images[name], bench) for name in ("teacher", "wrong caption"))
-    errors = [lpips_like(one.maps, bench.reference.maps).double().numpy() for one in (true, wrong)]
+    errors = [
+        lpips_like(one.maps, bench.references.features.maps).double().numpy()
+        for one in (true, wrong)
+    ]
     return {
         "gain": mean_of(errors[1] - errors[0]),
         "vae": mean_of(psnr_in(whole, decoded, originals)),
         "real": jackknife(
             frechet_distance,
             features(strangers, bench).pooled.double().numpy(),
-            bench.reference.pooled.double().numpy(),
+            bench.references.features.pooled.double().numpy(),
         ),
     }
 
