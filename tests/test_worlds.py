@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from diffusers import StableDiffusionInpaintPipeline, StableDiffusionPipeline
 from pydantic import ValidationError
 
 from scripts.world_batches import Latents, draw_batch, weigh_cells
@@ -106,3 +109,20 @@ def test_only_the_inside_of_a_hole_weighs_one_where_its_edge_weighs_more() -> No
     assert weights[4, 4] == 1
     assert weights[2, 4] == 4
     assert weights[0, 0] == 0.25
+
+
+@pytest.mark.slow
+def test_a_recipe_is_trained_side_by_side_and_written_as_stock_folders(tmp_path: Path) -> None:
+    shared = "scenes = 24\nbatch = 2\nunet_steps = 2\nvae_steps = 1\ninitial = 'zero'\n"
+    for name, more in (("words", "channels = 4\n"), ("holes", "latent = 32\nfull_holes = 0.5\n")):
+        (tmp_path / f"{name}.toml").write_text(shared + more, encoding="utf-8")
+    line = [sys.executable, str(WORLDS.parent / "train_world.py"), "words.toml", "holes.toml"]
+    subprocess.run([*line, "--out", "made", "--work", "work"], cwd=tmp_path, check=True)
+    for name, kind, channels in (
+        ("words", StableDiffusionPipeline, 4),
+        ("holes", StableDiffusionInpaintPipeline, 9),
+    ):
+        pipeline = kind.from_pretrained(tmp_path / "made" / name)
+        assert pipeline.unet.config.in_channels == channels
+        for file in (tmp_path / "made" / name).rglob("*.json"):
+            assert str(tmp_path) not in file.read_text(encoding="utf-8")

@@ -19,7 +19,9 @@ from sdsearch.shell import STOPPED, open_streams, run_command
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_HELP = """Specialize a Stable Diffusion v1.4-family UNet for inpainting under a budget.
+_HELP = """Specialize a Stable Diffusion v1.4-family UNet under a budget.
+
+It inpaints, or paints from words, as the one that it is made of.
 
 \b
 Three complete commands:

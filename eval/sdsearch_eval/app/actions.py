@@ -168,12 +168,14 @@ def read_seeds(said: str) -> list[int]:
     """The numbers of a text, apart by spaces or commas.
 
     Raises:
-        InputError: there is none, or one cannot be a seed.
+        InputError: there is none, one cannot be a seed, or there are too many.
     """
     words = said.replace(",", " ").split()
     if not words or not all(word.isascii() and word.isdigit() for word in words):
         raise InputError(f"seeds must be numbers such as 0 1 2, but are {said[:80]!r}")
-    seeds = [int(word) for word in words[:MOST_SEEDS]]
+    if len(words) > MOST_SEEDS:
+        raise InputError(f"at most {MOST_SEEDS} seeds are painted, but {len(words)} are asked for")
+    seeds = [int(word) for word in words]
     if max(seeds) >= 2**32:
         raise InputError(f"a seed must be below {2**32}, but one is {max(seeds)}")
     return seeds

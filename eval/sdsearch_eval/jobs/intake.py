@@ -98,7 +98,7 @@ def draw_contact_sheet(samples: Sequence[Sample]) -> Image.Image:
         for sample in samples
     ]
     if are_painted_whole(samples):
-        return draw_comparison(named, {"painted": np.full_like(masks, 235)}, {"painted": "all"})
+        return draw_comparison(named, {"to paint": np.full_like(masks, 235)}, {"to paint": "all"})
     return draw_comparison(named, {"mask": masks}, notes, unmeasured=("mask",))
 
 

@@ -64,6 +64,26 @@ def paint(wanted):
     return paint_side_by_side(wanted, torch.device("cpu"), open_console(World()))
 
 
+def test_without_images_the_prompts_alone_are_painted_by_any_pipeline(other, tmp_path):
+    out = tmp_path / "words.png"
+    asked = {"images": (), "masks": (), "prompts": ("a lake", "a house"), "steps": 2}
+    first, second = paint(request(None, out, pipelines=("tiny", str(other)), **asked))
+    assert [sample.caption for sample in first.samples] == ["a lake", "a house"]
+    assert first.composited.shape == (2, 64, 64, 3)
+    assert second.composited.shape == (2, 32, 32, 3)
+    described = json.loads(out.with_suffix(".json").read_text())
+    assert [row["caption"] for row in described["rows"]] == ["a lake", "a house"]
+    assert [column["values"] for column in described["columns"]] == [{}, {}]
+
+
+@pytest.mark.parametrize(
+    "lacking", [{"images": ()}, {"masks": ()}, {"images": (), "masks": (), "prompts": ()}]
+)
+def test_a_request_without_something_to_paint_is_refused(lacking, picture, tmp_path):
+    with pytest.raises(ValueError, match="images"):
+        request(picture, tmp_path / "grid.png", **lacking)
+
+
 def test_a_column_equals_the_stock_pipeline_before_paste_back(picture, tmp_path):
     (column,) = paint(request(picture, tmp_path / "grid.png", seeds=(7,)))
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(

@@ -1,0 +1,54 @@
+"""What the app does for a study that paints from words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sdsearch.errors import InputError
+from sdsearch_eval.app.actions import MOST_SEEDS, Studio, read_seeds
+from sdsearch_eval.world import World
+from tests.eval.jobs.test_processes import make_study
+
+TEXT = '[protocol]\ntask = "text-to-image"\nsamples = 2\nsteps = 2\n'
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory):
+    return Studio(make_study(tmp_path_factory.mktemp("words") / "study", TEXT), World())
+
+
+def test_a_prompt_is_painted_under_each_seed_and_always_the_same(studio):
+    first, second = (
+        studio.paint_words(["teacher"], "a red house", (3, 4), steps=2, guidance=1.0)
+        for _ in range(2)
+    )
+    assert [said.split(",")[0] for _, said in first] == ["seed 3", "seed 4"]
+    images = [np.asarray(image) for image, _ in first]
+    assert images[0].shape == (64, 64, 3)
+    assert not np.array_equal(images[0], images[1])
+    assert all(
+        np.array_equal(image, np.asarray(again))
+        for image, (again, _) in zip(images, second, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "prompt", "words"),
+    [([], "a house", "choose at least one"), (["teacher"], "  ", "write what")],
+)
+def test_what_is_missing_is_asked_for(studio, names, prompt, words):
+    with pytest.raises(InputError, match=words):
+        studio.paint_words(names, prompt, (0,), steps=1, guidance=1.0)
+
+
+def test_seeds_are_numbers_apart_by_spaces_or_commas():
+    assert read_seeds("0, 1  7") == [0, 1, 7]
+    assert read_seeds(str(2**32 - 1)) == [2**32 - 1]
+
+
+@pytest.mark.parametrize("said", ["", "one", "-1", "1.5", str(2**32), "²", " ".join("1" * 99)])
+def test_what_cannot_be_seeds_is_refused_and_so_are_too_many(said):
+    with pytest.raises(InputError, match="seed"):
+        read_seeds(said)
+    assert len(read_seeds(" ".join("1" * MOST_SEEDS))) == MOST_SEEDS
