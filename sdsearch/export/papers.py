@@ -13,7 +13,7 @@ from sdsearch.files import write_atomic
 from sdsearch.labels import Measurement
 from sdsearch.pipelines import find_card, locate_pipeline, open_pipeline, read_part
 from sdsearch.study import versions
-from sdsearch.unet import SLOTS, UNPRUNED, count_macs, count_params
+from sdsearch.unet import SLOTS, UNPRUNED, count_macs, count_params, is_full_size
 from sdsearch.weights import provenance_document
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def model_card(source: ExportSource) -> str:
     return environment.get_template("card.md.jinja").render(
         design=design,
         words=config.protocol.paints_words,
-        tiny=pipeline == "tiny",
+        tiny=not is_full_size(pipeline),
         teacher="the embedded tiny Stable Diffusion"
         if pipeline == "tiny"
         else f"`{public_name(pipeline)}`",

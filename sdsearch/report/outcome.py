@@ -12,7 +12,7 @@ from sdsearch.labels import Label, Measurement
 from sdsearch.report.html import html_table
 from sdsearch.space import say_amount
 from sdsearch.study import load_meter, read_designs, read_listing
-from sdsearch.unet import UNPRUNED, count_params
+from sdsearch.unet import UNPRUNED, count_params, is_full_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -166,10 +166,12 @@ def summarize_outcome(study: StudyFolder) -> Outcome:
 
 
 def title(study: StudyFolder) -> str:
-    """Name the study's numbers; those of the tiny model always say so."""
-    world = study.config.protocol.task.replace("inpaint", "inpainting")
-    if study.config.teacher.pipeline == "tiny":
-        world = "tiny Stable Diffusion"
+    """Name the study's numbers; those of a tiny model always say so."""
+    pipeline, task = study.config.teacher.pipeline, study.config.protocol.task
+    world = task.replace("inpaint", "inpainting")
+    if not is_full_size(pipeline):
+        shipped = pipeline == "tiny" and task == "inpaint"
+        world = "tiny Stable Diffusion" if shipped else f"tiny model, {world}"
     return f"{world}, protocol {study.protocol_key}, label seed {study.config.seed}"
 
 

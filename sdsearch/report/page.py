@@ -21,6 +21,7 @@ from sdsearch.report.findings import (
 )
 from sdsearch.report.outcome import Outcome, notes, with_error
 from sdsearch.study import versions
+from sdsearch.unet import is_full_size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +52,7 @@ def render(evidence: Evidence, outcome: Outcome) -> str:
         answer=find_answer(evidence, outcome),
         notes=notes(outcome),
         with_error=with_error,
-        tiny=study.config.teacher.pipeline == "tiny",
+        tiny=not is_full_size(study.config.teacher.pipeline),
         target=study.config.ranker.target.expression,
         scatter=drawn,
         series=list(dict.fromkeys(mark.series for mark in drawn.marks)) if drawn else [],

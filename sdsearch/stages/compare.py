@@ -8,7 +8,7 @@ from sdsearch.errors import InputError
 from sdsearch.harness import run_harness
 from sdsearch.planning import COMPARED
 from sdsearch.study import GridRequest, is_current, read_designs, record_done
-from sdsearch.unet import UNPRUNED, teacher_identity
+from sdsearch.unet import UNPRUNED, is_full_size, teacher_identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def compare_study(study: StudyFolder) -> Path:
     """
     if not read_designs(study):
         raise InputError(f"there are no designs to compare; run: sdsearch build {study.root}")
-    prefix = "tiny " if study.config.teacher.pipeline == "tiny" else ""
+    prefix = "" if is_full_size(study.config.teacher.pipeline) else "tiny "
     columns = {f"{prefix}teacher": UNPRUNED.key}
     for method in COMPARED:
         if best := best_measured(study, method):

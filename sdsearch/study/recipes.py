@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.labels import Protocol
-from sdsearch.unet import UNPRUNED, count_params, teacher_backbone, teacher_resolution
+from sdsearch.unet import is_full_size, teacher_resolution
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sdsearch.study.config import StudyConfig
-
-FULL_SIZE = 50_000_000
-"""Parameters of a teacher of full size: the tiny one has 5.5 million, Stable Diffusion 860."""
 
 SMALL = """\
 # One search. Everything has a default; unknown keys are errors. Every run re-reads this file.
@@ -132,7 +129,7 @@ def find_recipe(teacher: str) -> Recipe:
         InputError: the configs cannot be had, or are of another family.
     """
     resolution = teacher_resolution(teacher)
-    if count_params(UNPRUNED, teacher_backbone(teacher)) >= FULL_SIZE:
+    if is_full_size(teacher):
         values = tomllib.loads(FULL)
         values["protocol"]["resolution"] = resolution
         return Recipe(FULL, values, needs_photos=True)

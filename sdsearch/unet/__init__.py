@@ -39,6 +39,7 @@ from sdsearch.unet.slots import SLOTS, SLOTS_BY_NAME, UNIT_NAMES, Half, Slot, Sl
 from sdsearch.unet.teacher import (
     find_backbone,
     former_teacher_sha256,
+    is_full_size,
     teacher_backbone,
     teacher_identity,
     teacher_resolution,
@@ -79,6 +80,7 @@ __all__ = [
     "find_backbone",
     "find_misfits",
     "former_teacher_sha256",
+    "is_full_size",
     "is_unet_config",
     "level_sizes",
     "member_backbone",

@@ -17,7 +17,9 @@ from sdsearch.pipelines import (
     open_pipeline,
     read_json,
 )
+from sdsearch.unet.architecture import UNPRUNED
 from sdsearch.unet.backbone import PRESETS, TINY, Backbone
+from sdsearch.unet.cost import count_params
 from sdsearch.unet.gate import read_unet_config
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from sdsearch.pipelines import PipelineFolder
 
 
+FULL_SIZE = 50_000_000
+"""Parameters of a teacher of full size: the tiny one has 5.5 million, Stable Diffusion 860."""
 _MOST_LEVELS = 8  # of an autoencoder; those of Stable Diffusion have 4
 
 
@@ -37,6 +41,15 @@ def teacher_backbone(pipeline: str) -> Backbone:
     if pipeline == "tiny":
         return TINY
     return Backbone.from_config(read_unet_config(find_config(pipeline, "unet")))
+
+
+def is_full_size(pipeline: str) -> bool:
+    """Whether a teacher is no tiny model, whose numbers say nothing about others.
+
+    Raises:
+        InputError: as `teacher_backbone`.
+    """
+    return count_params(UNPRUNED, teacher_backbone(pipeline)) >= FULL_SIZE
 
 
 def teacher_resolution(pipeline: str) -> int:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,19 +10,38 @@ import pytest
 from sdsearch.errors import InputError
 from sdsearch.labels.label import Failure
 from sdsearch.labels.target import Target
-from sdsearch.report.outcome import noise_floor, outcome_table, summarize_outcome, with_error
+from sdsearch.report.outcome import noise_floor, outcome_table, summarize_outcome, title, with_error
 from sdsearch.stages.sample import sample_study
-from sdsearch.unet.backbone import TINY
+from sdsearch.unet.backbone import SD14_INPAINT, TINY
 from sdsearch.unet.cost import count_params
-from tests.fakes import make_design, make_label, make_study, measured, tiny_member, write_designs
+from tests.fakes import (
+    full_geometry,
+    make_design,
+    make_label,
+    make_study,
+    measured,
+    tiny_member,
+    write_designs,
+)
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sdsearch.report.outcome import Outcome, OutcomeRow
     from sdsearch.study.folder import StudyFolder
 
 THREE = "[space]\nlabels = 3\n"
+
+
+WORDS = Path(__file__).parents[2] / "assets" / "worlds" / "words-16"
+
+
+def test_numbers_of_a_tiny_teacher_say_so_wherever_it_lies(tmp_path: Path) -> None:
+    shipped = make_study(tmp_path / "shipped", THREE)
+    assert title(shipped).startswith("tiny Stable Diffusion, ")
+    toml = f'[teacher]\npipeline = "{WORDS}"\n[protocol]\ntask = "text-to-image"\n'
+    assert title(make_study(tmp_path / "words", toml)).startswith("tiny model, text-to-image, ")
+    full = full_geometry(tmp_path / "teacher", SD14_INPAINT)
+    toml = f'[teacher]\npipeline = "{full}"\n'
+    assert title(make_study(tmp_path / "full", toml)).startswith("inpainting, ")
 
 
 def rows(result: Outcome) -> dict[str, OutcomeRow]:

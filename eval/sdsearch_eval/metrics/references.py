@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from sdsearch.errors import InputError
+from sdsearch.labels import FEWEST_TO_EXTRAPOLATE, Measurement
 from sdsearch_eval.data import list_images, load_reference_samples, open_picture, square_image
 from sdsearch_eval.metrics.distances import (
     Gaussian,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from sdsearch.labels import Measurement, Protocol
+    from sdsearch.labels import Protocol
     from sdsearch_eval.data import Sample
     from sdsearch_eval.nets import Extractor
 
@@ -170,8 +171,6 @@ def measure_distances(
 
     Where references are not paired with samples, errors are those of the samples alone.
     """
-    from sdsearch.labels import FEWEST_TO_EXTRAPOLATE, Measurement
-
     column, gaussian = protocol.column, references.gaussian
     if gaussian is not None:
         return {column("fd"): _alone(lambda some: frechet_to_gaussian(some, gaussian), pooled)}
