@@ -57,8 +57,14 @@ def measure_label(bench: Bench, blocks: list[Generated]) -> float:
     start = time.process_time()
     rows = merge_rows([measure_rows(block, slice(0, BLOCK), bench) for block in blocks])
     pooled = torch.from_numpy(rows["pooled"])
-    many = Features(pooled + 0.01 * torch.randn_like(pooled), [])
-    summarize_rows(rows, replace(bench, references=References(many), teacher_pooled=many.pooled))
+    features = Features(pooled + 0.01 * torch.randn_like(pooled), [])
+    many = replace(
+        bench,
+        samples=[*bench.samples] * len(blocks),
+        references=References(features),
+        teacher_pooled=features.pooled,
+    )
+    summarize_rows(rows, many)
     return time.process_time() - start
 
 
