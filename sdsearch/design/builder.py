@@ -14,6 +14,7 @@ prediction only finds the designs of `exhaustive` again.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +51,8 @@ def build_designs(
 ) -> list[Design]:
     """The `top` designs of each method within the budget, best first, from the meter's space.
 
+    A method that is named again finds its next ones, numbered on.
+
     `autobuild`: the best by sum of unit scores; `exhaustive`: the best predicted members of the
     whole space; `ridge`: the same by the ridge baseline (`ridge` scores needed); `autobuild-paper`:
     the best by sum of the published method's option scores (`paper` needed); `evolution`:
@@ -60,8 +63,9 @@ def build_designs(
     Raises:
         InputError: fewer than `top` members satisfy the budget and differ enough.
     """
+    wanted = {method: top * times for method, times in Counter(methods).items()}
     space, limits = meter.space, meter.limits(budget)
-    allowed = find_allowed(meter, limits, top)
+    allowed = find_allowed(meter, limits, max(wanted.values(), default=top))
     sums = add_up(scores.values())
     writer = DesignWriter(meter, scores, scored, sums, allowed, limits)
     reduced = [_best_options(values) for values in scores.values()]
@@ -81,17 +85,17 @@ def build_designs(
                 raise InputError("method 'autobuild-paper' needs the published scores of options")
             return _best_first(add_up(paper), within)
         if method == "random":
-            return _drawn(within, top, rng)
+            return _drawn(within, wanted[method], rng)
         if method == "pareto":
-            return _along_front(sums, meter.whole("params"), within, top)
+            return _along_front(sums, meter.whole("params"), within, wanted[method])
         options = reduced if method == "evolution-reduced" else None
         return iter(evolve(space, scored.predicted, allowed, rng, options))
 
     return [
         writer.write(method, rank, index)
-        for method in methods
+        for method, count in wanted.items()
         for rank, index in enumerate(
-            _take(ranking(method), top, space, allowed, least_difference), start=1
+            _take(ranking(method), count, space, allowed, least_difference), start=1
         )
     ]
 

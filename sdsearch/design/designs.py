@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, StringConstraints, model_validator
 
 from sdsearch.model import FrozenModel
 from sdsearch.space import Budget, say_amount
@@ -31,6 +32,9 @@ Method = Literal[
     "pareto",
 ]
 
+DesignName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+"""Words of a to z and digits, joined by hyphens: a folder takes its name from it."""
+
 
 class Prediction(FrozenModel):
     """Predicted target and the deviation over the ensemble."""
@@ -42,7 +46,7 @@ class Prediction(FrozenModel):
 class Design(FrozenModel):
     """An architecture proposed by one method, with what was known when it was chosen."""
 
-    name: str
+    name: DesignName
     method: Method
     rank: int
     arch_key: str
@@ -55,6 +59,12 @@ class Design(FrozenModel):
     predicted: Prediction
     score: float
     reasons: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.architecture.key != self.arch_key:
+            raise ValueError(f"arch_key {self.arch_key} is not {self.architecture.key}")
+        return self
 
     def __repr__(self) -> str:
         return (
@@ -71,6 +81,15 @@ class DesignFile(FrozenModel):
     target: str
     budget: Budget
     designs: tuple[Design, ...]
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> Self:
+        names = Counter(design.name for design in self.designs)
+        if several := [name for name, times in names.items() if times > 1]:
+            raise ValueError(
+                f"designs must have names of their own, but there are two {several[0]}"
+            )
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,13 +56,14 @@ def export_pipeline(design: Design, study: StudyFolder, teacher: str) -> Path:
         teacher: the teacher's identity by content, as `teacher_identity` gives it.
 
     Raises:
-        InputError: the teacher cannot be read.
+        InputError: the teacher cannot be read, or what has the design's name is no export.
         WorkError: the weights do not fit, a check failed, or the disk is full.
     """
     final = study.pipelines_dir / design.name
     source = read_source(design, study, teacher)
     if _recorded_inputs(final) == source.key:
         return final
+    _check_replaceable(final)
     weights = recovered_weights(source)
     source = read_source(design, study, teacher)  # weights that are made again may be measured too
     _remove_leftovers(final)
@@ -121,6 +122,20 @@ def _recorded_inputs(folder: Path) -> str | None:
         return None
     recorded = found.get("inputs")
     return recorded if isinstance(recorded, str) else None
+
+
+def _check_replaceable(final: Path) -> None:
+    """Refuse to replace what this program has not written.
+
+    Raises:
+        InputError: it is a link, or lacks the record of an export.
+    """
+    if final.is_symlink() or (final.exists() and _recorded_inputs(final) is None):
+        raise InputError(
+            f"{final} must be an export to be replaced, but "
+            f"{'is a link' if final.is_symlink() else 'has no provenance.json that says so'}; "
+            "move it away, then export again"
+        )
 
 
 def _open_student(source: ExportSource, weights: Path) -> Student:

@@ -81,6 +81,15 @@ def build(budget: Budget, methods: tuple[str, ...] = METHODS, seed: int = 0, top
     )
 
 
+def test_a_method_that_is_named_again_finds_its_next_designs_under_names_of_their_own():
+    found = build(Budget(), ("autobuild", "random", "autobuild"), top=2)
+    assert [design.name for design in found if design.method == "autobuild"] == [
+        f"autobuild-{rank}" for rank in (1, 2, 3, 4)
+    ]
+    assert found[:4] == build(Budget(), ("autobuild",), top=4)
+    assert len({design.name for design in found}) == len(found) == 6
+
+
 def test_sums_follow_the_order_of_the_space() -> None:
     sums = add_up(SCORES.values())
     for index in (0, 1, 12_345, len(SPACE) - 1):
