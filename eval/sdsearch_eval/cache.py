@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdsearch.files import write_atomic
+from sdsearch.console import say
+from sdsearch.files import UNSEALED, DamagedFileError, read_sealed, write_sealed
 from sdsearch.keys import content_key
 from sdsearch_eval.devices import HOST
 
@@ -31,20 +32,22 @@ class TensorCache:
     def get(
         self, name: str, make: Callable[[], dict[str, Tensor]], device: torch.device = HOST
     ) -> dict[str, Tensor]:
-        """The tensors called `name` on a device, read from disk, or made and written atomically."""
-        from safetensors import SafetensorError
+        """The tensors called `name` on a device, read from disk, or made and written.
+
+        What is damaged on disk is made again, with a warning.
+        """
         from safetensors.torch import load, save
 
         path = self._path(name)
         if path.is_file():
             try:
-                return _own(load(path.read_bytes()), device)
-            except SafetensorError:
-                path.unlink()  # damaged on disk: make it again
+                return _own(load(read_sealed(path)), device)
+            except DamagedFileError as error:
+                say(f"{error}; it is made again")
         tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in make().items()}
-        write_atomic(path, save(tensors))
+        write_sealed(path, save(tensors, metadata=dict(UNSEALED)))
         # Read back, so that a first run computes with the very same memory layout as a later one.
-        return _own(load(path.read_bytes()), device)
+        return _own(load(read_sealed(path)), device)
 
     def holds(self, name: str) -> bool:
         """Whether the tensors called `name` are on disk."""

@@ -12,6 +12,7 @@ from sdsearch.harness import run_harness
 from sdsearch.keys import content_key
 from sdsearch.labels import Label, LabelKey, Measurement
 from sdsearch.study import RecoverRequest, load_space
+from sdsearch.weights import origin_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,10 +99,23 @@ def recovered_weights(source: ExportSource) -> Path:
 
 
 def find_weights(arch_key: str, study: StudyFolder) -> Path | None:
-    """The recovered weights that are there: of an ended long recovery, else of the short one."""
+    """The recovered weights that are there: of an ended long recovery, else of the short one.
+
+    Raises:
+        WorkError: those of the long recovery are not as they were written.
+    """
     if _read_long_values(arch_key, study):
-        return study.finetuned_dir(arch_key) / "weights.safetensors"
+        weights = study.finetuned_dir(arch_key) / "weights.safetensors"
+        if origin_of(weights) is None:
+            raise WorkError(
+                f"{weights} must be as the long recovery wrote it, but is missing or damaged; "
+                f"remove {weights.parent}, then recover again"
+            )
+        return weights
     weights = study.recovered_file(arch_key)
+    if weights.is_file() and origin_of(weights) is None:
+        say(f"{weights} is damaged, or not noted as what it is; it is made again")
+        return None
     return weights if weights.is_file() else None
 
 

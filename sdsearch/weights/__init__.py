@@ -6,6 +6,7 @@ It imports `unet` and `pipelines`, and torch. Start at `trace_weights`, then `in
 from sdsearch.weights.feature_pairs import pair_features
 from sdsearch.weights.importance import ChannelRule, choose_channels
 from sdsearch.weights.inherit import inherit_weights, load_unet, make_unet
+from sdsearch.weights.notes import forget_note, origin_of, rename_noted, write_noted
 from sdsearch.weights.parts import (
     check_plain,
     find_quantized,
@@ -26,6 +27,7 @@ __all__ = [
     "check_plain",
     "choose_channels",
     "find_quantized",
+    "forget_note",
     "inherit_weights",
     "load_part",
     "load_tokenizer",
@@ -34,9 +36,12 @@ __all__ = [
     "make_unet",
     "open_unet_weights",
     "open_weights",
+    "origin_of",
     "pair_features",
     "provenance_document",
+    "rename_noted",
     "stored_as",
     "trace_weights",
+    "write_noted",
     "write_tensors",
 ]

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 import sdsearch
 from sdsearch.assets import asset_path
 from sdsearch.unet.backbone import TINY
 from sdsearch.weights.inherit import inherit_weights
+from sdsearch.weights.notes import write_noted
 from sdsearch.weights.tensorfiles import TensorFiles
 from tests.fakes import make_design, make_study, tiny_member, write_designs
 from tests.unets import random_unet
@@ -37,8 +38,7 @@ def same(unet: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 def put_weights(design: StudyDesign, unet: torch.nn.Module) -> Path:
     file = design.folder.recovered_file(design.record.arch_key)
-    file.parent.mkdir(parents=True)
-    save_file(unet.state_dict(), file)
+    write_noted(file, save(unet.state_dict()), "a test")
     return file
 
 

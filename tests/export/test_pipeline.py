@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from sdsearch.errors import InputError, WorkError
 from sdsearch.export import pipeline as export
@@ -24,6 +24,7 @@ from sdsearch.study.folder import load_space
 from sdsearch.study.requests import RecoverRequest
 from sdsearch.unet.teacher import teacher_identity
 from sdsearch.weights.inherit import inherit_weights
+from sdsearch.weights.notes import rename_noted, write_noted
 from tests.fakes import (
     checked_teacher,
     fake_teacher,
@@ -70,8 +71,7 @@ def save_weights(study: StudyFolder, teacher: Path) -> Path:
     state = load_file(teacher / "unet" / "diffusion_pytorch_model.safetensors")
     student = inherit_weights(tiny_member("bk-tiny"), load_space(study).backbone, state)
     path = study.recovered_file(tiny_member("bk-tiny").key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(student.state_dict(), path)
+    write_noted(path, save(student.state_dict()), "a test")
     return path
 
 
@@ -123,7 +123,8 @@ def test_a_long_recovery_that_has_ended_replaces_weights_and_values(
     before = {"before": {"fd_efflite0": {"value": 300.0, "se": 1.0, "n": 8}}}
     (place / "values.json").write_text(json.dumps(before))
     state = load_file(study.recovered_file(design.arch_key))
-    save_file({name: tensor + 0.5 for name, tensor in state.items()}, place / "weights.safetensors")
+    other = {name: tensor + 0.5 for name, tensor in state.items()}
+    write_noted(place / "weights.safetensors", save(other), "a test")
     (folder / "mark").touch()
     export_now(design, study)
     assert (folder / "mark").exists()  # it has not ended
@@ -239,7 +240,7 @@ def test_an_export_of_a_4_channel_teacher_is_of_the_studys_task_and_loads_as_all
 def test_weights_of_another_architecture_are_refused(study: StudyFolder, teacher: Path) -> None:
     other = make_design(tiny_member("bk-base"), "autobuild", 2)
     source = study.recovered_file(tiny_member("bk-tiny").key)
-    source.rename(study.recovered_file(other.arch_key))
+    rename_noted(source, study.recovered_file(other.arch_key))
     with pytest.raises(WorkError, match="weights"):
         export_now(other, study)
     assert not (study.pipelines_dir / "autobuild-2").exists()
@@ -264,7 +265,7 @@ def test_weights_take_space_once_and_outlive_their_export(
     study: StudyFolder, design: Design
 ) -> None:
     kept = study.recovered_file(design.arch_key)
-    save_file(load_file(kept), kept, metadata={"format": "pt"})  # as the harness writes them
+    write_noted(kept, save(load_file(kept), {"format": "pt"}), "a test")  # as the harness does
     folder = export_now(design, study)
     exported = folder / "unet" / "diffusion_pytorch_model.safetensors"
     assert exported.samefile(kept)
@@ -282,7 +283,7 @@ def test_a_teacher_that_cannot_be_loaded_is_bad_input(
     other = make_study(tmp_path / "other", f"[teacher]\npipeline = {str(broken)!r}\n")
     weights = other.recovered_file(design.arch_key)
     weights.parent.mkdir(parents=True)
-    study.recovered_file(design.arch_key).rename(weights)
+    rename_noted(study.recovered_file(design.arch_key), weights)
     with pytest.raises(InputError, match="broken"):
         export_now(design, other)
 
@@ -328,7 +329,8 @@ def test_no_file_of_an_export_names_a_place_on_this_machine(
     edit(teacher / "tokenizer" / "tokenizer_config.json", name_or_path=str(teacher / "tokenizer"))
     edit(teacher / "scheduler" / "scheduler_config.json", _name_or_path=str(Path.home()))
     weights = own_study.recovered_file(design.arch_key)
-    save_file(load_file(weights), weights, {"format": "pt", "from": str(tmp_path)})
+    said = {"format": "pt", "from": str(tmp_path)}
+    write_noted(weights, save(load_file(weights), said), "a test")
     provenance = {"protocol": {"dataset": str(tmp_path / "photos")}, "versions": {}}
     label = measured(tiny_member("bk-tiny"), 212.5)
     own_study.labels.write(label.model_copy(update={"provenance": provenance}))
@@ -497,7 +499,7 @@ def test_an_export_on_top_of_another_holds_none_of_its_files(
 def test_weights_that_are_no_safetensors_file_are_told_with_the_next_step(
     study: StudyFolder, design: Design
 ) -> None:
-    study.recovered_file(design.arch_key).write_bytes(b"cut")
+    write_noted(study.recovered_file(design.arch_key), b"cut", "a test")
     with pytest.raises(WorkError, match="delete the file and recover again"):
         export_now(design, study)
 
@@ -553,7 +555,7 @@ def test_weights_beyond_half_precision_are_refused(
     path = study.recovered_file(design.arch_key)
     state = load_file(path)
     state["conv_out.bias"] = state["conv_out.bias"] + 1e6
-    save_file(state, path)
+    write_noted(path, save(state), "a test")
     with pytest.raises(WorkError, match=r"half precision, but conv_out\.bias overflows"):
         export_now(design, study)
     assert not (study.pipelines_dir / "autobuild-1").exists()

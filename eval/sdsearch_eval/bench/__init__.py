@@ -16,7 +16,6 @@ from sdsearch_eval.bench.failures import name_failure
 from sdsearch_eval.bench.floors import write_floors
 from sdsearch_eval.bench.kept import (
     has_recovered,
-    keep_recovered,
     load_recovered,
     save_recovered,
 )
@@ -36,7 +35,6 @@ __all__ = [
     "fail_label",
     "find_outliers",
     "has_recovered",
-    "keep_recovered",
     "load_recovered",
     "measure_images",
     "measure_unet",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sdsearch.files import write_atomic
-from sdsearch.weights import METADATA
+from sdsearch.weights import METADATA, origin_of, write_noted
 from sdsearch_eval.sampling import cast_unet
 
 if TYPE_CHECKING:
@@ -20,45 +19,19 @@ if TYPE_CHECKING:
 def save_recovered(
     unet: UNet2DConditionModel, arch: Architecture, bench: Bench, weights: Path
 ) -> None:
-    """Write a student's weights as they are, with a note beside them on where they come from.
-
-    The file itself says nothing of it, so that an export may share it.
-    """
+    """Write a student's weights as they are, with a note beside them on where they come from."""
     from safetensors.torch import save
 
     state = {name: tensor.contiguous() for name, tensor in unet.state_dict().items()}
-    _note(weights).unlink(missing_ok=True)
-    write_atomic(weights, save(state, metadata=METADATA))
-    write_atomic(_note(weights), _origin(arch, bench))
-
-
-def keep_recovered(made: Path, weights: Path) -> None:
-    """Give weights that were made under another name, and their note, the name of `weights`."""
-    _note(weights).unlink(missing_ok=True)
-    made.replace(weights)
-    _note(made).replace(_note(weights))
+    write_noted(weights, save(state, metadata=METADATA), _origin(arch, bench))
 
 
 def has_recovered(arch: Architecture, weights: Path, bench: Bench) -> bool:
-    """Whether `weights` hold `arch` recovered from this bench's teacher and samples."""
-    from safetensors import SafetensorError, safe_open
-
-    note = _note(weights)
-    if not weights.is_file() or not note.is_file():
-        return False
-    try:
-        with safe_open(weights, "pt"):
-            return note.read_text(encoding="utf-8") == _origin(arch, bench)
-    except SafetensorError:
-        return False
-
-
-def _note(weights: Path) -> Path:
-    return weights.with_suffix(".of")
+    """Whether `weights` hold `arch` recovered from this bench's teacher and samples, undamaged."""
+    return origin_of(weights) == _origin(arch, bench)
 
 
 def _origin(arch: Architecture, bench: Bench) -> str:
-    """Where weights come from."""
     return f"{arch.key} of {bench.content}"
 
 

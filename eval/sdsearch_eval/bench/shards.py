@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from sdsearch.console import say
 from sdsearch.errors import WorkError
-from sdsearch.files import write_atomic
+from sdsearch.files import UNSEALED, DamagedFileError, read_sealed, write_sealed
 from sdsearch_eval.bench.rows import Rows, merge_rows
 
 if TYPE_CHECKING:
@@ -37,9 +38,8 @@ class Shards:
         """Keep the rows of a block."""
         from safetensors.torch import save
 
-        write_atomic(
-            self._path(number), save({name: torch.from_numpy(row) for name, row in rows.items()})
-        )
+        tensors = {name: torch.from_numpy(row) for name, row in rows.items()}
+        write_sealed(self._path(number), save(tensors, metadata=dict(UNSEALED)))
 
     def read(self) -> Rows:
         """The rows of all blocks, in the order of the samples.
@@ -50,32 +50,29 @@ class Shards:
         return merge_rows([self._read(number) for number in range(self.count)])
 
     def _is_whole(self, number: int) -> bool:
-        from safetensors import SafetensorError, safe_open
-
         path = self._path(number)
-        if not path.is_file():
-            return False
         try:
-            with safe_open(path, "np"):
-                return True
-        except SafetensorError:
+            read_sealed(path)
+        except FileNotFoundError:
+            return False
+        except DamagedFileError as error:
+            say(f"{error}; its samples are measured again")
             path.unlink(missing_ok=True)
             return False
+        return True
 
     def _read(self, number: int) -> Rows:
-        from safetensors import SafetensorError
         from safetensors.torch import load
 
         path = self._path(number)
         try:
-            return {name: tensor.numpy() for name, tensor in load(path.read_bytes()).items()}
+            data = read_sealed(path)
         except FileNotFoundError:
             raise WorkError(f"block {number} of {self.folder} is missing; label again") from None
-        except SafetensorError:
+        except DamagedFileError as error:
             path.unlink()
-            raise WorkError(
-                f"{path} was damaged and has been removed; label again to make it anew"
-            ) from None
+            raise WorkError(f"{error}; it has been removed: label again to make it anew") from None
+        return {name: tensor.numpy() for name, tensor in load(data).items()}
 
     def _path(self, number: int) -> Path:
         return self.folder / f"block-{number:05d}.safetensors"

@@ -14,12 +14,12 @@ from sdsearch.labels import LabelKey
 from sdsearch.pipelines import open_pipeline
 from sdsearch.study import read_listing
 from sdsearch.unet import UNPRUNED
+from sdsearch.weights import rename_noted
 from sdsearch_eval.bench import (
     Bench,
     Stopwatch,
     confirm_label,
     has_recovered,
-    keep_recovered,
     load_recovered,
     prepare_bench,
     write_recovered,
@@ -134,7 +134,7 @@ def open_student(
         made = path.with_name(f"{path.stem}-again{path.suffix}")
         write_recovered(arch, bench, made, Stopwatch())
         _confirm(study, arch, bench, made, console)
-        keep_recovered(made, path)
+        rename_noted(made, path)
     return load_recovered(arch, bench, path)
 
 

@@ -166,7 +166,7 @@ def _similarity(first: Tensor, second: Tensor) -> Array:
         changed = (pair[0] != pair[1]).any(0).cpu().numpy()
         if not changed.any():
             continue
-        rows, columns = (_reached(changed.any(axis)) for axis in (1, 0))
+        rows, columns = (_reached(np.logical_or.reduce(changed, axis)) for axis in (1, 0))
         # Padded before they are cut, planes of h x w have their true margins: h + 10 by w + 10.
         wide = [functional.pad(x[None], [REACH] * 4, mode="reflect")[0] for x in pair]
         box = (..., _with_margins(rows), _with_margins(columns))

@@ -16,11 +16,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from sdsearch.assets import asset_path
 from sdsearch.labels.columns import label_columns
 from sdsearch.study.requests import RecoverRequest
+from sdsearch.weights.notes import origin_of, write_noted
 from sdsearch_eval.bench.bench import prepare_bench
 from sdsearch_eval.bench.evaluate import (
     Stopwatch,
@@ -87,7 +88,7 @@ def test_latents_that_are_not_finite_fail_the_label_and_never_enter_a_mean(
     write_recovered(ARCH, bench, weights, Stopwatch())
     state = load_file(weights)
     state["conv_out.bias"][0] = value
-    save_file(state, weights)
+    write_noted(weights, save(state), origin_of(weights))
     label = label_of(bench, tmp_path)
     assert label.status == "failed"
     assert "finite" in str(label.failure)
@@ -135,7 +136,7 @@ def test_weights_that_do_not_fit_fail_the_label_and_the_queue_goes_on(spoil, ben
         del state["conv_in.bias"]
     else:
         state["conv_in.weight"] = state["conv_in.weight"][:, :4].contiguous()
-    save_file(state, weights)
+    write_noted(weights, save(state), origin_of(weights))
     label = label_of(bench, tmp_path)
     assert label.status == "failed"
     assert "conv_in" in str(label.failure)
@@ -147,8 +148,9 @@ def test_weights_of_another_teacher_or_cut_short_are_recovered_again(bench, tmp_
     write_recovered(ARCH, bench, weights, Stopwatch())
     assert has_recovered(ARCH, weights, bench)
     whole = weights.read_bytes()
-    weights.with_suffix(".of").write_text(f"{ARCH.key} of another")
+    write_noted(weights, whole, f"{ARCH.key} of another")
     assert not has_recovered(ARCH, weights, bench)
+    write_recovered(ARCH, bench, weights, Stopwatch())
     weights.write_bytes(whole[:5000])
     assert not has_recovered(ARCH, weights, bench)
     assert label_of(bench, tmp_path).status == "ok"
@@ -158,7 +160,7 @@ def test_weights_of_another_teacher_or_cut_short_are_recovered_again(bench, tmp_
 def test_a_full_disk_loses_nothing_and_blames_no_architecture(study, monkeypatch):
     from sdsearch_eval.bench import shards
 
-    real, written = shards.write_atomic, []
+    real, written = shards.write_sealed, []
 
     def full(path, data):
         if len(written) == 2:
@@ -166,11 +168,11 @@ def test_a_full_disk_loses_nothing_and_blames_no_architecture(study, monkeypatch
         written.append(path)
         real(path, data)
 
-    monkeypatch.setattr(shards, "write_atomic", full)
+    monkeypatch.setattr(shards, "write_sealed", full)
     with pytest.raises(OSError, match="No space left on device"):
         label_all(study)
     assert study.labels.read_all() == []
-    monkeypatch.setattr(shards, "write_atomic", real)
+    monkeypatch.setattr(shards, "write_sealed", real)
     label_all(study)
     (label,) = study.labels.read_all()
     assert label.status == "ok"

@@ -1,0 +1,77 @@
+"""Sealed files of tensors: safetensors whose header holds the SHA-256 of all else in the file.
+
+Any reader of safetensors reads them. A bit that has flipped on a disk is noticed at reading, before
+it moves a value.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from sdsearch.errors import WorkError
+from sdsearch.files.writing import write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_DIGITS = 64
+_NO_SEAL = "0" * _DIGITS
+UNSEALED: Mapping[str, str] = MappingProxyType({"sha256": _NO_SEAL})
+"""The metadata to save a file with that will be sealed."""
+_LENGTH = 8
+"""Bytes at the start of a safetensors file, which say how long its header is."""
+
+
+class DamagedFileError(WorkError):
+    """A file does not hold what was written to it."""
+
+
+def write_sealed(path: Path, data: bytes) -> None:
+    """Seal the bytes of a safetensors file that has the metadata `UNSEALED`, and write it whole.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import numpy as np
+    >>> from safetensors.numpy import load, save
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "two.safetensors"
+    ...     write_sealed(file, save({"two": np.full(1, 2.0)}, metadata=dict(UNSEALED)))
+    ...     load(read_sealed(file))["two"].item()
+    2.0
+    """
+    start = data.index(f'"{_NO_SEAL}"'.encode(), _LENGTH) + 1
+    whole, end = memoryview(data), start + _DIGITS
+    write_atomic(path, (whole[:start], _digest(data, start).encode(), whole[end:]))
+
+
+def read_sealed(path: Path) -> bytes:
+    """The bytes of a sealed file.
+
+    Raises:
+        OSError: it cannot be read.
+        DamagedFileError: it has no seal, or another than its content.
+    """
+    data = path.read_bytes()
+    try:
+        length = int.from_bytes(data[:_LENGTH], "little")
+        header = json.loads(data[_LENGTH : _LENGTH + length])
+        seal = header["__metadata__"]["sha256"]
+        start = data.index(f'"{seal}"'.encode(), _LENGTH) + 1
+    except (ValueError, RecursionError, LookupError, TypeError, OverflowError):
+        raise DamagedFileError(f"{path} must be a sealed safetensors file, but is none") from None
+    if seal != _digest(data, start):
+        raise DamagedFileError(f"{path} must hold what was written to it, but its content changed")
+    return data
+
+
+def _digest(data: bytes, start: int) -> str:
+    """The SHA-256 of a file with no seal in the place of that which begins at `start`."""
+    whole = memoryview(data)
+    found = hashlib.sha256(whole[:start])
+    found.update(_NO_SEAL.encode())
+    found.update(whole[start + _DIGITS :])
+    return found.hexdigest()

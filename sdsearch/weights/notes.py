@@ -1,0 +1,60 @@
+"""The note beside kept weights: what they were made from, and the hash of their file.
+
+The file of the weights says nothing of it, so that an export may share it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from sdsearch.files import write_atomic
+from sdsearch.keys import file_sha256
+from sdsearch.model import FrozenModel
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class WeightNote(FrozenModel):
+    """What weights were made from, and the SHA-256 of their file."""
+
+    origin: str
+    sha256: str
+
+
+def write_noted(weights: Path, data: bytes, origin: str) -> None:
+    """Write the bytes of a file of weights, and its note."""
+    forget_note(weights)
+    write_atomic(weights, data)
+    note = WeightNote(origin=origin, sha256=file_sha256(weights))
+    write_atomic(_note(weights), note.model_dump_json() + "\n")
+
+
+def rename_noted(made: Path, weights: Path) -> None:
+    """Give weights and their note the name of others, which they replace."""
+    forget_note(weights)
+    made.replace(weights)
+    _note(made).replace(_note(weights))
+
+
+def forget_note(weights: Path) -> None:
+    """Remove the note of weights, if there is one: without it they are made again."""
+    _note(weights).unlink(missing_ok=True)
+
+
+def origin_of(weights: Path) -> str | None:
+    """What weights were made from; None where they are missing, or not as they were noted.
+
+    The whole file is read, at the speed of the disk.
+    """
+    try:
+        note = WeightNote.model_validate_json(_note(weights).read_bytes())
+        return note.origin if file_sha256(weights) == note.sha256 else None
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _note(weights: Path) -> Path:
+    return weights.with_suffix(".of")

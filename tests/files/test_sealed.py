@@ -1,0 +1,50 @@
+"""A sealed file is an ordinary safetensors file in which any changed bit is noticed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save, save_file
+
+from sdsearch.files import UNSEALED, DamagedFileError, read_sealed, write_sealed
+
+TENSORS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "sha256": np.ones(3, np.int64)}
+
+
+@pytest.fixture
+def sealed(tmp_path):
+    path = tmp_path / "some.safetensors"
+    write_sealed(path, save(TENSORS, metadata=dict(UNSEALED)))
+    return path
+
+
+def test_any_reader_of_safetensors_reads_a_sealed_file(sealed):
+    found = load_file(sealed)
+    assert found.keys() == TENSORS.keys()
+    assert all(np.array_equal(found[name], TENSORS[name]) for name in found)
+    assert read_sealed(sealed) == sealed.read_bytes()
+
+
+def test_every_single_bit_that_flips_is_noticed(sealed):
+    whole = sealed.read_bytes()
+    for place in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        sealed.write_bytes(flipped)
+        with pytest.raises(DamagedFileError):
+            read_sealed(sealed)
+
+
+@pytest.mark.parametrize("kept", [0, 7, 8, 40, -1])
+def test_a_file_that_was_cut_is_noticed(sealed, kept):
+    sealed.write_bytes(sealed.read_bytes()[:kept])
+    with pytest.raises(DamagedFileError):
+        read_sealed(sealed)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"sha256": ""}])
+def test_a_file_without_a_seal_is_refused(tmp_path, metadata):
+    path = tmp_path / "plain.safetensors"
+    save_file(TENSORS, path, metadata)
+    with pytest.raises(DamagedFileError):
+        read_sealed(path)
