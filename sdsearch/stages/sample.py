@@ -14,6 +14,7 @@ from sdsearch.study import (
     Origin,
     draw_sample,
     load_space,
+    mend_listing,
     read_sample,
     warn_of_resolution,
     write_sample,
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 def sample_study(study: StudyFolder) -> Listing:
     """Pick the named members and the study's sample, the same every time: architectures.jsonl.
 
-    What was proposed for a further round (`propose_architectures`) stays in the listing.
+    What was proposed for a further round (`propose_architectures`) stays in the listing, and what
+    is damaged in it is drawn again.
     """
+    mend_listing(study)
     if warning := warn_of_resolution(study.config):
         say(warning)
     picked = list(draw_sample(study).pairs())

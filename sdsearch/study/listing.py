@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import ValidationError, model_validator
 
+from sdsearch.console import say
 from sdsearch.design import Design, DesignFile
 from sdsearch.errors import InputError, nearest
 from sdsearch.files import read_lines, write_atomic
@@ -155,10 +156,37 @@ def read_sample(study: StudyFolder) -> Listing:
         except ValidationError as error:
             raise InputError(
                 f"line {number} of {file} must be an architecture with its origins, but: "
-                f"{error.errors()[0]['msg']}; remove the file, then run: "
-                f"sdsearch sample {study.root}"
+                f"{error.errors()[0]['msg']}; run: sdsearch sample {study.root}"
             ) from None
     return Listing(tuple(entries))
+
+
+def mend_listing(study: StudyFolder) -> None:
+    """Drop what is damaged of the sample's lines, and put damaged designs aside; say which.
+
+    Both are derived: sampling draws what is missing again, and building builds.
+    """
+    file = study.architectures_file
+    if file.is_file():
+        lines = file.read_bytes().removesuffix(b"\n").split(b"\n")
+        whole = [line for line in lines if _is_entry(line)]
+        if len(whole) < len(lines):
+            say(f"{len(lines) - len(whole)} of {len(lines)} lines of {file} are damaged: dropped")
+            write_atomic(file, b"".join(line + b"\n" for line in whole))
+    try:
+        read_designs(study)
+    except InputError as error:
+        aside = study.designs_file.with_suffix(".damaged")
+        study.designs_file.replace(aside)
+        say(f"{error}; it is now {aside.name}")
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        Entry.model_validate_json(line)
+    except ValidationError:
+        return False
+    return True
 
 
 def write_sample(study: StudyFolder, sample: Listing) -> None:
@@ -183,8 +211,8 @@ def read_designs(study: StudyFolder) -> tuple[Design, ...]:
         return DesignFile.model_validate_json(file.read_bytes()).designs
     except ValidationError as error:
         raise InputError(
-            f"{file} must hold designs, but: {error.errors()[0]['msg']}; remove the file, then "
-            f"run: sdsearch build {study.root}"
+            f"{file} must hold designs, but: {error.errors()[0]['msg']}; run: sdsearch build "
+            f"{study.root}"
         ) from None
 
 

@@ -106,16 +106,35 @@ def test_a_damaged_sample_names_its_line_and_the_next_step(tmp_path: Path, line:
     text = line.replace("KEY", ARCHS[1].key).replace("ARCH", ARCHS[1].model_dump_json())
     with study.architectures_file.open("a") as file:
         file.write(text + "\n")
-    with pytest.raises(InputError, match=r"line 2 of .*remove the file, then run: sdsearch sample"):
-        sample_study(study)
-    study.architectures_file.unlink()
+    with pytest.raises(InputError, match=r"line 2 of .*; run: sdsearch sample"):
+        read_sample(study)
     assert sample_study(study) == read_sample(study)
+
+
+@pytest.mark.parametrize("byte", [b"\xff", b"{", b"\n"])
+def test_sampling_mends_what_is_damaged_and_keeps_what_was_proposed(
+    tmp_path: Path, byte: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = make_study(tmp_path / "study", "[space]\nlabels = 3\n")
+    sample = sample_study(study)
+    proposed = (ARCHS[0], Origin(kind="proposal", name="active"))
+    write_sample(study, Listing.of([proposed, *sample.pairs()]))
+    text = study.architectures_file.read_bytes()
+    place = text.index(b"\n") + 20  # in the second line
+    study.architectures_file.write_bytes(text[:place] + byte + text[place + 1 :])
+    study.designs_file.write_bytes(b'{"designs": [' + byte)
+    mended = sample_study(study)
+    assert set(mended.pairs()) == {proposed, *sample.pairs()}
+    assert "lines of" in (said := capsys.readouterr().err)
+    assert "it is now designs.damaged" in said
+    assert sample_study(study) == mended
+    assert capsys.readouterr().err == ""
 
 
 def test_a_damaged_design_file_says_how_to_make_it_again(tmp_path: Path) -> None:
     study = make_study(tmp_path / "study")
     study.designs_file.write_text('{"designs": [')
-    said = r"designs\.json.*remove the file, then run: sdsearch build"
+    said = r"designs\.json.*; run: sdsearch build"
     with pytest.raises(InputError, match=said):
         find_design(study, "autobuild-1")
 
