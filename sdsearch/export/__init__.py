@@ -4,6 +4,7 @@ It imports `study`, `weights` and what is below. Start at `pipeline`.
 """
 
 from sdsearch.export.hub import plan_push, push
+from sdsearch.export.inventory import find_changed, list_own_files, record_files
 from sdsearch.export.lora import cut_lora, write_lora
 from sdsearch.export.onnx import export_onnx
 from sdsearch.export.pipeline import export_pipeline
@@ -15,9 +16,12 @@ __all__ = [
     "cut_lora",
     "export_onnx",
     "export_pipeline",
+    "find_changed",
     "find_weights",
+    "list_own_files",
     "plan_push",
     "push",
+    "record_files",
     "tensor_name",
     "write_lora",
 ]

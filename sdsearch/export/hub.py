@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError, WorkError
+from sdsearch.export.inventory import INVENTORY, find_changed, read_inventory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,18 +24,25 @@ class PushPlan:
 
 
 def plan_push(folder: Path, repository: str) -> PushPlan:
-    """List what a push would upload; nothing leaves this machine.
+    """List what a push would upload: files that the export wrote. Nothing leaves this machine.
 
     Raises:
-        InputError: the repository is no `owner/name`, or the folder is no exported pipeline.
+        InputError: the repository is no `owner/name`, the folder is no exported pipeline, or
+            one of its files has changed.
     """
     if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repository, re.ASCII):
         raise InputError(f"the repository to push to must be owner/name, but is {repository!r}")
-    if not (folder / "model_index.json").is_file():
-        raise InputError(f"{folder} must be an exported pipeline, but has no model_index.json")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = tuple(str(path.relative_to(folder)) for path in files)
-    return PushPlan(folder, repository, names, sum(path.stat().st_size for path in files))
+    files = read_inventory(folder)
+    if "model_index.json" not in files:
+        raise InputError(f"{folder} must be an exported pipeline, but has no {INVENTORY} of one")
+    if changed := find_changed(folder):
+        raise InputError(
+            f"a push uploads what was exported, but {changed[0]} in {folder} is missing or changed "
+            f"since{f', and {len(changed) - 1} more' if changed[1:] else ''}; export again"
+        )
+    names = (*files, INVENTORY)
+    size = sum((folder / name).stat().st_size for name in names)
+    return PushPlan(folder, repository, names, size)
 
 
 def push(plan: PushPlan) -> str:
@@ -43,15 +51,15 @@ def push(plan: PushPlan) -> str:
     Raises:
         WorkError: the hub refuses, or cannot be reached.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     hub = HfApi()
     try:
         hub.create_repo(plan.repository, private=True, exist_ok=True)
-        done = hub.upload_folder(
-            folder_path=plan.folder,
-            repo_id=plan.repository,
+        done = hub.create_commit(
+            plan.repository,
+            [CommitOperationAdd(name, plan.folder / name) for name in plan.files],
             commit_message=f"Add {plan.folder.name}",
         )
     except (HfHubHTTPError, OSError, ValueError) as error:

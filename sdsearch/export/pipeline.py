@@ -13,6 +13,13 @@ from typing import TYPE_CHECKING, Any
 from sdsearch.console import say
 from sdsearch.errors import InputError, WorkError
 from sdsearch.export.index import choose_class, describe_index, read_parts
+from sdsearch.export.inventory import (
+    INVENTORY,
+    find_changed,
+    list_own_files,
+    read_inventory,
+    record_files,
+)
 from sdsearch.export.papers import write_papers
 from sdsearch.export.parts import write_part, write_weights
 from sdsearch.export.recovered import read_source, recovered_weights
@@ -48,7 +55,8 @@ def export_pipeline(design: Design, study: StudyFolder, teacher: str) -> Path:
     variant fp16, a model card, design.json and provenance.json; nothing in it names a place on this
     machine. Weights and values are those of the long recovery where it has ended, else those of the
     label. The folder is written beside, read back and compared, and only then given its name; one
-    that is complete and current stays. No part is in memory while it is written.
+    that is current, with every file as it was written, stays. No part is in memory while it is
+    written.
 
     Args:
         design: what is exported.
@@ -62,7 +70,10 @@ def export_pipeline(design: Design, study: StudyFolder, teacher: str) -> Path:
     final = study.pipelines_dir / design.name
     source = read_source(design, study, teacher)
     if _recorded_inputs(final) == source.key:
-        return final
+        changed = find_changed(final)
+        if not changed and read_inventory(final):
+            return final
+        say(f"{final} is written again: {', '.join(changed[:3]) or INVENTORY} changed")
     _check_replaceable(final)
     weights = recovered_weights(source)
     source = read_source(design, study, teacher)  # weights that are made again may be measured too
@@ -75,6 +86,7 @@ def export_pipeline(design: Design, study: StudyFolder, teacher: str) -> Path:
             with _quiet_libraries():
                 _check(folder, student)
             write_papers(folder, source, file_sha256(weights))
+            record_files(folder, list_own_files(folder))
         _give_name(folder, final)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -128,9 +140,10 @@ def _check_replaceable(final: Path) -> None:
     """Refuse to replace what this program has not written.
 
     Raises:
-        InputError: it is a link, or lacks the record of an export.
+        InputError: it is a link, or lacks the records of an export.
     """
-    if final.is_symlink() or (final.exists() and _recorded_inputs(final) is None):
+    is_ours = _recorded_inputs(final) is not None or "provenance.json" in read_inventory(final)
+    if final.is_symlink() or (final.exists() and not is_ours):
         raise InputError(
             f"{final} must be an export to be replaced, but "
             f"{'is a link' if final.is_symlink() else 'has no provenance.json that says so'}; "

@@ -45,6 +45,8 @@ def add_thumbnails(study: StudyFolder, folders: Sequence[Path]) -> None:
 
     Pictures are no reason to fail: where the study's images are gone, it is said and left.
     """
+    from sdsearch.export import list_own_files, record_files
+
     lacking = [folder for folder in folders if not (folder / "thumbnails").is_dir()]
     if not lacking:
         return
@@ -53,27 +55,32 @@ def add_thumbnails(study: StudyFolder, folders: Sequence[Path]) -> None:
         run_harness(ThumbnailsRequest(study=study.root, designs=names))
     except HarnessError as error:
         say(f"the exports are whole, but have no thumbnails: {error}")
+        return
+    for folder in lacking:
+        record_files(folder, list_own_files(folder / "thumbnails"))
 
 
 def add_onnx(folder: Path) -> None:
     """Put checked ONNX files beside an export; one that has them keeps them."""
-    from sdsearch.export import export_onnx
+    from sdsearch.export import export_onnx, list_own_files, record_files
 
     if (folder / "onnx" / "checked.json").is_file():
         return
     with working(f"ONNX of {folder.name}"):
         found = export_onnx(folder)
+        record_files(folder, list_own_files(folder / "onnx"))
     differences = ", ".join(f"{name} {value:.1g}" for name, value in found.items())
     say(f"{folder / 'onnx'}: largest differences to torch: {differences}")
 
 
 def add_lora(folder: Path, lora: Path, study: StudyFolder) -> Path:
     """Put what fits of a teacher's LoRA beside an export, in its folder `lora`."""
-    from sdsearch.export import write_lora
+    from sdsearch.export import record_files, write_lora
 
     design = json.loads((folder / "design.json").read_text(encoding="utf-8"))
     arch = Architecture.model_validate(design["architecture"])
     file = write_lora(lora, arch, load_space(study).backbone, folder / "lora")
+    record_files(folder, [file, file.with_suffix(".json")])
     listing = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
     say(f"{file}: {listing['kept']} tensors kept, {len(listing['dropped'])} dropped")
     return file

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from sdsearch.errors import InputError, WorkError
 from sdsearch.export.hub import plan_push, push
+from sdsearch.export.inventory import list_own_files, record_files
 from sdsearch.stages.export import push_export
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ def folder(tmp_path: Path) -> Path:
     (made / "unet").mkdir(parents=True)
     (made / "model_index.json").write_text("{}")
     (made / "unet" / "config.json").write_text("{}}")
+    record_files(made, list_own_files(made))
     return made
 
 
@@ -32,7 +35,7 @@ class Hub:
     def create_repo(self, repository: str, **options: Any) -> None:
         Hub.asked.append(f"create {repository} {options}")
 
-    def upload_folder(self, **options: Any) -> None:
+    def create_commit(self, *arguments: Any, **options: Any) -> None:
         raise OSError("no network")
 
 
@@ -41,8 +44,8 @@ def test_a_plan_lists_the_files_and_leaves_the_machine_alone(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.HfApi", None)  # any use would fail
     plan = plan_push(folder, "me/small-unet")
-    assert plan.files == ("model_index.json", "unet/config.json")
-    assert plan.size == 5
+    assert plan.files == ("model_index.json", "unet/config.json", "files.json")
+    assert plan.size == 5 + (folder / "files.json").stat().st_size
     push_export(folder, "me/small-unet", confirmed=False)
     said = capsys.readouterr().err
     assert "unet/config.json" in said
@@ -56,8 +59,46 @@ def test_a_repository_must_be_owner_and_name(folder: Path, name: str) -> None:
 
 
 def test_only_an_exported_pipeline_is_pushed(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no model_index\.json"):
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(InputError, match=r"no files\.json"):
         plan_push(tmp_path, "me/small-unet")
+
+
+def test_what_somebody_put_beside_an_export_is_not_pushed(folder: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("hf_secret")
+    before = plan_push(folder, "me/small-unet").files
+    (folder / "notes.txt").write_text("mine")
+    (folder / ".env").write_text("TOKEN=1")
+    (folder / "link.json").symlink_to(secret)
+    assert plan_push(folder, "me/small-unet").files == before
+
+
+@pytest.mark.parametrize("how", ["changed", "missing", "link"])
+def test_an_export_with_a_file_that_is_not_as_it_was_written_is_not_pushed(
+    folder: Path, tmp_path: Path, how: str
+) -> None:
+    file = folder / "unet" / "config.json"
+    text = file.read_text()
+    file.unlink()
+    if how == "changed":
+        file.write_text(text.replace("}", "]", 1))
+    elif how == "link":
+        (tmp_path / "elsewhere").write_text(text)
+        file.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"unet/config\.json .* missing or changed"):
+        plan_push(folder, "me/small-unet")
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../b", "a//b", "a\\b"])
+def test_an_inventory_that_names_a_place_outside_counts_for_nothing(
+    folder: Path, name: str
+) -> None:
+    inventory = json.loads((folder / "files.json").read_text())
+    inventory["files"][name] = "0" * 64
+    (folder / "files.json").write_text(json.dumps(inventory))
+    with pytest.raises(InputError, match=r"no files\.json"):
+        plan_push(folder, "me/small-unet")
 
 
 def test_a_refused_push_says_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,22 @@ def test_the_export_is_a_stock_pipeline_with_the_recovered_weights(
     assert provenance["inheritance"]["tensors"].keys() == found.keys()
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["unet/diffusion_pytorch_model.safetensors", "vae/config.json", "README.md", "provenance.json"],
+)
+def test_an_export_with_a_flipped_bit_is_written_again(
+    study: StudyFolder, design: Design, name: str
+) -> None:
+    folder = export_now(design, study)
+    file = folder / name
+    whole = file.read_bytes()
+    file.unlink()  # weights are shared with the study's own
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert export_now(design, study) == folder
+    assert (folder / name).read_bytes() == whole
+
+
 def test_a_current_export_is_kept_and_an_outdated_one_replaced(
     study: StudyFolder, design: Design
 ) -> None:
