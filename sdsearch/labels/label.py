@@ -8,13 +8,16 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from sdsearch.errors import InputError, nearest
-from sdsearch.keys import canonical_json
+from sdsearch.keys import canonical_json, content_key
 from sdsearch.model import FrozenModel
 from sdsearch.unet import Architecture
 
 FailureKind = Literal["architecture", "memory", "device", "time", "lost"]
 """Whose fault a failure is: the architecture's own, that of a machine out of memory or of its
 device, of the time limit, or of processes that died at it again and again."""
+
+
+SEAL = "seal"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -97,6 +100,20 @@ class Label(FrozenModel):
             return rest
         return {**rest, "failure": {"kind": "architecture", "message": data["reason"]}}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_seal(cls, data: Any) -> Any:
+        """A label that is written has a seal, the key of all else in it; some tables have none."""
+        if not isinstance(data, dict) or SEAL not in data:
+            return data
+        rest = {key: value for key, value in data.items() if key != SEAL}
+        if data[SEAL] != content_key(rest):
+            raise ValueError(
+                "its content is not what its seal says, so that it was damaged or edited; remove "
+                "it, then label again"
+            )
+        return rest
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.architecture.key != self.arch_key:
@@ -121,5 +138,6 @@ class Label(FrozenModel):
         return value.median if isinstance(value, Latency) else float(value)
 
     def to_json(self) -> str:
-        """Return one line of canonical JSON."""
-        return canonical_json(self.model_dump(mode="json"))
+        """Return one line of canonical JSON, with a seal by which damage is noticed."""
+        data = self.model_dump(mode="json")
+        return canonical_json({**data, SEAL: content_key(data)})

@@ -85,7 +85,7 @@ def test_labels_of_other_protocols_and_seeds_are_kept_apart(tmp_path: Path) -> N
     ],
 )
 def test_a_label_that_is_not_one_is_refused(wrong: dict[str, object]) -> None:
-    data = {**json.loads(make_label(fd=1.0).to_json()), **wrong}
+    data = {**make_label(fd=1.0).model_dump(mode="json"), **wrong}
     with pytest.raises(ValidationError):
         Label.model_validate(data)
 
@@ -93,7 +93,7 @@ def test_a_label_that_is_not_one_is_refused(wrong: dict[str, object]) -> None:
 def test_a_label_that_says_in_words_why_it_failed_is_read(tmp_path: Path) -> None:
     broken = Failure(kind="architecture", message="inherited weights do not fit")
     labels = [make_label(fd=1.0), make_label(tiny_member("bk-tiny"), failure=broken)]
-    rows = [json.loads(label.to_json()) for label in labels]
+    rows = [label.model_dump(mode="json") for label in labels]
     for row in rows:
         failure = row.pop("failure")
         row["reason"] = failure and failure["message"]
@@ -102,6 +102,22 @@ def test_a_label_that_says_in_words_why_it_failed_is_read(tmp_path: Path) -> Non
     assert read_label_table(table) == labels
     with pytest.raises(ValidationError, match="reason"):
         Label.model_validate({**rows[1], "failure": broken})
+
+
+def test_every_bit_that_flips_in_a_label_is_noticed(tmp_path: Path) -> None:
+    store = LabelStore(tmp_path)
+    label = make_label(fd=69.125, psnr_hole=20.5)
+    path = store.write(label)
+    whole = path.read_bytes()
+    assert store.read(label.key) == label
+    for place in range(8 * len(whole.rstrip())):
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        try:
+            assert store.read(label.key) == label  # the case of a letter in \u00e9, or a blank
+        except InputError:
+            pass
 
 
 def test_a_missing_column_names_the_nearest() -> None:
