@@ -7,9 +7,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 KEY_DIGITS = 12
+_SEAL = "seal"
 
 
 def canonical_json(value: Any) -> str:
@@ -20,6 +22,32 @@ def canonical_json(value: Any) -> str:
 def content_key(value: Any) -> str:
     """The first 12 hex digits of the SHA-256 of `canonical_json(value)`."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:KEY_DIGITS]
+
+
+def with_seal(data: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON data with one more entry, the key of all others, by which damage is noticed.
+
+    >>> without_seal(with_seal({"fd": 69.13}))
+    {'fd': 69.13}
+    """
+    return {**data, _SEAL: content_key(data)}
+
+
+def without_seal(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data that was sealed.
+
+    Raises:
+        ValueError: it has another seal than its content, or none.
+    """
+    rest = {name: value for name, value in data.items() if name != _SEAL}
+    if data.get(_SEAL) != content_key(rest):
+        raise ValueError("its content is not what its seal says: it was damaged or edited")
+    return rest
+
+
+def has_seal(data: Mapping[str, Any]) -> bool:
+    """Whether data was sealed once, rightly or not."""
+    return _SEAL in data
 
 
 def file_sha256(path: Path) -> str:

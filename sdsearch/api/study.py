@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
+    from sdsearch.api.verify import FileReport
     from sdsearch.design import Scores
     from sdsearch.labels import ImportReport
     from sdsearch.planning import StudyPlan
@@ -211,6 +212,15 @@ class Study:
             The contact sheet: the first 16 photos, their holes and captions, as labels see them.
         """
         return inspect_study(self.folder)
+
+    def verify(self) -> FileReport:
+        """Compare every file of the study with the hash that was kept of its content.
+
+        What is damaged and can be made again is made again when it is needed.
+        """
+        from sdsearch.api.verify import verify_files
+
+        return verify_files(self.folder)
 
     def adopt(self) -> None:
         """Rename labels measured on the same files and networks under names that came before."""

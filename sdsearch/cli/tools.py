@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 import sdsearch
 from sdsearch.cli.options import STUDY, Folder, Json, Teacher, print_json
 from sdsearch.errors import InputError, check_choice
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 Drawn = Annotated[Path | None, typer.Option(help="Where the SVG goes (default: KEY.svg here).")]
 Table = Annotated[Path, typer.Argument(help="The table's JSON file, made or read.")]
@@ -22,6 +25,10 @@ Checked = Annotated[
 Masks = Annotated[str, typer.Option(help="Of photos: a folder of masks, or a kind that is drawn.")]
 Side = Annotated[int, typer.Option("--size", min=8, help="Of photos: the square's side, pixels.")]
 Sheet = Annotated[Path, typer.Option(help="Of photos: where the contact sheet goes, .png.")]
+Files = Annotated[
+    bool,
+    typer.Option("--files", help="Of a study: whether its files hold what was written to them."),
+]
 _PIPELINE = ("model_index.json", "unet")
 _WEIGHTS = (".safetensors", ".bin")
 
@@ -147,13 +154,19 @@ def check(
     masks: Masks = "mixed",
     size: Side = 512,
     sheet: Sheet = Path("contact-sheet.png"),
+    files: Files = False,
     as_json: Json = False,
 ) -> None:
     """Check what you bring before any hour is spent on it.
 
-    Of a study: photos, masks, captions, teacher, scheduler, as labels will read them; of a folder
-    of photos the same without a teacher; of a stock UNet what it is, costs, hides, and works with.
+    Of a study: photos, masks, captions, teacher, scheduler, as labels will read them, or its own
+    files; of a folder of photos the same without a teacher; of a stock UNet what it is, costs,
+    hides, and works with.
     """
+    if files:
+        report = sdsearch.load_study(path).verify()
+        _print_checked(report, as_json, bad=bool(report.problems))
+        return
     if (path / "study.toml").is_file():
         sdsearch.load_study(path).check()
         return
@@ -170,11 +183,15 @@ def check(
         inspect_dataset(protocol, sheet)
         return
     found = sdsearch.check_unet(path, against)
+    _print_checked(found, as_json, bad=bool(found.problems))
+
+
+def _print_checked(report: BaseModel, as_json: bool, *, bad: bool) -> None:
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(report.model_dump(mode="json"))
     else:
-        print(found)
-    if found.problems:
+        print(report)
+    if bad:
         raise typer.Exit(2)
 
 

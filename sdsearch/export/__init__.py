@@ -4,7 +4,13 @@ It imports `study`, `weights` and what is below. Start at `pipeline`.
 """
 
 from sdsearch.export.hub import plan_push, push
-from sdsearch.export.inventory import find_changed, list_own_files, record_files
+from sdsearch.export.inventory import (
+    INVENTORY,
+    find_changed,
+    list_own_files,
+    read_inventory,
+    record_files,
+)
 from sdsearch.export.lora import cut_lora, write_lora
 from sdsearch.export.onnx import export_onnx
 from sdsearch.export.pipeline import export_pipeline
@@ -12,6 +18,7 @@ from sdsearch.export.portable import complete_vocabulary, tensor_name
 from sdsearch.export.recovered import find_weights
 
 __all__ = [
+    "INVENTORY",
     "complete_vocabulary",
     "cut_lora",
     "export_onnx",
@@ -21,6 +28,7 @@ __all__ = [
     "list_own_files",
     "plan_push",
     "push",
+    "read_inventory",
     "record_files",
     "tensor_name",
     "write_lora",

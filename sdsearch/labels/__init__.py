@@ -43,6 +43,7 @@ from sdsearch.labels.store import (
     check_comparable,
     find_sampler_change,
     import_labels,
+    read_label,
     read_label_table,
     write_label_table,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "import_labels",
     "is_read_first",
     "label_columns",
+    "read_label",
     "read_label_table",
     "write_label_table",
 ]

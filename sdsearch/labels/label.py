@@ -8,16 +8,13 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from sdsearch.errors import InputError, nearest
-from sdsearch.keys import canonical_json, content_key
+from sdsearch.keys import canonical_json, has_seal, with_seal, without_seal
 from sdsearch.model import FrozenModel
 from sdsearch.unet import Architecture
 
 FailureKind = Literal["architecture", "memory", "device", "time", "lost"]
 """Whose fault a failure is: the architecture's own, that of a machine out of memory or of its
 device, of the time limit, or of processes that died at it again and again."""
-
-
-SEAL = "seal"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -104,15 +101,12 @@ class Label(FrozenModel):
     @classmethod
     def _check_seal(cls, data: Any) -> Any:
         """A label that is written has a seal, the key of all else in it; some tables have none."""
-        if not isinstance(data, dict) or SEAL not in data:
+        if not isinstance(data, dict) or not has_seal(data):
             return data
-        rest = {key: value for key, value in data.items() if key != SEAL}
-        if data[SEAL] != content_key(rest):
-            raise ValueError(
-                "its content is not what its seal says, so that it was damaged or edited; remove "
-                "it, then label again"
-            )
-        return rest
+        try:
+            return without_seal(data)
+        except ValueError as error:
+            raise ValueError(f"{error}; remove it, then label again") from None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -139,5 +133,4 @@ class Label(FrozenModel):
 
     def to_json(self) -> str:
         """Return one line of canonical JSON, with a seal by which damage is noticed."""
-        data = self.model_dump(mode="json")
-        return canonical_json({**data, SEAL: content_key(data)})
+        return canonical_json(with_seal(self.model_dump(mode="json")))

@@ -41,16 +41,16 @@ class LabelStore:
         Raises:
             InputError: it is missing or damaged.
         """
-        return _read_file(self.path(key))
+        return read_label(self.path(key))
 
     def read_all(self, protocol_key: str | None = None) -> list[Label]:
         """All labels, failed ones too, ordered by path; optionally those of one protocol."""
         pattern = f"{protocol_key}-s*.json" if protocol_key else "*.json"
-        return [_read_file(file) for file in sorted(self.folder.glob(f"*/{pattern}"))]
+        return [read_label(file) for file in sorted(self.folder.glob(f"*/{pattern}"))]
 
     def read_series(self, series: Series) -> dict[str, Label]:
         """The labels of a series by architecture key, failed ones too."""
-        labels = (_read_file(file) for file in sorted(self.folder.glob(f"*/{series}.json")))
+        labels = (read_label(file) for file in sorted(self.folder.glob(f"*/{series}.json")))
         return {label.arch_key: label for label in labels}
 
     def write(self, label: Label) -> Path:
@@ -178,7 +178,12 @@ def _origin(table: Path, labels: list[Label]) -> str:
     return f"{table.name}: teacher {', '.join(sorted(teachers))}; {stated}"
 
 
-def _read_file(path: Path) -> Label:
+def read_label(path: Path) -> Label:
+    """The label in a file.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
     try:
         return _parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:

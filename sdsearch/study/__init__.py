@@ -24,7 +24,14 @@ from sdsearch.study.listing import (
 )
 from sdsearch.study.opening import adopt_labels, inspect_dataset, inspect_study, open_study
 from sdsearch.study.recipes import Recipe, find_recipe, warn_of_resolution
-from sdsearch.study.records import is_current, outputs_of, record_done, versions
+from sdsearch.study.records import (
+    find_stages,
+    is_current,
+    outputs_of,
+    read_outputs,
+    record_done,
+    versions,
+)
 from sdsearch.study.requests import (
     REQUEST,
     AdoptRequest,
@@ -74,6 +81,7 @@ __all__ = [
     "draw_sample",
     "find_design",
     "find_recipe",
+    "find_stages",
     "inspect_dataset",
     "inspect_study",
     "is_current",
@@ -86,6 +94,7 @@ __all__ = [
     "parse_config",
     "read_designs",
     "read_listing",
+    "read_outputs",
     "read_sample",
     "read_study",
     "record_done",

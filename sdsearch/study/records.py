@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.files import write_atomic
-from sdsearch.keys import content_key, file_sha256
+from sdsearch.keys import content_key, file_sha256, with_seal, without_seal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ PACKAGES = ("sdsearch", "torch", "diffusers", "transformers", "numpy", "scikit-l
 def is_current(study: StudyFolder, stage: str, inputs: Mapping[str, Any]) -> bool:
     """Say whether a stage has been done with these inputs and its outputs are untouched."""
     try:
-        record = json.loads(_record(study, stage).read_text(encoding="utf-8"))
+        record = _read(_record(study, stage))
         outputs = record["outputs"]
         return record["inputs_key"] == _key(inputs) and all(
-            file_sha256(study.root / name) == digest for name, digest in outputs.items()
+            _has(study.root / name, sha256) for name, sha256 in outputs.items()
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
@@ -47,14 +47,39 @@ def record_done(
         "config": study.config.model_dump(mode="json"),
         "versions": versions(),
     }
-    write_atomic(_record(study, stage), json.dumps(record, indent=2) + "\n")
+    write_atomic(_record(study, stage), json.dumps(with_seal(record), indent=2) + "\n")
 
 
 def outputs_of(study: StudyFolder, stage: str) -> dict[str, str]:
     """Return the output hashes of a finished stage: the inputs of the next one."""
-    record = json.loads(_record(study, stage).read_text(encoding="utf-8"))
-    found: dict[str, str] = record["outputs"]
+    found: dict[str, str] = _read(_record(study, stage))["outputs"]
     return found
+
+
+def find_stages(study: StudyFolder) -> list[Path]:
+    """The records of the stages that have been done."""
+    return sorted((study.root / "stages").glob("*.json"))
+
+
+def read_outputs(record: Path) -> dict[str, bool]:
+    """The files that a stage wrote, by their paths in the study, and whether each still is it.
+
+    Raises:
+        ValueError: the record is damaged.
+    """
+    try:
+        found: dict[str, str] = _read(record)["outputs"]
+        return {name: _has(record.parents[1] / name, sha256) for name, sha256 in found.items()}
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _read(record: Path) -> dict[str, Any]:
+    return without_seal(json.loads(record.read_text(encoding="utf-8")))
+
+
+def _has(file: Path, sha256: str) -> bool:
+    return file.is_file() and file_sha256(file) == sha256
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:

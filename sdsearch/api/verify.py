@@ -1,0 +1,147 @@
+"""Verifying: whether every file of a study still holds what was written to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from sdsearch.errors import InputError, WorkError
+from sdsearch.files import read_sealed
+from sdsearch.labels import read_label
+from sdsearch.model import FrozenModel
+from sdsearch.study import draw_sample, find_stages, read_designs, read_outputs, read_sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from sdsearch.study import StudyFolder
+
+    Looked = Iterator[tuple[Path, str | None, str]]
+    """Files with what is wrong with each, None where nothing is, and what to do if so."""
+
+T = TypeVar("T")
+_WEIGHTS = "weights.safetensors"
+_DERIVED = "it is made again when it is needed"
+
+
+class FileProblem(FrozenModel):
+    """A file that does not hold what was written to it, and what to do."""
+
+    file: str
+    problem: str
+    next_step: str
+
+
+class FileReport(FrozenModel):
+    """What became of looking at all files of a study.
+
+    Attributes:
+        checked: how many were compared with what is known of their content.
+        unchecked: how many nothing is known of: pictures, logs, claims, checkpoints, study.toml.
+        problems: those that do not hold what was written.
+    """
+
+    checked: int
+    unchecked: int
+    problems: tuple[FileProblem, ...]
+
+    def __str__(self) -> str:
+        """A line for each problem, and a last one of counts."""
+        found = [f"{one.file}: {one.problem}; {one.next_step}" for one in self.problems]
+        damaged = f"{len(found) or 'none'} damaged"
+        return "\n".join([*found, f"{self.checked} files checked, {damaged}; {self.unchecked} not"])
+
+
+def verify_files(study: StudyFolder) -> FileReport:
+    """Compare every file of a study with the hash that was kept of its content.
+
+    study.toml is the user's to edit, and read as it is.
+    """
+    looked = {path: (problem, step) for path, problem, step in _look(study)}
+    files = sum(path.is_file() for path in study.root.rglob("*"))
+    problems = (
+        FileProblem(file=path.relative_to(study.root).as_posix(), problem=problem, next_step=step)
+        for path, (problem, step) in sorted(looked.items())
+        if problem is not None
+    )
+    there = sum(path.is_file() for path in looked)
+    return FileReport(checked=len(looked), unchecked=files - there, problems=tuple(problems))
+
+
+def _look(study: StudyFolder) -> Looked:
+    yield from _outputs(study)
+    yield from _listing(study)
+    for store in (study.labels, study.repeats):
+        for file in sorted(store.folder.glob("*/*.json")):
+            step = f"remove it, then run: sdsearch label {study.root}"
+            yield file, _trouble(read_label, file), step
+    for place in ("features", "rows", "repeats"):
+        for file in sorted((study.root / place).rglob("*.safetensors")):
+            if file.name != _WEIGHTS:
+                yield file, _trouble(read_sealed, file), _DERIVED
+    yield from _weights(study)
+    yield from _exports(study)
+
+
+def _outputs(study: StudyFolder) -> Looked:
+    again = f"run: sdsearch run {study.root}"
+    for record in find_stages(study):
+        try:
+            outputs = read_outputs(record)
+        except ValueError:
+            yield record, "not the record of a stage", again
+            continue
+        yield record, None, again
+        for file, is_whole in outputs.items():
+            yield study.root / file, None if is_whole else f"not what {record.stem} wrote", again
+
+
+def _listing(study: StudyFolder) -> Looked:
+    again = f"or all stages: sdsearch run {study.root}"
+    if study.architectures_file.is_file():
+        trouble = _trouble(read_sample, study)
+        if trouble is None and not _is_drawn(study):
+            trouble = f"not the sample of study.toml; run: sdsearch sample {study.root}"
+        yield study.architectures_file, trouble, again
+    if study.designs_file.is_file() and (trouble := _trouble(read_designs, study)):
+        yield study.designs_file, trouble, again
+
+
+def _is_drawn(study: StudyFolder) -> bool:
+    """Whether the sample is what is drawn, and whatever was proposed."""
+    found = set(read_sample(study).pairs())
+    drawn = set(draw_sample(study).pairs())
+    return found >= drawn and all(origin.kind == "proposal" for _, origin in found - drawn)
+
+
+def _weights(study: StudyFolder) -> Looked:
+    from sdsearch.weights import origin_of
+
+    kept = sorted((study.root / "weights").glob("*.safetensors"))
+    for place in ("recovered", "rows", "repeats"):
+        kept += sorted((study.root / place).rglob(_WEIGHTS))
+    for file in kept:
+        trouble = None if origin_of(file) else "not as its note says that it was written"
+        lost = file.is_relative_to(study.root / "recovered")
+        yield file, trouble, f"remove {file.parent}, then recover again" if lost else _DERIVED
+        if (note := file.with_suffix(".of")).is_file():
+            yield note, None, _DERIVED
+
+
+def _exports(study: StudyFolder) -> Looked:
+    from sdsearch.export import INVENTORY, find_changed, read_inventory
+
+    again = f"run: sdsearch export {study.root}"
+    for folder in sorted(study.pipelines_dir.glob("[!.]*/")):
+        files, changed = read_inventory(folder), set(find_changed(folder))
+        yield folder / INVENTORY, None if files else "no inventory of an export", again
+        for name in files:
+            yield folder / name, "not what the export wrote" if name in changed else None, again
+
+
+def _trouble(read: Callable[[T], object], what: T) -> str | None:
+    try:
+        read(what)
+    except (InputError, WorkError) as error:
+        return str(error)
+    return None
