@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
     import psutil
 
+OWNED = "SDSEARCH_PARENT"
+"""The environment variable that says which process a harness was started for."""
 _LAST_BREATH = 10.0
 """Seconds that a process has to tidy up after Ctrl-C."""
 _LAUNCHER_NAMES = frozenset(
@@ -76,12 +80,31 @@ def harness_environment() -> dict[str, str]:
 
     Ours, less what says that a launcher (torchrun, accelerate, MPI, Slurm's PMI) had started it,
     which would have it wait for others that do not exist. No module is imported because it lies in
-    the current folder; `PYTHONPATH` counts, but for empty entries, which mean that folder.
+    the current folder; `PYTHONPATH` counts, but for empty entries, which mean that folder. They
+    are told to end with this process.
     """
     found = {name: value for name, value in os.environ.items() if not is_of_launcher(name)}
     if path := found.pop("PYTHONPATH", ""):
         found["PYTHONPATH"] = os.pathsep.join(part for part in path.split(os.pathsep) if part)
-    return {**found, "PYTHONSAFEPATH": "1"}
+    return {**found, "PYTHONSAFEPATH": "1", OWNED: str(os.getpid())}
+
+
+def end_with_parent() -> None:
+    """Watch the process that started this one, where that was ours; end within seconds of it.
+
+    However it ends: SIGKILL leaves it no time to end what it has started. Of several processes of
+    a job each watches torchrun, which watches us.
+    """
+    if OWNED not in os.environ:
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def is_of_launcher(name: str) -> bool:

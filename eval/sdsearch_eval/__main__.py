@@ -24,9 +24,11 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from sdsearch.harness import end_with_parent
     from sdsearch.shell import interrupted_by_signals, open_streams, run_command
 
     open_streams()
+    end_with_parent()
     given = sys.argv[1:] if arguments is None else arguments
     with interrupted_by_signals():
         return run_command(lambda: _obey(given))

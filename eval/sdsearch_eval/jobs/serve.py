@@ -7,7 +7,6 @@ import queue
 import signal
 import sys
 import threading
-import time
 import traceback
 from dataclasses import dataclass
 from io import TextIOWrapper
@@ -119,7 +118,6 @@ def serve_labels(request: ServeRequest) -> int:
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever gives the orders ends this
     answers = _keep_answers_apart()
-    _end_with_parent()
     world = open_world(request.processes)
     try:
         desk = open_desk(request, world)
@@ -223,15 +221,3 @@ def _keep_answers_apart() -> TextIO:
 def _give(answers: TextIO, answer: Answer) -> None:
     answers.write(write_answer(answer))
     answers.flush()
-
-
-def _end_with_parent() -> None:
-    """End when the process that started this one, a worker or torchrun, is no more."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="parent", daemon=True).start()
