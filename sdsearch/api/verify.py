@@ -58,7 +58,7 @@ def verify_files(study: StudyFolder) -> FileReport:
     study.toml is the user's to edit, and read as it is.
     """
     looked = {path: (problem, step) for path, problem, step in _look(study)}
-    files = sum(path.is_file() for path in study.root.rglob("*"))
+    files = sum(path.is_file() and path.suffix != ".lock" for path in study.root.rglob("*"))
     problems = (
         FileProblem(file=path.relative_to(study.root).as_posix(), problem=problem, next_step=step)
         for path, (problem, step) in sorted(looked.items())

@@ -25,6 +25,7 @@ from sdsearch.export.parts import write_part, write_weights
 from sdsearch.export.recovered import read_source, recovered_weights
 from sdsearch.keys import file_sha256
 from sdsearch.pipelines import open_pipeline, read_json, weight_stem
+from sdsearch.study import one_at_a_time
 from sdsearch.unet import unet_config
 from sdsearch.weights import TensorFiles, load_part
 
@@ -67,16 +68,30 @@ def export_pipeline(design: Design, study: StudyFolder, teacher: str) -> Path:
         InputError: the teacher cannot be read, or what has the design's name is no export.
         WorkError: the weights do not fit, a check failed, or the disk is full.
     """
-    final = study.pipelines_dir / design.name
-    source = read_source(design, study, teacher)
-    if _recorded_inputs(final) == source.key:
-        changed = find_changed(final)
-        if not changed and read_inventory(final):
-            return final
+    with one_at_a_time(study, f"export-{design.name}"):
+        source = read_source(design, study, teacher)
+        if not _is_current(study.pipelines_dir / design.name, source):
+            _export(source)
+    return study.pipelines_dir / design.name
+
+
+def _is_current(final: Path, source: ExportSource) -> bool:
+    if _recorded_inputs(final) != source.key:
+        return False
+    changed = find_changed(final)
+    if changed or not read_inventory(final):
         say(f"{final} is written again: {', '.join(changed[:3]) or INVENTORY} changed")
+        return False
+    return True
+
+
+def _export(source: ExportSource) -> None:
+    study, design = source.study, source.design
+    final = study.pipelines_dir / design.name
     _check_replaceable(final)
     weights = recovered_weights(source)
-    source = read_source(design, study, teacher)  # weights that are made again may be measured too
+    # Weights that are made again may be measured too.
+    source = read_source(design, study, source.teacher)
     _remove_leftovers(final)
     folder = final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -90,7 +105,6 @@ def export_pipeline(design: Design, study: StudyFolder, teacher: str) -> Path:
         _give_name(folder, final)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return final
 
 
 @contextmanager

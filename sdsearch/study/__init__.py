@@ -22,6 +22,7 @@ from sdsearch.study.listing import (
     read_sample,
     write_sample,
 )
+from sdsearch.study.locks import one_at_a_time
 from sdsearch.study.opening import adopt_labels, inspect_dataset, inspect_study, open_study
 from sdsearch.study.recipes import Recipe, find_recipe, warn_of_resolution
 from sdsearch.study.records import (
@@ -89,6 +90,7 @@ __all__ = [
     "load_meter",
     "load_space",
     "mend_listing",
+    "one_at_a_time",
     "open_study",
     "outputs_of",
     "parse_config",

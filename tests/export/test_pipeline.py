@@ -6,8 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +22,7 @@ from sdsearch.export.papers import model_card, teacher_licence
 from sdsearch.export.pipeline import export_pipeline
 from sdsearch.export.recovered import read_source
 from sdsearch.space.meter import Meter
+from sdsearch.study import locks
 from sdsearch.study.folder import load_space
 from sdsearch.study.requests import RecoverRequest
 from sdsearch.unet.teacher import teacher_identity
@@ -181,6 +184,35 @@ def test_what_a_killed_export_left_is_removed(study: StudyFolder, design: Design
     (left / "half").touch()
     export_now(design, study)
     assert not left.exists()
+
+
+def test_of_two_exports_at_once_one_writes_and_the_other_waits_for_it(
+    study: StudyFolder,
+    design: Design,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    written, go_on, checks = Event(), Event(), []
+
+    def check(folder: Path, _: object) -> None:
+        checks.append(folder)
+        written.set()
+        assert go_on.wait(60)
+
+    monkeypatch.setattr(export, "_check", check)
+    monkeypatch.setattr(locks, "_PATIENCE", 0.1)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(export_now, design, study)
+        assert written.wait(60)
+        second = pool.submit(export_now, design, study)
+        said = ""
+        while "waiting for it" not in said:
+            said += capsys.readouterr().err
+            assert not second.done()
+        assert checks[0].is_dir()
+        go_on.set()
+        assert first.result() == second.result() == study.pipelines_dir / "autobuild-1"
+    assert len(checks) == 1
 
 
 def test_an_export_that_is_killed_leaves_no_folder_of_its_name(

@@ -55,7 +55,7 @@ def study(tmp_path_factory):
 
 
 def files_of(study):
-    return sorted(path for path in study.root.rglob("*") if path.is_file())
+    return sorted(p for p in study.root.rglob("*") if p.is_file() and p.suffix != ".lock")
 
 
 def test_a_study_as_it_was_written_has_no_damaged_file(study):
