@@ -50,7 +50,7 @@ def create_study(
 
     Args:
         path: the folder; made if it is missing.
-        teacher: "tiny" (comes with sdsearch), a diffusers folder or a hub id; two of its configs
+        teacher: "tiny" (comes with sdsearch), a diffusers folder or a hub id; three of its configs
             are read.
         images: the folder of photos to learn from and to measure on, or "scenes", the drawn ones of
             the tiny teacher; one of full size must be given photos.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sdsearch import report, space, unet
 from sdsearch.errors import InputError
 from sdsearch.pipelines import open_pipeline, read_part
-from sdsearch.unet import Architecture, Backbone, find_backbone, read_unet_config
+from sdsearch.unet import Architecture, Backbone, check_teacher, find_backbone, read_unet_config
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,13 +140,14 @@ def inherit_unet(
     3129700
 
     Raises:
-        InputError: the words or the rule are unknown; the teacher cannot be read, or is no unpruned
-            UNet of the SD v1 and v2 family.
+        InputError: the words or the rule are unknown; the teacher cannot be read, is distilled, or
+            is no unpruned UNet of the SD v1 and v2 family.
     """
     from sdsearch.weights import inherit_weights, open_unet_weights
 
     arch = _architecture(architecture)
     if isinstance(teacher, (str, Path)):
+        check_teacher(str(teacher))
         part = read_part(open_pipeline(str(teacher), ("unet",)), "unet")
         backbone = Backbone.from_config(read_unet_config(part.folder / "config.json"))
         return inherit_weights(arch, backbone, open_unet_weights(part), channels)

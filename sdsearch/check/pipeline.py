@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdsearch.check.problems import Problem
 from sdsearch.errors import InputError
-from sdsearch.pipelines import PARTS, read_part
+from sdsearch.pipelines import PARTS, find_distilled, read_part
 from sdsearch.unet import find_misfits, read_noise_schedule
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ def check_pipeline(pipeline: PipelineFolder, config: Mapping[str, Any]) -> list[
         *_channel_plan(pipeline.index, config),
         *_parts(pipeline),
         *_safety_checker(pipeline),
+        *(
+            Problem.of("distilled", error, error.field)
+            for error in find_distilled(pipeline.name, pipeline.index, config)
+        ),
         *(Problem.of(code, error, code) for code, error in find_misfits(pipeline.folder, config)),
     ]
 

@@ -26,7 +26,7 @@ from sdsearch.export.recovered import read_source, recovered_weights
 from sdsearch.keys import file_sha256
 from sdsearch.pipelines import open_pipeline, read_json, weight_stem
 from sdsearch.study import one_at_a_time
-from sdsearch.unet import unet_config
+from sdsearch.unet import check_pipeline_family, unet_config
 from sdsearch.weights import TensorFiles, load_part
 
 if TYPE_CHECKING:
@@ -198,6 +198,7 @@ def _compare_shapes(tensors: TensorFiles, unet: UNet2DConditionModel) -> None:
 def _write_pipeline(folder: Path, source: ExportSource, student: Student) -> None:
     """Write every part and model_index.json; say what of the teacher is not there to be written."""
     teacher = open_pipeline(source.study.config.teacher.pipeline)
+    check_pipeline_family(teacher)
     parts, lacking = read_parts(teacher)
     for name, why in lacking.items():
         say(f"{source.design.name} is exported without the teacher's {name}: {why}")

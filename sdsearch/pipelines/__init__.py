@@ -3,6 +3,7 @@
 It imports single modules only, and no torch. Start at `folder`.
 """
 
+from sdsearch.pipelines.distilled import explain_class, explain_field, find_distilled
 from sdsearch.pipelines.folder import (
     INDEX,
     OPTIONAL_PARTS,
@@ -15,6 +16,7 @@ from sdsearch.pipelines.folder import (
     list_files,
     locate_pipeline,
     open_pipeline,
+    read_index,
     read_part,
 )
 from sdsearch.pipelines.reading import check_pulled, read_json
@@ -30,11 +32,15 @@ __all__ = [
     "check_pulled",
     "choose_weights",
     "conversion_command",
+    "explain_class",
+    "explain_field",
     "find_card",
     "find_config",
+    "find_distilled",
     "list_files",
     "locate_pipeline",
     "open_pipeline",
+    "read_index",
     "read_json",
     "read_part",
     "shard_names",

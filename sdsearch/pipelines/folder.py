@@ -209,6 +209,16 @@ def list_files(pipeline: PipelineFolder) -> tuple[tuple[str, Path], ...]:
     return tuple((name, file) for name in PARTS for file in read_part(pipeline, name).files)
 
 
+def read_index(name: str) -> dict[str, Any]:
+    """What the model_index.json of a pipeline says; of a hub id nothing else is fetched.
+
+    Raises:
+        InputError: it cannot be had, or is of no diffusers pipeline.
+    """
+    place = locate_pipeline(name)
+    return _read_index(place if isinstance(place, Path) else fetch_file(place, INDEX).parent)
+
+
 def find_card(name: str) -> Path | None:
     """The model card of a pipeline where it is on this machine; nothing is downloaded."""
     place = locate_pipeline(name)

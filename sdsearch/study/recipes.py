@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.labels import Protocol
-from sdsearch.unet import is_full_size, teacher_resolution
+from sdsearch.unet import check_teacher, is_full_size, teacher_resolution
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,11 +123,12 @@ class Recipe:
 
 
 def find_recipe(teacher: str) -> Recipe:
-    """The recipe for a teacher: "tiny", a folder or a hub id, of which two configs are read.
+    """The recipe for a teacher: "tiny", a folder or a hub id, of which three configs are read.
 
     Raises:
-        InputError: the configs cannot be had, or are of another family.
+        InputError: the configs cannot be had, are of another family or of a distilled model.
     """
+    check_teacher(teacher)
     resolution = teacher_resolution(teacher)
     if is_full_size(teacher):
         values = tomllib.loads(FULL)

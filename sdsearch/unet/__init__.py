@@ -37,6 +37,7 @@ from sdsearch.unet.memory import activation_values
 from sdsearch.unet.noise_schedule import NoiseSchedule, read_noise_schedule
 from sdsearch.unet.slots import SLOTS, SLOTS_BY_NAME, UNIT_NAMES, Half, Slot, SlotState, level_sizes
 from sdsearch.unet.teacher import (
+    check_teacher,
     find_backbone,
     former_teacher_sha256,
     is_full_size,
@@ -75,6 +76,7 @@ __all__ = [
     "build_graph",
     "check_family",
     "check_pipeline_family",
+    "check_teacher",
     "count_macs",
     "count_params",
     "find_backbone",

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from sdsearch.errors import FieldError, InputError
 from sdsearch.model import FrozenModel
+from sdsearch.pipelines import explain_field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -170,7 +171,7 @@ def _check_fields(config: Mapping[str, Any], fields: Mapping[str, tuple[Any, ...
     for field, supported in fields.items():
         value = config.get(field, supported[0])
         if value not in supported:
-            next_step = (
+            next_step = explain_field(field) or (
                 "only four-level UNets of the Stable Diffusion v1 and v2 family are supported"
             )
             raise FieldError(field, value, repr(supported[0]), next_step)

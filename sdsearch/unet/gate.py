@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 
 from sdsearch.errors import FieldError, InputError
-from sdsearch.pipelines import read_json
+from sdsearch.pipelines import find_distilled, read_json
 from sdsearch.unet.backbone import check_family
 
 if TYPE_CHECKING:
@@ -107,13 +107,15 @@ def native_size(config: Mapping[str, Any]) -> int:
 
 
 def check_pipeline_family(pipeline: PipelineFolder) -> None:
-    """Refuse a pipeline of another family, or one whose parts do not fit each other.
+    """Refuse a pipeline that is distilled, of another family, or of parts that do not fit.
 
     Raises:
         FieldError: the first field that stands against it.
         InputError: the UNet's config is unreadable.
     """
     config = read_unet_config(pipeline.folder / "unet" / "config.json")
+    for distilled in find_distilled(pipeline.name, pipeline.index, config):
+        raise distilled
     check_family(config)
     for _, error in find_misfits(pipeline.folder, config):
         raise error

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from sdsearch.errors import FieldError, InputError
 from sdsearch.model import FrozenModel
-from sdsearch.pipelines import INDEX
+from sdsearch.pipelines import INDEX, explain_class
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,9 +40,6 @@ _CLASSES = (
 """Classes of diffusers whose config holds the betas of Stable Diffusion v1 and v2."""
 _REASONS = {
     "Flow": "flow matching has no betas",
-    "LCM": "a latent consistency model is distilled for a sampler of its own",
-    "TCD": "a consistency model is distilled for a sampler of its own",
-    "Consistency": "a consistency model is distilled for a sampler of its own",
     "EDM": "EDM's noise is told by sigmas and not by betas",
     "UnCLIP": "unCLIP's prior and decoder are other models",
 }
@@ -138,12 +135,13 @@ def read_noise_schedule(pipeline: PipelineFolder) -> NoiseSchedule:
 
 def _check_class(name: object, where: str) -> None:
     if name not in _CLASSES:
-        reasons = (why for part, why in _REASONS.items() if part in str(name))
+        step = "save the pipeline with the scheduler that it was trained with"
+        reason = next((why for part, why in _REASONS.items() if part in str(name)), step)
         raise FieldError(
             where,
             name,
             f"a class that holds the betas of SD v1 and v2 ({', '.join(_CLASSES)})",
-            next(reasons, "save the pipeline with the scheduler that it was trained with"),
+            explain_class(name) or reason,
         )
 
 

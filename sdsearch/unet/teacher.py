@@ -12,13 +12,15 @@ from sdsearch.keys import file_sha256
 from sdsearch.pipelines import (
     PARTS,
     find_config,
+    find_distilled,
     list_files,
     locate_pipeline,
     open_pipeline,
+    read_index,
     read_json,
 )
 from sdsearch.unet.architecture import UNPRUNED
-from sdsearch.unet.backbone import PRESETS, TINY, Backbone
+from sdsearch.unet.backbone import PRESETS, TINY, Backbone, check_family
 from sdsearch.unet.cost import count_params
 from sdsearch.unet.gate import read_unet_config
 
@@ -31,6 +33,21 @@ if TYPE_CHECKING:
 FULL_SIZE = 50_000_000
 """Parameters of a teacher of full size: the tiny one has 5.5 million, Stable Diffusion 860."""
 _MOST_LEVELS = 8  # of an autoencoder; those of Stable Diffusion have 4
+
+
+def check_teacher(pipeline: str) -> None:
+    """Refuse a pipeline that is distilled or of another family, before any of its weights are read.
+
+    Of a hub id model_index.json and the UNet's config are fetched or read.
+
+    Raises:
+        FieldError: the first field that stands against it.
+        InputError: the configs cannot be had.
+    """
+    config = read_unet_config(find_config(pipeline, "unet"))
+    for distilled in find_distilled(pipeline, read_index(pipeline), config):
+        raise distilled
+    check_family(config)
 
 
 def teacher_backbone(pipeline: str) -> Backbone:

@@ -418,6 +418,21 @@ REFUSED: dict[str, tuple[Layout, str]] = {
     "unCLIP": (config("unet", class_embed_type="projection"), "class_embed_type"),
     "SDXL": (config("unet", addition_embed_type="text_time"), "addition_embed_type"),
     "LCM": (config("unet", time_cond_proj_dim=256), "time_cond_proj_dim"),
+    "LCM, by its pipeline": (
+        listed(_class_name="LatentConsistencyModelPipeline"),
+        "model_index.json: _class_name .* latent consistency model",
+    ),
+    "LCM, by a scheduler that the index calls another": (
+        lambda folder: edit(
+            folder / "scheduler" / "scheduler_config.json", _class_name="LCMScheduler"
+        ),
+        "_class_name in .* latent consistency model",
+    ),
+    "Turbo, saved from the hub": (listed(_name_or_path="stabilityai/sd-turbo"), "it is SD-Turbo"),
+    "Turbo, by its UNet": (
+        config("unet", _name_or_path="/a/models--stabilityai--sd-turbo/snapshots/12/unet"),
+        "unet/config.json: _name_or_path .* it is SD-Turbo",
+    ),
     "InstructPix2Pix": (config("unet", in_channels=8), "in_channels must be 4 or 9"),
     "depth to image": (config("unet", in_channels=5), "in_channels must be 4 or 9"),
     "video": (config("unet", _class_name="UNet3DConditionModel"), "_class_name"),

@@ -14,8 +14,7 @@ from sdsearch.console import show_status
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.labels import Protocol
-from sdsearch.pipelines import find_config
-from sdsearch.unet import check_family, read_unet_config
+from sdsearch.unet import check_teacher
 from sdsearch_eval.data import MaskReading, Sample, list_images, paint_prompts, read_tasks
 from sdsearch_eval.metrics import compare_pixels
 from sdsearch_eval.models import describe_cut
@@ -64,8 +63,8 @@ def paint_side_by_side(
     if request.out.suffix.lower() not in FORMATS:
         raise InputError(f"the picture must end in .png or .webp, but is {request.out}")
     for where in request.pipelines:
-        # What is not there, or of another family, shows before the first is painted with.
-        check_family(read_unet_config(find_config(where, "unet")))
+        # What is not there, of another family or distilled, shows before the first is painted with.
+        check_teacher(where)
     for manifest in list_images(request.images, request.masks) if request.images else ():
         console.print(str(manifest), markup=False)
     columns: list[Column] = []
