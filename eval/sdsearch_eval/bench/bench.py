@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import lcm
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +16,7 @@ from sdsearch_eval.bench.record import describe_environment, describe_sampling, 
 from sdsearch_eval.cache import TensorCache
 from sdsearch_eval.data import load_dataset
 from sdsearch_eval.metrics import extract_references, load_scores, make_references, name_references
-from sdsearch_eval.nets import extract_features, load_extractor, load_lpips
+from sdsearch_eval.nets import FEATURES_AT_ONCE, extract_features, load_extractor, load_lpips
 from sdsearch_eval.recovery import Lessons
 from sdsearch_eval.sampling import UNetInputs, cast_unet, generate, prepare_inputs
 
@@ -87,22 +88,26 @@ def prepare_bench(
     extractor.net.to(teacher.device)
     provenance = _describe(resolved, dataset, teacher, extractor)
     cache = TensorCache(features_dir, _made_from(resolved, provenance))
-    inputs = UNetInputs(
-        **cache.get(
+    inputs = UNetInputs.expand(
+        cache.get(
             f"inputs-s{seed}",
-            lambda: _named(prepare_inputs(teacher, samples, seed)),
+            lambda: prepare_inputs(teacher, samples, seed).compact(),
             teacher.device,
         )
     )
 
     def make_teacher_outputs() -> dict[str, Tensor]:
         unet = cast_unet(teacher.student(UNPRUNED), protocol.dtype)
-        generated = generate(unet, teacher, inputs, samples, protocol)
-        images = to_uint8_tensor(generated.composited)
-        return {
-            "latents": generated.latents,
-            "pooled": extract_features(extractor, images, protocol.feature_size).pooled,
-        }
+        # Whole blocks of samples, and whole batches of features, whatever the number of samples.
+        size, parts = lcm(protocol.block_size, FEATURES_AT_ONCE), []
+        for start in range(0, len(samples), size):
+            part = slice(start, start + size)
+            made = generate(unet, teacher, inputs.select(part), samples[part], protocol)
+            images = to_uint8_tensor(made.composited)
+            found = extract_features(extractor, images, protocol.feature_size)
+            parts.append((made.latents, found.pooled))
+        latents, pooled = (torch.cat(rows) for rows in zip(*parts, strict=True))
+        return {"latents": latents, "pooled": pooled}
 
     reference = cache.get("reference", lambda: extract_references(protocol, samples, extractor))
     outputs = cache.get(f"teacher-s{seed}", make_teacher_outputs, teacher.device)
@@ -151,16 +156,6 @@ def _made_from(resolved: ResolvedProtocol, provenance: Mapping[str, object]) -> 
     """What names everything that is computed for labels of one protocol."""
     networks = {name: provenance[name] for name in ("teacher_sha256", "extractor_sha256")}
     return {**networks, "protocol": resolved.key}
-
-
-def _named(inputs: UNetInputs) -> dict[str, Tensor]:
-    return {
-        "noise": inputs.noise,
-        "masks": inputs.masks,
-        "masked_latents": inputs.masked_latents,
-        "text": inputs.text,
-        "empty_text": inputs.empty_text,
-    }
 
 
 def to_uint8_tensor(images: NDArray[np.uint8]) -> Tensor:

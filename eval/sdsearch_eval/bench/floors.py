@@ -11,12 +11,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from sdsearch.files import write_atomic
 from sdsearch.keys import canonical_json
 from sdsearch.unet import UNPRUNED
-from sdsearch_eval.bench.rows import measure_images, measure_unet
+from sdsearch_eval.bench.rows import image_rows, measure_unet, merge_rows, summarize_rows
 from sdsearch_eval.sampling import (
     cast_unet,
     draw_noise,
@@ -49,12 +48,13 @@ def write_floors(bench: Bench, path: Path) -> None:
 
 def measure_autoencoder(bench: Bench) -> dict[str, Measurement]:
     """The originals through the teacher's autoencoder, known pixels pasted back."""
-    originals = images_to_tensor(np.stack([sample.image for sample in bench.samples]))
-    decoded = [
-        bench.teacher.decode_latents(bench.teacher.encode_images(originals[block]))
-        for block in bench.blocks
-    ]
-    return measure_images(paste_back(tensor_to_images(torch.cat(decoded)), bench.samples), bench)
+    teacher, parts = bench.teacher, []
+    for block in bench.blocks:
+        samples = bench.samples[block]
+        originals = images_to_tensor(np.stack([sample.image for sample in samples]))
+        decoded = tensor_to_images(teacher.decode_latents(teacher.encode_images(originals)))
+        parts.append(image_rows(paste_back(decoded, samples), block, bench))
+    return summarize_rows(merge_rows(parts), bench)
 
 
 def measure_reseeded(bench: Bench) -> dict[str, Measurement]:

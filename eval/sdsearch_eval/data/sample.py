@@ -58,11 +58,8 @@ def paint_prompts(texts: Iterable[str], side: int) -> list[Sample]:
 
     Their names are their numbers, which seed their noise: two UNets begin with the same.
     """
-    image = np.full((side, side, 3), GREY, np.uint8)
-    return [
-        Sample(f"prompt-{number:06d}", image, text, whole_hole(side))
-        for number, text in enumerate(texts)
-    ]
+    image, hole = np.full((side, side, 3), GREY, np.uint8), whole_hole(side)  # of all of them
+    return [Sample(f"prompt-{number:06d}", image, text, hole) for number, text in enumerate(texts)]
 
 
 def vary(samples: Iterable[Sample], variations: int) -> Iterator[Sample]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 JACKKNIFE_BLOCKS = 8
+VALUES_AT_ONCE = 1 << 25
+"""Of a kernel between two sets, which is held in parts where it has more: 256 MB."""
 
 
 def frechet_distance(first: Array, second: Array) -> float:
@@ -70,19 +72,20 @@ def kernel_distance(first: Array, second: Array, *, paired: bool = True) -> floa
         raise InputError(
             f"paired features must be equally many, but got {len(first)} and {len(second)}"
         )
-    d = first.shape[1]
-    kernels = [
-        (x @ y.T / d + 1) ** 3 for x, y in ((first, first), (second, second), (first, second))
-    ]
-    within_first, within_second = (_mean_of_others(kernel) for kernel in kernels[:2])
-    across = _mean_of_others(kernels[2]) if paired else kernels[2].mean()
+    within_first, within_second = (_mean_kernel(x, x, of_others=True) for x in (first, second))
+    across = _mean_kernel(first, second, of_others=paired)
     return float(within_first + within_second - 2 * across)
 
 
-def _mean_of_others(kernel: Array) -> float:
-    """The mean of a square matrix without its diagonal."""
-    n = len(kernel)
-    return float((kernel.sum() - np.trace(kernel)) / (n * (n - 1)))
+def _mean_kernel(first: Array, second: Array, *, of_others: bool) -> float:
+    """The mean of (x.y/d + 1)^3 over all pairs, or over all but i = i; some rows at a time."""
+    (n, d), m = first.shape, len(second)
+    total, own, rows = 0.0, 0.0, max(1, VALUES_AT_ONCE // m)
+    for start in range(0, n, rows):
+        kernel = (first[start : start + rows] @ second.T / d + 1) ** 3
+        total += kernel.sum()
+        own += np.trace(kernel, offset=start)
+    return float((total - own) / (n * (m - 1)) if of_others else total / (n * m))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,10 @@ from sdsearch_eval.metrics.distances import (
     jackknife,
     kernel_distance,
 )
-from sdsearch_eval.nets import Features, extract_features
+from sdsearch_eval.nets import FEATURES_AT_ONCE, Features, extract_features
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from sdsearch.labels import Protocol
     from sdsearch_eval.data import Sample
     from sdsearch_eval.nets import Extractor
-
-AT_ONCE = 32
-"""Pictures that are decoded at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +122,16 @@ def extract_references(
         InputError: a picture cannot be read.
     """
     if not protocol.paints_words:
-        features = _features(extractor, (sample.image for sample in samples), protocol)
-        maps = {f"map{i}": level.half() for i, level in enumerate(features.maps)}
-        return {"pooled": features.pooled, **maps}
+        parts = [
+            Features(part.pooled, [level.half() for level in part.maps])
+            for part in _extract(extractor, (sample.image for sample in samples), protocol)
+        ]
+        levels = zip(*(part.maps for part in parts), strict=True)
+        maps = {f"map{i}": torch.cat(level) for i, level in enumerate(levels)}
+        return {"pooled": torch.cat([part.pooled for part in parts]), **maps}
     if references_file(protocol):
         grey = np.full((1, protocol.resolution, protocol.resolution, 3), 127, np.uint8)
-        return {"pooled": _features(extractor, grey, protocol).pooled[:0]}
+        return {"pooled": _pooled(extractor, grey, protocol)[:0]}
     if protocol.references == "dataset":
         own = protocol.prompts == "captions"  # then they are there, once for each variation
         found = samples[:: protocol.variations] if own else load_reference_samples(protocol)
@@ -138,7 +139,7 @@ def extract_references(
     else:
         files = list_reference_files(protocol)
         pictures = (square_image(open_picture(file), protocol.resolution) for file in files)
-    return {"pooled": _features(extractor, pictures, protocol).pooled}
+    return {"pooled": _pooled(extractor, pictures, protocol)}
 
 
 def make_references(protocol: Protocol, cached: dict[str, Tensor]) -> References:
@@ -198,13 +199,18 @@ def _alone(
     return jackknife(lambda some, _: statistic(some), pooled, pooled)
 
 
-def _features(
+def _pooled(
     extractor: Extractor, images: Iterable[NDArray[np.uint8]], protocol: Protocol
-) -> Features:
-    parts, left = [], iter(images)
-    while some := list(islice(left, AT_ONCE)):
+) -> Tensor:
+    """(n, d) pooled features; of maps, which take far more memory, none is kept."""
+    return torch.cat([part.pooled for part in _extract(extractor, images, protocol)])
+
+
+def _extract(
+    extractor: Extractor, images: Iterable[NDArray[np.uint8]], protocol: Protocol
+) -> Iterator[Features]:
+    """Features of images, in order, some at a time."""
+    left = iter(images)
+    while some := list(islice(left, FEATURES_AT_ONCE)):
         stack = torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2)
-        parts.append(extract_features(extractor, stack, protocol.feature_size))
-    levels = zip(*(part.maps for part in parts), strict=True)
-    pooled = torch.cat([part.pooled for part in parts])
-    return Features(pooled, [torch.cat(level) for level in levels])
+        yield extract_features(extractor, stack, protocol.feature_size)

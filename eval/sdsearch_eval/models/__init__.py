@@ -4,6 +4,7 @@ They import single modules only. Start at `components`.
 """
 
 from sdsearch_eval.models.components import (
+    CAPTIONS_AT_ONCE,
     PIXELS_AT_ONCE,
     Components,
     describe_cut,
@@ -14,6 +15,7 @@ from sdsearch_eval.models.schedulers import make_scheduler, set_steps
 from sdsearch_eval.models.teacher import Teacher, load_teacher
 
 __all__ = [
+    "CAPTIONS_AT_ONCE",
     "PIXELS_AT_ONCE",
     "Components",
     "Teacher",

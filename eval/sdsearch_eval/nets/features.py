@@ -13,6 +13,9 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+FEATURES_AT_ONCE = 32
+"""Images in a batch of an extractor."""
+
 
 class Features(NamedTuple):
     """Pooled features (N, d) and maps (N, C, H, W), each unit-normalised over its channels."""
@@ -35,7 +38,9 @@ class Extractor:
 
 
 @torch.no_grad()
-def extract_features(extractor: Extractor, images: Tensor, size: int, batch: int = 32) -> Features:
+def extract_features(
+    extractor: Extractor, images: Tensor, size: int, batch: int = FEATURES_AT_ONCE
+) -> Features:
     """Features of (N, 3, H, W) uint8 RGB images on its device, in batches of a fixed size."""
     tensors = chain(extractor.net.parameters(), extractor.net.buffers())
     device = next(tensors).device

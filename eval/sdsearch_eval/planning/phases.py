@@ -19,6 +19,7 @@ from sdsearch_eval.counting import (
     count_training,
     weigh_optimizer,
 )
+from sdsearch_eval.models import CAPTIONS_AT_ONCE
 
 if TYPE_CHECKING:
     from sdsearch.labels import LongRecovery, Protocol, RecoveryRecipe
@@ -57,8 +58,9 @@ class Work:
     def always(self) -> dict[str, int]:
         """What stays in memory whatever is done: libraries, feature net, inputs of all samples."""
         backbone, cells = self.parts.backbone, self.latent**2
-        text = 2 * TEXT_TOKENS * backbone.cross_attention_dim
-        inputs = 4 * self.protocol.samples * ((4 + 1 + 4 + 4) * cells + text)
+        text = TEXT_TOKENS * backbone.cross_attention_dim
+        known = 0 if self.protocol.paints_words else 4 + 1  # all rows are one then
+        inputs = 4 * self.protocol.samples * ((4 + 4 + known) * cells + text)
         libraries = {"libraries": _LIBRARIES} if self.device != "cpu" else {}
         return {**libraries, "feature net": self.extractor.kept["weights"], "inputs": inputs}
 
@@ -73,12 +75,13 @@ def prepare_phases(work: Work, block: int) -> dict[str, Counted]:
     parts, protocol, recipe = work.parts, work.protocol, work.protocol.recovery
     kept = {**work.always, **parts.weights}
     images = min(ENCODED, block, protocol.samples)
+    captions = min(CAPTIONS_AT_ONCE, protocol.samples)
     answers = min(block, recipe.batch_size) if block < ENCODED else recipe.batch_size
     return {
         "images to latents": Counted(
             kept, count_encode(parts, images, protocol.resolution, work.device).passing
         ),
-        "captions": Counted(kept, count_text(parts, protocol.samples, work.device).passing),
+        "captions": Counted(kept, count_text(parts, captions, work.device).passing),
         "features": Counted(kept, work.extractor.passing),
         **paint_phases(UNPRUNED, work, block, "teacher"),
         "the teacher's answers": _answer(work, recipe, answers).beside(kept),

@@ -40,7 +40,9 @@ class Storage:
         protocol, cells = self.work.protocol, self.work.latent**2
         width = self.work.parts.backbone.cross_attention_dim
         task = 4 * ((2 * _LATENT + 1) * cells + 2 * TEXT_TOKENS * width)
-        sample = task + 8 * self.pooled + 2 * self.maps + 4 * _LATENT * cells
+        sample = 4 * (2 * _LATENT * cells + TEXT_TOKENS * width) + 8 * self.pooled
+        if not protocol.paints_words:  # else all masks are one, and no maps are kept
+            sample += 4 * (_LATENT + 1) * cells + 2 * self.maps
         recipe = protocol.recovery
         if not recipe.steps:
             return protocol.samples * sample

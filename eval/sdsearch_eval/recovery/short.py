@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,10 +102,7 @@ class Lessons:
         inputs = prepare_inputs(self.teacher, samples, self._seed)
         images = images_to_tensor(np.stack([sample.image for sample in samples]))
         clean = torch.cat([self.teacher.encode_images(part) for part in images.split(32)])
-        return {
-            "clean": clean,
-            **{field.name: getattr(inputs, field.name) for field in fields(inputs)},
-        }
+        return {"clean": clean, **inputs.rows()}
 
     @torch.no_grad()
     def _make(self, step: int) -> dict[str, Tensor]:

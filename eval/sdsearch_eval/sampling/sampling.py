@@ -22,7 +22,7 @@ from sdsearch_eval.devices import memory_format
 from sdsearch_eval.seeds import derive_seeds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from diffusers import UNet2DConditionModel
     from numpy.typing import NDArray
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from sdsearch.labels import Scheduler
     from sdsearch_eval.data import Sample
     from sdsearch_eval.models import Components
+
+AT_ONCE = 32
+"""Images that are encoded at a time."""
 
 
 class NotFiniteError(WorkError):
@@ -59,9 +62,23 @@ class UNetInputs:
         for start in range(0, len(self), size):
             yield self.select(slice(start, start + size))
 
+    def rows(self) -> dict[str, Tensor]:
+        """The tensors by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def compact(self) -> dict[str, Tensor]:
+        """The tensors as they are kept: where all rows are one in memory, that one."""
+        return {name: one[:1] if one.stride(0) == 0 else one for name, one in self.rows().items()}
+
+    @classmethod
+    def expand(cls, kept: Mapping[str, Tensor]) -> UNetInputs:
+        """The inputs that were kept so, or with every row."""
+        count = len(kept["noise"])
+        return cls(**{name: one.expand(count, *one.shape[1:]) for name, one in kept.items()})
+
     def select(self, index: slice | list[int]) -> UNetInputs:
         """The tasks at `index`."""
-        return UNetInputs(*(getattr(self, field.name)[index] for field in fields(self)))
+        return UNetInputs(**{name: one[index] for name, one in self.rows().items()})
 
 
 def images_to_tensor(images: NDArray[np.uint8]) -> Tensor:
@@ -89,23 +106,39 @@ def paste_back(images: NDArray[np.uint8], samples: Sequence[Sample]) -> NDArray[
 
 
 def prepare_inputs(components: Components, samples: Sequence[Sample], seed: int) -> UNetInputs:
-    """UNet inputs of samples: hole greyed before encoding, mask max-pooled, noise seeded singly."""
-    images = images_to_tensor(np.stack([sample.image for sample in samples]))
-    holes = (
-        torch.from_numpy(np.stack([sample.mask for sample in samples]) == 255).float().unsqueeze(1)
-    )
-    masked = torch.cat(
-        [components.encode_images(part) for part in (images * (1 - holes)).split(32)]
+    """UNet inputs of samples: hole greyed before encoding, mask max-pooled, noise seeded singly.
+
+    Images become floats some at a time. Rows that are all the same are one row in memory.
+    """
+    # Where nothing is known, all samples look alike: a grey image, and a mask that is 1 everywhere.
+    is_whole = all((sample.mask == 255).all() for sample in samples)
+    seen = samples[:1] if is_whole else samples
+    parts = [
+        _encode_known(components, seen[start : start + AT_ONCE])
+        for start in range(0, len(seen), AT_ONCE)
+    ]
+    masks, masked = (
+        torch.cat(rows).expand(len(samples), -1, -1, -1) for rows in zip(*parts, strict=True)
     )
     text = components.encode_text([sample.caption for sample in samples])
     empty = components.encode_text([""]).expand_as(text)
     return UNetInputs(
         noise=draw_noise(masked, samples, seed),
-        masks=F.max_pool2d(holes, components.latent_factor).to(components.device),
+        masks=masks,
         masked_latents=masked,
         text=text,
         empty_text=empty,
     )
+
+
+def _encode_known(components: Components, samples: Sequence[Sample]) -> tuple[Tensor, Tensor]:
+    """Masks (n, 1, h, w) of samples, and latents (n, 4, h, w) of their images, the hole greyed."""
+    images = images_to_tensor(np.stack([sample.image for sample in samples]))
+    holes = (
+        torch.from_numpy(np.stack([sample.mask for sample in samples]) == 255).float().unsqueeze(1)
+    )
+    masks = F.max_pool2d(holes, components.latent_factor).to(components.device)
+    return masks, components.encode_images(images * (1 - holes))
 
 
 def draw_noise(like: Tensor, samples: Sequence[Sample], seed: int) -> Tensor:

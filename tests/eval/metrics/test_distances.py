@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
 from sdsearch.errors import InputError
+from sdsearch_eval.metrics import distances
 from sdsearch_eval.metrics.distances import (
     Gaussian,
     diversity,
@@ -207,3 +208,16 @@ def test_pictures_that_are_all_alike_have_no_diversity_and_unlike_ones_have():
     features = np.concatenate([same, 2 * same, same, right])
     assert diversity(features, 2) == pytest.approx([0, 1])
     assert diversity(np.concatenate([same, same, right]), 3) == pytest.approx([2 / 3])
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_kernel_distance_is_the_same_however_few_rows_of_its_kernel_are_held(paired, monkeypatch):
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(23, 5)), rng.normal(size=(23, 5)) + 0.3
+    whole = kernel_distance(first, second, paired=paired)
+    monkeypatch.setattr(distances, "VALUES_AT_ONCE", 3 * 23)
+    assert kernel_distance(first, second, paired=paired) == pytest.approx(whole, rel=1e-12)
+    others = rng.normal(size=(40, 5))
+    in_parts = kernel_distance(first, others, paired=False)
+    monkeypatch.undo()
+    assert kernel_distance(first, others, paired=False) == pytest.approx(in_parts, rel=1e-12)
