@@ -142,6 +142,8 @@ class Protocol(KeyedModel):
     pictures are compared, as a set, with `references`: those photos ("dataset"), another folder,
     or an `.npz` file with `mu` and `sigma` of features. `variations` pictures of each prompt are
     painted, `samples` in all, and with 2 or more of them their `diversity` is measured.
+    `compared_size` is the side in pixels to which they, and the pictures that they are compared
+    with, are resized before features and scores are taken; 0: they are compared as painted.
 
     The label seed is not part of it: a label is unique by (architecture, protocol, seed).
     Defaults are those of the tiny benchmark. `SAMPLERS` lists every option of a `scheduler`; its
@@ -168,6 +170,7 @@ class Protocol(KeyedModel):
             "prompts",
             "references",
             "variations",
+            "compared_size",
             "clip_score",
             "scorers",
         }
@@ -197,6 +200,7 @@ class Protocol(KeyedModel):
     prompts: str = "captions"
     references: str = "dataset"
     variations: int = Field(1, ge=1)
+    compared_size: int = Field(0, ge=0)
     clip_score: str = "none"
     scorers: tuple[str, ...] = ()
 
@@ -207,7 +211,7 @@ class Protocol(KeyedModel):
         if self.task == "text-to-image":
             self._check_painting()
             return self
-        for name in ("prompts", "references", "variations"):
+        for name in ("prompts", "references", "variations", "compared_size"):
             default = type(self).model_fields[name].default
             if getattr(self, name) != default:
                 raise ValueError(
@@ -243,6 +247,11 @@ class Protocol(KeyedModel):
         """Photos of the dataset that are painted after or compared with; none is learned from."""
         uses = self.prompts == "captions" or self.references == "dataset"
         return self.pictures if uses else 0
+
+    @property
+    def compared_side(self) -> int:
+        """Pixels a side of the pictures whose features and scores are taken."""
+        return self.compared_size or self.resolution
 
     @property
     def has_statistics(self) -> bool:

@@ -25,6 +25,8 @@ def test_every_field_changes_the_key() -> None:
         {"mask_convention": "lama"},
         {"mask_geometry": "cropped"},
         {"lpips": "alex"},
+        {"task": "text-to-image"},
+        {"task": "text-to-image", "compared_size": 32},
         {"tf32": True},
         {"compile": True},
         {"recovery": RecoveryRecipe(precision="bfloat16")},

@@ -15,7 +15,13 @@ from sdsearch_eval.bench.content import resolve_protocol
 from sdsearch_eval.bench.record import describe_environment, describe_sampling, hole_fractions
 from sdsearch_eval.cache import TensorCache
 from sdsearch_eval.data import load_dataset
-from sdsearch_eval.metrics import extract_references, load_scores, make_references, name_references
+from sdsearch_eval.metrics import (
+    extract_references,
+    load_scores,
+    make_references,
+    name_references,
+    resize_images,
+)
 from sdsearch_eval.nets import FEATURES_AT_ONCE, extract_features, load_extractor, load_lpips
 from sdsearch_eval.recovery import Lessons
 from sdsearch_eval.sampling import UNetInputs, cast_unet, generate, prepare_inputs
@@ -103,8 +109,8 @@ def prepare_bench(
         for start in range(0, len(samples), size):
             part = slice(start, start + size)
             made = generate(unet, teacher, inputs.select(part), samples[part], protocol)
-            images = to_uint8_tensor(made.composited)
-            found = extract_features(extractor, images, protocol.feature_size)
+            images = resize_images(made.composited, protocol.compared_size)
+            found = extract_features(extractor, to_uint8_tensor(images), protocol.feature_size)
             parts.append((made.latents, found.pooled))
         latents, pooled = (torch.cat(rows) for rows in zip(*parts, strict=True))
         return {"latents": latents, "pooled": pooled}

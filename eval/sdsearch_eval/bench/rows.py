@@ -21,6 +21,7 @@ from sdsearch_eval.metrics import (
     mean_of,
     measure_distances,
     measure_seam,
+    resize_images,
 )
 from sdsearch_eval.nets import extract_features, lpips_like, lpips_of
 from sdsearch_eval.sampling import generate
@@ -73,8 +74,10 @@ def measure_rows(generated: Generated, block: slice, bench: Bench) -> Rows:
 def image_rows(images: NDArray[np.uint8], block: slice, bench: Bench) -> Rows:
     """Per-sample values of (n, H, W, 3) images that are painted for the samples in `block`."""
     protocol, device = bench.protocol, bench.teacher.device
-    features = extract_features(bench.extractor, to_uint8_tensor(images), protocol.feature_size)
-    seen = {POOLED: features.pooled.cpu().numpy(), **bench.scores.of(images, bench.samples[block])}
+    compared = resize_images(images, protocol.compared_size)
+    features = extract_features(bench.extractor, to_uint8_tensor(compared), protocol.feature_size)
+    scores = bench.scores.of(compared, bench.samples[block])
+    seen = {POOLED: features.pooled.cpu().numpy(), **scores}
     if protocol.paints_words:
         return seen
     originals, holes = _wanted(bench.samples[block])

@@ -13,7 +13,7 @@ from sdsearch_eval.metrics.distances import (
     kernel_distance,
     mean_of,
 )
-from sdsearch_eval.metrics.pixels import compare_pixels, measure_seam, psnr_in
+from sdsearch_eval.metrics.pixels import compare_pixels, measure_seam, psnr_in, resize_images
 from sdsearch_eval.metrics.references import (
     References,
     extract_references,
@@ -45,4 +45,5 @@ __all__ = [
     "measure_seam",
     "name_references",
     "psnr_in",
+    "resize_images",
 ]

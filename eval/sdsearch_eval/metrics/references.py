@@ -22,6 +22,7 @@ from sdsearch_eval.metrics.distances import (
     jackknife,
     kernel_distance,
 )
+from sdsearch_eval.metrics.pixels import resize_images
 from sdsearch_eval.nets import FEATURES_AT_ONCE, Features, extract_features
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def extract_references(
         pictures: Iterable[NDArray[np.uint8]] = (sample.image for sample in found)
     else:
         files = list_reference_files(protocol)
-        pictures = (square_image(open_picture(file), protocol.resolution) for file in files)
+        pictures = (square_image(open_picture(file), protocol.compared_side) for file in files)
     return {"pooled": _pooled(extractor, pictures, protocol)}
 
 
@@ -209,8 +210,9 @@ def _pooled(
 def _extract(
     extractor: Extractor, images: Iterable[NDArray[np.uint8]], protocol: Protocol
 ) -> Iterator[Features]:
-    """Features of images, in order, some at a time."""
+    """Features of images in the order and size in which they are compared, some at a time."""
     left = iter(images)
     while some := list(islice(left, FEATURES_AT_ONCE)):
-        stack = torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2)
+        compared = resize_images(np.stack(some), protocol.compared_size)
+        stack = torch.from_numpy(compared).permute(0, 3, 1, 2)
         yield extract_features(extractor, stack, protocol.feature_size)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from sdsearch_eval.metrics import pixels
-from sdsearch_eval.metrics.pixels import compare_pixels, measure_seam
+from sdsearch_eval.metrics.pixels import compare_pixels, measure_seam, resize_images
 
 
 def pair(seed=0, size=32):
@@ -171,3 +172,14 @@ def test_what_is_far_from_the_edge_makes_no_seam():
     filled[:, 20:28, 20:28] = 0
     assert measure_seam(filled, original, hole) == [0]
     assert measure_seam(filled, original, np.ones_like(hole)) == [0]
+
+
+def test_images_are_resized_as_pillow_does_it_and_left_alone_where_no_size_is_asked():
+    images = np.stack(pair())
+    halved = resize_images(images, 16)
+    assert halved.shape == (2, 16, 16, 3)
+    assert halved.dtype == np.uint8
+    for image, small in zip(images, halved, strict=True):
+        assert np.array_equal(small, np.asarray(Image.fromarray(image).resize((16, 16))))
+    for side in (0, 32):
+        assert resize_images(images, side) is images

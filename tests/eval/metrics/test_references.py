@@ -9,15 +9,18 @@ from sdsearch.errors import InputError
 from sdsearch.labels.columns import label_columns
 from sdsearch.labels.protocol import Protocol, RecoveryRecipe
 from sdsearch.unet.architecture import UNPRUNED
-from sdsearch_eval.bench.bench import prepare_bench
+from sdsearch_eval.bench.bench import prepare_bench, to_uint8_tensor
 from sdsearch_eval.bench.content import resolve_protocol
 from sdsearch_eval.bench.evaluate import evaluate_architecture
+from sdsearch_eval.data.photos import open_picture, square_image
 from sdsearch_eval.metrics.references import (
     list_reference_files,
     make_references,
     measure_distances,
     read_gaussian,
 )
+from sdsearch_eval.nets.features import extract_features
+from sdsearch_eval.sampling.generation import generate
 from sdsearch_eval.scenes.scenes import render_scene, split_seed
 
 NO_RECOVERY = RecoveryRecipe(steps=0)
@@ -72,6 +75,28 @@ def test_distances_from_statistics_are_those_from_the_pictures_themselves(
     assert "kid_efflite0" not in other.values
     expected = label.scalar("fd_efflite0")
     assert other.scalar("fd_efflite0") == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_compared_size_is_what_every_feature_sees(teacher, pictures, tmp_path):
+    protocol = painting(references=str(pictures), compared_size=32, feature_size=64)
+    bench, label = measure(protocol, teacher, tmp_path / "a")
+
+    def see(images):
+        tensor = to_uint8_tensor(np.stack(images))
+        return extract_features(bench.extractor, tensor, protocol.feature_size).pooled
+
+    files = [open_picture(file) for file in sorted(pictures.iterdir())]
+    references = bench.references.features.pooled
+    assert torch.equal(references, see([square_image(file, 32) for file in files]))
+    made = generate(teacher.student(UNPRUNED), teacher, bench.inputs, bench.samples, protocol)
+    small = [np.asarray(Image.fromarray(one).resize((32, 32))) for one in made.composited]
+    assert torch.allclose(bench.teacher_pooled, see(small), atol=1e-5)
+    assert not torch.allclose(bench.teacher_pooled, see(made.composited), atol=1e-2)
+    assert label.scalar("fd_vs_teacher") == pytest.approx(0, abs=1e-6)
+    whole = protocol.model_copy(update={"compared_size": 0})
+    other = measure(whole, teacher, tmp_path / "b")[1]
+    assert label.scalar("fd_efflite0") != pytest.approx(other.scalar("fd_efflite0"), rel=0.01)
+    assert label.protocol_key != other.protocol_key
 
 
 def test_prompts_of_a_file_are_painted_and_compared_with_the_photos(teacher, tmp_path):
@@ -147,6 +172,7 @@ def test_own_originals_are_left_out_as_pairs_and_others_are_not():
         ({"lpips": "alex"}, "lpips"),
         ({"task": "inpaint", "prompts": "a.txt"}, "prompts is for"),
         ({"task": "inpaint", "references": "b.npz"}, "references is for"),
+        ({"task": "inpaint", "compared_size": 256}, "compared_size is for"),
         ({"scorers": ("a", "a")}, "once each"),
     ],
 )
@@ -157,4 +183,5 @@ def test_settings_that_do_not_fit_the_task_are_refused_by_name(settings, words):
 
 def test_a_protocol_that_inpaints_keeps_the_key_that_it_had():
     before = Protocol().model_dump(mode="json")
-    assert not {"task", "prompts", "references", "variations", "clip_score", "scorers"} & {*before}
+    later = {"task", "prompts", "references", "variations", "clip_score", "scorers"}
+    assert not (later | {"compared_size"}) & {*before}
