@@ -1,4 +1,4 @@
-"""Where the embedded tiny pipeline and its label table lie: in the wheel, else in the checkout."""
+"""Where what comes with sdsearch lies: the tiny pipeline and its label table, and the presets."""
 
 from __future__ import annotations
 
@@ -25,3 +25,8 @@ def asset_path(name: str) -> Path:
         f"the asset {name!r} must be at {places[0]} or {places[1]}, but is at neither; "
         "reinstall sdsearch or work from a complete checkout"
     )
+
+
+def preset_files() -> dict[str, Path]:
+    """The presets that come with sdsearch, TOML files by their names, such as "coco-30k"."""
+    return {file.stem: file for file in sorted((_PACKAGE / "presets").glob("*.toml"))}

@@ -44,8 +44,10 @@ def test_the_installed_wheel_runs_the_journey_on_the_tiny_pipeline_that_it_holds
     call(python, "-m", "pip", "install", "--quiet", f"torch=={torch}")
     call(python, "-m", "pip", "install", "--quiet", wheel)
     where = "import sdsearch.assets as a; print(a.asset_path('tiny-sd')); "
-    where += "print(a.asset_path('tiny-labels.jsonl'))"
-    for line in call(python, "-c", where).split():
+    where += "print(a.asset_path('tiny-labels.jsonl')); print(*a.preset_files().values())"
+    lines = call(python, "-c", where).split()
+    assert len(lines) == 5, "with three presets"
+    for line in lines:
         assert Path(line).is_relative_to(tmp_path / "env")
     study = tmp_path / "study"
     study.mkdir()

@@ -18,6 +18,8 @@ from sdsearch.study import (
     StudyConfig,
     find_recipe,
     parse_config,
+    preset_settings,
+    read_preset,
     read_study,
     warn_of_resolution,
 )
@@ -34,6 +36,7 @@ def create_study(
     task: Task | None = None,
     prompts: Path | str | None = None,
     references: Path | str | None = None,
+    preset: Path | str | None = None,
     space: str | Mapping[str, Any] | None = None,
     budget: float | Mapping[str, Any] | None = None,
     **sections: Mapping[str, Any],
@@ -60,6 +63,8 @@ def create_study(
             of the photos are painted.
         references: for text-to-image, a folder of pictures, or an `.npz` file of statistics, that
             what is painted is compared with; by default the photos.
+        preset: a benchmark, such as "coco-30k", or the `.toml` file of one, that says what no other
+            argument says, and which files must be named (`docs/metrics.md`).
         space: a name such as "sd14", or the keys of `[space]`, such as {"name": "sd14", "labels":
             100}; by default "tiny" for the tiny teacher, else "sd14".
         budget: what a design may cost: a share of the teacher's parameters in (0, 1], or limits by
@@ -92,12 +97,13 @@ def create_study(
         "references": _references(references),
     }
     said = _sections(str(teacher), space, budget, protocol, sections)
+    chosen = {} if preset is None else _choose_preset(str(preset), said["protocol"])
     if recipe.needs_photos and "dataset" not in said["protocol"]:
         raise InputError(
             "a teacher of full size is measured on photos of the kind that it will paint; name "
             "their folder as images, or 'scenes' where nothing but the way is to be tried"
         )
-    config = parse_config(_merge(recipe.values, said), file)
+    config = parse_config(_merge(_merge(recipe.values, chosen), said), file)
     search_space(config.space.name, resize_level_0=config.space.resize_level_0)
     template = _MASKS.sub("", recipe.template) if config.protocol.paints_words else recipe.template
     text = write_toml(config, template, file)
@@ -151,6 +157,19 @@ def _sections(
         "protocol": _set_apart(tables["protocol"], protocol),
         "build": {"budget": {}, **_set_apart(tables["build"], {"budget": limits})},
     }
+
+
+def _choose_preset(name: str, protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """What a preset says by section and key, once all the files are named that it needs."""
+    preset = read_preset(name)
+    if lacking := preset.find_lacking(protocol):
+        wanted = "; ".join(f"{one}: {what}" for one, what in lacking.items())
+        besides = f" (and have {'; '.join(preset.besides)})" if preset.besides else ""
+        raise InputError(
+            f"the preset {name!r}, {preset.about}, reads files of yours, but {', '.join(lacking)} "
+            f"are not named; name {wanted}{besides}"
+        )
+    return preset_settings(name)
 
 
 def _set_apart(table: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Annotated, cast, get_args
 import typer
 
 import sdsearch
+from sdsearch.assets import preset_files
 from sdsearch.cli.options import STUDY, Folder, Json, print_json
 from sdsearch.errors import InputError, check_choice
 
@@ -35,6 +36,10 @@ def init(
         str | None,
         typer.Option(help="Text to image: pictures or .npz to compare with. Default: the photos."),
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help=f"A benchmark: {', '.join(preset_files())}, or a .toml file."),
+    ] = None,
     space: Annotated[
         str | None, typer.Option(help="Default: sd14; tiny for the tiny teacher.")
     ] = None,
@@ -54,6 +59,7 @@ def init(
             ("--task", task, "protocol.task", config.protocol.task),
             ("--prompts", prompts, "protocol.prompts", config.protocol.prompts),
             ("--references", references, "protocol.references", config.protocol.references),
+            ("--preset", preset, "report.preset", config.report.preset),
             ("--space", space, "space.name", config.space.name),
             ("--share", share, "build.budget.params", getattr(limit, "share", limit)),
         ):
@@ -75,6 +81,7 @@ def init(
             task=cast("Task | None", task),
             prompts=prompts,
             references=references,
+            preset=preset,
             space=space,
             budget=share,
         )

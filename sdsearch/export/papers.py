@@ -12,7 +12,7 @@ from sdsearch.export.portable import drop_places
 from sdsearch.files import write_atomic
 from sdsearch.labels import Measurement
 from sdsearch.pipelines import find_card, locate_pipeline, open_pipeline, read_part
-from sdsearch.study import versions
+from sdsearch.study import set_beside, versions
 from sdsearch.unet import SLOTS, UNPRUNED, count_macs, count_params, is_full_size
 from sdsearch.weights import provenance_document
 
@@ -112,6 +112,8 @@ def model_card(source: ExportSource) -> str:
         protocol_key=source.study.protocol_key,
         recovery=source.recipe,
         seed=config.seed,
+        beside=set_beside(config, {design.name: measured} if measured else {}),
+        is_official=config.protocol.column("fd") == "fid",
     )
 
 

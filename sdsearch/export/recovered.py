@@ -11,7 +11,7 @@ from sdsearch.errors import WorkError
 from sdsearch.harness import run_harness
 from sdsearch.keys import content_key
 from sdsearch.labels import Label, LabelKey, Measurement
-from sdsearch.study import RecoverRequest, load_space
+from sdsearch.study import RecoverRequest, load_space, read_preset
 from sdsearch.weights import origin_of
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class ExportSource:
     def key(self) -> str:
         """The content key of everything that decides the contents of the exported folder."""
         long = {name: value.model_dump(mode="json") for name, value in self.long_values.items()}
+        preset = self.study.config.report.preset
         return content_key(
             {
                 "format": FORMAT,
@@ -58,6 +59,7 @@ class ExportSource:
                 "teacher": self.teacher,
                 "label": self.label and self.label.to_json(),
                 "long_recovery": long,
+                **({"preset": read_preset(preset).model_dump(mode="json")} if preset else {}),
             }
         )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sdsearch.design import find_allowed
 from sdsearch.errors import InputError
 from sdsearch.labels import check_target
-from sdsearch.study import draw_sample, load_meter
+from sdsearch.study import draw_sample, load_meter, read_preset
 
 if TYPE_CHECKING:
     from sdsearch.study import StudyFolder
@@ -24,12 +24,12 @@ def check_study(study: StudyFolder) -> None:
 
 
 def find_problems(study: StudyFolder) -> list[str]:
-    """What is wrong with a study, in words: target, sample, budget, latency table.
+    """What is wrong with a study, in words: target, sample, budget, latency table, preset.
 
     What its photos lack is found where they are read, when work on them is opened.
     """
     found = []
-    for check in (_check_target, draw_sample, _check_budget):
+    for check in (_check_target, draw_sample, _check_budget, _check_preset):
         try:
             check(study)
         except InputError as error:
@@ -44,3 +44,8 @@ def _check_target(study: StudyFolder) -> None:
 def _check_budget(study: StudyFolder) -> None:
     settings, meter = study.config.build, load_meter(study)
     find_allowed(meter, meter.limits(settings.budget), settings.top)
+
+
+def _check_preset(study: StudyFolder) -> None:
+    if study.config.report.preset is not None:
+        read_preset(study.config.report.preset)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sdsearch.labels import Label, Measurement
 from sdsearch.report.html import html_table
 from sdsearch.space import say_amount
-from sdsearch.study import load_meter, read_designs, read_listing
+from sdsearch.study import load_meter, read_designs, read_listing, set_beside
 from sdsearch.unet import UNPRUNED, count_params, is_full_size
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sdsearch.labels import Target
     from sdsearch.space import Meter, Resource
-    from sdsearch.study import StudyFolder
+    from sdsearch.study import Beside, StudyFolder
 
 HEADER = ("architectures", "n", "mean", "best", "params")
 MEMBERS = ("teacher", "bk-base", "bk-small", "bk-tiny")
@@ -82,6 +82,7 @@ class Outcome:
     rows: tuple[OutcomeRow, ...]
     noise: NoiseFloor | None
     floors: dict[str, dict[str, Measurement]]
+    beside: Beside | None = None
 
     @property
     def heading(self) -> str:
@@ -115,7 +116,10 @@ class Outcome:
         return printed.get().rstrip()
 
     def _repr_html_(self) -> str:
-        return html_table(self.heading, self.cells(), HEADER, notes(self))
+        found, beside = html_table(self.heading, self.cells(), HEADER, notes(self)), self.beside
+        if beside is None:
+            return found
+        return found + html_table("beside others", beside.rows, beside.header, [beside.note])
 
 
 def read_floors(study: StudyFolder) -> dict[str, dict[str, Measurement]]:
@@ -144,9 +148,12 @@ def summarize_outcome(study: StudyFolder) -> Outcome:
             key for key in drawn if key in by_key and _within(by_key[key], meter, limits)
         ]
     groups["evaluated active"] = listing.keys_from("proposal")
-    for design in read_designs(study):
+    designs = read_designs(study)
+    for design in designs:
         groups.setdefault(design.method, []).append(design.arch_key)
-    groups |= {name: [key] for name in MEMBERS if (key := listing.member(name))}
+    members = {name: key for name in MEMBERS if (key := listing.member(name))}
+    groups |= {name: [key] for name, key in members.items()}
+    single = members | {design.name: design.arch_key for design in designs}
     total = count_params(UNPRUNED, meter.space.backbone)
     rows = [
         row
@@ -162,6 +169,14 @@ def summarize_outcome(study: StudyFolder) -> Outcome:
         rows=tuple(rows),
         noise=noise_floor(labels, evaluated, column, study.config.ranker.target),
         floors=read_floors(study),
+        beside=set_beside(
+            study.config,
+            {
+                name: by_key[key].values
+                for name, key in single.items()
+                if key in by_key and by_key[key].status == "ok"
+            },
+        ),
     )
 
 
@@ -200,12 +215,19 @@ def outcome_table(result: Outcome) -> Group:
     from rich.console import Group
     from rich.table import Table
 
-    table = Table()
-    for name in HEADER:
-        table.add_column(name, justify="right" if name != HEADER[0] else "left")
-    for row in result.cells():
-        table.add_row(*row)
-    return Group(result.heading, table, *notes(result))
+    def draw(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
+        table = Table()
+        for name in header:
+            table.add_column(name, justify="right" if name != header[0] else "left")
+        for row in rows:
+            table.add_row(*row)
+        return table
+
+    parts: list[str | Table] = [result.heading, draw(HEADER, result.cells()), *notes(result)]
+    if result.beside:
+        parts += [draw(result.beside.header, result.beside.rows)] if result.beside.rows else []
+        parts.append(result.beside.note)
+    return Group(*parts)
 
 
 def notes(result: Outcome) -> list[str]:

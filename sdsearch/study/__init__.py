@@ -24,6 +24,7 @@ from sdsearch.study.listing import (
 )
 from sdsearch.study.locks import one_at_a_time
 from sdsearch.study.opening import adopt_labels, inspect_dataset, inspect_study, open_study
+from sdsearch.study.preset import Beside, Preset, preset_settings, read_preset, set_beside
 from sdsearch.study.recipes import Recipe, find_recipe, warn_of_resolution
 from sdsearch.study.records import (
     find_stages,
@@ -58,6 +59,7 @@ __all__ = [
     "REQUEST",
     "AdoptRequest",
     "AppRequest",
+    "Beside",
     "FinetuneRequest",
     "GridRequest",
     "HarnessRequest",
@@ -68,6 +70,7 @@ __all__ = [
     "MachineConfig",
     "Origin",
     "PlanRequest",
+    "Preset",
     "Recipe",
     "RecomputeRequest",
     "RecoverRequest",
@@ -94,12 +97,15 @@ __all__ = [
     "open_study",
     "outputs_of",
     "parse_config",
+    "preset_settings",
     "read_designs",
     "read_listing",
     "read_outputs",
+    "read_preset",
     "read_sample",
     "read_study",
     "record_done",
+    "set_beside",
     "versions",
     "warn_of_resolution",
     "write_protocols",

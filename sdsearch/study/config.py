@@ -115,6 +115,12 @@ class MachineConfig(FrozenModel):
     workers: int = Field(2, ge=0)
 
 
+class ReportConfig(FrozenModel):
+    """What report and cards show beside measured values: a preset's, a name or a `.toml` file."""
+
+    preset: str | None = None
+
+
 class StudyConfig(FrozenModel):
     """The contents of study.toml; `seed` is the label seed, written as `protocol.seed` there."""
 
@@ -127,6 +133,7 @@ class StudyConfig(FrozenModel):
     ranker: RankerSettings = RankerSettings()
     build: BuildConfig = BuildConfig()
     export: ExportConfig = ExportConfig()
+    report: ReportConfig = ReportConfig()
 
 
 def parse_config(data: dict[str, Any], file: Path) -> StudyConfig:

@@ -210,6 +210,56 @@ def test_a_study_that_paints_words_says_its_prompts_and_has_no_masks(tmp_path: P
     assert "masks" not in (tmp_path / "words" / "study.toml").read_text(encoding="utf-8")
 
 
+@pytest.fixture
+def coco(tmp_path: Path, teacher: Path, photos: Path) -> dict[str, Any]:
+    """All that the preset coco-30k asks for, by argument."""
+    (tmp_path / "prompts.txt").write_text("a house\n", encoding="utf-8")
+    (tmp_path / "real_im256.npz").write_bytes(b"")
+    return {
+        "teacher": teacher,
+        "images": photos,
+        "prompts": tmp_path / "prompts.txt",
+        "references": tmp_path / "real_im256.npz",
+    }
+
+
+def test_a_preset_says_what_no_argument_says(tmp_path: Path, coco: dict[str, Any]) -> None:
+    made = sdsearch.create_study(
+        tmp_path / "s", preset="coco-30k", protocol={"steps": 50, "tf32": False}, **coco
+    )
+    protocol = made.config.protocol
+    assert (protocol.task, protocol.compared_size, protocol.samples) == (
+        "text-to-image",
+        256,
+        30_000,
+    )
+    assert (protocol.steps, protocol.tf32, protocol.scheduler) == (50, False, "pndm")
+    assert protocol.recovery.learning_rate == 1e-5, "what neither says is the teacher's recipe"
+    assert made.config.ranker.target.expression == "-log(fid)"
+    assert made.config.report.preset == "coco-30k"
+    assert sdsearch.load_study(made.path) == made
+    text = (made.path / "study.toml").read_text(encoding="utf-8")
+    assert '[report]\npreset = "coco-30k"' in text
+    assert "steps = 50\n" in text
+
+
+def test_a_preset_names_all_the_files_that_are_still_to_be_named(
+    tmp_path: Path, coco: dict[str, Any]
+) -> None:
+    for given, lacking in (
+        ((), "images, prompts, references"),
+        (("images", "prompts"), "references"),
+    ):
+        named = {name: coco[name] for name in ("teacher", *given)}
+        with pytest.raises(InputError, match=f"but {lacking} are not named") as raised:
+            sdsearch.create_study(tmp_path / "s", preset="coco-30k", **named)
+        assert "real_im256.npz" in str(raised.value)
+        assert "Inception weights" in str(raised.value)
+    with pytest.raises(InputError, match="one of brushbench, coco-30k, places2"):
+        sdsearch.create_study(tmp_path / "s", preset="coco", **coco)
+    assert not (tmp_path / "s").exists()
+
+
 @pytest.mark.parametrize("name", ["prompts", "references"])
 def test_prompts_and_references_that_are_not_there_are_refused_at_once(
     name: str, tmp_path: Path

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 import sdsearch
 from sdsearch.cli import main as cli
+from sdsearch.errors import InputError
 from tests.fakes import full_geometry, make_design, make_study, tiny_member, write_designs
 
 ROOT = Path(sdsearch.__file__).parent
@@ -103,3 +104,26 @@ def test_commands_reach_the_stages_by_the_interface_where_it_has_them() -> None:
     behind_the_interface = stage_names("api")
     assert {"label_study", "build_study", "export_designs"} <= behind_the_interface
     assert stage_names("cli") & behind_the_interface == set()
+
+
+def test_init_takes_a_preset_and_keeps_the_study_that_has_it(tmp_path: Path) -> None:
+    teacher = full_geometry(tmp_path / "sd")
+    (tmp_path / "photos").mkdir()
+    given = [f"--{name}" for name in ("teacher", "images", "masks")]
+    places = [str(teacher), *(str(tmp_path / "photos"),) * 2]
+    arguments = [word for pair in zip(given, places, strict=True) for word in pair]
+    study = str(tmp_path / "study")
+    lacking = CliRunner().invoke(cli.app, ["init", study, "--preset", "places2"])
+    assert isinstance(lacking.exception, InputError)
+    assert "images, masks are not named" in str(lacking.exception)
+    assert call("init", study, "--preset", "places2", *arguments).startswith("wrote ")
+    protocol = sdsearch.load_study(study).config.protocol
+    assert (protocol.samples, protocol.extractor) == (10_000, "fid")
+    assert call("init", study, "--preset", "places2").startswith("kept ")
+    other = CliRunner().invoke(cli.app, ["init", study, "--preset", "brushbench"])
+    assert "report.preset is places2 there" in str(other.exception)
+
+
+def test_the_help_of_init_lists_the_presets() -> None:
+    said = " ".join(call("init", "--help").split())
+    assert "brushbench, coco-30k, places2" in said

@@ -23,6 +23,7 @@ from sdsearch.export.pipeline import export_pipeline
 from sdsearch.export.recovered import read_source
 from sdsearch.space.meter import Meter
 from sdsearch.study import locks
+from sdsearch.study.config import ReportConfig
 from sdsearch.study.folder import load_space
 from sdsearch.study.requests import RecoverRequest
 from sdsearch.unet.teacher import teacher_identity
@@ -348,6 +349,40 @@ def test_the_card_says_what_was_removed_measured_and_how_to_load(
     assert study.protocol_key in card
     assert "level0: d1; 1 of 40 by score" in card
     assert "Nothing yet" in model_card(replace(source, label=None))
+
+
+def test_the_card_shows_published_values_beside_its_own_and_an_export_follows_them(
+    study: StudyFolder, design: Design, tmp_path: Path
+) -> None:
+    source, file = read_source(design, study, "teacher"), tmp_path / "mine.toml"
+    told = (
+        'about = "a"\ntarget = "-fd_efflite0"\nbring = {}\n[protocol]\nsamples = 192\n'
+        '[published]\nsource = "Somebody"\ncaveat = "others"\n'
+        '[[published.rows]]\nname = "theirs"\n'
+    )
+    keys = {source.key}
+    for value in (180.0, 181.0):
+        file.write_text(f"{told}values = {{ fd_efflite0 = {value}, seam = 0.5 }}\n")
+        config = study.config.model_copy(update={"report": ReportConfig(preset=str(file))})
+        asked = replace(source, study=replace(study, config=config))
+        card = model_card(asked)
+        assert "| autobuild-1 | measured | 212.5 ± 3 | - |\n| theirs | published |" in card
+        assert f"| theirs | published | {value:.4g} | 0.5 |\n\nPublished by Somebody" in card
+        keys.add(asked.key)
+    assert len(keys) == 3
+    other = study.config.protocol.model_copy(update={"samples": 64})
+    config = config.model_copy(update={"protocol": other})
+    assert "Beside" not in model_card(replace(source, study=replace(study, config=config)))
+
+
+def test_only_the_official_weights_make_a_card_speak_of_an_official_fid(
+    study: StudyFolder, design: Design
+) -> None:
+    source = read_source(design, study, "teacher")
+    assert "none is an official FID" in model_card(source)
+    official = study.config.protocol.model_copy(update={"extractor": "fid"})
+    config = study.config.model_copy(update={"protocol": official})
+    assert "official FID" not in model_card(replace(source, study=replace(study, config=config)))
 
 
 def test_an_export_inherits_the_licence_that_its_teacher_states(tmp_path: Path) -> None:

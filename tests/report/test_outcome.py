@@ -152,3 +152,54 @@ def test_an_outcome_needs_the_sampled_architectures(tmp_path: Path) -> None:
 def test_a_value_without_error_is_shown_alone() -> None:
     assert with_error(3.14159, None) == "3.14"
     assert with_error(3.14159, 0.5) == "3.14 ± 0.50"
+
+
+PRESET = """\
+about = "scenes"
+target = "-log(fd_efflite0)"
+[protocol]
+steps = 8
+[bring]
+[published]
+source = "Somebody (2024)"
+caveat = "other scenes"
+[[published.rows]]
+name = "their <model>"
+values = { fd_efflite0 = 12.5 }
+"""
+
+
+def published_study(folder: Path, steps: int) -> Outcome:
+    """A study of a preset whose teacher and one design are measured, and a random one failed."""
+    (folder / "mine.toml").write_text(PRESET)
+    toml = f'{THREE}[protocol]\nsteps = {steps}\n[report]\npreset = "{folder / "mine.toml"}"\n'
+    study = make_study(folder / "study", toml)
+    sample_study(study)
+    small, tiny = tiny_member("bk-small"), tiny_member("bk-tiny")
+    write_designs(study, [make_design(small, "autobuild", 1), make_design(tiny, "random", 1)])
+    key = study.protocol_key
+    failed = make_label(tiny, failure=Failure(kind="architecture", message="not finite"))
+    for label in (measured(tiny_member(), 5.0, 0.25), measured(small, 8.0), failed):
+        study.labels.write(label.model_copy(update={"protocol_key": key}))
+    return summarize_outcome(study)
+
+
+def test_published_values_stand_beside_measured_ones_with_their_source(tmp_path: Path) -> None:
+    result = published_study(tmp_path, 8)
+    assert result.beside is not None
+    assert result.beside.rows == (
+        ("teacher", "measured", "5 ± 0.25"),
+        ("bk-small", "measured", "8"),
+        ("autobuild-1", "measured", "8"),
+        ("their <model>", "published", "12.5"),
+    )
+    for said in (str(result), result._repr_html_()):
+        assert "Somebody (2024)" in said
+        assert "12.5" in said
+    assert "their &lt;model&gt;" in result._repr_html_()
+
+
+def test_published_values_of_another_protocol_are_not_shown(tmp_path: Path) -> None:
+    said = str(published_study(tmp_path, 4))
+    assert "steps is 4 and not 8" in said
+    assert "12.5" not in said

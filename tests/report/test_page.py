@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from sdsearch.report.findings import read_evidence
 from sdsearch.report.outcome import summarize_outcome
 from sdsearch.report.page import render, write_report
 from sdsearch.stages.sample import sample_study
+from sdsearch.study.preset import Beside
 from tests.fakes import (
     label_by_params,
     make_design,
@@ -189,3 +191,20 @@ def test_a_gallery_has_every_column_and_escapes_its_captions(study: StudyFolder)
     assert "<script>alert" not in html
     assert html.count("<option") == 6
     assert 'src="data:image/webp;base64,teacher"' in html
+
+
+def test_published_values_are_a_table_of_the_page(study: StudyFolder) -> None:
+    outcome = summarize_outcome(study)
+    rows = (("teacher", "measured", "5 ± 0.25"), (EVIL, "published", "12.5"))
+    beside = Beside(("fd_efflite0",), rows, "published by somebody; other scenes")
+    html = render(read_evidence(study), replace(outcome, beside=beside))
+    part = html[html.index("Beside published values") :]
+    assert "<th>from</th>" in part
+    assert "<td>5 ± 0.25</td>" in part
+    assert "Published by somebody; other scenes." in part
+    assert "<script>alert" not in html
+    none = replace(outcome, beside=Beside(("fid",), (), "published values are not shown"))
+    page = render(read_evidence(study), none)
+    assert "Published values are not shown." in page
+    assert "<th>from</th>" not in page
+    assert "Beside published" not in render(read_evidence(study), outcome)

@@ -207,6 +207,7 @@ def test_what_cannot_fit_is_refused_with_the_largest_parts_and_a_next_step(
         ("[build]\nbudget = { params = 10 }\n", "budget"),
         ("[build]\nbudget = { latency_ms = 3.0 }\n", "latency"),
         ("[space]\nlabels = 100000000\n", "100,?000,?000|100000000"),
+        ('[report]\npreset = "coco"\n', "preset must be one of"),
     ],
 )
 def test_what_would_be_refused_later_is_found_before_the_first_label(
