@@ -3,12 +3,15 @@
     python benchmarks/load_export.py FOLDER SIZE OUT.npz    # SIZE 0: load, but paint nothing
 
 It needs diffusers and transformers alone, old or new: `old_loaders.py` runs it with both and
-compares. Tensors are named by their values, since releases name those of a CLIP tower differently.
+compares. It says whether sdsearch is installed beside them, and makes it impossible to import, so
+that what loads here loads without it. Tensors are named by their values, since releases name those
+of a CLIP tower differently.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import sys
 import warnings
@@ -21,6 +24,7 @@ import torch
 import transformers
 from PIL import Image
 
+OURS = ("sdsearch", "sdsearch_eval")
 MODULES = ("unet", "vae", "text_encoder", "safety_checker", "image_encoder")
 CAPTIONS = ["a red house near a lake, two trees", "", "größe 42!"]
 
@@ -33,7 +37,8 @@ def main() -> None:
         library.utils.logging.disable_progress_bar()
     folder, size, out = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     said: dict[str, Any] = {
-        "versions": {one.__name__: one.__version__ for one in (diffusers, transformers)}
+        "versions": {one.__name__: one.__version__ for one in (diffusers, transformers)},
+        "sdsearch": shut_out(OURS),
     }
     arrays: dict[str, np.ndarray] = {}
     for variant, dtype in ((None, torch.float32), ("fp16", torch.float16)):
@@ -48,6 +53,15 @@ def main() -> None:
         del pipeline
     np.savez(out, **arrays)
     print(json.dumps(said))
+
+
+def shut_out(names: tuple[str, ...]) -> str:
+    """Make packages that are not to be used impossible to import; whether they were there."""
+    found = any(importlib.util.find_spec(name) for name in names)
+    for name in names:
+        assert name not in sys.modules, f"{name} was imported before it could be shut out"
+        sys.modules[name] = None  # type: ignore[assignment]
+    return "installed, shut out" if found else "not installed"
 
 
 def describe(pipeline: Any) -> dict[str, Any]:
@@ -71,31 +85,35 @@ def digest(module: torch.nn.Module) -> str:
 
 @torch.no_grad()
 def paint(pipeline: Any, size: int) -> dict[str, np.ndarray]:
-    """One step of inpainting, the embedded words, and what a safety checker sees, as numbers."""
+    """A picture by the loaded class, the embedded words, what a safety checker sees, as numbers.
+
+    One step of inpainting, or four from words.
+    """
     checker, extractor = pipeline.safety_checker, pipeline.feature_extractor
     parts = {
         name: getattr(pipeline, name)
         for name in ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
     }
-    inpaint = diffusers.StableDiffusionInpaintPipeline(
+    unchecked = type(pipeline)(
         **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
     )
-    inpaint.set_progress_bar_config(disable=True)
+    unchecked.set_progress_bar_config(disable=True)
     side = np.linspace(0, 255, size, dtype=np.uint8)
     picture = Image.fromarray(np.stack([np.tile(side, (size, 1))] * 3, axis=-1))
-    mask = np.zeros((size, size), np.uint8)
-    mask[size // 4 : size // 2, size // 4 : size // 2] = 255
-    image = inpaint(
+    asked: dict[str, Any] = {"num_inference_steps": 4}
+    if not isinstance(pipeline, diffusers.StableDiffusionPipeline):
+        mask = np.zeros((size, size), np.uint8)
+        mask[size // 4 : size // 2, size // 4 : size // 2] = 255
+        asked = {"image": picture, "mask_image": Image.fromarray(mask), "strength": 1.0}
+        asked["num_inference_steps"] = 1
+    image = unchecked(
         CAPTIONS[0],
-        image=picture,
-        mask_image=Image.fromarray(mask),
-        strength=1.0,
         height=size,
         width=size,
-        num_inference_steps=1,
         guidance_scale=7.5,
         generator=torch.Generator().manual_seed(0),
         output_type="np",
+        **asked,
     ).images[0]
     ids = pipeline.tokenizer(
         CAPTIONS, padding="max_length", truncation=True, return_tensors="pt"

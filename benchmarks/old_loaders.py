@@ -3,16 +3,19 @@
     python -m benchmarks.old_loaders [--tiny] [--old PYTHON] | tee benchmarks/old_loaders.txt
 
 Makes teachers in the shapes that break older loaders, and one of random weights at the geometry of
-SD v1.5-inpainting (not with --tiny); exports a pruned UNet of each; then loads every export by its
-stock class in two environments and compares precision, tokens and every tensor, bit for bit, and
-one step of painting within rounding. The old environment is made in a temporary folder, unless
---old names the Python of one. The committed output is old_loaders.txt; exit code 1 on a difference.
+SD v1.5-inpainting (not with --tiny); exports a pruned UNet of each, of the tiny teacher that paints
+from words by a study that does so; then loads every export by its stock class in two environments,
+where nothing of sdsearch can be imported, and compares class, precision, tokens and every tensor,
+bit for bit, and one step of inpainting or four from words within rounding. The old environment is
+made in a temporary folder, unless --old names the Python of one. The committed output is
+old_loaders.txt; exit code 1 on a difference.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -23,16 +26,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 import sdsearch
 from benchmarks.random_study import find_geometry, randomize, write_pipeline
 from sdsearch.assets import asset_path
 from sdsearch.design import Design
+from sdsearch.export.index import INPAINT, PAINT
 from sdsearch.space import Meter
+from sdsearch.weights import write_noted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from sdsearch.labels import Task
 
 OLD = (
     "torch==2.13.0",
@@ -47,17 +54,27 @@ ROUNDING = 2e-5
 """Of images in [0, 1] and of embeddings: kernels of one release of torch in another order."""
 CPU = torch.device("cpu")
 TEXT = "text_encoder/model.safetensors"
+WORDS = Path(__file__).resolve().parent.parent / "assets" / "worlds" / "words-16"
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A teacher, which member of its space is exported, and how large it paints (0: not)."""
+    """A teacher, which member of its space is exported, and how large it paints (0: not).
+
+    `kind` is the stock class that its export must load as.
+    """
 
     name: str
     write_teacher: Callable[[Path], object]
     space: str
     member: str
     size: int = 64
+    task: Task = "inpaint"
+
+    @property
+    def kind(self) -> str:
+        """By the task of its study; each teacher here can do what it is asked for."""
+        return PAINT if self.task == "text-to-image" else INPAINT
 
 
 def shipped(folder: Path) -> None:
@@ -124,6 +141,13 @@ TINY = (
         "bk-small; level 0: attention up 01; level 1: attention down 1",
     ),
     Case("tiny, 4 channels, fp16 shards only", half_only, "tiny", "bk-base"),
+    Case(
+        "words-16, 4 channels, from a text-to-image study",
+        lambda folder: shutil.copytree(WORDS, folder),
+        "tiny",
+        "bk-small",
+        task="text-to-image",
+    ),
 )
 FULL = Case(
     "SD v1.5-inpainting",
@@ -168,12 +192,13 @@ def make_export(case: Case, home: Path) -> Path:
     """Teacher, study, a student with inherited weights, and its export; returns the folder."""
     teacher, place = home / "teacher", home / "study"
     case.write_teacher(teacher)
-    study = sdsearch.create_study(place, teacher=teacher, images="scenes", space=case.space)
+    study = sdsearch.create_study(
+        place, teacher=teacher, images="scenes", task=case.task, space=case.space
+    )
     arch = sdsearch.Architecture.parse(case.member)
-    weights = study.folder.recovered_file(arch.key)
-    weights.parent.mkdir(parents=True)
     student = sdsearch.inherit_unet(arch, teacher)
-    save_file(student.state_dict(), weights)
+    weights = save(student.state_dict())
+    write_noted(study.folder.recovered_file(arch.key), weights, "inherited for this check")
     design = Design.model_validate(
         {
             "name": "autobuild-1",
@@ -189,7 +214,7 @@ def make_export(case: Case, home: Path) -> Path:
     )
     file = home / "design.json"
     file.write_text(design.model_dump_json())
-    del student
+    del student, weights
     line = [sys.executable, "-m", "benchmarks.old_loaders", "--export", str(place), str(file)]
     said = subprocess.run(line, check=True, stdout=subprocess.PIPE, text=True).stdout
     files = [path for path in (place / "pipelines").rglob("*") if path.is_file()]
@@ -236,10 +261,12 @@ def compare(
     """Print how an export was loaded by both; how many things differ."""
     count = 0
     for said, _ in (today, old):
-        print("  ", " ".join(f"{name} {one}" for name, one in said["versions"].items()))
+        versions = " ".join(f"{name} {one}" for name, one in said["versions"].items())
+        print(f"   {versions}, sdsearch {said['sdsearch']}")
     for variant in ("plain", "fp16"):
         one, other = today[0][variant], old[0][variant]
         odd = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+        odd += [f"not {case.kind}"] if one["class"] != case.kind else []
         kinds = {
             said["dtype"] for said in one.values() if isinstance(said, dict) and "dtype" in said
         }

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from benchmarks.load_export import OURS, shut_out
 from benchmarks.old_loaders import TINY, compare, main
 
 if TYPE_CHECKING:
@@ -15,11 +17,11 @@ if TYPE_CHECKING:
 
 Found = tuple[dict[str, Any], dict[str, Any]]
 PART = {"dtype": "torch.float32", "values": "5f0c"}
-SAID = {"class": "StableDiffusionPipeline", "tokens": [[1, 2]], "unet": PART, "vae": PART}
+SAID = {"class": TINY[0].kind, "tokens": [[1, 2]], "unet": PART, "vae": PART}
 
 
 def found() -> Found:
-    said = {"versions": {"diffusers": "0.31.0"}, "plain": SAID, "fp16": SAID}
+    said = {"versions": {"diffusers": "0.31.0"}, "sdsearch": "none", "plain": SAID, "fp16": SAID}
     return copy.deepcopy(said), {"image": np.linspace(0, 1, 12).reshape(2, 2, 3)}
 
 
@@ -80,6 +82,30 @@ def test_each_difference_is_counted(change: Callable[[Found], None], folder: Pat
     old = found()
     change(old)
     assert compare(TINY[0], folder, found(), old) > 0
+
+
+def test_a_class_that_the_task_does_not_ask_for_is_a_difference_though_both_agree(
+    folder: Path,
+) -> None:
+    (words,) = (case for case in TINY if case.task == "text-to-image")
+    assert (words.kind, TINY[0].kind) == ("StableDiffusionPipeline", SAID["class"])
+    assert compare(words, folder, found(), found()) == 2
+
+
+def test_a_package_cannot_be_imported_once_it_is_shut_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "not_to_be_used.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        assert shut_out(("no_such_package",)) == "not installed"
+        assert shut_out(("not_to_be_used",)) == "installed, shut out"
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module("not_to_be_used")
+    finally:
+        for name in ("no_such_package", "not_to_be_used"):
+            sys.modules.pop(name, None)
+    assert "sdsearch" in OURS
 
 
 def test_an_image_of_one_colour_proves_nothing(folder: Path) -> None:
