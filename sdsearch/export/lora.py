@@ -35,7 +35,8 @@ def cut_lora(tensors: Mapping[str, Tensor], arch: Architecture, backbone: Backbo
 
     Reads the names of diffusers (`unet.down_blocks...`) and of kohya (`lora_unet_down_blocks_...`)
     and keeps the style. A tensor fits when its block is kept and its inputs or outputs are as many
-    as the student's module has.
+    as the student's module has; where one of a module does not, its others go too, since loaders
+    take them together or not at all.
 
     Raises:
         InputError: nothing in the file belongs to a UNet.
@@ -45,6 +46,8 @@ def cut_lora(tensors: Mapping[str, Tensor], arch: Architecture, backbone: Backbo
     plain = {name.replace(".", "_"): name for name in teacher}
     kept: dict[str, Tensor] = {}
     dropped: dict[str, str] = {}
+    homes: dict[str, str] = {}
+    names: dict[str, str] = {}
     seen = False
     for key, tensor in tensors.items():
         prefix = next((p for p in (_DIFFUSERS, _KOHYA) if key.startswith(p)), None)
@@ -60,11 +63,18 @@ def cut_lora(tensors: Mapping[str, Tensor], arch: Architecture, backbone: Backbo
         if moved is None:
             dropped[key] = "its block was removed"
             continue
+        homes[key] = moved
         reason = _why_not(moved, rest, tensor, student)
         if reason is not None:
             dropped[key] = reason
             continue
-        kept[prefix + (moved if prefix == _DIFFUSERS else moved.replace(".", "_")) + rest] = tensor
+        names[key] = prefix + (moved if prefix == _DIFFUSERS else moved.replace(".", "_")) + rest
+    unfit = {homes[key] for key in dropped if key in homes}
+    for key, name in names.items():
+        if homes[key] in unfit:
+            dropped[key] = f"another tensor of {homes[key]} does not fit"
+        else:
+            kept[name] = tensors[key]
     if not seen:
         raise InputError(
             f"a LoRA must have tensors named {_DIFFUSERS}... or {_KOHYA}..., but has "

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,29 +19,31 @@ from sdsearch.space.space import search_space
 from sdsearch.unet.backbone import TINY
 from sdsearch.unet.config import student_path
 from sdsearch.unet.slots import SLOTS
+from sdsearch.unet.teacher import find_backbone
 from sdsearch.weights.inherit import inherit_weights, make_unet
 from tests.fakes import tiny_member
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sdsearch.unet.architecture import Architecture
+    from sdsearch.unet.backbone import Backbone
 
 SPACE = search_space("tiny")
 WHOLE = SPACE.members["teacher"]
+WORDS = Path(__file__).parents[2] / "assets" / "worlds" / "words-16"
 ATTENTIONS = [slot for slot in SLOTS if slot.kind == "attn"]
 
 
-def teacher_lora(style: str = "diffusers") -> dict[str, torch.Tensor]:
-    """A LoRA of rank 2 on queries and values of every attention of the tiny teacher."""
+def teacher_lora(style: str = "diffusers", backbone: Backbone = TINY) -> dict[str, torch.Tensor]:
+    """A LoRA of rank 2 on queries and values of every attention of a tiny teacher."""
     generator = torch.Generator().manual_seed(0)
     with torch.device("meta"):
-        unet = make_unet(WHOLE, TINY)
+        unet = make_unet(WHOLE, backbone)
     found = {}
     for name, module in unet.named_modules():
         if name.endswith(("to_q", "to_v")):
             outputs, inputs = module.weight.shape
-            pair = torch.randn(2, inputs, generator=generator), torch.randn(outputs, 2)
+            shapes = (2, inputs), (outputs, 2)
+            pair = [torch.randn(shape, generator=generator) for shape in shapes]
             if style == "diffusers":
                 found[f"unet.{name}.lora_A.weight"], found[f"unet.{name}.lora_B.weight"] = pair
             else:
@@ -102,12 +107,67 @@ def test_tensors_of_the_text_encoder_stay_and_strange_ones_are_named() -> None:
     assert "it has 1 inputs, the student's mid_block.attentions.0.proj_in 96" in reasons[1]
 
 
+def test_a_module_of_which_a_tensor_does_not_fit_loses_its_others_too() -> None:
+    # Trained on 4 input channels, where the teacher has 9.
+    lora = {
+        "lora_unet_conv_in.lora_down.weight": torch.zeros(2, 4, 3, 3),
+        "lora_unet_conv_in.lora_up.weight": torch.zeros(32, 2, 1, 1),
+        "lora_unet_conv_in.alpha": torch.tensor(2.0),
+    }
+    found = cut_lora(lora, WHOLE, TINY)
+    assert found.tensors == {}
+    reasons = list(found.dropped.values())
+    assert reasons[0] == "it has 4 inputs, the student's conv_in 9"
+    assert reasons[1:] == ["another tensor of conv_in does not fit"] * 2
+    words = TINY.model_copy(update={"in_channels": 4})
+    assert cut_lora(lora, WHOLE, words).tensors.keys() == lora.keys()
+
+
+def test_no_half_of_a_pair_is_left_of_what_is_too_wide_for_a_narrower_student() -> None:
+    narrow = search_space("sd14-wide", TINY).sample(20, np.random.default_rng(0))
+    arch = next(one for one in narrow if one.widths is not None)
+    for style, together in (("diffusers", 2), ("kohya", 3)):
+        kept = cut_lora(teacher_lora(style), arch, TINY).tensors
+        modules = Counter(re.split(r"\.lora_|\.alpha", name)[0] for name in kept)
+        assert set(modules.values()) <= {together}
+
+
 def test_a_file_that_is_no_lora_of_a_unet_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must have tensors named unet"):
         cut_lora({"model.weight": torch.zeros(1)}, WHOLE, TINY)
     (tmp_path / "broken.safetensors").write_bytes(b"no")
     with pytest.raises(InputError, match="must be a safetensors file"):
         write_lora(tmp_path / "broken.safetensors", WHOLE, TINY, tmp_path / "out")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("style", ["diffusers", "kohya"])
+def test_a_lora_of_what_paints_from_words_loads_into_its_exported_student(
+    style: str, tmp_path: Path
+) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    arch, backbone = tiny_member("bk-small"), find_backbone(str(WORDS))
+    save_file(teacher_lora(style, backbone), tmp_path / "style.safetensors")
+    file = write_lora(tmp_path / "style.safetensors", arch, backbone, tmp_path / "lora")
+    pipeline = StableDiffusionPipeline.from_pretrained(WORDS, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    state = {name: tensor.float() for name, tensor in pipeline.unet.state_dict().items()}
+    pipeline.unet = inherit_weights(arch, backbone, state).eval()
+
+    def paint() -> np.ndarray:
+        noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+        size = {"height": 64, "width": 64, "num_inference_steps": 2, "output_type": "np"}
+        found: np.ndarray = pipeline("a red house", latents=noise, **size).images[0]
+        return found
+
+    before = paint()
+    pipeline.load_lora_weights(file)
+    layers = {name for name in pipeline.unet.state_dict() if "lora_A" in name}
+    assert len(layers) == sum("lora_A" in n or "lora_down" in n for n in load_file(file))
+    assert np.abs(paint() - before).max() > 1e-3
+    pipeline.unload_lora_weights()
+    assert np.abs(paint() - before).max() < 1e-5
 
 
 @pytest.mark.slow
