@@ -13,6 +13,7 @@ from sdsearch.export.inventory import (
 )
 from sdsearch.export.lora import cut_lora, write_lora
 from sdsearch.export.onnx import export_onnx
+from sdsearch.export.papers import renew_card
 from sdsearch.export.pipeline import export_pipeline
 from sdsearch.export.portable import complete_vocabulary, tensor_name
 from sdsearch.export.recovered import find_weights
@@ -30,6 +31,7 @@ __all__ = [
     "push",
     "read_inventory",
     "record_files",
+    "renew_card",
     "tensor_name",
     "write_lora",
 ]

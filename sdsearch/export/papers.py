@@ -8,17 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.export.index import choose_class
+from sdsearch.export.inventory import record_files
 from sdsearch.export.portable import drop_places
+from sdsearch.export.recovered import read_source
 from sdsearch.files import write_atomic
-from sdsearch.labels import Measurement
+from sdsearch.labels import Measurement, PipelineCost, read_costs
 from sdsearch.pipelines import find_card, locate_pipeline, open_pipeline, read_part
 from sdsearch.study import set_beside, versions
 from sdsearch.unet import SLOTS, UNPRUNED, count_macs, count_params, is_full_size
 from sdsearch.weights import provenance_document
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sdsearch.design import Design
     from sdsearch.export.recovered import ExportSource
     from sdsearch.labels import Protocol
+    from sdsearch.study import StudyFolder
 
 _SD_LICENCE = "creativeml-openrail-m"
 
@@ -48,6 +54,20 @@ def write_papers(folder: Path, source: ExportSource, weights_sha256: str) -> Non
     }
     write_atomic(folder / "README.md", model_card(source))
     write_atomic(folder / "provenance.json", json.dumps(provenance, indent=2) + "\n")
+
+
+def renew_card(design: Design, study: StudyFolder, teacher: str) -> None:
+    """Write an export's model card again where it says other than what is known by now.
+
+    That is what a picture costs, which is measured on the folder itself. `teacher` is the
+    teacher's identity by content.
+    """
+    folder = study.pipelines_dir / design.name
+    said = model_card(read_source(design, study, teacher), read_costs(folder / "costs.json"))
+    card = folder / "README.md"
+    if not card.is_file() or card.read_text(encoding="utf-8") != said:
+        write_atomic(card, said)
+        record_files(folder, [card])
 
 
 def public_name(pipeline: str) -> str:
@@ -82,8 +102,11 @@ def _inheritance(source: ExportSource) -> dict[str, Any]:
     return provenance_document(arch, backbone, choose_channels(arch, backbone, weights))
 
 
-def model_card(source: ExportSource) -> str:
-    """Return the card: what was removed, what was measured how, how to load, the licence."""
+def model_card(source: ExportSource, costs: tuple[PipelineCost, ...] = ()) -> str:
+    """Return the card: what was removed, what was measured how, how to load, the licence.
+
+    `costs` are those of the export and of its teacher; none before they are measured.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     design, config, backbone = source.design, source.study.config, source.backbone
@@ -107,6 +130,8 @@ def model_card(source: ExportSource) -> str:
         macs=count_macs(design.architecture, backbone, size).total,
         teacher_macs=count_macs(UNPRUNED, backbone, size).total,
         size=size,
+        costs=_cost_rows(costs),
+        setting=costs[0].picture.setting if costs and costs[0].picture else None,
         metrics={name: one for name, one in measured.items() if isinstance(one, Measurement)},
         protocol=_public_protocol(config.protocol),
         protocol_key=source.study.protocol_key,
@@ -115,6 +140,25 @@ def model_card(source: ExportSource) -> str:
         beside=set_beside(config, {design.name: measured} if measured else {}),
         is_official=config.protocol.column("fd") == "fid",
     )
+
+
+def _cost_rows(costs: tuple[PipelineCost, ...]) -> list[tuple[str, str, str, str]]:
+    """What was measured of an export and of its teacher: words of both, and the share."""
+    unknown = PipelineCost(name="")
+    this, teacher = costs if len(costs) == 2 else (unknown, unknown)
+
+    def share(find: Callable[[PipelineCost], float | None]) -> str:
+        one, whole = find(this), find(teacher)
+        return f"{one / whole:.1%}" if one and whole else "-"
+
+    calls = share(lambda cost: cost.latency_ms.median if cost.latency_ms else None)
+    seconds = share(lambda cost: cost.picture.seconds if cost.picture else None)
+    peaks = share(lambda cost: cost.picture.peak_bytes if cost.picture else None)
+    return [
+        ("A UNet call", this.call_said, teacher.call_said, calls),
+        ("A whole picture", this.seconds_said, teacher.seconds_said, seconds),
+        ("Memory of a whole picture", this.memory_said, teacher.memory_said, peaks),
+    ]
 
 
 def teacher_licence(pipeline: str) -> str:

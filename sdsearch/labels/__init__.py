@@ -11,6 +11,7 @@ from sdsearch.labels.content import (
     former_keys,
     is_read_first,
 )
+from sdsearch.labels.costs import PictureCost, PipelineCost, describe_costs, read_costs
 from sdsearch.labels.label import (
     Failure,
     FailureKind,
@@ -67,6 +68,8 @@ __all__ = [
     "MaskKind",
     "Measurement",
     "Optimizer",
+    "PictureCost",
+    "PipelineCost",
     "Precision",
     "Protocol",
     "RecoveryLosses",
@@ -81,12 +84,14 @@ __all__ = [
     "Tracker",
     "check_comparable",
     "check_target",
+    "describe_costs",
     "find_difference",
     "find_sampler_change",
     "former_keys",
     "import_labels",
     "is_read_first",
     "label_columns",
+    "read_costs",
     "read_label",
     "read_label_table",
     "write_label_table",

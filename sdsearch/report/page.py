@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.files import write_atomic
+from sdsearch.labels import read_costs
 from sdsearch.report.charts import Point, Scatter, scatter
 from sdsearch.report.findings import (
     Evidence,
@@ -57,6 +58,7 @@ def render(evidence: Evidence, outcome: Outcome) -> str:
         scatter=drawn,
         series=list(dict.fromkeys(mark.series for mark in drawn.marks)) if drawn else [],
         picture=_picture(study),
+        costs=_costs(study),
         columns=_columns(study),
         gallery=read_gallery(study),
         paints_words=study.config.protocol.paints_words,
@@ -96,6 +98,18 @@ def _scatter(evidence: Evidence, outcome: Outcome) -> Scatter | None:
 def _picture(study: StudyFolder) -> str | None:
     file = study.compare_dir / "grid.png"
     return base64.b64encode(file.read_bytes()).decode() if file.is_file() else None
+
+
+def _costs(study: StudyFolder) -> dict[str, Any] | None:
+    """What the compared pipelines cost, as rows of text; None where nothing was compared."""
+    costs = read_costs(study.compare_dir / "comparison.json")
+    if not costs:
+        return None
+    measured = [cost.picture for cost in costs if cost.picture is not None]
+    return {
+        "rows": [(x.name, x.call_said, x.seconds_said, x.memory_said) for x in costs],
+        "settings": list(dict.fromkeys(one.setting for one in measured)),
+    }
 
 
 def _columns(study: StudyFolder) -> list[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sdsearch.console import say
 from sdsearch.errors import InputError
 from sdsearch.harness import run_harness
+from sdsearch.labels import describe_costs, read_costs
 from sdsearch.planning import COMPARED
 from sdsearch.study import GridRequest, is_current, read_designs, record_done
 from sdsearch.unet import UNPRUNED, is_full_size, teacher_identity
@@ -20,7 +22,9 @@ COMPARED_SCENES = 8
 
 
 def compare_study(study: StudyFolder) -> Path:
-    """Inpaint the same scenes with the teacher and the best measured design of each method.
+    """Paint the same samples with the teacher and the best measured design of each method.
+
+    What a UNet call and a whole picture of each takes is said, and kept in compare/comparison.json.
 
     Raises:
         InputError: nothing was built.
@@ -34,7 +38,7 @@ def compare_study(study: StudyFolder) -> Path:
             columns[prefix + best.name] = best.arch_key
     rows = min(COMPARED_SCENES, study.config.protocol.samples)
     inputs = {
-        "format": 2,  # of what the harness writes: raise it when that changes
+        "format": 3,  # of what the harness writes: raise it when that changes
         "columns": columns,
         "scenes": rows,
         "protocol": study.protocol_key,
@@ -46,17 +50,26 @@ def compare_study(study: StudyFolder) -> Path:
         run_harness(GridRequest(study=study.root, columns=columns, rows=rows))
         files = [picture, *(study.compare_dir / f"{n}.json" for n in ("comparison", "gallery"))]
         record_done(study, "compare", inputs, files)
+    _say_costs(study.compare_dir / "comparison.json")
     return picture
 
 
 def compare_pipelines(request: InpaintRequest) -> Path:
-    """Inpaint images with whole pipelines; returns the picture, which has a JSON file beside it.
+    """Paint with whole pipelines; returns the picture, which has a JSON file beside it.
+
+    That holds, and it is said, what a UNet call and a whole picture of each pipeline takes.
 
     Raises:
         HarnessError: an image, mask or pipeline is unfit; the harness has said why.
     """
     run_harness(request)
+    _say_costs(request.out.with_suffix(".json"))
     return request.out
+
+
+def _say_costs(described: Path) -> None:
+    for line in describe_costs(read_costs(described)):
+        say(line)
 
 
 def best_measured(study: StudyFolder, method: str) -> Design | None:

@@ -24,7 +24,7 @@ def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
     Raises:
         InputError: nothing was built, or there is no design of a name.
     """
-    from sdsearch.export import export_pipeline
+    from sdsearch.export import export_pipeline, renew_card
 
     teacher = teacher_identity(study.config.teacher.pipeline)
     built = read_designs(study)
@@ -37,27 +37,34 @@ def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
         with working(f"exporting {design.name}"):
             folders.append(export_pipeline(design, study, teacher))
     add_thumbnails(study, folders)
+    for design in chosen:
+        renew_card(design, study, teacher)
     return folders
 
 
 def add_thumbnails(study: StudyFolder, folders: Sequence[Path]) -> None:
     """Put small pictures of what each export paints into its folder `thumbnails`.
 
-    Pictures are no reason to fail: where the study's images are gone, it is said and left.
+    What a picture costs goes into `costs.json` beside them. Neither is a reason to fail: where the
+    study's images are gone, it is said and left.
     """
     from sdsearch.export import list_own_files, record_files
 
-    lacking = [folder for folder in folders if not (folder / "thumbnails").is_dir()]
+    lacking = [
+        folder
+        for folder in folders
+        if not (folder / "thumbnails").is_dir() or not (folder / "costs.json").is_file()
+    ]
     if not lacking:
         return
     names = tuple(folder.name for folder in lacking)
     try:
         run_harness(ThumbnailsRequest(study=study.root, designs=names))
     except HarnessError as error:
-        say(f"the exports are whole, but have no thumbnails: {error}")
+        say(f"the exports are whole, but have no thumbnails or measured costs: {error}")
         return
     for folder in lacking:
-        record_files(folder, list_own_files(folder / "thumbnails"))
+        record_files(folder, [*list_own_files(folder / "thumbnails"), folder / "costs.json"])
 
 
 def add_onnx(folder: Path) -> None:

@@ -177,7 +177,7 @@ class InpaintRequest(Request):
 
 
 class ThumbnailsRequest(StudyRequest):
-    """Draw what exported designs paint into their folders."""
+    """Draw what exported designs paint, and measure what a picture costs, into their folders."""
 
     stage: ClassVar = "export"
     command: Literal["thumbnails"] = "thumbnails"

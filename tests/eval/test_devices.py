@@ -11,11 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
+from sdsearch.labels.costs import read_costs
 from sdsearch.labels.protocol import RecoveryLosses, RecoveryRecipe
 from sdsearch.pipelines import open_pipeline
 from sdsearch.space.latency import LatencyConditions, design_survey, read_survey
 from sdsearch.space.space import search_space
 from sdsearch.study.config import MachineConfig
+from sdsearch.unet.architecture import UNPRUNED
+from sdsearch.unet.backbone import TINY
+from sdsearch.unet.cost import count_params
 from sdsearch_eval.app.actions import Studio
 from sdsearch_eval.bench.bench import prepare_bench
 from sdsearch_eval.bench.evaluate import evaluate_architecture
@@ -25,6 +29,7 @@ from sdsearch_eval.devices import memory_format, name_device, set_arithmetic
 from sdsearch_eval.jobs import workspace
 from sdsearch_eval.jobs.workspace import open_console
 from sdsearch_eval.models.teacher import load_teacher
+from sdsearch_eval.pictures.costs import measure_exports
 from sdsearch_eval.pictures.side_by_side import paint_side_by_side
 from sdsearch_eval.pictures.thumbnails import draw_thumbnails
 from sdsearch_eval.recovery.short import Lessons, recover_student
@@ -183,7 +188,11 @@ def test_thumbnails_are_painted_on_a_gpu(tmp_path):
     shutil.copytree(asset_path("tiny-sd"), study.pipelines_dir / "autobuild-1")
     with pretended_gpu():
         draw_thumbnails(study, ["autobuild-1"], GPU)
+        measure_exports(study, ["autobuild-1"], GPU)
     assert (study.pipelines_dir / "autobuild-1" / "thumbnails" / "scene-1.webp").is_file()
+    cost, _ = read_costs(study.pipelines_dir / "autobuild-1" / "costs.json")
+    assert cost.picture.device == "Pretended GPU"
+    assert cost.picture.peak_bytes > (1 << 20) + 4 * count_params(UNPRUNED, TINY)
 
 
 def test_latency_is_surveyed_on_a_gpu(tmp_path):

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from sdsearch.errors import InputError, WorkError
 from sdsearch.export import pipeline as export
 from sdsearch.export import recovered
-from sdsearch.export.papers import model_card, teacher_licence
+from sdsearch.export.papers import model_card, renew_card, teacher_licence
 from sdsearch.export.pipeline import export_pipeline
 from sdsearch.export.recovered import read_source
 from sdsearch.space.meter import Meter
@@ -37,6 +37,7 @@ from tests.fakes import (
     measured,
     tiny_member,
 )
+from tests.labels.test_costs import PICTURE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,6 +133,29 @@ def test_a_current_export_is_kept_and_an_outdated_one_replaced(
     export_now(design, study)
     assert not (folder / "mark").exists()
     assert "199" in (folder / "README.md").read_text()
+
+
+def test_the_card_says_what_a_picture_costs_once_it_is_measured(
+    study: StudyFolder, design: Design
+) -> None:
+    folder, teacher = export_now(design, study), study.config.teacher.pipeline
+    assert "| A whole picture | - | - | - |" in (folder / "README.md").read_text()
+    columns = [
+        {"name": name, "picture": {**PICTURE, "seconds": seconds}}
+        for name, seconds in (("autobuild-1", 0.3), ("teacher", 0.4))
+    ]
+    (folder / "costs.json").write_text(json.dumps({"columns": columns}))
+    renew_card(design, study, teacher_identity(teacher))
+    card = (folder / "README.md").read_text()
+    assert "| A UNet call | - | - | - |" in card
+    assert "| A whole picture | 0.3 s (IQR 0.012) | 0.4 s (IQR 0.012) | 75.0% |" in card
+    assert "| Memory of a whole picture | 61 MB | 61 MB | 100.0% |" in card
+    assert "Measured with one picture of 64 px" in card
+    stamp = (folder / "README.md").stat().st_mtime_ns
+    renew_card(design, study, teacher_identity(teacher))
+    assert (folder / "README.md").stat().st_mtime_ns == stamp
+    assert export_now(design, study) == folder
+    assert (folder / "costs.json").exists(), "a renewed card is no reason to export again"
 
 
 def test_a_long_recovery_that_has_ended_replaces_weights_and_values(

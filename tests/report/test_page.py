@@ -23,6 +23,7 @@ from tests.fakes import (
     tiny_member,
     write_designs,
 )
+from tests.labels.test_costs import PICTURE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,6 +105,29 @@ def test_the_picture_is_embedded_with_the_names_of_its_columns(study: StudyFolde
     html = render(read_evidence(study), summarize_outcome(study))
     assert "data:image/png;base64,iVBORw==" in html
     assert "original | masked | tiny teacher | tiny autobuild-1" in html
+
+
+def test_what_a_picture_costs_is_a_table_and_a_dash_where_it_was_not_measured(
+    study: StudyFolder,
+) -> None:
+    assert "What a picture costs" not in render(read_evidence(study), summarize_outcome(study))
+    study.compare_dir.mkdir()
+    columns = [
+        {"name": EVIL, "latency_ms": {"median": 12.0, "iqr": 0.5, "device": "a CPU"}},
+        {"name": "tiny autobuild-1"},
+    ]
+    (study.compare_dir / "comparison.json").write_text(json.dumps({"columns": columns}))
+    html = render(read_evidence(study), summarize_outcome(study))
+    table = html[html.index("What a picture costs") : html.index("All labels")]
+    assert "<script>" not in table
+    assert "<td>12 ms (IQR 0.5)</td><td>-</td><td>-</td>" in table
+    assert "<td>-</td><td>-</td><td>-</td>" in table
+    assert "Not measured yet" in table
+    columns[1]["picture"] = PICTURE
+    (study.compare_dir / "comparison.json").write_text(json.dumps({"columns": columns}))
+    html = render(read_evidence(study), summarize_outcome(study))
+    assert "<td>-</td><td>0.457 s (IQR 0.012)</td><td>61 MB</td>" in html
+    assert "Measured with one picture of 64 px, ddim, 8 steps" in html
 
 
 def test_block_scores_are_drawn_in_the_shape_of_the_net(study: StudyFolder) -> None:

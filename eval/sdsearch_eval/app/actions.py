@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sdsearch.errors import InputError
-from sdsearch.export import export_pipeline
+from sdsearch.export import export_pipeline, list_own_files, record_files, renew_card
 from sdsearch.space import Budget
 from sdsearch.stages import build_within
 from sdsearch_eval.bench import Stopwatch, has_recovered, write_recovered
@@ -24,7 +24,12 @@ from sdsearch_eval.data import (
     take_picture,
 )
 from sdsearch_eval.jobs import only_run, open_bench, open_console
-from sdsearch_eval.pictures import Pipeline, draw_thumbnails, load_pipeline
+from sdsearch_eval.pictures import (
+    Pipeline,
+    draw_thumbnails,
+    load_pipeline,
+    measure_exports,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,11 +132,12 @@ class Studio:
         wanted = {"resolution": pipeline.size, "steps": steps, "guidance": guidance}
         protocol = self.study.config.protocol.model_copy(update=wanted)
         start = time.perf_counter()
-        made, latency = pipeline.paint([task], protocol, seed)
+        made = pipeline.paint([task], protocol, seed)
         seconds = time.perf_counter() - start
+        latency = pipeline.time_call(task, seed)
         said = (
             f"{name}: {pipeline.params / 1e6:.2f} M parameters, {latency.median:.0f} ms a UNet "
-            f"call, {seconds:.1f} s in all"
+            f"call, {seconds:.2f} s the whole image"
         )
         return Image.fromarray(made.composited[0]), said
 
@@ -158,6 +164,10 @@ class Studio:
         folder = export_pipeline(design, study, bench.teacher.sha256)
         if not (folder / "thumbnails").is_dir():
             draw_thumbnails(study, [folder.name], world.device)
+        if not (folder / "costs.json").is_file():
+            measure_exports(study, [folder.name], world.device)
+        record_files(folder, [*list_own_files(folder / "thumbnails"), folder / "costs.json"])
+        renew_card(design, study, bench.teacher.sha256)
         place = study.root / "app"
         place.mkdir(exist_ok=True)
         packed = shutil.make_archive(str(place / folder.name), "zip", folder.parent, folder.name)

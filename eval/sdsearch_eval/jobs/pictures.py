@@ -1,14 +1,17 @@
-"""Pictures of a study: its samples painted side by side, and thumbnails of what it exported."""
+"""Pictures of a study: its samples painted side by side; what its exports paint, and cost."""
 
 from __future__ import annotations
 
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+import torch
+
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.study import read_listing, read_study
 from sdsearch.unet import count_params
+from sdsearch_eval.devices import set_arithmetic
 from sdsearch_eval.jobs.workspace import find_architecture, open_bench, open_console, open_student
 from sdsearch_eval.pictures import (
     choose_rows,
@@ -16,9 +19,11 @@ from sdsearch_eval.pictures import (
     describe_comparison,
     draw_comparison,
     draw_thumbnails,
+    measure_exports,
+    say_column,
 )
 from sdsearch_eval.planning import settle_labels
-from sdsearch_eval.sampling import generate
+from sdsearch_eval.sampling import generate, measure_costs
 from sdsearch_eval.world import open_world
 
 if TYPE_CHECKING:
@@ -40,14 +45,16 @@ def draw_grid(request: GridRequest) -> None:
         )
     shown = choose_rows(bench.samples, request.rows)
     samples, inputs = [bench.samples[i] for i in shown], bench.inputs.select(shown)
-    images, notes = {}, {}
+    images, costs, notes = {}, {}, {}
     for name, arch in chosen.items():
         unet = open_student(study, arch, bench, console)
         images[name] = generate(unet, bench.teacher, inputs, samples, bench.protocol).composited
-        notes[name] = f"{count_params(arch, bench.teacher.backbone) / 1e6:.2f} M params"
+        first = inputs.select(slice(0, 1))
+        costs[name] = measure_costs(name, unet, bench.teacher, first, samples[0], bench.protocol)
+        notes[name] = say_column(count_params(arch, bench.teacher.backbone), costs[name])
     picture = BytesIO()
     draw_comparison(samples, images, notes).save(picture, "PNG")
-    described = describe_comparison(samples, images, request.columns)
+    described = describe_comparison(samples, images, request.columns, costs)
     write_atomic(study.compare_dir / "grid.png", picture.getvalue())
     write_atomic(study.compare_dir / "comparison.json", described)
     write_atomic(study.compare_dir / "gallery.json", collect_gallery(samples, images))
@@ -55,7 +62,18 @@ def draw_grid(request: GridRequest) -> None:
 
 
 def add_thumbnails(request: ThumbnailsRequest) -> None:
-    """Draw small pictures of what exported designs paint."""
-    world = open_world(1)
-    with open_console(world).status("thumbnails"):
-        draw_thumbnails(read_study(request.study), request.designs, world.device)
+    """Draw small pictures of what exported designs paint, and measure what a picture costs.
+
+    What an export has already stays.
+    """
+    world, study = open_world(1), read_study(request.study)
+    torch.set_num_threads(study.config.protocol.threads)
+    set_arithmetic(tf32=study.config.protocol.tf32)
+    folders = [study.pipelines_dir / name for name in request.designs]
+    console = open_console(world)
+    if unseen := [one.name for one in folders if not (one / "thumbnails").is_dir()]:
+        with console.status("thumbnails"):
+            draw_thumbnails(study, unseen, world.device)
+    if unmeasured := [one.name for one in folders if not (one / "costs.json").is_file()]:
+        with console.status("what a picture costs"):
+            measure_exports(study, unmeasured, world.device)

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from sdsearch.labels import PipelineCost
     from sdsearch_eval.data import Sample
 
-CELL, GAP, HEADER, CAPTION = 160, 8, 44, 34
+CELL, GAP, HEADER, LINE, CAPTION = 160, 8, 28, 16, 34
 LARGEST_FIRST_POOL = 4
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 INK, PAPER, GREY = (30, 30, 34), (255, 255, 255), (110, 110, 116)
@@ -33,6 +34,14 @@ def choose_rows(samples: Sequence[Sample], rows: int) -> list[int]:
     return sorted(largest)
 
 
+def say_column(params: int, cost: PipelineCost) -> str:
+    """What a column's UNet and its pictures cost, in lines that are as wide as a cell."""
+    return (
+        f"{params / 1e6:.2f} M, {cost.call_said.partition(' (')[0]} a UNet call\n"
+        f"{cost.seconds_said.partition(' (')[0]}, {cost.memory_said} a picture"
+    )
+
+
 def draw_comparison(
     samples: Sequence[Sample],
     columns: Mapping[str, NDArray[np.uint8]],
@@ -42,31 +51,35 @@ def draw_comparison(
     """Draw a grid: a row per sample with its caption below, a column per name with its note.
 
     `columns` holds (n, H, W, 3) uint8 composited images per name; those of `unmeasured` are no
-    inpaintings. The hole is grey in `masked`. What is painted from words alone has no such column,
-    no decibels, and an original only where its caption has a picture.
+    inpaintings. A note may have several lines. The hole is grey in `masked`. What is painted from
+    words alone has no such column, no decibels, and an original only where its caption has a
+    picture.
     """
     originals = np.stack([sample.image for sample in samples])
     holes = np.stack([sample.mask for sample in samples]) == 255
     unmeasured = {*columns} if are_painted_whole(samples) else {*unmeasured}
     shown = {**_originals(samples), **columns}
     width = GAP + len(shown) * (CELL + GAP)
-    height = HEADER + len(samples) * (CELL + CAPTION + GAP)
+    header = HEADER + LINE * max([1, *(note.count("\n") + 1 for note in notes.values())])
+    height = header + len(samples) * (CELL + CAPTION + GAP)
     canvas = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(canvas)
     bold, small = ImageFont.load_default(15), ImageFont.load_default(12)
     for column, (name, images) in enumerate(shown.items()):
         left = GAP + column * (CELL + GAP)
         draw.text((left, 6), _fit(draw, name, bold, CELL), fill=INK, font=bold)
-        draw.text((left, 25), _fit(draw, notes.get(name, ""), small, CELL), fill=GREY, font=small)
+        for line, note in enumerate(notes.get(name, "").split("\n")):
+            top = 25 + LINE * line
+            draw.text((left, top), _fit(draw, note, small, CELL), fill=GREY, font=small)
         for row, image in enumerate(images):
-            top = HEADER + row * (CELL + CAPTION + GAP)
+            top = header + row * (CELL + CAPTION + GAP)
             enlarged = Image.fromarray(image).resize((CELL, CELL), Image.Resampling.BICUBIC)
             canvas.paste(enlarged, (left, top))
             if name not in ("original", "masked", *unmeasured):
                 psnr = psnr_in(holes[row : row + 1], image[None], originals[row : row + 1])[0]
                 draw.text((left, top + CELL + 16), f"hole {psnr:.1f} dB", fill=GREY, font=small)
     for row, sample in enumerate(samples):
-        top = HEADER + row * (CELL + CAPTION + GAP) + CELL + 2
+        top = header + row * (CELL + CAPTION + GAP) + CELL + 2
         draw.text(
             (GAP, top), _fit(draw, sample.caption, small, width - 2 * GAP), fill=INK, font=small
         )
@@ -89,7 +102,10 @@ def _originals(samples: Sequence[Sample]) -> dict[str, NDArray[np.uint8]]:
 
 
 def describe_comparison(
-    samples: Sequence[Sample], columns: Mapping[str, NDArray[np.uint8]], keys: Mapping[str, str]
+    samples: Sequence[Sample],
+    columns: Mapping[str, NDArray[np.uint8]],
+    keys: Mapping[str, str],
+    costs: Mapping[str, PipelineCost],
 ) -> str:
     """JSON beside the picture: which sample is in which row, which architecture in which column."""
     description = {
@@ -99,6 +115,7 @@ def describe_comparison(
             {
                 "name": name,
                 "arch_key": keys[name],
+                **costs[name].model_dump(mode="json", exclude={"name"}),
                 **_decibels(samples, images),
             }
             for name, images in columns.items()

@@ -12,7 +12,13 @@ from sdsearch.unet import native_size
 from sdsearch.weights import load_unet_part
 from sdsearch_eval.devices import place_net
 from sdsearch_eval.models import Components, load_components
-from sdsearch_eval.sampling import Generated, generate, measure_latency, prepare_inputs
+from sdsearch_eval.sampling import (
+    Generated,
+    generate,
+    measure_costs,
+    measure_latency,
+    prepare_inputs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
     import torch
     from diffusers import UNet2DConditionModel
 
-    from sdsearch.labels import Latency, Protocol
+    from sdsearch.labels import Latency, PipelineCost, Protocol
     from sdsearch_eval.data import Sample
 
 LEAST_WIDTH_OF_A_REAL_MODEL = 768
@@ -47,13 +53,19 @@ class Pipeline:
         width = int(self.unet.config.cross_attention_dim)
         return 7.5 if width >= LEAST_WIDTH_OF_A_REAL_MODEL else 1.0
 
-    def paint(
-        self, samples: Sequence[Sample], protocol: Protocol, seed: int
-    ) -> tuple[Generated, Latency]:
-        """Inpaint at this pipeline's size, and how long one UNet call takes."""
+    def paint(self, samples: Sequence[Sample], protocol: Protocol, seed: int) -> Generated:
+        """Paint at this pipeline's size."""
         inputs = prepare_inputs(self.components, samples, seed)
-        found = generate(self.unet, self.components, inputs, samples, protocol)
-        return found, measure_latency(self.unet, inputs)
+        return generate(self.unet, self.components, inputs, samples, protocol)
+
+    def time_call(self, sample: Sample, seed: int) -> Latency:
+        """How long one UNet call takes."""
+        return measure_latency(self.unet, prepare_inputs(self.components, [sample], seed))
+
+    def cost(self, sample: Sample, protocol: Protocol, seed: int) -> PipelineCost:
+        """What a UNet call, and painting all of `sample`, takes at this pipeline's size."""
+        inputs = prepare_inputs(self.components, [sample], seed)
+        return measure_costs(self.name, self.unet, self.components, inputs, sample, protocol)
 
 
 def load_pipeline(where: str, device: torch.device) -> Pipeline:

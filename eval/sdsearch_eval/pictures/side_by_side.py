@@ -18,7 +18,11 @@ from sdsearch.unet import check_teacher
 from sdsearch_eval.data import MaskReading, Sample, list_images, paint_prompts, read_tasks
 from sdsearch_eval.metrics import compare_pixels
 from sdsearch_eval.models import describe_cut
-from sdsearch_eval.pictures.comparison import are_painted_whole, draw_comparison
+from sdsearch_eval.pictures.comparison import (
+    are_painted_whole,
+    draw_comparison,
+    say_column,
+)
 from sdsearch_eval.pictures.pipelines import Pipeline, load_pipeline
 
 if TYPE_CHECKING:
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.console import Console
 
-    from sdsearch.labels import Latency
+    from sdsearch.labels import PipelineCost
     from sdsearch.study import InpaintRequest
 
 FORMATS = {".png": "PNG", ".webp": "WEBP"}
@@ -46,7 +50,7 @@ class Column:
     samples: tuple[Sample, ...]
     raw: NDArray[np.uint8]
     composited: NDArray[np.uint8]
-    latency: Latency
+    cost: PipelineCost
 
 
 def paint_side_by_side(
@@ -118,9 +122,9 @@ def _paint(pipeline: Pipeline, request: InpaintRequest, guidance: float, unit: i
         pipeline.params,
         guidance,
         tuple(shown),
-        np.concatenate([made.raw for made, _ in found]),
-        np.concatenate([made.composited for made, _ in found]),
-        found[0][1],
+        np.concatenate([made.raw for made in found]),
+        np.concatenate([made.composited for made in found]),
+        pipeline.cost(samples[0], protocol, request.seeds[0]),
     )
 
 
@@ -136,7 +140,7 @@ def draw_columns(
     notes: dict[str, str] = {}
     for name, column in zip(names, columns, strict=True):
         shown[name] = _resized(column.composited, first.size)
-        notes[name] = f"{column.params / 1e6:.2f} M, {column.latency.median:.0f} ms a UNet call"
+        notes[name] = say_column(column.params, column.cost)
         if differences and len(shown) > 1:
             gap = np.abs(shown[name].astype(np.int16) - shown[names[0]].astype(np.int16))
             shown[f"{name} - {names[0]}"] = (gap * DIFFERENCE_GAIN).clip(0, 255).astype(np.uint8)
@@ -163,7 +167,7 @@ def describe(columns: Sequence[Column], names: Sequence[str], request: InpaintRe
             "pipeline": where,
             "resolution": column.size,
             "params": column.params,
-            "latency_ms": column.latency.model_dump(mode="json"),
+            **column.cost.model_dump(mode="json", exclude={"name"}),
             "values": measure_rows(column),
         }
         for name, where, column in zip(names, request.pipelines, columns, strict=True)

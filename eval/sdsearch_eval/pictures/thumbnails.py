@@ -37,7 +37,7 @@ def draw_thumbnails(study: StudyFolder, names: Sequence[str], device: torch.devi
     for name in names:
         folder = study.pipelines_dir / name
         pipeline = load_pipeline(str(folder), device)
-        made, _ = pipeline.paint(shown, protocol, study.config.seed)
+        made = pipeline.paint(shown, protocol, study.config.seed)
         partial = folder / f".thumbnails-{uuid.uuid4().hex[:8]}.tmp"
         partial.mkdir()
         try:

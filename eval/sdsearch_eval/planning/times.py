@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sdsearch.unet import UNPRUNED, count_macs, count_params
 from sdsearch_eval.recovery import pool_size
-from sdsearch_eval.sampling import LATENCY_CALLS
+from sdsearch_eval.sampling import LATENCY_CALLS, LONG
 
 if TYPE_CHECKING:
     from sdsearch.labels import RecoveryRecipe
@@ -62,13 +62,19 @@ class Clock:
 
     def compare(self, archs: tuple[Architecture, ...]) -> float:
         """The grid of all designs, from weights that are there."""
-        made = sum(self._make(arch) + self._paint(arch, GRID_ROWS) for arch in archs)
+        made = sum(
+            self._make(arch) + self._paint(arch, GRID_ROWS) + self._cost(arch) for arch in archs
+        )
         return self.start + self._make() + made
 
     def export(self, archs: tuple[Architecture, ...]) -> float:
-        """The folders of pipelines, and their thumbnails by one more process."""
-        made = sum(2 * self._make(arch) + self._paint(arch, THUMBNAILS) for arch in archs)
-        return 2 * self.start + made + 2 * len(archs) * self._make()
+        """The folders of pipelines; their thumbnails and costs by one more process."""
+        made = sum(
+            3 * self._make(arch) + self._paint(arch, THUMBNAILS) + self._cost(arch)
+            for arch in archs
+        )
+        opening = 2 * self.start + (2 * len(archs) + 1) * self._make()
+        return opening + made + self._cost(UNPRUNED)
 
     def _at(self, line: Line, arch: Architecture) -> float:
         latent = self.work.latent
@@ -90,6 +96,13 @@ class Clock:
         call = self._at(self.speeds.block, arch) * (samples / block)
         return protocol.steps * call + samples * self.speeds.decode
 
+    def _cost(self, arch: Architecture) -> float:
+        """What a picture costs: UNet calls, and as many whole pictures where they are short."""
+        call, speeds = self._at(self.speeds.single, arch), self.speeds
+        each = self.work.protocol.steps * self.work.calls * call
+        each += speeds.caption + speeds.encode + speeds.decode
+        return LATENCY_CALLS * call + each * (LATENCY_CALLS if each < LONG else 1)
+
     def _measure(self, arch: Architecture) -> float:
         samples = self.work.protocol.samples
         metrics = samples * self.speeds.metrics + self.speeds.summary
@@ -106,5 +119,5 @@ class Clock:
         share = recipe.batch_size / self.work.protocol.recovery.batch_size
         each = self.speeds.caption
         if not self.work.long.cache_latents:
-            each += 2 * self.speeds.encode
+            each += (2 if self.work.parts.backbone.in_channels == 9 else 1) * self.speeds.encode
         return recipe.batch_size * each + share * self.speeds.answer

@@ -1,10 +1,16 @@
-"""From noise, mask and words to images, and how long a UNet call takes.
+"""From noise, mask and words to images; what a UNet call and a whole picture cost.
 
 It imports `data` and `models`. Start at `sampling`, then `generation`.
 """
 
 from sdsearch_eval.sampling.generation import Generated, generate
-from sdsearch_eval.sampling.latency import LATENCY_CALLS, measure_latency
+from sdsearch_eval.sampling.latency import (
+    LATENCY_CALLS,
+    LONG,
+    measure_costs,
+    measure_latency,
+    measure_picture,
+)
 from sdsearch_eval.sampling.sampling import (
     UNetInputs,
     cast_unet,
@@ -20,6 +26,7 @@ from sdsearch_eval.sampling.survey import fill_survey
 
 __all__ = [
     "LATENCY_CALLS",
+    "LONG",
     "Generated",
     "UNetInputs",
     "cast_unet",
@@ -27,7 +34,9 @@ __all__ = [
     "fill_survey",
     "generate",
     "images_to_tensor",
+    "measure_costs",
     "measure_latency",
+    "measure_picture",
     "paste_back",
     "prepare_inputs",
     "sample_latents",

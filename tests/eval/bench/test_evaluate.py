@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from sdsearch.errors import InputError, WorkError
 from sdsearch.labels.columns import label_columns
+from sdsearch.labels.costs import read_costs
 from sdsearch.labels.label import Failure, Label, LabelKey
 from sdsearch.stages.sample import sample_study
 from sdsearch.study import read_study
@@ -227,6 +228,9 @@ def test_designs_keep_their_recovered_weights_and_are_compared(study):
     described = json.loads((study.compare_dir / "comparison.json").read_text())
     assert [column["name"] for column in described["columns"]] == ["teacher", "best = 1"]
     assert len(described["rows"]) == 3
+    costs = read_costs(study.compare_dir / "comparison.json")
+    assert [cost.name for cost in costs] == ["teacher", "best = 1"]
+    assert all(cost.picture.seconds * 1e3 > cost.latency_ms.median for cost in costs)
 
 
 def test_recovered_weights_are_the_same_whenever_they_are_made(study):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sdsearch.labels.costs import PipelineCost
 from sdsearch_eval.data.sample import paint_prompts
 from sdsearch_eval.pictures.comparison import (
     are_painted_whole,
@@ -68,10 +69,20 @@ def test_the_picture_is_as_wide_as_its_columns(holes, captioned, words):
     assert widths[2] - widths[1] == widths[1] - widths[0] > 100
 
 
+def test_every_line_of_a_note_has_room(words):
+    heights = [
+        draw_comparison(words, painted(words), {"teacher": note}).height
+        for note in ("5 M", "5 M\n0.3 s a picture")
+    ]
+    assert heights[1] - heights[0] >= 12
+
+
 def test_only_what_has_an_original_is_told_in_decibels(holes, captioned):
-    keys = {"teacher": "abc"}
+    keys, costs = {"teacher": "abc"}, {"teacher": PipelineCost(name="teacher")}
     assert not are_painted_whole(holes)
-    (column,) = json.loads(describe_comparison(holes, painted(holes), keys))["columns"]
+    (column,) = json.loads(describe_comparison(holes, painted(holes), keys, costs))["columns"]
     assert column["psnr_hole"] == [100, 100]
-    (column,) = json.loads(describe_comparison(captioned, painted(captioned), keys))["columns"]
+    (column,) = json.loads(describe_comparison(captioned, painted(captioned), keys, costs))[
+        "columns"
+    ]
     assert "psnr_hole" not in column

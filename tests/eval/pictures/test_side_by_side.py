@@ -13,6 +13,7 @@ from sdsearch.assets import asset_path
 from sdsearch.cli.compare import repeat_options
 from sdsearch.cli.main import app
 from sdsearch.errors import InputError
+from sdsearch.labels.costs import read_costs
 from sdsearch.study.requests import InpaintRequest
 from sdsearch_eval.data.tasks import read_tasks
 from sdsearch_eval.jobs.workspace import open_console
@@ -74,6 +75,9 @@ def test_without_images_the_prompts_alone_are_painted_by_any_pipeline(other, tmp
     described = json.loads(out.with_suffix(".json").read_text())
     assert [row["caption"] for row in described["rows"]] == ["a lake", "a house"]
     assert [column["values"] for column in described["columns"]] == [{}, {}]
+    costs = read_costs(out.with_suffix(".json"))
+    assert [cost.picture.resolution for cost in costs] == [64, 32]
+    assert all(cost.picture.seconds * 1e3 > cost.latency_ms.median for cost in costs)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ from PIL import Image
 
 from sdsearch.assets import asset_path
 from sdsearch.errors import HarnessError
+from sdsearch.labels.costs import read_costs
 from sdsearch.stages.export import add_thumbnails
 from sdsearch.study.requests import ThumbnailsRequest
 from sdsearch_eval.jobs import pictures as job
 from sdsearch_eval.pictures import thumbnails
 from tests.fakes import make_study
 
-TOML = "[protocol]\nsamples = 3\nsteps = 1\n"
+TOML = "[protocol]\nsamples = 3\nsteps = 1\nthreads = 1\n"
 
 
 @pytest.fixture
@@ -39,6 +40,19 @@ def test_each_thumbnail_shows_a_hole_and_what_was_painted_into_it(study):
     assert grey[changed].mean() > 0.8, "only the hole differs"
 
 
+def test_what_a_picture_costs_is_measured_beside_the_teacher_and_stays(study):
+    request = ThumbnailsRequest(study=study.root, designs=("autobuild-1",))
+    job.add_thumbnails(request)
+    file = study.pipelines_dir / "autobuild-1" / "costs.json"
+    first = file.read_text()
+    costs = read_costs(file)
+    assert [cost.name for cost in costs] == ["autobuild-1", "teacher"]
+    assert [cost.picture.steps for cost in costs] == [1, 1]
+    assert str(study.root) not in first
+    job.add_thumbnails(request)
+    assert file.read_text() == first
+
+
 def test_a_failure_leaves_no_folder_behind(study, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("no more memory")
@@ -61,5 +75,6 @@ def test_an_export_without_pictures_is_still_an_export(study, monkeypatch, capsy
     add_thumbnails(study, [folder])
     assert "have no thumbnails" in capsys.readouterr().err
     (folder / "thumbnails").mkdir()
+    (folder / "costs.json").touch()
     add_thumbnails(study, [folder])
     assert asked == [ThumbnailsRequest(study=study.root, designs=("autobuild-1",))]
