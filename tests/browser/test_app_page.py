@@ -1,10 +1,6 @@
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
-import time
 import zipfile
 from contextlib import closing
 from http.client import HTTPConnection
@@ -15,8 +11,8 @@ from PIL import Image
 
 from sdsearch.stages.sample import sample_study
 from sdsearch.stages.score import score_study
-from sdsearch.study.requests import AppRequest
 from sdsearch_eval.scenes.scenes import render_scene, split_seed
+from tests.browser.serving import PATIENCE, served
 from tests.fakes import label_by_params, make_study
 
 if TYPE_CHECKING:
@@ -37,7 +33,6 @@ samples = 8
 steps = 2
 recovery = { steps = 1, batch_size = 2 }
 """
-PATIENCE = 120_000
 
 
 @pytest.fixture(scope="module")
@@ -52,31 +47,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = (tmp_path_factory.mktemp("log") / "app.log").open("w")
-    request = study / "request.json"
-    request.write_text(AppRequest(study=study, port=port).model_dump_json())
-    line = [sys.executable, "-m", "sdsearch_eval", str(request)]
-    server = subprocess.Popen(
-        line, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": "eval:."}
-    )
-    found = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(120):
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert server.poll() is None, "the app has ended"
-                time.sleep(1)
+def address(study: Path) -> Iterator[str]:
+    with served(study) as found:
         yield found
-    finally:
-        server.terminate()
-        server.wait(20)
-        log.close()
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import os
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ from sdsearch_eval.jobs import open_console
 from sdsearch_eval.world import open_world
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import gradio
     import pandas as pd
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from sdsearch_eval.world import World
 
 EXAMPLES = 6
+_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -159,7 +162,7 @@ def _inpaint_page(studio: Studio) -> Any:
                 guidance=scale,
                 seed=int(number or 0),
             )
-        return painted, "\n".join(f"- {said}" for _, said in painted)
+        return painted, list_plainly(said for _, said in painted)
 
     example.change(show, example, [editor, prompt])
     button.click(paint, [editor, prompt, choice, steps, guidance, seed], [results, costs])
@@ -194,9 +197,14 @@ def _words_page(studio: Studio) -> Any:
             painted = studio.paint_words(
                 names, text, read_seeds(said), steps=int(n), guidance=scale
             )
-        return painted, "\n".join(f"- {words}" for _, words in painted)
+        return painted, list_plainly(words for _, words in painted)
 
-    button.click(paint, [prompt, seeds, choice, steps, guidance], [results, costs])
+    gr.on(
+        [button.click, prompt.submit, seeds.submit],
+        paint,
+        [prompt, seeds, choice, steps, guidance],
+        [results, costs],
+    )
     return choice
 
 
@@ -253,13 +261,23 @@ def _design_page(studio: Studio, choice: Any) -> None:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Errors of ours, shown to the person at the page in their own words."""
+    """Errors of ours, shown to the person at the page in their own words, which are no HTML."""
     import gradio as gr
 
     try:
         yield
     except (InputError, WorkError) as error:
-        raise gr.Error(str(error), print_exception=False) from None
+        raise gr.Error(html.escape(str(error)), print_exception=False) from None
+
+
+def list_plainly(lines: Iterable[str]) -> str:
+    r"""Markdown of a list whose lines are shown as they are, whatever they hold.
+
+    >>> list_plainly(["a_b: 1.5 s"])
+    '- a\\_b\\: 1\\.5 s'
+    """
+    plain = (_PUNCTUATION.sub(r"\\\g<0>", line) for line in lines)
+    return "\n".join(f"- {line}" for line in plain)
 
 
 def _measured(study: StudyFolder) -> pd.DataFrame:
