@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DERIVATION = "the first 4 bytes of sha256('run|sample|stream')"
 Stream = Literal["noise", "mask", "recovery"]
-Draw = Literal["order", "view", "lesson"]
+Draw = Literal["order", "view", "lesson", "whole"]
 
 
 def derive_seed(run_seed: int, name: str, stream: Stream) -> int:

@@ -34,6 +34,11 @@ class RecoveryLosses(FrozenModel):
     task: float = Field(0.0, ge=0)
     feature: float = Field(0.0, ge=0)
 
+    @property
+    def ask_teacher(self) -> bool:
+        """Whether a teacher has to answer; the noise is known without one."""
+        return bool(self.output or self.feature)
+
     @model_validator(mode="after")
     def _learns_something(self) -> Self:
         if not (self.output or self.task or self.feature):
@@ -92,12 +97,15 @@ class LongRecovery(RecoveryRecipe):
         crop: where a photo is cropped.
         flip: whether half of the photos are mirrored.
         caption_dropout: the share of pictures that are learned without their caption.
+        whole_holes: the share of pictures whose mask is all of them, whatever is drawn.
         cache_latents: how many ways of seeing each photo are encoded beforehand, into one file, and
             taken in turn; 0: another one each epoch, encoded when it is learned.
         checkpoint_every: steps from one checkpoint to the next.
         picture_every: steps from one picture to the next.
         tracker: what else is told of the losses.
     """
+
+    later_fields: ClassVar = RecoveryRecipe.later_fields | {"whole_holes"}
 
     steps: int = Field(1000, ge=1)
     learning_rate: float = Field(2e-4, gt=0)
@@ -108,6 +116,7 @@ class LongRecovery(RecoveryRecipe):
     crop: Literal["random", "center"] = "random"
     flip: bool = True
     caption_dropout: float = Field(0.0, ge=0, le=1)
+    whole_holes: float = Field(0.0, ge=0, le=1)
     cache_latents: int = Field(0, ge=0)
     checkpoint_every: int = Field(200, ge=1)
     picture_every: int = Field(250, ge=1)

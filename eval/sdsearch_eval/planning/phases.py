@@ -120,9 +120,11 @@ def paint_phases(
 
 
 def recover_phases(arch: Architecture, work: Work, cut: Cut) -> dict[str, Counted]:
-    """A long recovery: the teacher beside a student whose weights are averaged."""
+    """A long recovery: a student whose weights are averaged, and the teacher if it is asked."""
     recipe, weights = work.long, 4 * count_params(arch, work.parts.backbone)
-    kept = {**work.always, **work.parts.weights, **weigh_teacher(work, recipe)}
+    kept = {**work.always, **work.parts.weights}
+    if recipe.losses.ask_teacher:
+        kept |= weigh_teacher(work, recipe)
     if recipe.ema:
         kept["average"] = weights
     step = _learn(arch, work, recipe, cut)
@@ -130,11 +132,14 @@ def recover_phases(arch: Architecture, work: Work, cut: Cut) -> dict[str, Counte
     # Between two parts of a batch the gradients of the first are there.
     between = {**kept, **step.kept, "gradients": weights if images < recipe.batch_size else 0}
     encoding = count_encode(work.parts, images, work.protocol.resolution, work.device)
-    return {
+    found = {
         "recovery": step.beside(kept),
         "images to latents": Counted(between, encoding.passing),
-        "the teacher's answers": Counted(between, _answer(work, recipe, images).passing),
     }
+    if recipe.losses.ask_teacher:
+        asking = _answer(work, recipe, images).passing
+        found["the teacher's answers"] = Counted(between, asking)
+    return found
 
 
 def weigh_teacher(work: Work, recipe: RecoveryRecipe) -> dict[str, int]:

@@ -220,8 +220,8 @@ def _open_accelerator(recipe: LongRecovery, folder: Path, world: World) -> Any:
     if tracker is not None and tracker not in map(str, get_available_trackers()):
         package = tracker.replace("_", "-")
         raise InputError(
-            f'[export.recovery] tracker = "{tracker}" needs the package {package}, which is not '
-            f"installed; run: pip install {package}"
+            f'tracker = "{tracker}" needs the package {package}, which is not installed; run: '
+            f"pip install {package}"
         )
     accelerator = Accelerator(
         cpu=world.device.type == "cpu",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -74,14 +75,22 @@ def open_source(protocol: Protocol, recipe: LongRecovery, seed: int) -> Source:
     if protocol.masks not in get_args(MaskKind):
         raise InputError(
             "scenes are drawn without end, and so must be the masks of a long recovery, but "
-            f"protocol.masks is the folder {protocol.masks}; set [export.recovery] masks = 'mixed'"
+            f"protocol.masks is the folder {protocol.masks}; set masks = 'mixed' in its recipe"
         )
     if recipe.cache_latents:
         raise InputError(
             "latents can be cached of photos, which come again each epoch, but scenes never do; "
-            "set [export.recovery] cache_latents = 0"
+            "set cache_latents = 0 in its recipe"
         )
-    return Scenes(protocol)
+    return Scenes(protocol, recipe, seed)
+
+
+def open_hole(sample: Sample, share: float, seed: int, place: tuple[int, int]) -> Sample:
+    """The sample, or in a `share` of all places the same with everything as its hole."""
+    index, epoch = place
+    if not share or open_generator(seed, "whole", epoch, index).random() >= share:
+        return sample
+    return replace(sample, mask=whole_hole(len(sample.mask)))
 
 
 class Scenes:
@@ -91,12 +100,13 @@ class Scenes:
     skips = False
     captions = ()
 
-    def __init__(self, protocol: Protocol) -> None:
-        self._protocol = protocol
+    def __init__(self, protocol: Protocol, recipe: LongRecovery, seed: int) -> None:
+        self._protocol, self._share, self._seed = protocol, recipe.whole_holes, seed
 
     def __getitem__(self, place: tuple[int, int]) -> Sample:
         """The scene of a number; it has no epochs."""
-        return scene_sample(self._protocol, "train", place[0])
+        sample = scene_sample(self._protocol, "train", place[0])
+        return open_hole(sample, self._share, self._seed, place)
 
 
 class Photos:
@@ -136,7 +146,8 @@ class Photos:
         if is_mirrored:
             image, mask = image[:, ::-1], mask[:, ::-1]
         caption = self.captions[index]
-        return Sample(case.name, np.ascontiguousarray(image), caption, np.ascontiguousarray(mask))
+        sample = Sample(case.name, np.ascontiguousarray(image), caption, np.ascontiguousarray(mask))
+        return open_hole(sample, self._recipe.whole_holes, self._seed, place)
 
     def _read_mask(self, case: Case, photo: Picture) -> NDArray[np.uint8]:
         """The photo's own mask: it covers the whole photo, or the centre square."""

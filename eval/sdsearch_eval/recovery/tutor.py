@@ -1,4 +1,4 @@
-"""The teacher of a long recovery, held once: makes lessons of pictures, and answers them."""
+"""The teacher of a long recovery, held once: makes lessons of pictures, and answers."""
 
 from __future__ import annotations
 
@@ -31,15 +31,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a student should say to its inputs: the teacher's output and features, the target."""
+    """What a student should say to its inputs: the teacher's output and features, the target.
 
-    output: Tensor
+    Where no loss asks the teacher, it says nothing.
+    """
+
+    output: Tensor | None
     features: list[Tensor]
     target: Tensor
 
 
 class Tutor:
-    """Teaches the student of one architecture; the teacher answers in the recipe's precision."""
+    """Teaches the student of one architecture; the teacher answers in the recipe's precision.
+
+    Its UNet is loaded only where a loss asks it.
+    """
 
     def __init__(
         self,
@@ -49,14 +55,18 @@ class Tutor:
         dtype: str | None = None,
     ) -> None:
         self._arch, self._teacher, self._recipe = arch, teacher, recipe
-        self._net = cast_unet(teacher.student(UNPRUNED), dtype or recipe.teacher_dtype)
+        self._net = (
+            cast_unet(teacher.student(UNPRUNED), dtype or recipe.teacher_dtype)
+            if recipe.losses.ask_teacher
+            else None
+        )
         self._pairs = FeaturePairs(arch, teacher) if recipe.losses.feature else None
         self._scheduler = teacher.scheduler()
 
     @property
     def is_half(self) -> bool:
         """Whether answers come from a teacher in half precision, which may overflow."""
-        return bool(self._net.dtype != torch.float32)
+        return self._net is not None and bool(self._net.dtype != torch.float32)
 
     def in_float32(self) -> Tutor:
         """The same, beside this one, with the teacher in float32."""
@@ -81,7 +91,7 @@ class Tutor:
         if taps is not None:
             found["feature"] = feature_error(taps.outputs, answers.features)
         for name, wanted in (("output", answers.output), ("task", answers.target)):
-            if getattr(self._recipe.losses, name):
+            if wanted is not None and getattr(self._recipe.losses, name):
                 found[name] = relative_error(output.float(), wanted)
         return found
 
@@ -90,7 +100,7 @@ class Tutor:
         """The inputs of the student, noised pictures with times and text, and the answers."""
         teacher, scheduler = self._teacher, self._scheduler
         device = teacher.device
-        sees_masks = self._net.config.in_channels != batch.noise.shape[1]
+        sees_masks = teacher.backbone.in_channels != batch.noise.shape[1]
         if "images" in batch.pictures:
             pictures = encode_pictures(teacher, **batch.pictures, is_masked=sees_masks)
         else:
@@ -108,7 +118,9 @@ class Tutor:
         return inputs, self._answer(inputs, target)
 
     def _answer(self, inputs: tuple[Tensor, Tensor, Tensor], target: Tensor) -> Answers:
-        pairs = self._pairs
-        with pairs.teacher_taps(self._net) if pairs else nullcontext() as taps:
-            output = self._net(*in_precision(self._net, inputs), return_dict=False)[0].float()
+        net, pairs = self._net, self._pairs
+        if net is None:
+            return Answers(None, [], target)
+        with pairs.teacher_taps(net) if pairs else nullcontext() as taps:
+            output = net(*in_precision(net, inputs), return_dict=False)[0].float()
         return Answers(output, pairs.inherited(taps.outputs) if pairs and taps else [], target)

@@ -66,6 +66,26 @@ def test_skipped_photos_shift_what_is_evaluated_and_that_is_not_learned_either(
     assert [source[index, 0].name for index in range(3)] == ["3.png", "4.png", "5.png"]
 
 
+@pytest.mark.parametrize("dataset", ["photos", "scenes"])
+def test_a_share_of_holes_is_the_whole_picture_and_all_else_stays(
+    dataset: str, protocol: Protocol
+) -> None:
+    told = protocol if dataset == "photos" else protocol.model_copy(update={"dataset": "scenes"})
+    plain, often = (open_source(told, LongRecovery(whole_holes=share), 0) for share in (0.0, 0.25))
+    places = [(n % 4, n // 4) if dataset == "photos" else (n, 0) for n in range(80)]
+    whole = 0
+    for place in places:
+        one, other = plain[place], often[place]
+        assert np.array_equal(one.image, other.image)
+        assert one.caption == other.caption
+        assert np.array_equal(often[place].mask, other.mask), "the same place holds the same"
+        is_whole = bool((other.mask == 255).all())
+        assert is_whole or np.array_equal(one.mask, other.mask)
+        assert not (one.mask == 255).all()
+        whole += is_whole
+    assert 10 <= whole <= 30
+
+
 def test_without_photos_beyond_the_evaluated_ones_there_is_nothing_to_learn(
     protocol: Protocol,
 ) -> None:
