@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from sdsearch.api import LatencyReport
 from sdsearch.check import CheckReport
 from sdsearch.design import Design, Scores
 from sdsearch.files import write_atomic
@@ -17,7 +18,6 @@ from sdsearch.planning import StudyPlan
 from sdsearch.ranker import FitReport
 from sdsearch.replay import ReplaySummary
 from sdsearch.space import SpaceSummary
-from sdsearch.stages import LatencyReport
 from sdsearch.workers import LabelStatus
 
 FOLDER = Path(__file__).parents[1] / "sdsearch" / "cli" / "schemas"

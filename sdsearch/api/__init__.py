@@ -5,10 +5,12 @@ It imports all rooms but `cli`. Start at `study`; `create` makes one.
 
 from sdsearch.api.create import create_study
 from sdsearch.api.design import StudyDesign
+from sdsearch.api.latency import LatencyReport, tabulate_latency
 from sdsearch.api.study import Study, load_study
 from sdsearch.api.unets import draw_unet, inherit_unet, search_space, unet_cost
 
 __all__ = [
+    "LatencyReport",
     "Study",
     "StudyDesign",
     "create_study",
@@ -16,5 +18,6 @@ __all__ = [
     "inherit_unet",
     "load_study",
     "search_space",
+    "tabulate_latency",
     "unet_cost",
 ]

@@ -98,6 +98,7 @@ def latency(
     """Measure a latency table (resumable), or predict a member's latency from one."""
     import numpy as np
 
+    from sdsearch.api import LatencyReport, tabulate_latency
     from sdsearch.space import (
         Dtype,
         LatencyConditions,
@@ -105,7 +106,6 @@ def latency(
         find_member,
         read_latency_table,
     )
-    from sdsearch.stages import LatencyReport, tabulate_latency
 
     check_choice("--dtype", dtype, get_args(Dtype))
     if predict is None:

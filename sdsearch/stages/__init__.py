@@ -18,7 +18,6 @@ from sdsearch.stages.label import (
     read_statuses,
     recompute_labels,
 )
-from sdsearch.stages.latency import LatencyReport, tabulate_latency
 from sdsearch.stages.recover import recover_design
 from sdsearch.stages.report import report_study
 from sdsearch.stages.sample import propose_architectures, sample_study
@@ -26,7 +25,6 @@ from sdsearch.stages.score import score_study
 
 __all__ = [
     "Executor",
-    "LatencyReport",
     "add_lora",
     "add_onnx",
     "build_study",
@@ -49,5 +47,4 @@ __all__ = [
     "run_study",
     "sample_study",
     "score_study",
-    "tabulate_latency",
 ]

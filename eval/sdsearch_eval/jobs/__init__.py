@@ -5,10 +5,9 @@ They import all rooms but `app`. Start at `serve`; `workspace` has what jobs sha
 
 from sdsearch_eval.jobs.adopt import adopt_labels
 from sdsearch_eval.jobs.finetune import finetune_architecture
-from sdsearch_eval.jobs.inpaint import inpaint_images
 from sdsearch_eval.jobs.intake import inspect_inputs, resolve_study
 from sdsearch_eval.jobs.latency import time_members
-from sdsearch_eval.jobs.pictures import add_thumbnails, draw_grid
+from sdsearch_eval.jobs.pictures import add_thumbnails, draw_grid, inpaint_images
 from sdsearch_eval.jobs.plan import write_plan
 from sdsearch_eval.jobs.recompute import recompute_labels
 from sdsearch_eval.jobs.recover import recover_architecture

@@ -1,4 +1,4 @@
-"""Pictures of a study: its samples painted side by side; what its exports paint, and cost."""
+"""Pictures: a study's samples or a user's images side by side; what exports paint, and cost."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from sdsearch_eval.pictures import (
     draw_thumbnails,
     measure_exports,
     say_column,
+    paint_side_by_side,
 )
 from sdsearch_eval.planning import settle_labels
 from sdsearch_eval.sampling import generate, measure_costs
 from sdsearch_eval.world import open_world
 
 if TYPE_CHECKING:
-    from sdsearch.study import GridRequest, ThumbnailsRequest
+    from sdsearch.study import GridRequest, InpaintRequest, ThumbnailsRequest
 
 
 def draw_grid(request: GridRequest) -> None:
@@ -59,6 +60,14 @@ def draw_grid(request: GridRequest) -> None:
     write_atomic(study.compare_dir / "comparison.json", described)
     write_atomic(study.compare_dir / "gallery.json", collect_gallery(samples, images))
     console.print(f"comparison: {study.compare_dir / 'grid.png'}", soft_wrap=True)
+
+
+def inpaint_images(request: InpaintRequest) -> None:
+    """Inpaint images with several pipelines and write the picture and its JSON."""
+    world = open_world(1)
+    console = open_console(world)
+    paint_side_by_side(request, world.device, console)
+    console.print(f"comparison: {request.out}", soft_wrap=True)
 
 
 def add_thumbnails(request: ThumbnailsRequest) -> None:
