@@ -30,7 +30,7 @@ from sdsearch.unet import check_pipeline_family, unet_config
 from sdsearch.weights import TensorFiles, load_part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from diffusers import UNet2DConditionModel
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sdsearch.design import Design
     from sdsearch.export.recovered import ExportSource
     from sdsearch.study import StudyFolder
+    from sdsearch.unet import Architecture, Backbone
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +93,42 @@ def _export(source: ExportSource) -> None:
     weights = recovered_weights(source)
     # Weights that are made again may be measured too.
     source = read_source(design, study, source.teacher)
+    student = open_student(design.architecture, source.backbone, weights)
+    kind = choose_class(source.backbone.in_channels, study.config.protocol.task)
+
+    def write(folder: Path) -> None:
+        write_papers(folder, source, file_sha256(weights))
+
+    write_folder(final, study.config.teacher.pipeline, student, kind, write)
+
+
+def write_folder(
+    final: Path, pipeline: str, student: Student, kind: str, papers: Callable[[Path], None]
+) -> None:
+    """Write the folder `final`: a UNet, and copies of the other parts of a pipeline.
+
+    It is written beside, read back and compared, gets its papers, and only then its name.
+
+    Args:
+        final: where to; an export that lies there is replaced.
+        pipeline: "tiny", a folder or a hub id, whose other parts are copied.
+        student: the UNet.
+        kind: the stock class that loads it.
+        papers: writes what else belongs into the folder.
+
+    Raises:
+        InputError: the pipeline cannot be read, or what has the name is no export.
+        WorkError: a check failed, or the disk is full.
+    """
+    _check_replaceable(final)
     _remove_leftovers(final)
     folder = final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}.tmp")
     try:
         with _full_disk_told(final):
-            student = _open_student(source, weights)
-            _write_pipeline(folder, source, student)
+            _write_pipeline(folder, final.name, pipeline, student, kind)
             with _quiet_libraries():
                 _check(folder, student)
-            write_papers(folder, source, file_sha256(weights))
+            papers(folder)
             record_files(folder, list_own_files(folder))
         _give_name(folder, final)
     finally:
@@ -165,13 +193,17 @@ def _check_replaceable(final: Path) -> None:
         )
 
 
-def _open_student(source: ExportSource, weights: Path) -> Student:
+def open_student(arch: Architecture, backbone: Backbone, weights: Path) -> Student:
+    """The UNet of an architecture with the weights of a file.
+
+    Raises:
+        WorkError: they do not fit it.
+    """
     import torch
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-    arch = source.design.architecture
     with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(unet_config(arch, source.backbone))
+        unet = UNet2DConditionModel.from_config(unet_config(arch, backbone))
     try:
         tensors = TensorFiles(weights)
         _compare_shapes(tensors, unet)
@@ -195,20 +227,19 @@ def _compare_shapes(tensors: TensorFiles, unet: UNet2DConditionModel) -> None:
         )
 
 
-def _write_pipeline(folder: Path, source: ExportSource, student: Student) -> None:
-    """Write every part and model_index.json; say what of the teacher is not there to be written."""
-    teacher = open_pipeline(source.study.config.teacher.pipeline)
+def _write_pipeline(folder: Path, name: str, pipeline: str, student: Student, kind: str) -> None:
+    """Write every part and model_index.json; say what of the pipeline is not there to write."""
+    teacher = open_pipeline(pipeline)
     check_pipeline_family(teacher)
     parts, lacking = read_parts(teacher)
-    for name, why in lacking.items():
-        say(f"{source.design.name} is exported without the teacher's {name}: {why}")
+    for part, why in lacking.items():
+        say(f"{name} is exported without the teacher's {part}: {why}")
     folder.mkdir(parents=True)
-    for part in parts:
-        write_part(part, folder)
+    for one in parts:
+        write_part(one, folder)
     student.unet.save_config(folder / "unet")
     stem = folder / "unet" / weight_stem("diffusers")
     write_weights(stem, student.tensors, [student.file], link=True)
-    kind = choose_class(source.backbone.in_channels, source.study.config.protocol.task)
     said = describe_index(teacher, parts, kind)
     (folder / "model_index.json").write_text(said, encoding="utf-8")
 
