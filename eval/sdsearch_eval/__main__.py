@@ -123,6 +123,8 @@ def _do(request: HarnessRequest) -> int:
         jobs.recover_architecture(request)
     elif request.command == "finetune":
         jobs.finetune_architecture(request)
+    elif request.command == "tune":
+        jobs.tune_teacher(request)
     elif request.command == "grid":
         jobs.draw_grid(request)
     elif request.command == "inpaint":

@@ -19,6 +19,7 @@ from sdsearch.study import (
     find_recipe,
     parse_config,
     preset_settings,
+    read_backbone,
     read_preset,
     read_study,
     warn_of_resolution,
@@ -37,6 +38,7 @@ def create_study(
     prompts: Path | str | None = None,
     references: Path | str | None = None,
     preset: Path | str | None = None,
+    inpaint: bool | Mapping[str, Any] = False,
     space: str | Mapping[str, Any] | None = None,
     budget: float | Mapping[str, Any] | None = None,
     **sections: Mapping[str, Any],
@@ -65,6 +67,9 @@ def create_study(
             what is painted is compared with; by default the photos.
         preset: a benchmark, such as "coco-30k", or the `.toml` file of one, that says what no other
             argument says, and which files must be named (`docs/metrics.md`).
+        inpaint: whether a teacher of 4 input channels, which paints from words, learns to inpaint
+            first and is the teacher then (`Study.tune`); or the keys of `[teacher.tuning]`, such as
+            {"steps": 5000}.
         space: a name such as "sd14", or the keys of `[space]`, such as {"name": "sd14", "labels":
             100}; by default "tiny" for the tiny teacher, else "sd14".
         budget: what a design may cost: a share of the teacher's parameters in (0, 1], or limits by
@@ -88,7 +93,8 @@ def create_study(
         InputError: a value is invalid, the teacher's configs cannot be had, or the folder holds a
             study that says something else; the section and the key are named.
     """
-    file, recipe = Path(path) / "study.toml", find_recipe(str(teacher))
+    inpaints = inpaint is not False
+    file, recipe = Path(path) / "study.toml", find_recipe(str(teacher), inpaint=inpaints)
     protocol = {
         "task": task,
         "dataset": _photos(images),
@@ -96,7 +102,7 @@ def create_study(
         "prompts": _prompts(prompts),
         "references": _references(references),
     }
-    said = _sections(str(teacher), space, budget, protocol, sections)
+    said = _sections(_teacher(str(teacher), inpaint), space, budget, protocol, sections)
     chosen = {} if preset is None else _choose_preset(str(preset), said["protocol"])
     if recipe.needs_photos and "dataset" not in said["protocol"]:
         raise InputError(
@@ -104,6 +110,8 @@ def create_study(
             "their folder as images, or 'scenes' where nothing but the way is to be tried"
         )
     config = parse_config(_merge(_merge(recipe.values, chosen), said), file)
+    if inpaints:
+        read_backbone(config)
     search_space(config.space.name, resize_level_0=config.space.resize_level_0)
     template = _MASKS.sub("", recipe.template) if config.protocol.paints_words else recipe.template
     text = write_toml(config, template, file)
@@ -135,8 +143,16 @@ def _tell_apart(file: Path, found: StudyConfig, wanted: StudyConfig) -> InputErr
     )
 
 
+def _teacher(pipeline: str, inpaint: bool | Mapping[str, Any]) -> dict[str, Any]:
+    """[teacher] as study.toml would hold it."""
+    if inpaint is False:
+        return {"pipeline": pipeline}
+    tuning = {} if inpaint is True else {"tuning": dict(inpaint)}
+    return {"pipeline": pipeline, "inpaint": True, **tuning}
+
+
 def _sections(
-    teacher: str,
+    teacher: Mapping[str, Any],
     space: str | Mapping[str, Any] | None,
     budget: float | Mapping[str, Any] | None,
     protocol: Mapping[str, str | None],
@@ -152,8 +168,8 @@ def _sections(
     limits = budget if share else {"params": {"share": budget}}
     return {
         **others,
-        "teacher": {"pipeline": teacher},
-        "space": {"name": "tiny" if teacher == "tiny" else "sd14", **named},
+        "teacher": teacher,
+        "space": {"name": "tiny" if teacher["pipeline"] == "tiny" else "sd14", **named},
         "protocol": _set_apart(tables["protocol"], protocol),
         "build": {"budget": {}, **_set_apart(tables["build"], {"budget": limits})},
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sdsearch.api.unets import inherit_unet
 from sdsearch.console import say
 from sdsearch.design import read_scores
-from sdsearch.study import load_space
+from sdsearch.study import find_teacher, load_space
 from sdsearch.unet import unet_cost
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class StudyDesign:
         weights = self.recovered_weights()
         if weights is None:
             say(f"{self.name}: weights inherited from the teacher, not recovered yet")
-            return inherit_unet(self.architecture, self.folder.config.teacher.pipeline)
+            return inherit_unet(self.architecture, find_teacher(self.folder))
         say(f"{self.name}: recovered weights of {weights}")
         return load_unet(self.architecture, load_space(self.folder).backbone, weights)
 

@@ -149,6 +149,16 @@ class Study:
 
         return plan_study(self._open())
 
+    def tune(self, *, processes: int = 1) -> Path:
+        """Have a teacher that paints from words learn to inpaint, by `[teacher.tuning]`.
+
+        Returns:
+            The folder of the teacher, a stock inpainting pipeline.
+        """
+        from sdsearch.stages import tune_teacher
+
+        return tune_teacher(self._open(), processes)
+
     def sample(self) -> Listing:
         """Pick the architectures to measure: architectures.jsonl, the same every time."""
         from sdsearch.stages import sample_study

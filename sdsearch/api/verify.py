@@ -118,7 +118,7 @@ def _weights(study: StudyFolder) -> Looked:
     from sdsearch.weights import origin_of
 
     kept = sorted((study.root / "weights").glob("*.safetensors"))
-    for place in ("recovered", "rows", "repeats"):
+    for place in ("recovered", "rows", "repeats", "tuning"):
         kept += sorted((study.root / place).rglob(_WEIGHTS))
     for file in kept:
         trouble = None if origin_of(file) else "not as its note says that it was written"
@@ -131,8 +131,13 @@ def _weights(study: StudyFolder) -> Looked:
 def _exports(study: StudyFolder) -> Looked:
     from sdsearch.export import INVENTORY, find_changed, read_inventory
 
-    again = f"run: sdsearch export {study.root}"
-    for folder in sorted(study.pipelines_dir.glob("[!.]*/")):
+    export = f"run: sdsearch export {study.root}"
+    steps = dict.fromkeys(sorted(study.pipelines_dir.glob("[!.]*/")), export)
+    if study.teacher_dir.is_dir():
+        steps[study.teacher_dir] = (
+            f"remove {study.teacher_dir}, then run: sdsearch tune {study.root}"
+        )
+    for folder, again in steps.items():
         files, changed = read_inventory(folder), set(find_changed(folder))
         yield folder / INVENTORY, None if files else "no inventory of an export", again
         for name in files:

@@ -1,4 +1,4 @@
-"""`sdsearch init`, `recover`, `report`, `run` and `app`: a study as a whole."""
+"""`sdsearch init`, `plan`, `tune`, `recover`, `report`, `run`, `app`: a study as a whole."""
 
 from __future__ import annotations
 
@@ -40,6 +40,10 @@ def init(
         str | None,
         typer.Option(help=f"A benchmark: {', '.join(preset_files())}, or a .toml file."),
     ] = None,
+    inpaint: Annotated[
+        bool,
+        typer.Option("--inpaint", help="It paints from words, and learns to inpaint first."),
+    ] = False,
     space: Annotated[
         str | None, typer.Option(help="Default: sd14; tiny for the tiny teacher.")
     ] = None,
@@ -60,6 +64,7 @@ def init(
             ("--prompts", prompts, "protocol.prompts", config.protocol.prompts),
             ("--references", references, "protocol.references", config.protocol.references),
             ("--preset", preset, "report.preset", config.report.preset),
+            ("--inpaint", inpaint or None, "teacher.inpaint", config.teacher.inpaint),
             ("--space", space, "space.name", config.space.name),
             ("--share", share, "build.budget.params", getattr(limit, "share", limit)),
         ):
@@ -82,6 +87,7 @@ def init(
             prompts=prompts,
             references=references,
             preset=preset,
+            inpaint=inpaint,
             space=space,
             budget=share,
         )
@@ -103,6 +109,17 @@ def plan(study: Folder = STUDY, as_json: Json = False) -> None:
         print(describe_plan(found))
     if found.problems:
         raise typer.Exit(2)
+
+
+def tune(
+    study: Folder = STUDY,
+    processes: Annotated[int, typer.Option(min=1, help="One per GPU; torchrun starts them.")] = 1,
+) -> None:
+    """Have a teacher that paints from words learn to inpaint; resumes from its checkpoints.
+
+    `sdsearch run` does it first, where [teacher] says inpaint = true.
+    """
+    print(sdsearch.load_study(study).tune(processes=processes))
 
 
 def recover(

@@ -17,6 +17,7 @@ from sdsearch.export.papers import renew_card
 from sdsearch.export.pipeline import export_pipeline
 from sdsearch.export.portable import complete_vocabulary, tensor_name
 from sdsearch.export.recovered import find_weights
+from sdsearch.export.teacher import export_teacher
 
 __all__ = [
     "INVENTORY",
@@ -24,6 +25,7 @@ __all__ = [
     "cut_lora",
     "export_onnx",
     "export_pipeline",
+    "export_teacher",
     "find_changed",
     "find_weights",
     "list_own_files",

@@ -14,7 +14,7 @@ from sdsearch.export.recovered import read_source
 from sdsearch.files import write_atomic
 from sdsearch.labels import Measurement, PipelineCost, read_costs
 from sdsearch.pipelines import find_card, locate_pipeline, open_pipeline, read_part
-from sdsearch.study import set_beside, versions
+from sdsearch.study import find_teacher, set_beside, versions
 from sdsearch.unet import SLOTS, UNPRUNED, count_macs, count_params, is_full_size
 from sdsearch.weights import provenance_document
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sdsearch.study import StudyFolder
 
 _SD_LICENCE = "creativeml-openrail-m"
+_TUNED = ", which learned to inpaint first,"
 
 
 def write_papers(folder: Path, source: ExportSource, weights_sha256: str) -> None:
@@ -44,6 +45,7 @@ def write_papers(folder: Path, source: ExportSource, weights_sha256: str) -> Non
         "inputs": source.key,
         "weights_sha256": weights_sha256,
         "teacher": public_name(study.config.teacher.pipeline),
+        **({"teacher_tuned": True} if study.config.teacher.inpaint else {}),
         "teacher_identity": source.teacher,
         "protocol": {"key": study.protocol_key, **_public_protocol(study.config.protocol)},
         "seed": study.config.seed,
@@ -97,7 +99,7 @@ def _inheritance(source: ExportSource) -> dict[str, Any]:
     arch, backbone = source.design.architecture, source.backbone
     if arch.widths is None:
         return provenance_document(arch, backbone)
-    teacher = open_pipeline(source.study.config.teacher.pipeline, ("unet",))
+    teacher = open_pipeline(find_teacher(source.study), ("unet",))
     weights = open_unet_weights(read_part(teacher, "unet"))
     return provenance_document(arch, backbone, choose_channels(arch, backbone, weights))
 
@@ -121,7 +123,7 @@ def model_card(source: ExportSource, costs: tuple[PipelineCost, ...] = ()) -> st
         tiny=not is_full_size(pipeline),
         teacher="the embedded tiny Stable Diffusion"
         if pipeline == "tiny"
-        else f"`{public_name(pipeline)}`",
+        else f"`{public_name(pipeline)}`{_TUNED if config.teacher.inpaint else ''}",
         kind=choose_class(backbone.in_channels, config.protocol.task),
         licence=teacher_licence(pipeline),
         removed=[slot.name for slot in SLOTS if slot.name not in design.architecture.kept_slots],

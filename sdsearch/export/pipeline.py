@@ -25,7 +25,7 @@ from sdsearch.export.parts import write_part, write_weights
 from sdsearch.export.recovered import read_source, recovered_weights
 from sdsearch.keys import file_sha256
 from sdsearch.pipelines import open_pipeline, read_json, weight_stem
-from sdsearch.study import one_at_a_time
+from sdsearch.study import find_teacher, one_at_a_time
 from sdsearch.unet import check_pipeline_family, unet_config
 from sdsearch.weights import TensorFiles, load_part
 
@@ -99,7 +99,7 @@ def _export(source: ExportSource) -> None:
     def write(folder: Path) -> None:
         write_papers(folder, source, file_sha256(weights))
 
-    write_folder(final, study.config.teacher.pipeline, student, kind, write)
+    write_folder(final, find_teacher(study), student, kind, write)
 
 
 def write_folder(

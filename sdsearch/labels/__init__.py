@@ -49,6 +49,7 @@ from sdsearch.labels.store import (
     write_label_table,
 )
 from sdsearch.labels.target import Target
+from sdsearch.labels.tuning import TeacherTuning
 
 __all__ = [
     "BK_SDM",
@@ -81,6 +82,7 @@ __all__ = [
     "Series",
     "Target",
     "Task",
+    "TeacherTuning",
     "Tracker",
     "check_comparable",
     "check_target",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sdsearch.planning.values import Need, Proposal, StudyPlan
 
 _NAMES = {
+    "tune": "the teacher learns to inpaint",
     "prepare": "what all labels share",
     "label": "labels of the sample",
     "search": "fit, score, build",

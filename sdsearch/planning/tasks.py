@@ -10,7 +10,14 @@ from sdsearch.assets import TINY_TABLE, asset_path
 from sdsearch.design import find_allowed
 from sdsearch.errors import InputError
 from sdsearch.labels import read_label_table
-from sdsearch.study import Task, draw_sample, load_meter, read_designs, read_sample
+from sdsearch.study import (
+    Task,
+    draw_sample,
+    is_tuned,
+    load_meter,
+    read_designs,
+    read_sample,
+)
 from sdsearch.unet import UNPRUNED
 
 if TYPE_CHECKING:
@@ -40,7 +47,10 @@ def list_tasks(study: StudyFolder) -> tuple[Task, ...]:
     exported = _exported(study, designs)
     compared = _compared(study, designs)
     todo = tuple(left.values())
+    tune = Task(stage="tune", architectures=(UNPRUNED,))
+    is_untuned = study.config.teacher.inpaint and not is_tuned(study)
     return (
+        *((tune,) if is_untuned else ()),
         Task(stage="prepare", architectures=(UNPRUNED,) if todo or unmeasured else ()),
         Task(stage="label", architectures=todo),
         Task(stage="search", architectures=tuple(sample) if todo or not built else ()),

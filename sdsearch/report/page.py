@@ -164,8 +164,9 @@ def _label_rows(evidence: Evidence) -> list[dict[str, Any]]:
 def _facts(evidence: Evidence) -> list[tuple[str, str]]:
     """Return what the numbers depend on: teacher, protocol, software of study and labels."""
     config, labels = evidence.study.config, evidence.labels
+    tuned = ", which learned to inpaint first" if config.teacher.inpaint else ""
     facts = [
-        ("teacher", config.teacher.pipeline),
+        ("teacher", f"{config.teacher.pipeline}{tuned}"),
         ("space", f"{config.space.name}, {len(evidence.space):,} architectures"),
         ("target", f"{config.ranker.target.expression} (higher is better)"),
         ("protocol key", evidence.study.protocol_key),

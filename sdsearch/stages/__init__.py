@@ -22,6 +22,7 @@ from sdsearch.stages.recover import recover_design
 from sdsearch.stages.report import report_study
 from sdsearch.stages.sample import propose_architectures, sample_study
 from sdsearch.stages.score import score_study
+from sdsearch.stages.tune import tune_teacher
 
 __all__ = [
     "Executor",
@@ -47,4 +48,5 @@ __all__ = [
     "run_study",
     "sample_study",
     "score_study",
+    "tune_teacher",
 ]

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from sdsearch.console import say, working
 from sdsearch.errors import HarnessError, InputError
 from sdsearch.harness import run_harness
-from sdsearch.study import ThumbnailsRequest, find_design, load_space, read_designs
+from sdsearch.study import (
+    ThumbnailsRequest,
+    find_design,
+    find_teacher,
+    load_space,
+    read_designs,
+)
 from sdsearch.unet import Architecture, teacher_identity
 
 if TYPE_CHECKING:
@@ -26,7 +32,7 @@ def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
     """
     from sdsearch.export import export_pipeline, renew_card
 
-    teacher = teacher_identity(study.config.teacher.pipeline)
+    teacher = teacher_identity(find_teacher(study))
     built = read_designs(study)
     if not built:
         raise InputError(f"there are no designs to export; run: sdsearch build {study.root}")

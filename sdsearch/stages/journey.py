@@ -13,6 +13,7 @@ from sdsearch.stages.label import import_own_table, label_study
 from sdsearch.stages.report import report_study
 from sdsearch.stages.sample import sample_study
 from sdsearch.stages.score import score_study
+from sdsearch.stages.tune import tune_teacher
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 def run_study(study: StudyFolder) -> Path:
     """Do all stages and print the table, the report's path and the pipelines' paths."""
+    if study.config.teacher.inpaint:
+        tune_teacher(study)
     sample_study(study)
     if study.config.teacher.pipeline == "tiny":
         import_own_table(study)

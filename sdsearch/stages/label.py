@@ -12,7 +12,7 @@ from sdsearch.harness import run_harness
 from sdsearch.labels import ImportReport, LabelKey, import_labels, read_label_table
 from sdsearch.pipelines import locate_pipeline, open_pipeline
 from sdsearch.planning import check_study
-from sdsearch.study import RecomputeRequest, read_listing
+from sdsearch.study import RecomputeRequest, find_teacher, read_listing
 from sdsearch.unet import teacher_sha256
 from sdsearch.workers import (
     LabelJob,
@@ -158,7 +158,7 @@ def import_table(study: StudyFolder, table: Path | None = None) -> ImportReport:
                 f"{study.config.teacher.pipeline!r}; measure instead: sdsearch label {study.root}"
             )
         table = asset_path(TINY_TABLE)
-    teacher = teacher_sha256(open_pipeline(study.config.teacher.pipeline))
+    teacher = teacher_sha256(open_pipeline(find_teacher(study)))
     return import_labels(study.labels, table, study.protocol_key, teacher)
 
 
@@ -192,7 +192,7 @@ def _measure(job: LabelJob, executor: Executor) -> None:
 
 def _job(study: StudyFolder, processes: int) -> LabelJob:
     check_at_least("processes", processes, 1)
-    locate_pipeline(study.config.teacher.pipeline)
+    locate_pipeline(find_teacher(study))
     return LabelJob(study, _wanted(study), processes)
 
 

@@ -6,6 +6,8 @@ It imports `design`, `space`, `labels` and `unet`. Start at `folder`, then `list
 from sdsearch.study.config import MachineConfig, StudyConfig, parse_config
 from sdsearch.study.folder import (
     StudyFolder,
+    find_teacher,
+    is_tuned,
     load_latency_table,
     load_meter,
     load_space,
@@ -52,11 +54,14 @@ from sdsearch.study.requests import (
     Stage,
     Task,
     ThumbnailsRequest,
+    TuneRequest,
 )
 from sdsearch.study.sample import draw_sample
+from sdsearch.study.teacher import TUNING, Tuning, describe_tuning, read_backbone, read_tuning
 
 __all__ = [
     "REQUEST",
+    "TUNING",
     "AdoptRequest",
     "AppRequest",
     "Beside",
@@ -81,14 +86,19 @@ __all__ = [
     "StudyFolder",
     "Task",
     "ThumbnailsRequest",
+    "TuneRequest",
+    "Tuning",
     "adopt_labels",
+    "describe_tuning",
     "draw_sample",
     "find_design",
     "find_recipe",
     "find_stages",
+    "find_teacher",
     "inspect_dataset",
     "inspect_study",
     "is_current",
+    "is_tuned",
     "load_latency_table",
     "load_meter",
     "load_space",
@@ -98,12 +108,14 @@ __all__ = [
     "outputs_of",
     "parse_config",
     "preset_settings",
+    "read_backbone",
     "read_designs",
     "read_listing",
     "read_outputs",
     "read_preset",
     "read_sample",
     "read_study",
+    "read_tuning",
     "record_done",
     "set_beside",
     "versions",

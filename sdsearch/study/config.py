@@ -8,7 +8,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, ValidationError
 
 from sdsearch.design import Method, Rule
 from sdsearch.errors import InputError, nearest
-from sdsearch.labels import LongRecovery, Protocol, Rung, Target
+from sdsearch.labels import LongRecovery, Protocol, Rung, Target, TeacherTuning
 from sdsearch.model import FrozenModel
 from sdsearch.space import Budget
 
@@ -18,9 +18,15 @@ if TYPE_CHECKING:
 
 
 class TeacherConfig(FrozenModel):
-    """Which pipeline is specialized: "tiny", a local diffusers folder or a hub id."""
+    """Which pipeline is specialized: "tiny", a local diffusers folder or a hub id.
+
+    With `inpaint` it is one that paints from words, and the teacher is what becomes of it when it
+    learns to inpaint, as `tuning` says (`study.teacher`).
+    """
 
     pipeline: str = "tiny"
+    inpaint: bool = False
+    tuning: TeacherTuning = TeacherTuning()
 
 
 class SpaceConfig(FrozenModel):

@@ -15,7 +15,7 @@ from sdsearch.keys import content_key
 from sdsearch.labels import LabelStore, ResolvedProtocol, Series
 from sdsearch.space import LatencyTable, Meter, SearchSpace, read_latency_table, search_space
 from sdsearch.study.config import StudyConfig, parse_config
-from sdsearch.unet import teacher_backbone
+from sdsearch.study.teacher import find_tuned, read_backbone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,6 +146,16 @@ class StudyFolder:
         """An architecture's per-sample rows in the study's series, a folder for each bench."""
         return self.root / "rows" / arch_key / str(self.series)
 
+    @property
+    def teacher_dir(self) -> Path:
+        """The pipeline that learned to inpaint, and is the teacher then."""
+        return self.root / "teacher"
+
+    @property
+    def tuning_dir(self) -> Path:
+        """Checkpoint, log, pictures and weights of a teacher that learns to inpaint."""
+        return self.root / "tuning" / content_key(self.config.teacher.tuning.identity)
+
     def finetuned_dir(self, arch_key: str) -> Path:
         """Checkpoints, log, pictures, values and weights of an architecture's long recovery."""
         recipe = content_key(self.config.export.recovery.identity)
@@ -197,9 +207,31 @@ def _read_protocols(file: Path) -> tuple[ResolvedProtocol, ...]:
         ) from None
 
 
+def find_teacher(study: StudyFolder) -> str:
+    """The pipeline that students inherit from: "tiny", a folder or a hub id.
+
+    With [teacher] `inpaint` it is the study's own, that learned to inpaint.
+
+    Raises:
+        InputError: it has not learned yet, or otherwise than study.toml says now.
+    """
+    if not study.config.teacher.inpaint:
+        return study.config.teacher.pipeline
+    return str(find_tuned(study.teacher_dir, study.config))
+
+
+def is_tuned(study: StudyFolder) -> bool:
+    """Whether a teacher that is to learn to inpaint has learned it, as study.toml says."""
+    try:
+        find_tuned(study.teacher_dir, study.config)
+    except InputError:
+        return False
+    return True
+
+
 def load_space(study: StudyFolder) -> SearchSpace:
     """The search space on the teacher's own backbone, whose config is read now."""
-    wanted, backbone = study.config.space, teacher_backbone(study.config.teacher.pipeline)
+    wanted, backbone = study.config.space, read_backbone(study.config)
     return search_space(wanted.name, backbone, resize_level_0=wanted.resize_level_0)
 
 

@@ -107,6 +107,41 @@ picture_every = 1000
 """For teachers of full size: what users of Stable Diffusion sample with, and published training."""
 
 
+_INPAINT = """
+inpaint = true               # it paints from words, and learns to inpaint first: sdsearch tune
+
+[teacher.tuning]             # how: on the noise of photos under fresh masks; once, before labels
+"""
+
+SMALL_TUNING = (
+    _INPAINT
+    + """\
+steps = 2000
+batch_size = 16
+learning_rate = 3e-4
+whole_holes = 0.25           # share of holes that are the whole picture
+caption_dropout = 0.1        # share of captions that are left out, for guidance"""
+)
+"""What [teacher] says besides where a tiny one is to learn to inpaint: the defaults."""
+
+FULL_TUNING = (
+    _INPAINT
+    + """\
+steps = 20000                # Stable Diffusion's own inpainting model took 440,000
+batch_size = 64
+learning_rate = 1e-5
+warmup = 0.05
+decay = "constant"
+ema = 0.9999
+whole_holes = 0.25           # share of holes that are the whole picture
+caption_dropout = 0.1        # share of captions that are left out, for guidance
+precision = "bfloat16"       # of its products; its weights stay in float32
+checkpoint_every = 500
+picture_every = 1000"""
+)
+"""The same for one of full size: masks and dropout are those of Stable Diffusion's own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """What a study of one teacher says where nothing else is said.
@@ -122,8 +157,10 @@ class Recipe:
     needs_photos: bool
 
 
-def find_recipe(teacher: str) -> Recipe:
+def find_recipe(teacher: str, *, inpaint: bool = False) -> Recipe:
     """The recipe for a teacher: "tiny", a folder or a hub id, of which three configs are read.
+
+    With `inpaint` it is a teacher that has to learn that first.
 
     Raises:
         InputError: the configs cannot be had, are of another family or of a distilled model.
@@ -131,11 +168,19 @@ def find_recipe(teacher: str) -> Recipe:
     check_teacher(teacher)
     resolution = teacher_resolution(teacher)
     if is_full_size(teacher):
-        values = tomllib.loads(FULL)
+        full = _add_tuning(FULL, FULL_TUNING) if inpaint else FULL
+        values = tomllib.loads(full)
         values["protocol"]["resolution"] = resolution
-        return Recipe(FULL, values, needs_photos=True)
+        return Recipe(full, values, needs_photos=True)
+    small = _add_tuning(SMALL, SMALL_TUNING) if inpaint else SMALL
     own = {} if resolution == Protocol().resolution else {"resolution": resolution}
-    return Recipe(SMALL, {"protocol": own} if own else {}, needs_photos=False)
+    return Recipe(small, {"protocol": own} if own else {}, needs_photos=False)
+
+
+def _add_tuning(template: str, tuning: str) -> str:
+    """A template with more at the end of its section [teacher], which comes first."""
+    head, blank, rest = template.partition("\n\n")
+    return head + tuning + blank + rest
 
 
 def warn_of_resolution(config: StudyConfig) -> str | None:

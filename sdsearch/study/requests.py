@@ -102,10 +102,20 @@ class FinetuneRequest(StudyRequest):
     processes: int = Field(1, ge=1)
 
 
-Stage = Literal["prepare", "label", "search", "measure", "remake", "compare", "export", "recover"]
-"""The parts of a study's work: what all labels share; the labels of the sample; predictor, scores
-and designs; the labels of designs; the weights of those whose labels were imported; the grid of
-pictures; exports; long recoveries."""
+class TuneRequest(StudyRequest):
+    """Have a study's teacher, which paints from words, learn to inpaint."""
+
+    stage: ClassVar = "tune"
+    command: Literal["tune"] = "tune"
+    processes: int = Field(1, ge=1)
+
+
+Stage = Literal[
+    "tune", "prepare", "label", "search", "measure", "remake", "compare", "export", "recover"
+]
+"""The parts of a study's work: a teacher that learns to inpaint; what all labels share; the labels
+of the sample; predictor, scores and designs; the labels of designs; the weights of those whose
+labels were imported; the grid of pictures; exports; long recoveries."""
 
 
 class Task(FrozenModel):
@@ -210,6 +220,7 @@ HarnessRequest = Annotated[
     | PlanRequest
     | RecoverRequest
     | FinetuneRequest
+    | TuneRequest
     | GridRequest
     | InpaintRequest
     | ThumbnailsRequest

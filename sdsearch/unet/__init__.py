@@ -6,7 +6,9 @@ diffusers.
 
 from sdsearch.unet.architecture import NAMED, UNPRUNED, Architecture, Bottom, Level, member_backbone
 from sdsearch.unet.backbone import (
+    INPAINT_CHANNELS,
     LEVELS,
+    PAINT_CHANNELS,
     PRESETS,
     SD14,
     SD14_INPAINT,
@@ -49,8 +51,10 @@ from sdsearch.unet.teacher import (
 
 __all__ = [
     "EDGES",
+    "INPAINT_CHANNELS",
     "LEVELS",
     "NAMED",
+    "PAINT_CHANNELS",
     "PRESETS",
     "SD14",
     "SD14_INPAINT",

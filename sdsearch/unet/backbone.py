@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LEVELS = 4
+PAINT_CHANNELS, INPAINT_CHANNELS = 4, 9
 _UNPRUNED: dict[str, tuple[Any, ...]] = {
     "down_block_types": (["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],),
     "up_block_types": (["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,),
@@ -57,7 +58,11 @@ _FAMILY: dict[str, tuple[Any, ...]] = {
 """Config fields whose other values change the topology or the formulas of `cost`; class default
 first. SDXL, 3D and video UNets differ from the family in at least one of them."""
 _CHANNELS: tuple[tuple[str, tuple[int, ...], str], ...] = (
-    ("in_channels", (4, 9), "latents alone, or latents 4, mask 1 and masked latents 4"),
+    (
+        "in_channels",
+        (PAINT_CHANNELS, INPAINT_CHANNELS),
+        "latents alone, or latents 4, mask 1 and masked latents 4",
+    ),
     ("out_channels", (4,), "one output for each channel of its latents"),
 )
 _CLASS_DEFAULTS = {"cross_attention_dim": 1280, "block_out_channels": [320, 640, 1280, 1280]}
@@ -100,6 +105,11 @@ class Backbone(FrozenModel):
                         f"but {width} % {divisor} != 0"
                     )
         return self
+
+    @property
+    def inpainting(self) -> Backbone:
+        """The same with 9 input channels: mask and masked image beside the latents."""
+        return self.model_copy(update={"in_channels": INPAINT_CHANNELS})
 
     @property
     def heads(self) -> tuple[int, int, int, int]:

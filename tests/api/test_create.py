@@ -7,7 +7,7 @@ import pytest
 import sdsearch
 from sdsearch.errors import InputError
 from sdsearch.study.config import StudyConfig
-from sdsearch.unet.backbone import SD14_INPAINT, SD21
+from sdsearch.unet.backbone import SD14, SD14_INPAINT, SD21
 from tests.fakes import full_geometry
 
 if TYPE_CHECKING:
@@ -110,6 +110,32 @@ def test_what_is_said_goes_before_the_recipe_however_deep_and_where_it_is_the_de
     assert (protocol.recovery.batch_size, protocol.resolution) == (8, 512)
     assert (long.steps, long.batch_size, made.config.space.name) == (77, 64, "sd14-blocks")
     assert sdsearch.load_study(tmp_path / "s") == made
+
+
+def test_a_teacher_that_is_to_learn_to_inpaint_has_a_recipe_for_that(
+    tmp_path: Path, photos: Path
+) -> None:
+    words = full_geometry(tmp_path / "sd", SD14)
+    made = sdsearch.create_study(
+        tmp_path / "s", teacher=words, images=photos, inpaint={"steps": 500, "seed": 3}
+    )
+    teacher = made.config.teacher
+    assert (teacher.pipeline, teacher.inpaint) == (str(words), True)
+    assert (teacher.tuning.steps, teacher.tuning.seed) == (500, 3)
+    assert (teacher.tuning.batch_size, teacher.tuning.precision) == (64, "bfloat16")
+    assert made.space().backbone.in_channels == 9
+    text = (made.path / "study.toml").read_text()
+    assert "inpaint = true  " in text
+    assert text.index("[teacher.tuning]") < text.index("[space]")
+    assert "whole_holes = 0.25  " in text
+    assert sdsearch.load_study(made.path) == made
+
+
+@pytest.mark.parametrize("inpaint", [True, {"steps": 3}])
+def test_a_teacher_that_sees_masks_already_is_not_to_learn_it(tmp_path: Path, inpaint: Any) -> None:
+    with pytest.raises(InputError, match="it sees masks already"):
+        sdsearch.create_study(tmp_path / "s", inpaint=inpaint)
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_full_size_teacher_without_photos_is_refused_unless_scenes_are_asked_for(

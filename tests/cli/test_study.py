@@ -10,12 +10,13 @@ from typer.testing import CliRunner
 import sdsearch
 from sdsearch.cli import main as cli
 from sdsearch.errors import InputError
+from sdsearch.unet.backbone import SD14
 from tests.fakes import full_geometry, make_design, make_study, tiny_member, write_designs
 
 ROOT = Path(sdsearch.__file__).parent
 COMMANDS = (
-    "init plan run sample label fit score build recover export report space check latency bench "
-    "compare app"
+    "init plan run tune sample label fit score build recover export report space check latency "
+    "bench compare app"
 )
 
 
@@ -84,6 +85,18 @@ def test_init_for_a_full_size_teacher_writes_what_its_size_suggests(tmp_path: Pa
         done = CliRunner().invoke(cli.app, ["init", str(one), option, value])
         assert isinstance(done.exception, sdsearch.InputError)
         assert f"it is {value}, and {field} is " in str(done.exception)
+
+
+def test_init_has_a_text_to_image_teacher_learn_to_inpaint(tmp_path: Path) -> None:
+    words, one = full_geometry(tmp_path / "words", SD14), tmp_path / "one"
+    asked = ["init", str(one), "--teacher", str(words), "--images", "scenes"]
+    assert call(*asked, "--inpaint").startswith("wrote")
+    assert sdsearch.load_study(one).config.teacher.inpaint
+    assert call(*asked, "--inpaint").startswith("kept")
+    assert call("init", str(tmp_path / "other"), *asked[2:]).startswith("wrote")
+    done = CliRunner().invoke(cli.app, ["init", str(tmp_path / "other"), "--inpaint"])
+    assert isinstance(done.exception, sdsearch.InputError)
+    assert "teacher.inpaint is False there" in str(done.exception)
 
 
 def test_the_sample_is_written_and_counted(tmp_path: Path) -> None:

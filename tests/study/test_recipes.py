@@ -7,6 +7,7 @@ import pytest
 
 from sdsearch.errors import FieldError, InputError
 from sdsearch.labels.protocol import Protocol
+from sdsearch.labels.tuning import TeacherTuning
 from sdsearch.study.config import StudyConfig, parse_config
 from sdsearch.study.recipes import FULL, SMALL, find_recipe, warn_of_resolution
 from sdsearch.unet.backbone import PRESETS, SD14, TINY
@@ -50,6 +51,29 @@ def test_the_values_of_the_small_template_are_the_defaults() -> None:
     assert config_of(SMALL) == StudyConfig()
     recipe = find_recipe("tiny")
     assert (recipe.template, recipe.values, recipe.needs_photos) == (SMALL, {}, False)
+
+
+def test_a_small_teacher_that_learns_to_inpaint_is_told_the_defaults_of_that(
+    tmp_path: Path,
+) -> None:
+    words = str(full_geometry(tmp_path, TINY.model_copy(update={"in_channels": 4}), vae_levels=3))
+    recipe = find_recipe(words, inpaint=True)
+    found = config_of(recipe.template)
+    assert found.teacher.inpaint
+    assert found.teacher.tuning == TeacherTuning()
+    assert found.model_copy(update={"teacher": StudyConfig().teacher}) == StudyConfig()
+    assert "teacher" not in recipe.values
+
+
+def test_one_of_full_size_learns_by_the_masks_and_dropout_of_stable_diffusions_own(
+    tmp_path: Path,
+) -> None:
+    recipe = find_recipe(str(full_geometry(tmp_path, SD14)), inpaint=True)
+    tuning = config_of(recipe.template).teacher.tuning
+    assert recipe.values["teacher"]["inpaint"] is True
+    assert (tuning.whole_holes, tuning.caption_dropout) == (0.25, 0.1)
+    assert (tuning.decay, tuning.precision, tuning.masks) == ("constant", "bfloat16", "mixed")
+    assert config_of(FULL).teacher.inpaint is False
 
 
 def test_a_small_teacher_of_another_size_keeps_the_defaults_and_its_resolution(

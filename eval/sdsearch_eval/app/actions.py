@@ -14,6 +14,7 @@ from sdsearch.errors import InputError
 from sdsearch.export import export_pipeline, list_own_files, record_files, renew_card
 from sdsearch.space import Budget
 from sdsearch.stages import build_within
+from sdsearch.study import find_teacher
 from sdsearch_eval.bench import Stopwatch, has_recovered, write_recovered
 from sdsearch_eval.data import (
     MaskReading,
@@ -67,7 +68,7 @@ class Studio:
         if name not in self.names:
             raise InputError(f"a pipeline must be one of {', '.join(self.names)}, but is {name!r}")
         if name not in self.loaded:
-            where = self.study.config.teacher.pipeline
+            where = find_teacher(self.study)
             if name != TEACHER:
                 where = str(self.study.pipelines_dir / name)
             self.loaded[name] = load_pipeline(where, self.world.device)

@@ -12,6 +12,7 @@ from sdsearch_eval.jobs.plan import write_plan
 from sdsearch_eval.jobs.recompute import recompute_labels
 from sdsearch_eval.jobs.recover import recover_architecture
 from sdsearch_eval.jobs.serve import serve_labels
+from sdsearch_eval.jobs.tune import tune_teacher
 from sdsearch_eval.jobs.workspace import only_run, open_bench, open_console
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "resolve_study",
     "serve_labels",
     "time_members",
+    "tune_teacher",
     "write_plan",
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdsearch.labels import find_sampler_change, former_keys
 from sdsearch.pipelines import open_pipeline
-from sdsearch.study import read_study
+from sdsearch.study import find_teacher, read_study
 from sdsearch.unet import former_teacher_sha256, read_noise_schedule, teacher_sha256
 from sdsearch_eval.bench import decoded_manifest, describe_sampling
 from sdsearch_eval.jobs.intake import keep_content
@@ -72,7 +72,7 @@ class Today:
 
 def _read_today(study: StudyFolder) -> Today:
     protocol = study.config.protocol
-    teacher = open_pipeline(study.config.teacher.pipeline)
+    teacher = open_pipeline(find_teacher(study))
     return Today(
         provenance={
             "teacher_sha256": teacher_sha256(teacher),

@@ -32,7 +32,7 @@ from sdsearch_eval.sampling import cast_unet, generate
 from sdsearch_eval.world import open_world
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from diffusers import UNet2DConditionModel
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from sdsearch.study import FinetuneRequest, StudyFolder
     from sdsearch.unet import Architecture
     from sdsearch_eval.bench import Bench
+    from sdsearch_eval.data import Sample
+    from sdsearch_eval.sampling import Generated
     from sdsearch_eval.world import World
 
 PICTURED = 4
@@ -94,7 +96,8 @@ def train_student(
         values = Values(folder / "values.json", course.of)
         values.keep("before", lambda: measured(fresh_student(arch, bench), bench))
     with progress_bar(console, window=600.0) as bar:
-        course = _encode_photos(course, bench, study.features_dir, world, bar)
+        made_of = [bench.content, bench.seed]
+        course = encode_photos(course, made_of, study.features_dir, world, bar)
         progress = begin_recovery(teacher.student(arch), recipe, folder / CHECKPOINT, course.of)
         watch = Watch(
             Narrator(bar, console, recipe).tell,
@@ -111,13 +114,19 @@ def _name_course(arch: Architecture, bench: Bench, study: StudyFolder) -> str:
     return content_key([arch.key, bench.content, bench.seed, recipe])
 
 
-def _encode_photos(course: Course, bench: Bench, folder: Path, world: World, bar: Bar) -> Course:
-    """The course with the latents of all its photos, where the recipe wants them encoded once."""
+def encode_photos(
+    course: Course, made_of: list[Any], folder: Path, world: World, bar: Bar
+) -> Course:
+    """The course with the latents of all its photos, where the recipe wants them encoded once.
+
+    `made_of` names all that decides what they are, beside photos and recipe.
+    """
     source, recipe = course.source, course.recipe
     if not recipe.cache_latents or not isinstance(source, Photos):
         return course
-    seen = [recipe.masks, recipe.crop, recipe.flip, recipe.cache_latents]
-    name = content_key([bench.content, bench.seed, seen, source.stamp()])
+    seen: list[Any] = [recipe.masks, recipe.crop, recipe.flip, recipe.cache_latents]
+    seen += [recipe.whole_holes] if recipe.whole_holes else []
+    name = content_key([*made_of, seen, source.stamp()])
     latents = LatentFile(
         folder / f"latents-{name}.bin",
         source.count,
@@ -204,6 +213,11 @@ def picture(unet: UNet2DConditionModel, bench: Bench) -> bytes:
     index = list(range(min(PICTURED, len(bench.samples))))
     samples = [bench.samples[i] for i in index]
     made = generate(unet, bench.teacher, bench.inputs.select(index), samples, bench.protocol)
+    return draw_painted(samples, "student", made)
+
+
+def draw_painted(samples: Sequence[Sample], name: str, made: Generated) -> bytes:
+    """A PNG of samples with what `name` painted into them."""
     buffer = BytesIO()
-    draw_comparison(samples, {"student": made.composited}, {}).save(buffer, "PNG")
+    draw_comparison(samples, {name: made.composited}, {}).save(buffer, "PNG")
     return buffer.getvalue()

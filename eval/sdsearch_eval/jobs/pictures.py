@@ -20,8 +20,8 @@ from sdsearch_eval.pictures import (
     draw_comparison,
     draw_thumbnails,
     measure_exports,
-    say_column,
     paint_side_by_side,
+    say_column,
 )
 from sdsearch_eval.planning import settle_labels
 from sdsearch_eval.sampling import generate, measure_costs

@@ -12,7 +12,7 @@ from sdsearch.console import make_console, show_status
 from sdsearch.errors import InputError, WorkError
 from sdsearch.labels import LabelKey
 from sdsearch.pipelines import open_pipeline
-from sdsearch.study import read_listing
+from sdsearch.study import find_teacher, read_listing
 from sdsearch.unet import UNPRUNED
 from sdsearch.weights import rename_noted
 from sdsearch_eval.bench import (
@@ -54,7 +54,7 @@ def open_bench(study: StudyFolder, console: Console, world: World) -> Bench:
         "preparing shared inputs"
     )
     with show_status(console, "teacher, samples, references"):
-        teacher = load_teacher(open_pipeline(study.config.teacher.pipeline), world.device)
+        teacher = load_teacher(open_pipeline(find_teacher(study)), world.device)
         protocol, cache = study.config.protocol, study.features_dir
         machine = study.config.machine
         if world.is_first:

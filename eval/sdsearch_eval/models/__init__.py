@@ -12,7 +12,7 @@ from sdsearch_eval.models.components import (
     own_weights,
 )
 from sdsearch_eval.models.schedulers import make_scheduler, set_steps
-from sdsearch_eval.models.teacher import Teacher, load_teacher
+from sdsearch_eval.models.teacher import Teacher, load_teacher, widen_teacher
 
 __all__ = [
     "CAPTIONS_AT_ONCE",
@@ -25,4 +25,5 @@ __all__ = [
     "make_scheduler",
     "own_weights",
     "set_steps",
+    "widen_teacher",
 ]

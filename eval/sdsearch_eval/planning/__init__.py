@@ -3,7 +3,12 @@
 It imports `counting`, `bench` and what is below them. Start at `study`.
 """
 
-from sdsearch_eval.planning.settling import describe_work, settle_labels, settle_recovery
+from sdsearch_eval.planning.settling import (
+    describe_work,
+    settle_labels,
+    settle_recovery,
+    settle_tuning,
+)
 from sdsearch_eval.planning.study import plan_study
 
-__all__ = ["describe_work", "plan_study", "settle_labels", "settle_recovery"]
+__all__ = ["describe_work", "plan_study", "settle_labels", "settle_recovery", "settle_tuning"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sdsearch.pipelines import find_config, read_json
-from sdsearch.unet import TEXT_TOKENS, UNPRUNED, teacher_backbone, unet_cost
+from sdsearch.study import read_backbone
+from sdsearch.unet import TEXT_TOKENS, UNPRUNED, unet_cost
 from sdsearch_eval.planning.phases import ENCODED
 
 if TYPE_CHECKING:
@@ -27,10 +28,12 @@ def bound_memory(config: StudyConfig) -> int:
     Tests hold it above the count. Where it fits, nothing has to be counted.
     """
     pipeline, protocol = config.teacher.pipeline, config.protocol
-    backbone = teacher_backbone(pipeline)
+    backbone = read_backbone(config)
     vae = read_json(find_config(pipeline, "vae"))
     channels: list[int] = vae["block_out_channels"]
-    batches = protocol.recovery.batch_size, config.export.recovery.batch_size
+    recipes = [protocol.recovery, config.export.recovery]
+    recipes += [config.teacher.tuning] if config.teacher.inpaint else []
+    batches = [recipe.batch_size for recipe in recipes]
     images = max(2 * protocol.block_size, ENCODED, *batches)
     latent = protocol.resolution >> (len(channels) - 1)
     cost = unet_cost(UNPRUNED, backbone, latent, batch=images)

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from sdsearch_eval.planning.phases import Work
 
 
+Trained = Literal["label", "recover", "tune"]
+"""The stages in which something is trained; `recover` and `tune` by the work's long recipe."""
+_LONG = "export.recovery"
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A setting that saves memory: a line of study.toml, and the work with it.
@@ -74,24 +79,22 @@ CHANGES = (
         lambda work: _with_recipe(work, optimizer="adamw8bit"),
     ),
     Change(
-        "export.recovery",
+        _LONG,
         'teacher_dtype = "float16"',
         lambda work: replace(work, long=_set(work.long, teacher_dtype="float16")),
     ),
     Change(
-        "export.recovery",
+        _LONG,
         'optimizer = "adamw8bit"',
         lambda work: replace(work, long=_set(work.long, optimizer="adamw8bit")),
     ),
-    Change("export.recovery", "ema = 0", lambda work: replace(work, long=_set(work.long, ema=0.0))),
+    Change(_LONG, "ema = 0", lambda work: replace(work, long=_set(work.long, ema=0.0))),
 )
 """What saves memory, in the order in which it is tried: first what changes no value, then what
 changes labels, then what makes exports a little worse."""
 
 
-def propose_settings(
-    work: Work, arch: Architecture, stage: Literal["label", "recover"], gigabytes: float
-) -> Proposal:
+def propose_settings(work: Work, arch: Architecture, stage: Trained, gigabytes: float) -> Proposal:
     """Settings with which a stage of `arch` fits into a memory of so many gigabytes.
 
     As few as possible are changed, those first that change no value. Labels need what they share.
@@ -111,7 +114,12 @@ def propose_settings(
         if need(fewer).peak.total <= need(applied).peak.total or need(fewer).peak.total <= room:
             applied = fewer
     found = need(applied)
-    lines = [f"[{change.section}] {change.line}" for change in applied if change.is_said]
+    sections = {_LONG: "teacher.tuning"} if stage == "tune" else {}
+    lines = [
+        f"[{sections.get(change.section, change.section)}] {change.line}"
+        for change in applied
+        if change.is_said
+    ]
     return Proposal(
         gigabytes=gigabytes,
         stage=stage,
@@ -121,8 +129,8 @@ def propose_settings(
     )
 
 
-def _fit(work: Work, arch: Architecture, stage: str, room: int) -> Fitted:
-    if stage == "recover":
+def _fit(work: Work, arch: Architecture, stage: Trained, room: int) -> Fitted:
+    if stage != "label":
         return fit_recover(arch, work, room)
     label, prepared = fit_label(arch, work, room), fit_prepare(work, room)
     return label if label.peak.total >= prepared.peak.total else replace(prepared, cut=label.cut)
@@ -134,9 +142,9 @@ def _apply(work: Work, changes: Sequence[Change]) -> Work:
     return work
 
 
-def _say_cut(fitted: Fitted, work: Work, stage: str) -> Iterator[str]:
+def _say_cut(fitted: Fitted, work: Work, stage: Trained) -> Iterator[str]:
     """The cut that the harness would find by trying, so that it need not try."""
-    recipe = work.long if stage == "recover" else work.protocol.recovery
+    recipe = work.protocol.recovery if stage == "label" else work.long
     if fitted.cut is not None and fitted.cut.checkpointing:
         yield "[machine] gradient_checkpointing = true"
     if fitted.cut is not None and fitted.cut.micro_batch < recipe.batch_size:

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.keys import content_key
 from sdsearch.planning import host_memory
-from sdsearch.study import MachineConfig
+from sdsearch.study import MachineConfig, read_backbone
 from sdsearch.unet import UNPRUNED, count_macs, count_params
 from sdsearch_eval.counting import Counted, read_parts
 from sdsearch_eval.devices import device_memory, name_device
 from sdsearch_eval.planning.bounds import bound_memory
 from sdsearch_eval.planning.fitting import USABLE, Fitted, fit_label, fit_prepare, fit_recover
 from sdsearch_eval.planning.phases import Work
-from sdsearch_eval.planning.proposals import propose_settings
+from sdsearch_eval.planning.proposals import Trained, propose_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import torch
 
-    from sdsearch.study import StudyFolder
+    from sdsearch.labels import LongRecovery
+    from sdsearch.study import Stage, StudyConfig, StudyFolder
     from sdsearch.unet import Architecture, Backbone
 
 NOTHING = Counted({"weights": 0}, 0)
@@ -49,11 +50,21 @@ def settle_recovery(study: StudyFolder, arch: Architecture, device: torch.device
     return _settle(study, (arch,), "recover", device)
 
 
+def settle_tuning(study: StudyFolder, device: torch.device) -> StudyFolder:
+    """The study with [machine] as a teacher that learns to inpaint fits.
+
+    Raises:
+        InputError: it cannot fit; what to change in study.toml is named.
+    """
+    return _settle(study, (UNPRUNED,), "tune", device)
+
+
 def describe_work(study: StudyFolder, kind: str, extractor: Counted = NOTHING) -> Work:
     """What a study has to do on a kind of device."""
     config = study.config
+    parts = read_parts(config.teacher.pipeline)
     return Work(
-        parts=read_parts(config.teacher.pipeline),
+        parts=replace(parts, backbone=read_backbone(config)),
         extractor=extractor,
         protocol=config.protocol,
         long=config.export.recovery,
@@ -78,7 +89,7 @@ def find_largest(archs: Iterable[Architecture], backbone: Backbone) -> tuple[Arc
 def _settle(
     study: StudyFolder,
     archs: tuple[Architecture, ...],
-    stage: Literal["label", "recover"],
+    stage: Trained,
     device: torch.device,
 ) -> StudyFolder:
     """The found settings are kept in the study: other workers do not count again."""
@@ -88,7 +99,7 @@ def _settle(
     said = {
         "teacher": config.teacher.pipeline,
         "protocol": config.protocol.model_dump(mode="json"),
-        "long": config.export.recovery.model_dump(mode="json"),
+        "long": long_recipe(config, stage).model_dump(mode="json"),
         "machine": config.machine.model_dump(mode="json"),
         "archs": sorted(arch.key for arch in archs),
         "room": [stage, device.type, room],
@@ -102,17 +113,23 @@ def _settle(
     return replace(study, config=config.model_copy(update={"machine": machine}))
 
 
+def long_recipe(config: StudyConfig, stage: Stage) -> LongRecovery:
+    """How a stage trains for long: the teacher that learns to inpaint, or else a design."""
+    return config.teacher.tuning if stage == "tune" else config.export.recovery
+
+
 def _fit_machine(
     study: StudyFolder,
     archs: tuple[Architecture, ...],
-    stage: Literal["label", "recover"],
+    stage: Trained,
     device: torch.device,
     room: int,
 ) -> MachineConfig:
     work = describe_work(study, device.type)
+    work = replace(work, long=long_recipe(study.config, stage))
     machine = work.machine
     for arch in find_largest(archs, work.parts.backbone):
-        if stage == "recover":
+        if stage != "label":
             found = [fit_recover(arch, work, room)]
         else:
             found = [fit_prepare(work, room), fit_label(arch, work, room)]
@@ -138,7 +155,7 @@ def _why_not(
     fitted: Fitted,
     arch: Architecture,
     work: Work,
-    stage: Literal["label", "recover"],
+    stage: Trained,
     device: torch.device,
 ) -> str:
     whole = device_memory(device) or host_memory()

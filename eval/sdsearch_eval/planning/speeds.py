@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from diffusers import UNet2DConditionModel
 
-    from sdsearch.labels import Protocol, RecoveryRecipe
+    from sdsearch.labels import LongRecovery, Protocol, RecoveryRecipe
     from sdsearch.unet import Architecture
     from sdsearch_eval.nets import Extractor
     from sdsearch_eval.planning.phases import Work
@@ -65,6 +65,7 @@ class Speeds:
         single: a UNet call on one image.
         answer: the teacher's answer to a batch of the short recovery.
         step: a whole step of the short recovery; `long_step` of the long one.
+        tune_step: one of the whole net that learns to inpaint; 0 where it does not.
         making: a student with its weights, by parameters.
         encode, decode: an image, in the autoencoder.
         caption: one in the text encoder.
@@ -77,6 +78,7 @@ class Speeds:
     answer: float
     step: Line
     long_step: Line
+    tune_step: float
     making: float
     encode: float
     decode: float
@@ -114,6 +116,8 @@ class Trial:
         block: samples painted at once.
         short: how a step of the short recovery is cut; None without one.
         long: how a step of the long recovery is cut; None where none fits.
+        tuning: how the teacher learns to inpaint and how a step of it is cut; None where it
+            does not.
     """
 
     small: Architecture
@@ -121,6 +125,7 @@ class Trial:
     block: int
     short: Cut | None
     long: Cut | None
+    tuning: tuple[LongRecovery, Cut] | None = None
 
 
 def measure_speeds(work: Work, extractor: Extractor, trial: Trial, device: torch.device) -> Speeds:
@@ -155,6 +160,7 @@ def measure_speeds(work: Work, extractor: Extractor, trial: Trial, device: torch
         answer=answer,
         step=draw_line(learned, [seconds + asked for seconds in steps[0]]),
         long_step=draw_line(learned, steps[1]),
+        tune_step=bench.step(UNPRUNED, *trial.tuning) if trial.tuning else 0.0,
         making=making,
         encode=encode,
         decode=decode,

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdsearch.unet import TEXT_TOKENS, count_params
+from sdsearch.unet import TEXT_TOKENS, UNPRUNED, count_params
 from sdsearch_eval.recovery import pool_size
 
 if TYPE_CHECKING:
+    from sdsearch.labels import LongRecovery
     from sdsearch.unet import Architecture
     from sdsearch_eval.planning.phases import Work
 
@@ -69,14 +70,27 @@ class Storage:
 
         Each holds weights, two moments and an average.
         """
-        copies = 3 + bool(self.work.long.ema)
+        return self._checkpoints(arch, self.work.long)
+
+    def tune(self, recipe: LongRecovery) -> int:
+        """A tuned teacher: its folder, which shares its weights, and checkpoints for a moment."""
+        weights = 4 * count_params(UNPRUNED, self.work.parts.backbone)
+        folder = weights * 3 // 2 + self._others
+        return folder + self._checkpoints(UNPRUNED, recipe)
+
+    def _checkpoints(self, arch: Architecture, recipe: LongRecovery) -> int:
+        copies = 3 + bool(recipe.ema)
         return 2 * 4 * copies * count_params(arch, self.work.parts.backbone)
 
     def export(self, arch: Architecture) -> int:
         """A pipeline's folder: every part in single and in half precision."""
-        others = sum(self.work.parts.weights.values()) + self.optional
         half = 2 * count_params(arch, self.work.parts.backbone)
-        return self.weights(arch) + half + others * 3 // 2
+        return self.weights(arch) + half + self._others
+
+    @property
+    def _others(self) -> int:
+        """The parts beside the UNet, in single and in half precision."""
+        return (sum(self.work.parts.weights.values()) + self.optional) * 3 // 2
 
 
 def weigh_optional(pipeline: str) -> int:

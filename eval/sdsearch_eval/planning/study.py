@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -20,7 +20,12 @@ from sdsearch_eval.nets import extract_features, load_extractor
 from sdsearch_eval.planning.fitting import Fitted, fit_label, fit_prepare, fit_recover
 from sdsearch_eval.planning.proposals import propose_settings
 from sdsearch_eval.planning.search import time_search
-from sdsearch_eval.planning.settling import describe_work, find_largest, find_room
+from sdsearch_eval.planning.settling import (
+    describe_work,
+    find_largest,
+    find_room,
+    long_recipe,
+)
 from sdsearch_eval.planning.speeds import Trial, measure_speeds
 from sdsearch_eval.planning.storage import Storage, weigh_optional
 from sdsearch_eval.planning.times import Clock
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
     from sdsearch.unet import Architecture
     from sdsearch_eval.nets import Extractor
     from sdsearch_eval.planning.phases import Work
+    from sdsearch_eval.planning.proposals import Trained
 
 CARDS = (8.0, 12.0, 16.0, 24.0)
 """Gigabytes of the cards for which settings are proposed."""
@@ -123,12 +129,13 @@ class _Planner:
         """Settings for cards of usual sizes."""
         found = {task.stage: task.architectures for task in self.tasks}
         labelled = (*found["label"], *found["measure"], *found["remake"])
-        wanted: dict[Literal["label", "recover"], tuple[Architecture, ...]] = {
+        wanted: dict[Trained, tuple[Architecture, ...]] = {
+            "tune": found.get("tune", ()),
             "label": labelled,
             "recover": found["recover"],
         }
         return tuple(
-            propose_settings(self.work, self._largest(archs), stage, gigabytes)
+            propose_settings(self._work(stage), self._largest(archs), stage, gigabytes)
             for gigabytes in CARDS
             for stage, archs in wanted.items()
             if archs
@@ -145,9 +152,13 @@ class _Planner:
             )
         return found
 
+    def _work(self, stage: Stage) -> Work:
+        """The work with the long recipe of a stage."""
+        return replace(self.work, long=long_recipe(self.study.config, stage))
+
     def _fit(self, task: Task) -> Fitted:
-        room, work = find_room(self.device), self.work
-        if task.stage == "recover":
+        room, work = find_room(self.device), self._work(task.stage)
+        if task.stage in ("recover", "tune"):
             return fit_recover(self._largest(task.architectures), work, room)
         if task.stage in ("label", "measure", "remake"):
             found = [
@@ -165,6 +176,7 @@ class _Planner:
     def _times(self, fitted: dict[Stage, Fitted], fits: dict[Stage, bool]) -> dict[Stage, float]:
         """Seconds of each stage; none where something of `sdsearch run` does not fit."""
         found = {task.stage: task.architectures for task in self.tasks if task.architectures}
+        tuning = self.study.config.teacher.tuning
         if not all(is_fit for stage, is_fit in fits.items() if stage != "recover"):
             return {}
         label = fitted.get("label") or fitted.get("measure") or fitted.get("remake")
@@ -176,6 +188,7 @@ class _Planner:
             block=fitted["prepare"].block if "prepare" in fitted else fitted["compare"].block,
             short=label.cut if label else None,
             long=fitted["recover"].cut if fits["recover"] else None,
+            tuning=(tuning, cut) if "tune" in found and (cut := fitted["tune"].cut) else None,
         )
         try:
             speeds = measure_speeds(self.work, self.extractor, trial, self.device)
@@ -193,6 +206,8 @@ class _Planner:
             for stage, archs in found.items()
             if stage in each and fits[stage]
         }
+        if "tune" in found:
+            seconds["tune"] = clock.tune(tuning)
         if "prepare" in found:
             seconds["prepare"] = clock.prepare()
         if "compare" in found:
@@ -221,6 +236,7 @@ class _Planner:
         kept = Counter(found["measure"]) - Counter(found["export"])
         weights = sum(count * storage.weights(arch) for arch, count in kept.items())
         return {
+            "tune": storage.tune(self.study.config.teacher.tuning) if "tune" in found else 0,
             "prepare": storage.shared(),
             "label": len(found["label"]) * storage.label(),
             "search": 0,
@@ -245,7 +261,8 @@ class _Planner:
         return find_largest(archs, self.work.parts.backbone)[0]
 
     def _batch(self, task: Task) -> int:
-        recipe = self.work.long if task.stage == "recover" else self.work.protocol.recovery
+        is_long = task.stage in ("recover", "tune")
+        recipe = self._work(task.stage).long if is_long else self.work.protocol.recovery
         return recipe.batch_size
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sdsearch.unet import UNPRUNED, count_macs, count_params
+from sdsearch.unet import INPAINT_CHANNELS, UNPRUNED, count_macs, count_params
 from sdsearch_eval.recovery import pool_size
 from sdsearch_eval.sampling import LATENCY_CALLS, LONG
 
 if TYPE_CHECKING:
-    from sdsearch.labels import RecoveryRecipe
+    from sdsearch.labels import LongRecovery
     from sdsearch.unet import Architecture
     from sdsearch_eval.planning.phases import Work
     from sdsearch_eval.planning.speeds import Line, Speeds
@@ -59,6 +59,12 @@ class Clock:
         paintings = recipe.steps // recipe.picture_every * self._paint(arch, PICTURED)
         opening = self.start + 2 * self._make() + self._make(arch)
         return opening + recipe.steps * step + paintings + 2 * self._measure(arch)
+
+    def tune(self, recipe: LongRecovery) -> float:
+        """The teacher that learns to inpaint, with pictures now and then, and its folder."""
+        step = self.speeds.tune_step + recipe.batch_size * self._encode(recipe)
+        paintings = recipe.steps // recipe.picture_every * self._paint(UNPRUNED, PICTURED)
+        return self.start + 3 * self._make() + recipe.steps * step + paintings
 
     def compare(self, archs: tuple[Architecture, ...]) -> float:
         """The grid of all designs, from weights that are there."""
@@ -114,10 +120,13 @@ class Clock:
         alone = samples * (speeds.encode + speeds.decode + speeds.metrics) + speeds.summary
         return alone + self._measure(UNPRUNED)
 
-    def _teach(self, recipe: RecoveryRecipe) -> float:
-        """Encoding a step's pictures, twice where they are masked too, and the teacher's answer."""
+    def _teach(self, recipe: LongRecovery) -> float:
+        """Encoding a step's pictures, and the teacher's answer."""
         share = recipe.batch_size / self.work.protocol.recovery.batch_size
-        each = self.speeds.caption
-        if not self.work.long.cache_latents:
-            each += (2 if self.work.parts.backbone.in_channels == 9 else 1) * self.speeds.encode
-        return recipe.batch_size * each + share * self.speeds.answer
+        return recipe.batch_size * self._encode(recipe) + share * self.speeds.answer
+
+    def _encode(self, recipe: LongRecovery) -> float:
+        """Encoding a picture and its caption: the picture twice where it is seen masked too."""
+        sees_masks = self.work.parts.backbone.in_channels == INPAINT_CHANNELS
+        pictures = 0 if recipe.cache_latents else 1 + sees_masks
+        return self.speeds.caption + pictures * self.speeds.encode

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +12,19 @@ import torch
 from sdsearch.errors import InputError
 from sdsearch.planning import describe_plan, find_problems
 from sdsearch.planning.tasks import list_tasks
-from sdsearch.unet import UNPRUNED
-from sdsearch_eval.planning import plan_study, settle_labels, settle_recovery, settling, speeds
+from sdsearch.study import TUNING, describe_tuning, load_space
+from sdsearch.unet import UNPRUNED, count_params
+from sdsearch_eval.planning import (
+    describe_work,
+    plan_study,
+    settle_labels,
+    settle_recovery,
+    settle_tuning,
+    settling,
+    speeds,
+)
+from sdsearch_eval.planning.phases import recover_phases
+from sdsearch_eval.recovery import Cut
 from tests.fakes import (
     list_members,
     make_design,
@@ -22,9 +35,9 @@ from tests.fakes import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sdsearch.study import StudyFolder
+
+WORDS = Path(__file__).parents[3] / "assets" / "worlds" / "words-16"
 
 CPU = torch.device("cpu")
 SMALL = """
@@ -100,6 +113,62 @@ def test_designs_to_come_are_the_largest_that_the_budget_allows(study: StudyFold
     meter = load_meter(study)
     params = meter.member(recovered)["params"]
     assert 0.5 < params / meter.member(UNPRUNED)["params"] <= 0.6
+
+
+@pytest.fixture
+def learning(tmp_path: Path) -> StudyFolder:
+    """A study whose teacher has to learn to inpaint first."""
+    told = SMALL + f"[teacher]\npipeline = {str(WORDS)!r}\ninpaint = true\n"
+    return make_study(tmp_path / "learning", told + "tuning = { steps = 3, batch_size = 2 }\n")
+
+
+def test_a_teacher_that_is_to_learn_is_the_first_thing_to_do(learning: StudyFolder) -> None:
+    assert next(iter(stages(learning).items())) == ("tune", 1)
+    learning.teacher_dir.mkdir()
+    said = describe_tuning(learning.config, "words").model_dump_json()
+    (learning.teacher_dir / TUNING).write_text(said)
+    assert "tune" not in stages(learning)
+
+
+def test_learning_to_inpaint_needs_no_memory_for_a_teacher_that_answers(
+    learning: StudyFolder,
+) -> None:
+    work = describe_work(learning, "cuda")
+    assert work.parts.backbone.in_channels == 9
+    cut = Cut(checkpointing=False, micro_batch=2)
+    asking = recover_phases(UNPRUNED, work, cut)
+    alone = recover_phases(UNPRUNED, replace(work, long=learning.config.teacher.tuning), cut)
+    assert "teacher" in asking["recovery"].kept
+    assert alone.keys() == {"recovery", "images to latents"}
+    assert not any("teacher" in phase.kept for phase in alone.values())
+    assert alone["recovery"].total < asking["recovery"].total
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_a_teacher_that_is_to_learn_has_its_row_with_memory_disk_and_time(
+    learning: StudyFolder,
+) -> None:
+    plan = plan_study(learning, list_tasks(learning), CPU)
+    tune = plan.needs[0]
+    assert (tune.stage, tune.times, tune.fits) == ("tune", 1, True)
+    assert tune.seconds
+    assert plan.seconds is not None
+    assert plan.seconds > tune.seconds
+    # Weights, two moments and an average, twice for a moment; and the folder.
+    assert tune.disk > 8 * 4 * count_params(UNPRUNED, load_space(learning).backbone)
+    assert "tune" in {proposal.stage for proposal in plan.proposals}
+    assert "the teacher learns to inpaint" in describe_plan(plan)
+
+
+@pytest.mark.slow
+def test_what_cannot_be_tuned_in_the_memory_at_hand_is_refused(
+    learning: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert settle_tuning(learning, CPU) == learning
+    monkeypatch.setattr(settling, "host_memory", lambda: 10**7)
+    with pytest.raises(InputError, match="tune must fit into memory"):
+        settle_tuning(learning, CPU)
 
 
 @pytest.mark.slow

@@ -1,0 +1,51 @@
+"""Tuning: a teacher that paints from words learns to inpaint, and is a pipeline of its own then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sdsearch.console import working
+from sdsearch.errors import InputError, check_at_least
+from sdsearch.harness import run_harness
+from sdsearch.study import TuneRequest, is_tuned, read_backbone, read_tuning
+from sdsearch.unet import teacher_identity
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sdsearch.study import StudyFolder
+
+
+def tune_teacher(study: StudyFolder, processes: int = 1) -> Path:
+    """Make the study's teacher of 9 channels, unless it is there; returns its folder.
+
+    Raises:
+        InputError: [teacher] asks for none, its pipeline cannot learn it, or there are labels of a
+            teacher that was tuned otherwise.
+        HarnessError: the harness failed, and has said why; what was learned is kept.
+    """
+    from sdsearch.export import export_teacher
+
+    check_at_least("processes", processes, 1)
+    if not study.config.teacher.inpaint:
+        raise InputError(
+            f"only a teacher with inpaint = true is tuned, but {study.root / 'study.toml'} says "
+            f"nothing of it in [teacher]; go on with: sdsearch run {study.root}"
+        )
+    read_backbone(study.config)
+    if is_tuned(study) and _origin(study) == teacher_identity(study.config.teacher.pipeline):
+        return study.teacher_dir
+    if study.teacher_dir.is_dir() and study.labels.read_all():
+        raise InputError(
+            f"all labels of a study must be of one teacher, but {study.labels.folder} holds some "
+            "of the teacher as it was tuned before; tune another in a new study, or remove labels/"
+        )
+    run_harness(TuneRequest(study=study.root, processes=processes), processes)
+    with working("exporting the teacher"):
+        return export_teacher(study)
+
+
+def _origin(study: StudyFolder) -> str | None:
+    """The identity of the pipeline that the study's teacher was tuned from."""
+    tuning = read_tuning(study.teacher_dir)
+    return tuning.origin if tuning else None
