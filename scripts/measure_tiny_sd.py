@@ -66,15 +66,15 @@ def main() -> None:
     fills = {"mean colour": fill_mean(bench.samples), "biharmonic": fill_biharmonic(bench.samples)}
     decoded = reconstruct(bench)
     images = {
-        "teacher": inpainted["true"].composited,
-        "wrong caption": inpainted["wrong"].composited,
-        "teacher, guidance 2": inpainted["guided"].composited,
+        "teacher": np.stack(inpainted["true"].composited),
+        "wrong caption": np.stack(inpainted["wrong"].composited),
+        "teacher, guidance 2": np.stack(inpainted["guided"].composited),
         **fills,
-        "autoencoder alone": paste_back(decoded, bench.samples),
+        "autoencoder alone": np.stack(paste_back(decoded, bench.samples)),
     }
     values = {
         name: {
-            **measure_images(filled, bench),
+            **measure_images([*filled], bench),
             "edge_jump": mean_of(edge_jump(filled, bench.samples)),
         }
         for name, filled in images.items()
@@ -82,7 +82,7 @@ def main() -> None:
     text = describe(values, others(images, decoded, bench), protocol)
     print(text)
     names = ("teacher", "wrong caption", *fills)
-    shown = {name: images[name][list(SHOWN)] for name in names}
+    shown = {name: [*images[name][list(SHOWN)]] for name in names}
     picture = draw_comparison([bench.samples[i] for i in SHOWN], shown, {})
     picture.save(options.out.with_suffix(".png"))
     write_atomic(options.out, text)
@@ -108,7 +108,7 @@ def fill_mean(samples: Sequence[Sample]) -> NDArray[np.uint8]:
     """Every hole in the mean colour of its own image's known pixels."""
     means = [sample.image[sample.mask == 0].mean(0).round().astype(np.uint8) for sample in samples]
     flat = [np.broadcast_to(c, s.image.shape) for c, s in zip(means, samples, strict=True)]
-    return paste_back(np.stack(flat), samples)
+    return np.stack(paste_back(np.stack(flat), samples))
 
 
 def fill_biharmonic(samples: Sequence[Sample]) -> NDArray[np.uint8]:

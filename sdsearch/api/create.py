@@ -12,7 +12,7 @@ from sdsearch.api.template import write_toml
 from sdsearch.console import say
 from sdsearch.errors import InputError, nearest
 from sdsearch.files import check_no_folder, write_once
-from sdsearch.labels import MaskKind, Task
+from sdsearch.labels import Crop, MaskKind, Task
 from sdsearch.space import search_space
 from sdsearch.study import (
     StudyConfig,
@@ -34,6 +34,7 @@ def create_study(
     teacher: Path | str = "tiny",
     images: Path | str | None = None,
     masks: Path | str | None = None,
+    crop: Crop | None = None,
     task: Task | None = None,
     prompts: Path | str | None = None,
     references: Path | str | None = None,
@@ -60,6 +61,8 @@ def create_study(
         images: the folder of photos to learn from and to measure on, or "scenes", the drawn ones of
             the tiny teacher; one of full size must be given photos.
         masks: the kind that is drawn, such as "mixed", or a folder with a mask for every photo.
+        crop: what of a photo is painted at the UNet's resolution: "whole", its centre square, which
+            is the default, or "hole", a padded square around the hole.
         task: "inpaint", which is the default, or "text-to-image".
         prompts: for text-to-image, a file with one prompt a line, or JSONL; by default the captions
             of the photos are painted.
@@ -99,6 +102,7 @@ def create_study(
         "task": task,
         "dataset": _photos(images),
         "masks": _masks(masks),
+        "crop": crop,
         "prompts": _prompts(prompts),
         "references": _references(references),
     }

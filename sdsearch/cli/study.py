@@ -26,6 +26,10 @@ def init(
     ] = None,
     images: Photos = None,
     masks: Masks = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(help='"whole" photos (default), or a padded square around the "hole".'),
+    ] = None,
     task: Annotated[
         str | None, typer.Option(help='"inpaint" (default) or "text-to-image".')
     ] = None,
@@ -60,6 +64,7 @@ def init(
             ("--teacher", teacher, "teacher.pipeline", config.teacher.pipeline),
             ("--images", images, "protocol.dataset", config.protocol.dataset),
             ("--masks", masks, "protocol.masks", config.protocol.masks),
+            ("--crop", crop, "protocol.crop", config.protocol.crop),
             ("--task", task, "protocol.task", config.protocol.task),
             ("--prompts", prompts, "protocol.prompts", config.protocol.prompts),
             ("--references", references, "protocol.references", config.protocol.references),
@@ -74,8 +79,10 @@ def init(
                     f"{field} is {there} there; edit it there, or choose another folder"
                 )
     else:
-        from sdsearch.labels import Task
+        from sdsearch.labels import Crop, Task
 
+        if crop is not None:
+            check_choice("--crop", crop, get_args(Crop))
         if task is not None:
             check_choice("--task", task, get_args(Task))
         made = sdsearch.create_study(
@@ -83,6 +90,7 @@ def init(
             teacher=teacher or "tiny",
             images=images,
             masks=masks,
+            crop=cast("Crop | None", crop),
             task=cast("Task | None", task),
             prompts=prompts,
             references=references,

@@ -23,6 +23,7 @@ from sdsearch.labels.label import (
 )
 from sdsearch.labels.protocol import (
     BK_SDM,
+    Crop,
     LongRecovery,
     MaskConvention,
     MaskGeometry,
@@ -56,6 +57,7 @@ __all__ = [
     "FEWEST_TO_EXTRAPOLATE",
     "SAMPLERS",
     "Content",
+    "Crop",
     "Failure",
     "FailureKind",
     "ImportReport",

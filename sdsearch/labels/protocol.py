@@ -18,6 +18,8 @@ MaskConvention = Literal["canonical", "diffusers", "lama", "mat", "repaint"]
 above 0; 0, the known pixels being 255 (MAT and RePaint)."""
 MaskGeometry = Literal["photo", "cropped"]
 """What a mask file covers: its whole photo, or the centre square that is cropped from it."""
+Crop = Literal["whole", "hole"]
+"""What of a photo a UNet sees: its centre square, or a padded square around the hole alone."""
 Task = Literal["inpaint", "text-to-image"]
 """What is asked of a UNet: to fill holes, or to paint pictures from words (the hole is all)."""
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -143,6 +145,10 @@ BK_SDM = LongRecovery(
 """BK-SDM's recipe for SD v1.4 (Kim et al., ECCV 2024), which was 60 epochs of 212,776 pictures."""
 
 
+LEAST_FOR_LPIPS = 31
+"""Pixels a side that an image must have for AlexNet to have features of it."""
+
+
 class Protocol(KeyedModel):
     """How a label is measured; two labels compare only where it agrees, and the files it names.
 
@@ -160,10 +166,12 @@ class Protocol(KeyedModel):
     Inception weights), `inception:FILE` or `clip:FOLDER`; `clip_score` is the folder of a whole
     CLIP by which pictures are held against their captions, `scorers` are entry points of installed
     packages (`docs/metrics.md`). `mask_convention` says what a folder of
-    masks means by its values, `mask_geometry` what its masks cover; `lpips` adds the official
-    LPIPS. `dtype` is the precision of the sampled UNet; `tf32` lets float32 products of a GPU keep
-    10 bits of their factors; `compile` samples through torch.compile. `revision` is the harness's
-    own: it is raised whenever a renderer, mask, sampling rule or metric changes a value.
+    masks means by its values, `mask_geometry` what its masks cover; under `crop = "hole"` a UNet
+    sees the hole with `crop_padding` pixels of its photo around it (`docs/inpainting.md`). `lpips`
+    adds the official LPIPS. `dtype` is the precision of the sampled UNet; `tf32` lets float32
+    products of a GPU keep 10 bits of their factors; `compile` samples through torch.compile.
+    `revision` is the harness's own: it is raised whenever a renderer, mask, sampling rule or metric
+    changes a value.
 
     Nothing here is chosen by the device at hand, so that unlike workers share labels.
     """
@@ -182,6 +190,8 @@ class Protocol(KeyedModel):
             "compared_size",
             "clip_score",
             "scorers",
+            "crop",
+            "crop_padding",
         }
     )
 
@@ -212,6 +222,8 @@ class Protocol(KeyedModel):
     compared_size: int = Field(0, ge=0)
     clip_score: str = "none"
     scorers: tuple[str, ...] = ()
+    crop: Crop = "whole"
+    crop_padding: int = Field(32, ge=8)
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> Self:
@@ -219,14 +231,25 @@ class Protocol(KeyedModel):
             raise ValueError(f"scorers must be named once each, but are {list(self.scorers)}")
         if self.task == "text-to-image":
             self._check_painting()
+            self._refuse("task = 'inpaint'", "crop", "crop_padding")
             return self
-        for name in ("prompts", "references", "variations", "compared_size"):
-            default = type(self).model_fields[name].default
-            if getattr(self, name) != default:
-                raise ValueError(
-                    f"{name} is for task = 'text-to-image'; leave it out, or set the task"
-                )
+        words = ("prompts", "references", "variations", "compared_size")
+        self._refuse("task = 'text-to-image'", *words)
+        if self.crop == "whole":
+            self._refuse("crop = 'hole'", "crop_padding")
+        if self.lpips != "none" and self.crop_padding < LEAST_FOR_LPIPS:
+            raise ValueError(
+                f"lpips sees nothing of images below {LEAST_FOR_LPIPS} pixels a side, which a crop "
+                f"may be with crop_padding = {self.crop_padding}; pad more, or leave lpips out"
+            )
         return self
+
+    def _refuse(self, setting: str, *names: str) -> None:
+        """Refuse fields that say something and only do so under another setting."""
+        for name in names:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                field = setting.partition(" ")[0]
+                raise ValueError(f"{name} is for {setting}; leave it out, or set the {field}")
 
     def _check_painting(self) -> None:
         if self.samples % self.variations:

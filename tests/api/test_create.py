@@ -286,6 +286,14 @@ def test_a_preset_names_all_the_files_that_are_still_to_be_named(
     assert not (tmp_path / "s").exists()
 
 
+def test_a_study_may_crop_its_photos_around_their_holes(tmp_path: Path) -> None:
+    study = sdsearch.create_study(tmp_path / "holes", crop="hole", protocol={"crop_padding": 48})
+    assert (study.config.protocol.crop, study.config.protocol.crop_padding) == ("hole", 48)
+    assert 'crop = "hole"\n' in (tmp_path / "holes" / "study.toml").read_text(encoding="utf-8")
+    with pytest.raises(InputError, match="crop"):
+        sdsearch.create_study(tmp_path / "words", crop="hole", task="text-to-image")
+
+
 @pytest.mark.parametrize("name", ["prompts", "references"])
 def test_prompts_and_references_that_are_not_there_are_refused_at_once(
     name: str, tmp_path: Path

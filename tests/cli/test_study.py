@@ -80,6 +80,7 @@ def test_init_for_a_full_size_teacher_writes_what_its_size_suggests(tmp_path: Pa
         ("--teacher", "tiny", "teacher.pipeline"),
         ("--images", "scenes", "protocol.dataset"),
         ("--masks", "mixed", "protocol.masks"),
+        ("--crop", "hole", "protocol.crop"),
         ("--space", "sd14", "space.name"),
     ):
         done = CliRunner().invoke(cli.app, ["init", str(one), option, value])

@@ -63,6 +63,18 @@ def test_a_folder_of_photos_is_told_file_by_file_and_drawn_whole(
     assert not white.all()
 
 
+def test_photos_cropped_around_their_holes_are_told_and_drawn_in_their_own_pixels(
+    photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    protocol = Protocol(
+        dataset=str(photos), masks="box", resolution=64, crop="hole", crop_padding=8
+    )
+    assert inspect(tmp_path, protocol=protocol) == 0
+    assert "4 evaluated at 64 px, each the surroundings of its hole" in capfd.readouterr().out
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.height > 4 * 160
+
+
 def test_a_study_is_told_with_its_teacher_scheduler_and_protocol_key(
     photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, get_args
+
 import pytest
 from pydantic import ValidationError
 
 from sdsearch.labels.content import ResolvedProtocol
-from sdsearch.labels.protocol import Protocol, RecoveryRecipe
+from sdsearch.labels.label import Series
+from sdsearch.labels.protocol import Crop, Protocol, RecoveryRecipe
+from sdsearch.labels.store import LabelStore
+from tests.fakes import make_label
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def key_of(protocol: Protocol) -> str:
@@ -29,6 +37,8 @@ def test_every_field_changes_the_key() -> None:
         {"task": "text-to-image", "compared_size": 32},
         {"tf32": True},
         {"compile": True},
+        {"crop": "hole"},
+        {"crop": "hole", "crop_padding": 16},
         {"recovery": RecoveryRecipe(precision="bfloat16")},
         {"recovery": RecoveryRecipe(teacher_dtype="float16")},
         {"recovery": RecoveryRecipe(optimizer="adamw8bit")},
@@ -43,6 +53,16 @@ def test_every_field_changes_the_key() -> None:
 
 def test_later_fields_leave_the_key_of_committed_labels_alone() -> None:
     assert key_of(Protocol()) == "2c4fb3a74bcb"
+
+
+def test_labels_of_two_crops_never_meet(tmp_path: Path) -> None:
+    keys = [key_of(Protocol(crop=crop)) for crop in get_args(Crop)]
+    store = LabelStore(tmp_path)
+    for value, key in enumerate(keys):
+        store.write(make_label(protocol_key=key, fd_efflite0={"value": value, "n": 6}))
+    for value, key in enumerate(keys):
+        (label,) = store.read_series(Series(key, 0)).values()
+        assert label.values["fd_efflite0"].value == value
 
 
 def test_the_same_numbers_written_differently_have_the_same_key() -> None:
@@ -66,6 +86,11 @@ def test_the_key_survives_a_round_trip_through_json() -> None:
         {"resolution": 60},
         {"dtype": "int8"},
         {"revision": 1},
+        {"crop": "face"},
+        {"crop_padding": 16},
+        {"crop": "hole", "crop_padding": 0},
+        {"crop": "hole", "crop_padding": 16, "lpips": "alex"},
+        {"crop": "hole", "task": "text-to-image"},
     ],
 )
 def test_what_cannot_be_measured_is_refused(fields: dict[str, object]) -> None:

@@ -16,13 +16,14 @@ from sdsearch_eval.bench.record import describe_environment, describe_sampling, 
 from sdsearch_eval.cache import TensorCache
 from sdsearch_eval.data import load_dataset
 from sdsearch_eval.metrics import (
+    extract_pictures,
     extract_references,
+    join_features,
     load_scores,
     make_references,
     name_references,
-    resize_images,
 )
-from sdsearch_eval.nets import FEATURES_AT_ONCE, extract_features, load_extractor, load_lpips
+from sdsearch_eval.nets import FEATURES_AT_ONCE, load_extractor, load_lpips
 from sdsearch_eval.recovery import Lessons
 from sdsearch_eval.sampling import UNetInputs, cast_unet, generate, prepare_inputs
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from sdsearch.labels import Protocol, ResolvedProtocol
@@ -109,8 +108,7 @@ def prepare_bench(
         for start in range(0, len(samples), size):
             part = slice(start, start + size)
             made = generate(unet, teacher, inputs.select(part), samples[part], protocol)
-            images = resize_images(made.composited, protocol.compared_size)
-            found = extract_features(extractor, to_uint8_tensor(images), protocol.feature_size)
+            found = join_features(extract_pictures(extractor, made.composited, protocol))
             parts.append((made.latents, found.pooled))
         latents, pooled = (torch.cat(rows) for rows in zip(*parts, strict=True))
         return {"latents": latents, "pooled": pooled}
@@ -162,8 +160,3 @@ def _made_from(resolved: ResolvedProtocol, provenance: Mapping[str, object]) -> 
     """What names everything that is computed for labels of one protocol."""
     networks = {name: provenance[name] for name in ("teacher_sha256", "extractor_sha256")}
     return {**networks, "protocol": resolved.key}
-
-
-def to_uint8_tensor(images: NDArray[np.uint8]) -> Tensor:
-    """(n, H, W, 3) uint8 -> (n, 3, H, W)."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2)

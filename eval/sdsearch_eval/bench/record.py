@@ -59,6 +59,6 @@ def describe_sampling(schedule: NoiseSchedule, protocol: Protocol) -> dict[str, 
 
 
 def hole_fractions(samples: Sequence[Sample]) -> list[float]:
-    """Least, quartiles and largest of the holes' shares of their images."""
-    shares = [float((sample.mask == 255).mean()) for sample in samples]
+    """Least, quartiles and largest of the holes' shares of their images, or of whole photos."""
+    shares = [sample.share for sample in samples]
     return [round(float(x), 4) for x in np.quantile(shares, (0, 0.25, 0.5, 0.75, 1))]

@@ -1,7 +1,8 @@
 """What is known of every single sample, and the values of a label that follow from it.
 
 Rows are kept, so that a label can be computed again without sampling again. A name that ends in
-`_raw` is of the decoded image itself, others of the image with its known pixels pasted back.
+`_raw` is of the decoded image itself, others of the image with its known pixels pasted back. Pixels
+are compared at the size of the originals, which may differ from sample to sample.
 """
 
 from __future__ import annotations
@@ -12,18 +13,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdsearch.errors import WorkError
-from sdsearch_eval.bench.bench import to_uint8_tensor
 from sdsearch_eval.metrics import (
     compare_pixels,
     diversity,
+    extract_pictures,
     frechet_distance,
     jackknife,
+    join_features,
     mean_of,
     measure_distances,
     measure_seam,
     resize_images,
+    runs_of_one_size,
 )
-from sdsearch_eval.nets import extract_features, lpips_like, lpips_of
+from sdsearch_eval.nets import lpips_like, lpips_of
 from sdsearch_eval.sampling import generate
 
 if TYPE_CHECKING:
@@ -57,10 +60,10 @@ def measure_rows(generated: Generated, block: slice, bench: Bench) -> Rows:
     retried = {"fp32_retry": generated.retried.astype(np.float64)}
     kept = {}
     if not bench.protocol.paints_words:
-        originals, holes = _wanted(bench.samples[block])
-        outside = {"keep_raw": ~holes}
-        kept = compare_pixels(generated.raw, originals, outside, bench.teacher.device)
-        kept["seam_raw"] = measure_seam(generated.raw, originals, holes, bench.teacher.device)
+        samples = bench.samples[block]
+        fitted = [one.fit(raw) for raw, one in zip(generated.raw, samples, strict=True)]
+        runs = runs_of_one_size(fitted)
+        kept = merge_rows([_raw_rows(fitted[run], samples[run], bench) for run in runs])
     return {
         **(retried if bench.protocol.dtype != "float32" else {}),
         "nfe": np.full(len(generated.raw), generated.nfe),
@@ -71,26 +74,51 @@ def measure_rows(generated: Generated, block: slice, bench: Bench) -> Rows:
     }
 
 
-def image_rows(images: NDArray[np.uint8], block: slice, bench: Bench) -> Rows:
-    """Per-sample values of (n, H, W, 3) images that are painted for the samples in `block`."""
-    protocol, device = bench.protocol, bench.teacher.device
-    compared = resize_images(images, protocol.compared_size)
-    features = extract_features(bench.extractor, to_uint8_tensor(compared), protocol.feature_size)
-    scores = bench.scores.of(compared, bench.samples[block])
-    seen = {POOLED: features.pooled.cpu().numpy(), **scores}
+def image_rows(images: Sequence[NDArray[np.uint8]], block: slice, bench: Bench) -> Rows:
+    """Per-sample values of images that are painted for the samples in `block`.
+
+    Each is (H, W, 3) uint8 and has the size of its original.
+    """
+    protocol, samples = bench.protocol, bench.samples[block]
+    features = join_features(extract_pictures(bench.extractor, images, protocol))
+    runs = runs_of_one_size(images)
+    seen = {
+        POOLED: features.pooled.cpu().numpy(),
+        **merge_rows([_pixel_rows(images[run], samples[run], bench) for run in runs]),
+    }
     if protocol.paints_words:
         return seen
-    originals, holes = _wanted(bench.samples[block])
-    reference = [level[block].to(device) for level in bench.references.features.maps]
+    reference = [level[block].to(bench.teacher.device) for level in bench.references.features.maps]
+    near = lpips_like(features.maps, reference).cpu().double().numpy()
+    return {**seen, protocol.column("lpips_like"): near}
+
+
+def _pixel_rows(
+    painted: Sequence[NDArray[np.uint8]], samples: Sequence[Sample], bench: Bench
+) -> Rows:
+    """Scores of images of one size, and how far they are from their originals pixel by pixel."""
+    images, device = np.stack(painted), bench.teacher.device
+    compared = resize_images(images, bench.protocol.compared_size)
+    scores: Rows = {**bench.scores.of(compared, samples)}
+    if bench.protocol.paints_words:
+        return scores
+    originals, holes = _wanted(samples)
     regions = {"hole": holes, "full": np.ones_like(holes)}
     lpips = {"lpips_alex": lpips_of(bench.lpips, images, originals).numpy()} if bench.lpips else {}
     return {
-        **seen,
-        protocol.column("lpips_like"): lpips_like(features.maps, reference).cpu().double().numpy(),
+        **scores,
         **lpips,
         **compare_pixels(images, originals, regions, device),
         "seam": measure_seam(images, originals, holes, device),
     }
+
+
+def _raw_rows(fitted: Sequence[NDArray[np.uint8]], samples: Sequence[Sample], bench: Bench) -> Rows:
+    """How far decoded images of one size, nothing pasted back, are from their originals."""
+    images, device = np.stack(fitted), bench.teacher.device
+    originals, holes = _wanted(samples)
+    seam = measure_seam(images, originals, holes, device)
+    return {**compare_pixels(images, originals, {"keep_raw": ~holes}, device), "seam_raw": seam}
 
 
 def summarize_rows(rows: Rows, bench: Bench) -> dict[str, Measurement]:
@@ -119,7 +147,7 @@ def _by_size(rows: Rows, bench: Bench) -> dict[str, Measurement]:
     """Means over the samples whose holes are small, middling and large shares of their images."""
     if bench.protocol.paints_words:
         return {}
-    shares = np.array([float((sample.mask == 255).mean()) for sample in bench.samples])
+    shares = np.array([sample.share for sample in bench.samples])
     found = {}
     for size, (least, most) in HOLE_SIZES.items():
         chosen = (least <= shares) & (shares < most)
@@ -129,8 +157,11 @@ def _by_size(rows: Rows, bench: Bench) -> dict[str, Measurement]:
     return found
 
 
-def measure_images(images: NDArray[np.uint8], bench: Bench) -> dict[str, Measurement]:
-    """Quality values of (n, H, W, 3) images that fill the holes of all the bench's samples."""
+def measure_images(images: Sequence[NDArray[np.uint8]], bench: Bench) -> dict[str, Measurement]:
+    """Quality values of images that fill the holes of all the bench's samples.
+
+    Each is (H, W, 3) uint8 and has the size of its original.
+    """
     parts = [image_rows(images[block], block, bench) for block in bench.blocks]
     return summarize_rows(merge_rows(parts), bench)
 
@@ -158,6 +189,6 @@ def _hash(image: NDArray[np.uint8]) -> int:
 
 
 def _wanted(samples: Sequence[Sample]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The (n, H, W, 3) originals of samples and their (n, H, W) holes."""
-    originals = np.stack([sample.image for sample in samples])
-    return originals, np.stack([sample.mask for sample in samples]) == 255
+    """The (n, H, W, 3) originals of samples, which have one size, and their (n, H, W) holes."""
+    originals = np.stack([sample.original for sample in samples])
+    return originals, np.stack([sample.hole for sample in samples])

@@ -10,7 +10,14 @@ from sdsearch_eval.data.mask_files import MaskReading, read_mask
 from sdsearch_eval.data.masks import draw_mask
 from sdsearch_eval.data.metadata import read_prompts
 from sdsearch_eval.data.photos import open_picture, square_image, take_picture
-from sdsearch_eval.data.sample import Sample, choose_prompts, paint_prompts, whole_hole
+from sdsearch_eval.data.sample import (
+    Cutout,
+    Frame,
+    Sample,
+    choose_prompts,
+    paint_prompts,
+    whole_hole,
+)
 from sdsearch_eval.data.samples import (
     Dataset,
     choose_cases,
@@ -28,7 +35,9 @@ from sdsearch_eval.data.tasks import list_images, read_tasks
 __all__ = [
     "Captions",
     "Case",
+    "Cutout",
     "Dataset",
+    "Frame",
     "Manifest",
     "MaskReading",
     "Sample",

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from sdsearch.errors import InputError
-from sdsearch_eval.data.masks import HOLE_IS_0, MaskValues, check_mask, convert_mask
+from sdsearch_eval.data.masks import HOLE_IS_0, MaskValues, check_hole, check_mask, convert_mask
 from sdsearch_eval.data.photos import (
     UPRIGHT,
     Picture,
@@ -57,6 +57,55 @@ def read_mask(photo: Picture, mask: Picture, size: int, reading: MaskReading) ->
         InputError: the mask is the photo itself, lies otherwise than the photo, or is ambiguous,
             soft, empty or nearly full.
     """
+    hole = _read_hole(photo, mask, reading)
+    # The photo's crop; where pixels become fewer, the hole's share of each decides.
+    square = _covered(ImageOps.fit(Image.fromarray(hole), (size, size), Image.Resampling.BOX))
+    if hole.any() and not square.any():
+        raise InputError(
+            f"the hole must lie in the centre square of the photo, but that of {mask.name} lies "
+            "outside of it; crop the photo and its mask yourself"
+        )
+    return check_mask(square, size, mask.name, reading.convention)
+
+
+def read_whole_mask(photo: Picture, mask: Picture, reading: MaskReading) -> NDArray[np.uint8]:
+    """The canonical mask of a whole photo at its own size: (H, W) uint8, 255 = repaint.
+
+    Raises:
+        InputError: as `read_mask`.
+    """
+    hole = _read_hole(photo, mask, reading)
+    width, height = photo.image.size
+    if reading.geometry == "cropped":
+        whole = lay_mask(hole, (height, width))
+    else:
+        whole = _covered(Image.fromarray(hole).resize((width, height), Image.Resampling.BOX))
+    return check_hole(whole, mask.name, reading.convention)
+
+
+def lay_mask(
+    square: NDArray[np.uint8], shape: tuple[int, int], at: tuple[float, float] = (0.5, 0.5)
+) -> NDArray[np.uint8]:
+    """A mask of a photo's square, scaled to it and laid over the photo, which is (H, W) = `shape`.
+
+    The square is as large as fits; `at` is where it lies, as in `square_image`.
+    """
+    height, width = shape
+    side = min(shape)
+    left, top = round((width - side) * at[0]), round((height - side) * at[1])
+    laid = np.zeros(shape, np.uint8)
+    scaled = Image.fromarray(square).resize((side, side), Image.Resampling.BOX)
+    laid[top : top + side, left : left + side] = _covered(scaled)
+    return laid
+
+
+def _covered(scaled: Image.Image) -> NDArray[np.uint8]:
+    """The mask of a scaled one: a pixel of which enough was hole is hole."""
+    return np.where(np.asarray(scaled) >= COVERED, 255, 0).astype(np.uint8)
+
+
+def _read_hole(photo: Picture, mask: Picture, reading: MaskReading) -> NDArray[np.uint8]:
+    """What a mask file says, once it is known to lie right: at its own size, 255 = repaint."""
     if mask.is_cut:
         raise InputError(
             f"a mask of over 8 bits must have one channel, but {mask.name} has several "
@@ -70,16 +119,7 @@ def read_mask(photo: Picture, mask: Picture, size: int, reading: MaskReading) ->
     _check_geometry(photo, mask, reading.geometry)
     with name_errors(mask.name):
         held = _read_values(photo, mask, reading.convention)
-        hole = convert_mask(held, reading.convention, mask.name)
-        # The photo's crop; where pixels become fewer, the hole's share of each decides.
-        fitted = ImageOps.fit(Image.fromarray(hole), (size, size), Image.Resampling.BOX)
-    square = np.where(np.asarray(fitted) >= COVERED, 255, 0).astype(np.uint8)
-    if hole.any() and not square.any():
-        raise InputError(
-            f"the hole must lie in the centre square of the photo, but that of {mask.name} lies "
-            "outside of it; crop the photo and its mask yourself"
-        )
-    return check_mask(square, size, mask.name, reading.convention)
+        return convert_mask(held, reading.convention, mask.name)
 
 
 def is_black_and_white(path: Path) -> bool:

@@ -158,6 +158,17 @@ def check_mask(
     if not values <= {0, 255}:
         found = sorted(values - {0, 255})[:4]
         raise InputError(f"mask {name!r} must hold only 0 and 255, but holds {found}; threshold it")
+    return check_hole(mask, name, convention)
+
+
+def check_hole(
+    mask: NDArray[np.uint8], name: str, convention: MaskConvention = "canonical"
+) -> NDArray[np.uint8]:
+    """Return a mask of 0 and 255 if its hole is neither empty nor nearly all of it.
+
+    Raises:
+        InputError: it is; most such masks are inverted.
+    """
     hole = float((mask == 255).mean())
     if not 0 < hole <= LARGEST_HOLE:
         state = "empty" if hole == 0 else f"{hole:.0%} hole"

@@ -16,10 +16,17 @@ from sdsearch.labels import MaskKind
 from sdsearch_eval.data.captions import read_captions
 from sdsearch_eval.data.cases import check_counts, is_scenes, list_photos, mask_folder
 from sdsearch_eval.data.listing import Case, Manifest, require_mask
-from sdsearch_eval.data.mask_files import MaskReading, read_mask
+from sdsearch_eval.data.mask_files import MaskReading
 from sdsearch_eval.data.masks import MASKS_VERSION, check_mask, draw_mask
-from sdsearch_eval.data.photos import open_picture, square_image, take_picture
-from sdsearch_eval.data.sample import Sample, choose_prompts, paint_prompts, vary, whole_hole
+from sdsearch_eval.data.photos import open_picture, take_picture
+from sdsearch_eval.data.sample import (
+    Frame,
+    Sample,
+    choose_prompts,
+    paint_prompts,
+    vary,
+    whole_hole,
+)
 from sdsearch_eval.scenes import RENDERER_VERSION, render_scene, split_seed
 from sdsearch_eval.seeds import derive_seed
 
@@ -134,14 +141,14 @@ def load_reference_samples(protocol: Protocol) -> Iterator[Sample]:
 def load_recovery_samples(protocol: Protocol, count: int) -> list[Sample]:
     """Up to `count` samples to recover on, none of which is evaluated on.
 
-    Those are train scenes, or the photos after the first n by name.
+    Those are train scenes, or the photos after the first n by name; of cutouts, what a UNet sees.
 
     Raises:
         InputError: as `load_samples`, or no photo is left.
     """
     if is_scenes(protocol):
-        return [scene_sample(protocol, "train", i) for i in range(count)]
-    return _skip_photos(protocol, count, _as_it_is)[0]
+        return [scene_sample(protocol, "train", i).as_seen() for i in range(count)]
+    return _skip_photos(protocol, count, Sample.as_seen)[0]
 
 
 def list_recovery_photos(protocol: Protocol) -> tuple[tuple[Case, ...], tuple[str, ...]]:
@@ -216,15 +223,16 @@ def scene_sample(protocol: Protocol, split: Split, number: int) -> Sample:
     """
     scene = render_scene(split_seed(split, number), protocol.resolution)
     name = f"scene-{split}-{number}"
-    folder = mask_folder(protocol)
+    folder, frame = mask_folder(protocol), Frame.of(protocol)
     if folder is None:
-        mask = _draw_mask(protocol, name, scene.object_masks)
+        drawn = _draw_mask(protocol, name, scene.object_masks)
+        mask = frame.lay_mask(drawn, scene.image)
     else:
         file = folder / f"{name}.png"
         case = Case(name, file, file if file.is_file() else None)
         photo = take_picture(Image.fromarray(scene.image), name)
         mask = _read_mask(protocol, case, folder, photo)
-    return Sample(name, scene.image, scene.caption, mask)
+    return frame.cut(name, scene.image, scene.caption, mask)
 
 
 def _read_photos(
@@ -250,7 +258,7 @@ def _decode_photos(
     count: int,
     take: Callable[[Sample], T],
 ) -> tuple[list[T], Manifest]:
-    folder = mask_folder(protocol)
+    folder, frame = mask_folder(protocol), Frame.of(protocol)
     skips = protocol.unreadable == "skip"
     cases = manifest.cases if skips else manifest.cases[start : start + count]
     passed = start if skips else 0
@@ -261,15 +269,15 @@ def _decode_photos(
             break
         try:
             photo = open_picture(case.photo)
-            image = square_image(photo, protocol.resolution)
+            image = frame.see(photo)
         except InputError as error:
             unreadable[case.name] = str(error)
             continue
         if folder is None:
-            mask = _draw_mask(protocol, case.name, None)
+            mask = frame.lay_mask(_draw_mask(protocol, case.name, None), image)
         else:
             mask = _read_mask(protocol, case, folder, photo)
-        read.append(take(Sample(case.name, image, captions[case.name], mask)))
+        read.append(take(frame.cut(case.name, image, captions[case.name], mask)))
     if unreadable and not skips:
         first, *others = unreadable
         more = f"; nor can {', '.join(others)}" if others else ""
@@ -279,7 +287,8 @@ def _decode_photos(
 
 def _read_mask(protocol: Protocol, case: Case, folder: Path, photo: Picture) -> NDArray[np.uint8]:
     reading = MaskReading(protocol.mask_convention, protocol.mask_geometry)
-    return read_mask(photo, open_picture(require_mask(case, folder)), protocol.resolution, reading)
+    file = open_picture(require_mask(case, folder))
+    return Frame.of(protocol).read_mask(photo, file, reading)
 
 
 def _draw_mask(

@@ -35,7 +35,7 @@ SHOWN = 16
 
 @dataclass(frozen=True, slots=True)
 class _Glance:
-    """What is kept of a sample: its caption, and the share of its pixels that is repainted."""
+    """What is kept of a sample: its caption, and the share of it that is repainted."""
 
     caption: str
     hole: float
@@ -63,7 +63,7 @@ def inspect_inputs(request: InspectRequest) -> None:
     def glance(sample: Sample) -> _Glance:
         if len(shown) < SHOWN:
             shown.append(sample)
-        return _Glance(sample.caption, float((sample.mask == 255).mean()))
+        return _Glance(sample.caption, sample.share)
 
     seen, learned, manifest = visit_dataset(protocol, pool, glance)
     for line in _describe_data(protocol, seen, len(learned), manifest):
@@ -89,16 +89,18 @@ def _of_all_photos(protocol: Protocol) -> Protocol:
 def draw_contact_sheet(samples: Sequence[Sample]) -> Image.Image:
     """A row for each sample, as labels see it: photo, photo with its hole, mask; caption below.
 
+    Of photos that are cropped around their holes, their own pixels there.
     Of what is painted from words there are the captions, and their photos where they have some.
     """
-    masks = np.stack([np.repeat(sample.mask[..., None], 3, axis=2) for sample in samples])
+    masks = [np.repeat(sample.hole[..., None] * np.uint8(255), 3, axis=2) for sample in samples]
     notes = {"mask": "white is painted"}
     named = [
         replace(sample, caption=f"{sample.name}: {sample.caption or '(no caption)'}")
         for sample in samples
     ]
     if are_painted_whole(samples):
-        return draw_comparison(named, {"to paint": np.full_like(masks, 235)}, {"to paint": "all"})
+        blank = [np.full_like(mask, 235) for mask in masks]
+        return draw_comparison(named, {"to paint": blank}, {"to paint": "all"})
     return draw_comparison(named, {"mask": masks}, notes, unmeasured=("mask",))
 
 
@@ -117,8 +119,9 @@ def _describe_data(
             f"{protocol.references}"
         )
         return
+    around = "" if protocol.crop == "whole" else ", each the surroundings of its hole"
     yield (
-        f"samples: {len(holes)} evaluated at {protocol.resolution} px, {learned} photos "
+        f"samples: {len(holes)} evaluated at {protocol.resolution} px{around}, {learned} photos "
         f"to recover on; holes of {min(holes):.1%} to {max(holes):.1%}"
     )
 

@@ -13,10 +13,18 @@ from sdsearch_eval.metrics.distances import (
     kernel_distance,
     mean_of,
 )
-from sdsearch_eval.metrics.pixels import compare_pixels, measure_seam, psnr_in, resize_images
+from sdsearch_eval.metrics.pixels import (
+    compare_pixels,
+    measure_seam,
+    psnr_in,
+    resize_images,
+    runs_of_one_size,
+)
 from sdsearch_eval.metrics.references import (
     References,
+    extract_pictures,
     extract_references,
+    join_features,
     list_reference_files,
     make_references,
     measure_distances,
@@ -30,12 +38,14 @@ __all__ = [
     "Scores",
     "compare_pixels",
     "diversity",
+    "extract_pictures",
     "extract_references",
     "frechet_at_infinity",
     "frechet_distance",
     "frechet_to_gaussian",
     "hash_scorers",
     "jackknife",
+    "join_features",
     "kernel_distance",
     "list_reference_files",
     "load_scores",
@@ -46,4 +56,5 @@ __all__ = [
     "name_references",
     "psnr_in",
     "resize_images",
+    "runs_of_one_size",
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import torch
     from numpy.typing import NDArray
@@ -45,6 +46,15 @@ def resize_images(images: Images, side: int) -> Images:
     bicubic = Image.Resampling.BICUBIC
     resized = (Image.fromarray(one).resize((side, side), bicubic) for one in images)
     return np.stack([np.asarray(one) for one in resized])
+
+
+def runs_of_one_size(images: Sequence[Images]) -> Iterator[slice]:
+    """Where neighbouring images have one size, so that they can be stacked: slices, in order."""
+    start = 0
+    for _, run in groupby(images, key=lambda image: image.shape):
+        stop = start + len(list(run))
+        yield slice(start, stop)
+        start = stop
 
 
 def compare_pixels(

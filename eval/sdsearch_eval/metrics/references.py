@@ -22,7 +22,7 @@ from sdsearch_eval.metrics.distances import (
     jackknife,
     kernel_distance,
 )
-from sdsearch_eval.metrics.pixels import resize_images
+from sdsearch_eval.metrics.pixels import resize_images, runs_of_one_size
 from sdsearch_eval.nets import FEATURES_AT_ONCE, Features, extract_features
 
 if TYPE_CHECKING:
@@ -123,13 +123,13 @@ def extract_references(
         InputError: a picture cannot be read.
     """
     if not protocol.paints_words:
-        parts = [
-            Features(part.pooled, [level.half() for level in part.maps])
-            for part in _extract(extractor, (sample.image for sample in samples), protocol)
-        ]
-        levels = zip(*(part.maps for part in parts), strict=True)
-        maps = {f"map{i}": torch.cat(level) for i, level in enumerate(levels)}
-        return {"pooled": torch.cat([part.pooled for part in parts]), **maps}
+        seen = extract_pictures(extractor, (sample.original for sample in samples), protocol)
+        halved = (Features(part.pooled, [level.half() for level in part.maps]) for part in seen)
+        features = join_features(halved)
+        return {
+            "pooled": features.pooled,
+            **{f"map{i}": level for i, level in enumerate(features.maps)},
+        }
     if references_file(protocol):
         grey = np.full((1, protocol.resolution, protocol.resolution, 3), 127, np.uint8)
         return {"pooled": _pooled(extractor, grey, protocol)[:0]}
@@ -141,6 +141,27 @@ def extract_references(
         files = list_reference_files(protocol)
         pictures = (square_image(open_picture(file), protocol.compared_side) for file in files)
     return {"pooled": _pooled(extractor, pictures, protocol)}
+
+
+def extract_pictures(
+    extractor: Extractor, images: Iterable[NDArray[np.uint8]], protocol: Protocol
+) -> Iterator[Features]:
+    """Features of (H, W, 3) uint8 images in the order and size in which they are compared.
+
+    They come some at a time, neighbours of one size together; sizes may differ.
+    """
+    left = iter(images)
+    while some := list(islice(left, FEATURES_AT_ONCE)):
+        for run in runs_of_one_size(some):
+            compared = resize_images(np.stack(some[run]), protocol.compared_size)
+            stack = torch.from_numpy(compared).permute(0, 3, 1, 2)
+            yield extract_features(extractor, stack, protocol.feature_size)
+
+
+def join_features(parts: Iterable[Features]) -> Features:
+    """The features of all parts, in order."""
+    pooled, maps = zip(*parts, strict=True)
+    return Features(torch.cat(pooled), [torch.cat(level) for level in zip(*maps, strict=True)])
 
 
 def make_references(protocol: Protocol, cached: dict[str, Tensor]) -> References:
@@ -204,15 +225,4 @@ def _pooled(
     extractor: Extractor, images: Iterable[NDArray[np.uint8]], protocol: Protocol
 ) -> Tensor:
     """(n, d) pooled features; of maps, which take far more memory, none is kept."""
-    return torch.cat([part.pooled for part in _extract(extractor, images, protocol)])
-
-
-def _extract(
-    extractor: Extractor, images: Iterable[NDArray[np.uint8]], protocol: Protocol
-) -> Iterator[Features]:
-    """Features of images in the order and size in which they are compared, some at a time."""
-    left = iter(images)
-    while some := list(islice(left, FEATURES_AT_ONCE)):
-        compared = resize_images(np.stack(some), protocol.compared_size)
-        stack = torch.from_numpy(compared).permute(0, 3, 1, 2)
-        yield extract_features(extractor, stack, protocol.feature_size)
+    return torch.cat([part.pooled for part in extract_pictures(extractor, images, protocol)])

@@ -9,7 +9,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from sdsearch_eval.metrics import psnr_in
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 CELL, GAP, HEADER, LINE, CAPTION = 160, 8, 28, 16, 34
 LARGEST_FIRST_POOL = 4
+LARGEST_CELL = 768
+"""Pixels a side of a picture on a page; surroundings of holes in photos may have more."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 INK, PAPER, GREY = (30, 30, 34), (255, 255, 255), (110, 110, 116)
 
@@ -30,7 +32,7 @@ INK, PAPER, GREY = (30, 30, 34), (255, 255, 255), (110, 110, 116)
 def choose_rows(samples: Sequence[Sample], rows: int) -> list[int]:
     """The numbers of the samples with the largest holes among the first `rows` times four."""
     pool = range(min(len(samples), rows * LARGEST_FIRST_POOL))
-    largest = sorted(pool, key=lambda i: -float((samples[i].mask == 255).mean()))[:rows]
+    largest = sorted(pool, key=lambda i: -samples[i].share)[:rows]
     return sorted(largest)
 
 
@@ -44,19 +46,17 @@ def say_column(params: int, cost: PipelineCost) -> str:
 
 def draw_comparison(
     samples: Sequence[Sample],
-    columns: Mapping[str, NDArray[np.uint8]],
+    columns: Mapping[str, Sequence[NDArray[np.uint8]]],
     notes: Mapping[str, str],
     unmeasured: Collection[str] = (),
 ) -> Image.Image:
     """Draw a grid: a row per sample with its caption below, a column per name with its note.
 
-    `columns` holds (n, H, W, 3) uint8 composited images per name; those of `unmeasured` are no
-    inpaintings. A note may have several lines. The hole is grey in `masked`. What is painted from
-    words alone has no such column, no decibels, and an original only where its caption has a
-    picture.
+    `columns` holds n (H, W, 3) uint8 composited images per name, in the size of their originals;
+    those of `unmeasured` are no inpaintings. A note may have several lines. The hole is grey in
+    `masked`. What is painted from words alone has no such column, no decibels, and an original only
+    where its caption has a picture.
     """
-    originals = np.stack([sample.image for sample in samples])
-    holes = np.stack([sample.mask for sample in samples]) == 255
     unmeasured = {*columns} if are_painted_whole(samples) else {*unmeasured}
     shown = {**_originals(samples), **columns}
     width = GAP + len(shown) * (CELL + GAP)
@@ -73,10 +73,12 @@ def draw_comparison(
             draw.text((left, top), _fit(draw, note, small, CELL), fill=GREY, font=small)
         for row, image in enumerate(images):
             top = header + row * (CELL + CAPTION + GAP)
-            enlarged = Image.fromarray(image).resize((CELL, CELL), Image.Resampling.BICUBIC)
-            canvas.paste(enlarged, (left, top))
+            cell = ImageOps.pad(
+                Image.fromarray(image), (CELL, CELL), Image.Resampling.BICUBIC, color=PAPER
+            )
+            canvas.paste(cell, (left, top))
             if name not in ("original", "masked", *unmeasured):
-                psnr = psnr_in(holes[row : row + 1], image[None], originals[row : row + 1])[0]
+                psnr = _decibels_in(samples[row], image)
                 draw.text((left, top + CELL + 16), f"hole {psnr:.1f} dB", fill=GREY, font=small)
     for row, sample in enumerate(samples):
         top = header + row * (CELL + CAPTION + GAP) + CELL + 2
@@ -88,22 +90,26 @@ def draw_comparison(
 
 def are_painted_whole(samples: Sequence[Sample]) -> bool:
     """Whether all samples are pictures from words: their holes are everything."""
-    return all(bool((sample.mask == 255).all()) for sample in samples)
+    return all(bool(sample.hole.all()) for sample in samples)
 
 
-def _originals(samples: Sequence[Sample]) -> dict[str, NDArray[np.uint8]]:
+def mask_image(sample: Sample) -> NDArray[np.uint8]:
+    """The original of a sample, its hole grey."""
+    return np.where(sample.hole[..., None], np.uint8(127), sample.original)
+
+
+def _originals(samples: Sequence[Sample]) -> dict[str, list[NDArray[np.uint8]]]:
     """The columns that say what was asked for: pictures, and pictures with a hole."""
-    originals = np.stack([sample.image for sample in samples])
+    originals = [sample.original for sample in samples]
     if not are_painted_whole(samples):
-        holes = np.stack([sample.mask for sample in samples]) == 255
-        masked = np.where(holes[..., None], np.uint8(127), originals)
-        return {"original": originals, "masked": masked}
-    return {} if (originals == originals[0, 0, 0]).all() else {"original": originals}
+        return {"original": originals, "masked": [mask_image(sample) for sample in samples]}
+    is_plain = all((original == originals[0][0, 0]).all() for original in originals)
+    return {} if is_plain else {"original": originals}
 
 
 def describe_comparison(
     samples: Sequence[Sample],
-    columns: Mapping[str, NDArray[np.uint8]],
+    columns: Mapping[str, Sequence[NDArray[np.uint8]]],
     keys: Mapping[str, str],
     costs: Mapping[str, PipelineCost],
 ) -> str:
@@ -124,15 +130,24 @@ def describe_comparison(
     return json.dumps(description, indent=1)
 
 
-def _decibels(samples: Sequence[Sample], images: NDArray[np.uint8]) -> dict[str, list[float]]:
+def _decibels(
+    samples: Sequence[Sample], images: Sequence[NDArray[np.uint8]]
+) -> dict[str, list[float]]:
     if are_painted_whole(samples):
         return {}
-    originals = np.stack([sample.image for sample in samples])
-    holes = np.stack([sample.mask for sample in samples]) == 255
-    return {"psnr_hole": [round(float(one), 3) for one in psnr_in(holes, images, originals)]}
+    pairs = zip(samples, images, strict=True)
+    return {"psnr_hole": [round(_decibels_in(sample, image), 3) for sample, image in pairs]}
 
 
-def collect_gallery(samples: Sequence[Sample], columns: Mapping[str, NDArray[np.uint8]]) -> str:
+def _decibels_in(sample: Sample, image: NDArray[np.uint8]) -> float:
+    """How near a composited image is to its original in the hole."""
+    one, other = (np.stack([pixels]) for pixels in (image, sample.original))
+    return float(psnr_in(sample.hole[None], one, other)[0])
+
+
+def collect_gallery(
+    samples: Sequence[Sample], columns: Mapping[str, Sequence[NDArray[np.uint8]]]
+) -> str:
     """JSON of the picture's cells as WebP data URIs, for pages that show them one by one."""
     shown = {**_originals(samples), **columns}
     rows = [
@@ -146,8 +161,9 @@ def collect_gallery(samples: Sequence[Sample], columns: Mapping[str, NDArray[np.
 
 
 def _data_uri(image: NDArray[np.uint8]) -> str:
-    file = BytesIO()
-    Image.fromarray(image).save(file, "WEBP", quality=90)
+    file, picture = BytesIO(), Image.fromarray(image)
+    picture.thumbnail((LARGEST_CELL, LARGEST_CELL))
+    picture.save(file, "WEBP", quality=90)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.labels import Protocol
 from sdsearch.unet import check_teacher
-from sdsearch_eval.data import MaskReading, Sample, list_images, paint_prompts, read_tasks
+from sdsearch_eval.data import MaskReading, list_images, paint_prompts, read_tasks
 from sdsearch_eval.metrics import compare_pixels
 from sdsearch_eval.models import describe_cut
 from sdsearch_eval.pictures.comparison import (
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from sdsearch.labels import PipelineCost
     from sdsearch.study import InpaintRequest
+    from sdsearch_eval.data import Sample
 
 FORMATS = {".png": "PNG", ".webp": "WEBP"}
 DIFFERENCE_GAIN = 4
@@ -41,7 +42,10 @@ DIFFERENCE_GAIN = 4
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What one pipeline painted: (rows, H, W, 3) uint8 raw and composited, and what it costs."""
+    """What one pipeline painted, row by row, and what it costs.
+
+    Raw images are (rows, H, W, 3) uint8; composited ones have the size of their originals.
+    """
 
     name: str
     size: int
@@ -49,7 +53,7 @@ class Column:
     guidance: float
     samples: tuple[Sample, ...]
     raw: NDArray[np.uint8]
-    composited: NDArray[np.uint8]
+    composited: list[NDArray[np.uint8]]
     cost: PipelineCost
 
 
@@ -112,7 +116,7 @@ def _paint(pipeline: Pipeline, request: InpaintRequest, guidance: float, unit: i
     )
     found = [pipeline.paint(samples, protocol, seed) for seed in request.seeds]
     shown = [
-        Sample(f"{sample.name}, seed {seed}", sample.image, sample.caption, sample.mask)
+        replace(sample, name=f"{sample.name}, seed {seed}")
         for seed in request.seeds
         for sample in samples
     ]
@@ -123,7 +127,7 @@ def _paint(pipeline: Pipeline, request: InpaintRequest, guidance: float, unit: i
         guidance,
         tuple(shown),
         np.concatenate([made.raw for made in found]),
-        np.concatenate([made.composited for made in found]),
+        [image for made in found for image in made.composited],
         pipeline.cost(samples[0], protocol, request.seeds[0]),
     )
 
@@ -136,27 +140,37 @@ def draw_columns(
     A difference is that to the first pipeline, absolute and `DIFFERENCE_GAIN` times as bright.
     """
     first = max(columns, key=lambda column: column.size)
-    shown: dict[str, NDArray[np.uint8]] = {}
+    shown: dict[str, list[NDArray[np.uint8]]] = {}
     notes: dict[str, str] = {}
     for name, column in zip(names, columns, strict=True):
-        shown[name] = _resized(column.composited, first.size)
+        shown[name] = _resized(column.composited, first.samples)
         notes[name] = say_column(column.params, column.cost)
         if differences and len(shown) > 1:
-            gap = np.abs(shown[name].astype(np.int16) - shown[names[0]].astype(np.int16))
-            shown[f"{name} - {names[0]}"] = (gap * DIFFERENCE_GAIN).clip(0, 255).astype(np.uint8)
+            pairs = zip(shown[name], shown[names[0]], strict=True)
+            shown[f"{name} - {names[0]}"] = [_differ(image, other) for image, other in pairs]
             notes[f"{name} - {names[0]}"] = f"difference x {DIFFERENCE_GAIN}"
     rows = [
-        Sample(sample.name, sample.image, f"{sample.caption} ({sample.name})", sample.mask)
-        for sample in first.samples
+        replace(sample, caption=f"{sample.caption} ({sample.name})") for sample in first.samples
     ]
     unmeasured = {name for name in shown if name not in names}
     return draw_comparison(rows, shown, notes, unmeasured)
 
 
-def _resized(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    if images.shape[1] == size:
-        return images
-    return np.stack([np.asarray(Image.fromarray(image).resize((size, size))) for image in images])
+def _resized(
+    images: Sequence[NDArray[np.uint8]], samples: Sequence[Sample]
+) -> list[NDArray[np.uint8]]:
+    """Images at the size of the samples' originals."""
+    sizes = [sample.original.shape[1::-1] for sample in samples]
+    pairs = zip(images, sizes, strict=True)
+    return [
+        image if image.shape[1::-1] == size else np.asarray(Image.fromarray(image).resize(size))
+        for image, size in pairs
+    ]
+
+
+def _differ(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    gap = np.abs(image.astype(np.int16) - other.astype(np.int16))
+    return (gap * DIFFERENCE_GAIN).clip(0, 255).astype(np.uint8)
 
 
 def describe(columns: Sequence[Column], names: Sequence[str], request: InpaintRequest) -> str:
@@ -192,10 +206,11 @@ def measure_rows(column: Column) -> dict[str, list[float]]:
     """
     if are_painted_whole(column.samples):
         return {}
-    originals = np.stack([sample.image for sample in column.samples])
-    holes = np.stack([sample.mask for sample in column.samples]) == 255
-    measures = compare_pixels(column.composited, originals, {"hole": holes})
-    return {name: [round(float(v), 4) for v in values] for name, values in measures.items()}
+    rows = [
+        compare_pixels(image[None], np.stack([sample.original]), {"hole": sample.hole[None]})
+        for sample, image in zip(column.samples, column.composited, strict=True)
+    ]
+    return {name: [round(float(row[name][0]), 4) for row in rows] for name in rows[0]}
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:

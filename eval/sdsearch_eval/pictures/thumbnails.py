@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from sdsearch_eval.data import load_samples
-from sdsearch_eval.pictures.comparison import choose_rows
+from sdsearch_eval.pictures.comparison import choose_rows, mask_image
 from sdsearch_eval.pictures.pipelines import load_pipeline
 
 if TYPE_CHECKING:
@@ -42,10 +42,8 @@ def draw_thumbnails(study: StudyFolder, names: Sequence[str], device: torch.devi
         partial.mkdir()
         try:
             for number, (sample, image) in enumerate(zip(shown, made.composited, strict=True), 1):
-                hole = (sample.mask == 255)[..., None]
-                masked = np.where(hole, np.uint8(127), sample.image)
                 paper = np.full((len(image), GAP, 3), 255, np.uint8)
-                sides = [image] if hole.all() else [masked, paper, image]
+                sides = [image] if sample.hole.all() else [mask_image(sample), paper, image]
                 pair = Image.fromarray(np.concatenate(sides, axis=1))
                 pair.thumbnail((2 * LARGEST_SIDE + GAP, LARGEST_SIDE))
                 pair.save(partial / f"scene-{number}.webp", quality=90)

@@ -34,15 +34,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """Outcome of sampling: latents (n, 4, h, w), raw and composited images (n, H, W, 3) uint8.
+    """Outcome of sampling: latents (n, 4, h, w), raw images (n, H, W, 3) uint8, composited ones.
 
+    Raw images are as the UNet and the decoder made them; those that are composited, (h, w, 3) uint8
+    each, have the size of their originals, into whose holes they are pasted.
     `retried` says whose block was not finite in half precision and was sampled again in float32;
     `nfe` how often the UNet was evaluated for a sample, as counted: guidance counts twice.
     """
 
     latents: Tensor
     raw: NDArray[np.uint8]
-    composited: NDArray[np.uint8]
+    composited: list[NDArray[np.uint8]]
     retried: NDArray[np.bool_]
     nfe: float
 

@@ -98,11 +98,9 @@ def tensor_to_images(tensor: Tensor) -> NDArray[np.uint8]:
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
 
-def paste_back(images: NDArray[np.uint8], samples: Sequence[Sample]) -> NDArray[np.uint8]:
-    """Keep the original pixels outside of each sample's pixel mask."""
-    originals = np.stack([sample.image for sample in samples])
-    holes = np.stack([sample.mask for sample in samples])[..., None] == 255
-    return np.where(holes, images, originals)
+def paste_back(images: NDArray[np.uint8], samples: Sequence[Sample]) -> list[NDArray[np.uint8]]:
+    """Keep the original pixels outside of each sample's hole, at the size of its original."""
+    return [sample.paste(image) for image, sample in zip(images, samples, strict=True)]
 
 
 def prepare_inputs(components: Components, samples: Sequence[Sample], seed: int) -> UNetInputs:

@@ -9,7 +9,7 @@ from sdsearch.errors import InputError
 from sdsearch.labels.columns import label_columns
 from sdsearch.labels.protocol import Protocol, RecoveryRecipe
 from sdsearch.unet.architecture import UNPRUNED
-from sdsearch_eval.bench.bench import prepare_bench, to_uint8_tensor
+from sdsearch_eval.bench.bench import prepare_bench
 from sdsearch_eval.bench.content import resolve_protocol
 from sdsearch_eval.bench.evaluate import evaluate_architecture
 from sdsearch_eval.data.photos import open_picture, square_image
@@ -82,7 +82,7 @@ def test_a_compared_size_is_what_every_feature_sees(teacher, pictures, tmp_path)
     bench, label = measure(protocol, teacher, tmp_path / "a")
 
     def see(images):
-        tensor = to_uint8_tensor(np.stack(images))
+        tensor = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
         return extract_features(bench.extractor, tensor, protocol.feature_size).pooled
 
     files = [open_picture(file) for file in sorted(pictures.iterdir())]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sdsearch.labels.costs import PipelineCost
-from sdsearch_eval.data.sample import paint_prompts
+from sdsearch_eval.data.sample import Frame, paint_prompts
 from sdsearch_eval.pictures.comparison import (
     are_painted_whole,
+    choose_rows,
     collect_gallery,
     describe_comparison,
     draw_comparison,
@@ -42,8 +46,26 @@ def holes(captioned):
     return [replace(sample, mask=mask) for sample in captioned]
 
 
+@pytest.fixture
+def cropped():
+    """The surroundings of two holes, a square and another, in photos that get brighter."""
+    return [
+        cut_hole(CAPTIONS[0], (900, 1000), 700),
+        cut_hole(CAPTIONS[1], (200, 120), 60),
+    ]
+
+
+def cut_hole(caption, size, side):
+    width, height = size
+    grey = (np.arange(height) % 200).astype(np.uint8)
+    mask = np.zeros((height, width), np.uint8)
+    mask[50 : 50 + side, 100 : 100 + side] = 255
+    photo = np.tile(grey[:, None, None], (1, width, 3))
+    return Frame(64, 32).cut(caption, photo, caption, mask)
+
+
 def painted(samples):
-    return {"teacher": np.stack([sample.image for sample in samples])}
+    return {"teacher": [sample.original for sample in samples]}
 
 
 def columns_of(samples):
@@ -86,3 +108,32 @@ def test_only_what_has_an_original_is_told_in_decibels(holes, captioned):
         "columns"
     ]
     assert "psnr_hole" not in column
+
+
+def test_surroundings_of_any_size_are_shown_as_they_are_in_their_photos(cropped):
+    assert [sample.original.shape for sample in cropped] == [(764, 764, 3), (120, 124, 3)]
+    assert columns_of(cropped) == ["original", "masked", "teacher"]
+    costs = {"teacher": PipelineCost(name="teacher")}
+    said = describe_comparison(cropped, painted(cropped), {"teacher": "a"}, costs)
+    (column,) = json.loads(said)["columns"]
+    assert column["psnr_hole"] == [100, 100]
+    grid = np.asarray(draw_comparison(cropped, painted(cropped), {}))
+    # The lower row's is no square: nothing is stretched, the rest of its cell is paper.
+    assert grid.shape[1] == 8 + 3 * 168
+    second = grid[44 + 160 + 34 + 8 :][:160, 8:168]
+    assert (second[[0, -1]] == 255).all()
+    assert (second[80] < 255).all()
+
+
+def test_a_page_holds_pictures_of_a_size_that_screens_show():
+    large = [cut_hole(caption, (1800, 1700), 1600) for caption in CAPTIONS]
+    (row, _) = json.loads(collect_gallery(large, painted(large)))["rows"]
+    data = base64.b64decode(row["images"]["teacher"].partition(",")[2])
+    with Image.open(BytesIO(data)) as picture:
+        assert max(picture.size) == 768
+
+
+def test_the_largest_holes_are_those_of_the_largest_share_of_their_photos(cropped):
+    assert [sample.share for sample in cropped] == [pytest.approx(0.544, abs=1e-3), 0.15]
+    assert choose_rows(cropped, 1) == [0]
+    assert choose_rows(cropped[::-1], 1) == [1]

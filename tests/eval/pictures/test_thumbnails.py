@@ -11,6 +11,7 @@ from sdsearch.errors import HarnessError
 from sdsearch.labels.costs import read_costs
 from sdsearch.stages.export import add_thumbnails
 from sdsearch.study.requests import ThumbnailsRequest
+from sdsearch_eval.data.samples import load_samples
 from sdsearch_eval.jobs import pictures as job
 from sdsearch_eval.pictures import thumbnails
 from tests.fakes import make_study
@@ -51,6 +52,26 @@ def test_what_a_picture_costs_is_measured_beside_the_teacher_and_stays(study):
     assert str(study.root) not in first
     job.add_thumbnails(request)
     assert file.read_text() == first
+
+
+def test_a_crop_is_shown_in_the_pixels_of_its_photo(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        Image.effect_noise((300, 200), 60).save(tmp_path / "photos" / f"{number}.png")
+    toml = (
+        f'{TOML}dataset = "{tmp_path / "photos"}"\nmasks = "box"\ncrop = "hole"\n'
+        "crop_padding = 8\nrecovery = { steps = 0 }\n"
+    )
+    study = make_study(tmp_path / "study", toml)
+    shutil.copytree(asset_path("tiny-sd"), study.pipelines_dir / "autobuild-1")
+    job.add_thumbnails(ThumbnailsRequest(study=study.root, designs=("autobuild-1",)))
+    samples = load_samples(study.config.protocol)
+    for number, sample in enumerate(samples, 1):
+        height, width = sample.hole.shape
+        assert 66 <= width <= 200
+        file = study.pipelines_dir / "autobuild-1" / "thumbnails" / f"scene-{number}.webp"
+        with Image.open(file) as picture:
+            assert picture.size == (2 * width + thumbnails.GAP, height)
 
 
 def test_a_failure_leaves_no_folder_behind(study, monkeypatch):

@@ -188,7 +188,9 @@ def test_other_block_sizes_move_pixels_by_rounding_only(teacher, unet, small):
     for other in outcomes[:2]:
         difference = np.abs(other.raw.astype(int) - outcomes[2].raw)
         assert difference.max() <= 2
-        quality = [psnr_in(holes, o.composited, originals).mean() for o in (other, outcomes[2])]
+        quality = [
+            psnr_in(holes, np.stack(o.composited), originals).mean() for o in (other, outcomes[2])
+        ]
         assert quality[0] == pytest.approx(quality[1], rel=0.005)
 
 
