@@ -71,6 +71,10 @@ def compare(
     scheduler: Annotated[str, typer.Option(help="As in [protocol].")] = "ddim",
     mask_convention: Annotated[str, typer.Option(help="As in [protocol].")] = "diffusers",
     mask_geometry: Annotated[str, typer.Option(help="As in [protocol].")] = "photo",
+    crop: Annotated[str, typer.Option(help="As in [protocol].")] = "whole",
+    crop_padding: Annotated[
+        int | None, typer.Option(min=8, help="As in [protocol]; needs --crop hole.")
+    ] = None,
     differences: Annotated[
         bool,
         typer.Option("--differences", help="To the first pipeline, brightened."),
@@ -84,7 +88,7 @@ def compare(
     Without images the prompts alone are painted.
     """
     from sdsearch.files import check_output
-    from sdsearch.labels import MaskConvention, MaskGeometry, Scheduler
+    from sdsearch.labels import Crop, MaskConvention, MaskGeometry, Scheduler
     from sdsearch.stages import compare_pipelines
     from sdsearch.study import InpaintRequest
 
@@ -103,6 +107,9 @@ def compare(
     check_choice("--scheduler", scheduler, get_args(Scheduler))
     check_choice("--mask-convention", mask_convention, get_args(MaskConvention))
     check_choice("--mask-geometry", mask_geometry, get_args(MaskGeometry))
+    check_choice("--crop", crop, get_args(Crop))
+    if crop_padding is not None and crop != "hole":
+        raise InputError(f"--crop-padding needs --crop hole, but --crop is {crop}")
     request = InpaintRequest.from_options(
         {
             "pipelines": pipelines,
@@ -115,6 +122,8 @@ def compare(
             "scheduler": scheduler,
             "mask_convention": mask_convention,
             "mask_geometry": mask_geometry,
+            "crop": crop,
+            **({} if crop_padding is None else {"crop_padding": crop_padding}),
             "differences": differences,
             "out": out,
         },

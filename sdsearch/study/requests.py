@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, TypeAdapter, model_validator
 
 from sdsearch.endings import MORE_MEMORY
-from sdsearch.labels import MaskConvention, MaskGeometry, Protocol, Scheduler
+from sdsearch.labels import Crop, MaskConvention, MaskGeometry, Protocol, Scheduler
 from sdsearch.model import FrozenModel
 from sdsearch.unet import Architecture
 
@@ -158,6 +158,8 @@ class InpaintRequest(Request):
         seeds: of the noise; a row each.
         mask_convention: what the values of mask files mean.
         mask_geometry: what mask files cover, the photo or the square cropped from it.
+        crop: what of an image is painted, as in a protocol.
+        crop_padding: pixels of the image around its hole, where that is cropped.
         differences: whether to show how each pipeline differs from the first.
         out: the picture, .png or .webp.
     """
@@ -174,6 +176,8 @@ class InpaintRequest(Request):
     scheduler: Scheduler = "ddim"
     mask_convention: MaskConvention = "diffusers"
     mask_geometry: MaskGeometry = "photo"
+    crop: Crop = "whole"
+    crop_padding: int = Field(32, ge=8)
     differences: bool = False
     out: Path = Path("compare.png")
 

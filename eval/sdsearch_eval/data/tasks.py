@@ -12,10 +12,10 @@ from sdsearch.errors import InputError
 from sdsearch.labels import MaskKind
 from sdsearch_eval.data.captions import read_captions
 from sdsearch_eval.data.listing import Case, Manifest, index_masks, list_dataset, require_mask
-from sdsearch_eval.data.mask_files import MaskReading, read_mask
+from sdsearch_eval.data.mask_files import MaskReading
 from sdsearch_eval.data.masks import check_mask, draw_mask
-from sdsearch_eval.data.photos import open_picture, printable_name, square_image
-from sdsearch_eval.data.sample import Sample
+from sdsearch_eval.data.photos import open_picture, printable_name
+from sdsearch_eval.data.sample import Frame
 from sdsearch_eval.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from sdsearch_eval.data.photos import Picture
+    from sdsearch_eval.data.sample import Sample
 
 DIFFUSERS = MaskReading("diffusers")
 
@@ -35,12 +35,14 @@ def read_tasks(
     size: int,
     reading: MaskReading = DIFFUSERS,
     unit: int | None = None,
+    padding: int | None = None,
 ) -> list[Sample]:
-    """One task an image, square at `size`; one mask or prompt for all, or one for each.
+    """One task an image, at `size`: its centre square, or the hole with `padding` pixels around it.
 
-    An image may be a folder. Where no prompts are handed over, the images' captions are the
-    prompts. A mask is a file, a folder of masks as a dataset's, `box:x,y,w,h` in pixels of an image
-    of side `unit` (`size` by default), or `auto:KIND`.
+    One mask or prompt for all, or one for each. An image may be a folder. Where no prompts are
+    handed over, the images' captions are the prompts. A mask is a file, a folder of masks as a
+    dataset's, `box:x,y,w,h` in pixels of the centre square if it has the side `unit` (`size` by
+    default), or `auto:KIND` on that square.
 
     Raises:
         InputError: a file is unreadable, a mask is no hole, or the numbers do not match.
@@ -55,11 +57,16 @@ def read_tasks(
         raise InputError(f"images need distinct names, which seed their noise, but got {names}")
     texts = _spread(masks, len(cases), "masks")
     captions = _spread(prompts, len(cases), "prompts") or _read_captions(images, manifests)
-    tasks = []
+    frame, tasks = Frame(size, padding), []
     for case, text, caption in zip(cases, texts, captions, strict=True):
         photo = open_picture(case.photo)
-        hole = read_hole(text, case, photo, size, reading, unit or size)
-        tasks.append(Sample(case.name, square_image(photo, size), caption, hole))
+        image = frame.see(photo)
+        drawn = draw_hole(text, case, size, unit or size)
+        if drawn is None:
+            hole = frame.read_mask(photo, open_picture(_find_mask(Path(text), case)), reading)
+        else:
+            hole = frame.lay_mask(drawn, image)
+        tasks.append(frame.cut(case.name, image, caption, hole))
     return tasks
 
 
@@ -91,10 +98,11 @@ def _read_captions(images: Sequence[Path], manifests: Sequence[Manifest]) -> lis
     return captions
 
 
-def read_hole(
-    text: str, case: Case, photo: Picture, size: int, reading: MaskReading, unit: int
-) -> NDArray[np.uint8]:
-    """The mask that `text` says for an image: (size, size) uint8, 255 = repaint."""
+def draw_hole(text: str, case: Case, size: int, unit: int) -> NDArray[np.uint8] | None:
+    """The mask of an image's square that `text` describes: (size, size) uint8, 255 = repaint.
+
+    None where `text` names files.
+    """
     kind, _, rest = text.partition(":")
     if kind == "box":
         mask = _box(rest, size, unit)
@@ -105,7 +113,7 @@ def read_hole(
         rng = np.random.default_rng(derive_seed(0, case.name, "mask"))
         mask = draw_mask(cast("MaskKind", rest), rng, size)
     else:
-        return read_mask(photo, open_picture(_find_mask(Path(text), case)), size, reading)
+        return None
     return check_mask(mask, size, f"{text} of {case.name}")
 
 

@@ -103,7 +103,13 @@ def _paint(pipeline: Pipeline, request: InpaintRequest, guidance: float, unit: i
     reading = MaskReading(request.mask_convention, request.mask_geometry)
     if request.images:
         samples = read_tasks(
-            request.images, request.masks, request.prompts, pipeline.size, reading, unit
+            request.images,
+            request.masks,
+            request.prompts,
+            pipeline.size,
+            reading,
+            unit,
+            request.crop_padding if request.crop == "hole" else None,
         )
     else:
         samples = paint_prompts(request.prompts, pipeline.size)

@@ -102,6 +102,29 @@ def test_a_column_equals_the_stock_pipeline_before_paste_back(picture, tmp_path)
     assert (column.raw[0][keep] != task.image[keep]).any()
 
 
+def test_pipelines_of_any_size_paint_into_the_same_pixels_around_a_hole(other, tmp_path):
+    Image.effect_noise((300, 200), 60).save(tmp_path / "wide.png")
+    mask = Image.new("L", (300, 200))
+    mask.paste(255, (10, 20, 50, 60))
+    mask.save(tmp_path / "hole.png")
+    asked = {"masks": (str(tmp_path / "hole.png"),), "steps": 1, "differences": True}
+    out = tmp_path / "grid.png"
+    columns = paint(
+        request(tmp_path / "wide.png", out, pipelines=("tiny", str(other)), crop="hole", **asked)
+    )
+    with Image.open(tmp_path / "wide.png") as photo:
+        pixels = np.asarray(photo.convert("RGB"))
+    for column in columns:
+        (sample,) = column.samples
+        left, upper, right, lower = sample.cutout.box
+        assert (left, upper, right, lower) == (0, 0, 92, 92)
+        assert np.array_equal(sample.original, pixels[upper:lower, left:right])
+        assert column.composited[0].shape == (92, 92, 3)
+        assert np.array_equal(column.composited[0][~sample.hole], sample.original[~sample.hole])
+    said = json.loads(out.with_suffix(".json").read_text())
+    assert all(len(column["values"]["psnr_hole"]) == 1 for column in said["columns"])
+
+
 @pytest.mark.slow
 def test_pipelines_of_other_channels_and_sizes_share_one_picture(picture, other, tmp_path):
     out = tmp_path / "grid.webp"
