@@ -13,15 +13,13 @@ from sdsearch.errors import InputError
 from sdsearch.keys import content_key
 from sdsearch.labels import MaskKind
 from sdsearch_eval.data import (
+    Frame,
     MaskReading,
-    Sample,
     draw_mask,
     list_recovery_photos,
     open_picture,
-    read_mask,
     require_mask,
     scene_sample,
-    square_image,
     whole_hole,
 )
 from sdsearch_eval.seeds import open_generator
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sdsearch.labels import LongRecovery, Protocol
-    from sdsearch_eval.data import Case
+    from sdsearch_eval.data import Case, Sample
     from sdsearch_eval.data.photos import Picture
 
 
@@ -105,7 +103,7 @@ class Scenes:
 
     def __getitem__(self, place: tuple[int, int]) -> Sample:
         """The scene of a number; it has no epochs."""
-        sample = scene_sample(self._protocol, "train", place[0])
+        sample = scene_sample(self._protocol, "train", place[0]).as_seen()
         return open_hole(sample, self._share, self._seed, place)
 
 
@@ -132,26 +130,29 @@ class Photos:
         across, down = rng.random(2)
         is_mirrored = bool(self._recipe.flip and rng.random() < 0.5)
         is_cropped = self._recipe.crop == "random" and not self._has_files
+        at = (across, down) if is_cropped else (0.5, 0.5)
+        frame = Frame.of(self._protocol)
         try:
             photo = open_picture(case.photo)
-            image = square_image(photo, size, (across, down) if is_cropped else (0.5, 0.5))
+            image = frame.see(photo, at)
         except InputError as error:
             raise UnreadablePhotoError(f"{error}; or set protocol.unreadable = 'skip'") from None
         if self._protocol.paints_words:
             mask = whole_hole(size)
         elif self._has_files:
-            mask = self._read_mask(case, photo)
+            mask = self._read_mask(case, photo, frame)
         else:
-            mask = draw_mask(cast("MaskKind", self._protocol.masks), rng, size)
+            drawn = draw_mask(cast("MaskKind", self._protocol.masks), rng, size)
+            mask = frame.lay_mask(drawn, image, at)
         if is_mirrored:
             image, mask = image[:, ::-1], mask[:, ::-1]
-        caption = self.captions[index]
-        sample = Sample(case.name, np.ascontiguousarray(image), caption, np.ascontiguousarray(mask))
+        image, mask = np.ascontiguousarray(image), np.ascontiguousarray(mask)
+        sample = frame.cut(case.name, image, self.captions[index], mask).as_seen()
         return open_hole(sample, self._recipe.whole_holes, self._seed, place)
 
-    def _read_mask(self, case: Case, photo: Picture) -> NDArray[np.uint8]:
+    def _read_mask(self, case: Case, photo: Picture, frame: Frame) -> NDArray[np.uint8]:
         """The photo's own mask: it covers the whole photo, or the centre square."""
         protocol = self._protocol
         reading = MaskReading(protocol.mask_convention, protocol.mask_geometry)
         file = open_picture(require_mask(case, Path(protocol.masks)))
-        return read_mask(photo, file, protocol.resolution, reading)
+        return frame.read_mask(photo, file, reading)

@@ -203,3 +203,45 @@ def test_what_is_learned_from_words_has_no_hole_but_all(protocol: Protocol) -> N
     assert source.count == 4
     assert (source[0, 0].mask == 255).all()
     assert source[0, 0].caption == "picture 2"
+
+
+@pytest.fixture
+def around_holes(protocol: Protocol, tmp_path: Path) -> Protocol:
+    """The same photos eight times as large, of which the surroundings of holes are seen."""
+    for number in range(6):
+        large = picture_of(number).resize((24 * SIZE, 8 * SIZE), Image.Resampling.NEAREST)
+        large.save(tmp_path / "photos" / f"{number}.png")
+    return protocol.model_copy(update={"crop": "hole", "crop_padding": 8, "masks": "box"})
+
+
+def test_around_holes_a_photo_is_seen_at_another_place_each_epoch(around_holes: Protocol) -> None:
+    source = open_source(around_holes, LongRecovery(flip=False), 0)
+    seen = [source[0, epoch] for epoch in range(60)]
+    reds = [sample.image[..., 0].astype(int).mean() / 4 for sample in seen]
+    assert min(reds) < SIZE / 2 < 2.5 * SIZE < max(reds)
+    for sample in seen:
+        assert sample.cutout is None
+        assert sample.image.shape == (SIZE, SIZE, 3)
+        assert 0.2 < (sample.mask == 255).mean() < 0.95
+        assert (sample.image[..., 2] == 40).all()
+
+
+def test_around_holes_the_centre_is_seen_as_it_is_evaluated(
+    around_holes: Protocol, tmp_path: Path
+) -> None:
+    folder = tmp_path / "masks"
+    folder.mkdir()
+    for number in range(6):
+        mask = Image.new("L", (24 * SIZE, 8 * SIZE))
+        mask.paste(255, (4, 30, 44, 50))
+        mask.save(folder / f"{number}.png")
+    filed = around_holes.model_copy(update={"masks": str(folder)})
+    (evaluated,) = load_recovery_samples(filed, 1)
+    source = open_source(filed, LongRecovery(), 0)
+    seen = [source[0, epoch] for epoch in range(8)]
+    mirrored = [not np.array_equal(sample.mask, evaluated.mask) for sample in seen]
+    assert 0 < sum(mirrored) < 8
+    for sample, is_mirrored in zip(seen, mirrored, strict=True):
+        step = -1 if is_mirrored else 1
+        assert np.array_equal(sample.mask[:, ::step], evaluated.mask)
+        assert np.abs(sample.image[:, ::step].astype(int) - evaluated.image).max() <= 1
