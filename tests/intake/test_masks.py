@@ -11,6 +11,7 @@ from sdsearch.errors import InputError
 from sdsearch.labels import Protocol
 from sdsearch_eval.app.actions import read_upload
 from sdsearch_eval.data import (
+    Frame,
     MaskReading,
     list_photos,
     load_recovery_samples,
@@ -86,7 +87,7 @@ def read_everywhere(folder, convention="canonical", geometry="photo", size=SIZE)
         np.testing.assert_array_equal(other.image, label.image)
     with Image.open(photos / "a.png") as image:
         if image.size == (size, size):
-            brushed = read_upload(image, label.mask, "", size)
+            brushed = read_upload(image, label.mask, "", Frame(size))
             np.testing.assert_array_equal(brushed.mask, label.mask)
             np.testing.assert_array_equal(brushed.image, label.image)
     return label

@@ -18,6 +18,7 @@ from sdsearch.errors import InputError
 from sdsearch.labels import Protocol
 from sdsearch_eval.app.actions import read_upload
 from sdsearch_eval.data import (
+    Frame,
     MaskReading,
     load_dataset,
     load_samples,
@@ -425,7 +426,7 @@ def test_a_photo_is_the_same_in_labels_compare_and_app(tmp_path, mode):
     (task, _) = read_tasks([folder], ["auto:box"], [], SIZE)
     np.testing.assert_array_equal(task.image, sample.image)
     with Image.open(folder / f"a.{suffix}") as opened:
-        uploaded = read_upload(opened, HOLE, "", SIZE)
+        uploaded = read_upload(opened, HOLE, "", Frame(SIZE))
     np.testing.assert_array_equal(uploaded.image, sample.image)
     if mode == "RGB":
         np.testing.assert_array_equal(sample.image, np.rot90(PICTURE))

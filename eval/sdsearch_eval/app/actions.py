@@ -16,14 +16,7 @@ from sdsearch.space import Budget
 from sdsearch.stages import build_within
 from sdsearch.study import find_teacher
 from sdsearch_eval.bench import Stopwatch, has_recovered, write_recovered
-from sdsearch_eval.data import (
-    MaskReading,
-    Sample,
-    paint_prompts,
-    read_mask,
-    square_image,
-    take_picture,
-)
+from sdsearch_eval.data import Frame, MaskReading, paint_prompts, take_picture
 from sdsearch_eval.jobs import only_run, open_bench, open_console
 from sdsearch_eval.pictures import (
     Pipeline,
@@ -40,6 +33,7 @@ if TYPE_CHECKING:
 
     from sdsearch.design import Design
     from sdsearch.study import StudyFolder
+    from sdsearch_eval.data import Sample
     from sdsearch_eval.world import World
 
 TEACHER = "teacher"
@@ -87,14 +81,22 @@ class Studio:
     ) -> list[tuple[Image.Image, str]]:
         """One image a pipeline with its name, size and time; all see the same noise.
 
+        It is the square that the study's photos are cropped to, or where the surroundings of holes
+        are painted the whole upload.
+
         Raises:
             InputError: something is missing or unfit, in words for the person at the page.
         """
         self._check(names)
         painted = []
         for name in names:
-            task = read_upload(image, hole, prompt, self.pipeline(name).size)
-            painted.append(self._paint(name, task, seed, steps=steps, guidance=guidance))
+            frame = replace(Frame.of(self.study.config.protocol), size=self.pipeline(name).size)
+            task = read_upload(image, hole, prompt, frame)
+            picture, said = self._paint(name, task, seed, steps=steps, guidance=guidance)
+            if task.cutout is not None and image is not None:
+                photo = frame.see(take_picture(image, "upload"))
+                picture = task.cutout.put_back(picture, photo)
+            painted.append((Image.fromarray(picture), said))
         return painted
 
     def paint_words(
@@ -118,8 +120,8 @@ class Studio:
         for seed in seeds:
             for name in names:
                 (task,) = paint_prompts([prompt], self.pipeline(name).size)
-                image, said = self._paint(name, task, seed, steps=steps, guidance=guidance)
-                painted.append((image, f"seed {seed}, {said}"))
+                picture, said = self._paint(name, task, seed, steps=steps, guidance=guidance)
+                painted.append((Image.fromarray(picture), f"seed {seed}, {said}"))
         return painted
 
     def _check(self, names: Sequence[str]) -> None:
@@ -128,7 +130,7 @@ class Studio:
 
     def _paint(
         self, name: str, task: Sample, seed: int, *, steps: int, guidance: float
-    ) -> tuple[Image.Image, str]:
+    ) -> tuple[NDArray[np.uint8], str]:
         pipeline = self.pipeline(name)
         wanted = {"resolution": pipeline.size, "steps": steps, "guidance": guidance}
         protocol = self.study.config.protocol.model_copy(update=wanted)
@@ -140,7 +142,7 @@ class Studio:
             f"{name}: {pipeline.params / 1e6:.2f} M parameters, {latency.median:.0f} ms a UNet "
             f"call, {seconds:.2f} s the whole image"
         )
-        return Image.fromarray(made.composited[0]), said
+        return made.composited[0], said
 
     def design(self, params_share: float, latency_ms: float | None) -> Design:
         """The best design under the sliders' budget."""
@@ -193,9 +195,9 @@ def read_seeds(said: str) -> list[int]:
 
 
 def read_upload(
-    image: Image.Image | None, hole: NDArray[np.uint8] | None, prompt: str, size: int
+    image: Image.Image | None, hole: NDArray[np.uint8] | None, prompt: str, frame: Frame
 ) -> Sample:
-    """An image and a brushed mask as a task at `size`; `hole` is (H, W), above 0 where brushed.
+    """An image and a brushed mask as a task; `hole` is (H, W), above 0 where brushed.
 
     Raises:
         InputError: there is no image or no brush stroke, the image is too large, or nearly all of
@@ -219,5 +221,5 @@ def read_upload(
         )
     brushed = take_picture(Image.fromarray(((hole > 0) * 255).astype(np.uint8)), "brushed")
     # Strokes are painted on the image as it is shown, so they are turned as it is.
-    mask = read_mask(photo, replace(brushed, turn=photo.turn), size, MaskReading())
-    return Sample("upload", square_image(photo, size), prompt, mask)
+    mask = frame.read_mask(photo, replace(brushed, turn=photo.turn), MaskReading())
+    return frame.cut("upload", frame.see(photo), prompt, mask)

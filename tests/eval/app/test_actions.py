@@ -1,9 +1,10 @@
-"""What the app does for a study that paints from words."""
+"""What the app does for a study that paints from words, or around holes."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sdsearch.errors import InputError
 from sdsearch_eval.app.actions import MOST_SEEDS, Studio, read_seeds
@@ -31,6 +32,21 @@ def test_a_prompt_is_painted_under_each_seed_and_always_the_same(studio):
         np.array_equal(image, np.asarray(again))
         for image, (again, _) in zip(images, second, strict=True)
     )
+
+
+def test_around_a_hole_the_whole_upload_is_shown_with_it_filled(tmp_path):
+    toml = '[protocol]\ncrop = "hole"\ncrop_padding = 8\n'
+    studio = Studio(make_study(tmp_path / "study", toml), World())
+    photo = Image.effect_noise((300, 200), 60).convert("RGB")
+    hole = np.zeros((200, 300), np.uint8)
+    hole[20:60, 10:50] = 255
+    ((picture, said),) = studio.paint(
+        ["teacher"], photo, hole, "a red house", steps=1, guidance=1.0, seed=0
+    )
+    assert said.startswith("teacher")
+    found, there = np.asarray(picture), np.asarray(photo)
+    assert np.array_equal(found[hole == 0], there[hole == 0])
+    assert (found[hole == 255] != there[hole == 255]).any(axis=1).mean() > 0.9
 
 
 @pytest.mark.parametrize(
