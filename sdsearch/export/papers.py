@@ -120,6 +120,7 @@ def model_card(source: ExportSource, costs: tuple[PipelineCost, ...] = ()) -> st
     return environment.get_template("card.md.jinja").render(
         design=design,
         words=config.protocol.paints_words,
+        padding=config.protocol.crop_padding if config.protocol.crop == "hole" else None,
         tiny=not is_full_size(pipeline),
         teacher="the embedded tiny Stable Diffusion"
         if pipeline == "tiny"

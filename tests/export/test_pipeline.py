@@ -409,6 +409,16 @@ def test_only_the_official_weights_make_a_card_speak_of_an_official_fid(
     assert "official FID" not in model_card(replace(source, study=replace(study, config=config)))
 
 
+def test_the_card_of_crops_says_how_to_paint_them(tmp_path: Path, design: Design) -> None:
+    cards = []
+    for number, crop in enumerate(('crop = "whole"', 'crop = "hole"\ncrop_padding = 48')):
+        made = make_study(tmp_path / str(number), f"[protocol]\n{crop}\n")
+        cards.append(model_card(read_source(design, made, "teacher")))
+    assert "padding_mask_crop" not in cards[0]
+    assert "padding_mask_crop=48, height=64" in cards[1]
+    assert "each hole with 48 pixels around it" in cards[1]
+
+
 def test_an_export_inherits_the_licence_that_its_teacher_states(tmp_path: Path) -> None:
     assert teacher_licence("tiny") == "mit"
     assert teacher_licence("owner/model") == "creativeml-openrail-m"
