@@ -65,7 +65,8 @@ class Judge:
     def paint(self, teacher: Teacher, seed: int) -> NDArray[np.uint8]:
         """(n, H, W, 3): the scenes as a teacher fills their holes, under the noise of a seed."""
         inputs, unet = prepare_inputs(teacher, self.samples, seed), teacher.student(UNPRUNED)
-        return generate(unet, teacher, inputs, self.samples, self.protocol).composited
+        made = generate(unet, teacher, inputs, self.samples, self.protocol)
+        return np.stack(made.composited)
 
     def see(self, images: NDArray[np.uint8]) -> Features:
         """The features of images."""
