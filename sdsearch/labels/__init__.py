@@ -3,6 +3,17 @@
 It imports `unet`. Start at `label`; `protocol` and `content` name what may change a value.
 """
 
+from sdsearch.labels.choices import (
+    Crop,
+    MaskConvention,
+    MaskGeometry,
+    MaskKind,
+    Optimizer,
+    Precision,
+    Scheduler,
+    Task,
+    Tracker,
+)
 from sdsearch.labels.columns import FEWEST_TO_EXTRAPOLATE, check_target, label_columns
 from sdsearch.labels.content import (
     Content,
@@ -21,23 +32,8 @@ from sdsearch.labels.label import (
     Measurement,
     Series,
 )
-from sdsearch.labels.protocol import (
-    BK_SDM,
-    Crop,
-    LongRecovery,
-    MaskConvention,
-    MaskGeometry,
-    MaskKind,
-    Optimizer,
-    Precision,
-    Protocol,
-    RecoveryLosses,
-    RecoveryRecipe,
-    Rung,
-    Scheduler,
-    Task,
-    Tracker,
-)
+from sdsearch.labels.protocol import Protocol, Rung
+from sdsearch.labels.recovery import BK_SDM, LongRecovery, RecoveryLosses, RecoveryRecipe
 from sdsearch.labels.samplers import SAMPLERS, Sampler
 from sdsearch.labels.store import (
     ImportReport,

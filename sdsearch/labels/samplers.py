@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sdsearch.labels.protocol import Scheduler
+    from sdsearch.labels.choices import Scheduler
 
 
 class Sampler(NamedTuple):

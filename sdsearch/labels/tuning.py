@@ -6,7 +6,8 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sdsearch.labels.protocol import LongRecovery, MaskKind, RecoveryLosses
+from sdsearch.labels.choices import MaskKind
+from sdsearch.labels.recovery import LongRecovery, RecoveryLosses
 
 
 class TeacherTuning(LongRecovery):

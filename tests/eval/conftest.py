@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sdsearch.labels.protocol import Protocol, RecoveryRecipe
+from sdsearch.labels.protocol import Protocol
+from sdsearch.labels.recovery import RecoveryRecipe
 from sdsearch.pipelines import open_pipeline
 from sdsearch_eval.models.teacher import load_teacher
 from sdsearch_eval.sampling import latency

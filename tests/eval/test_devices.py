@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from sdsearch.labels.costs import read_costs
-from sdsearch.labels.protocol import RecoveryLosses, RecoveryRecipe
+from sdsearch.labels.recovery import RecoveryLosses, RecoveryRecipe
 from sdsearch.pipelines import open_pipeline
 from sdsearch.space.latency import LatencyConditions, design_survey, read_survey
 from sdsearch.space.space import search_space

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sdsearch.labels.protocol import Task
+    from sdsearch.labels.choices import Task
 
 PLAIN, INPAINT = "StableDiffusionPipeline", "StableDiffusionInpaintPipeline"
 OPTIONAL = {"safety_checker", "feature_extractor", "image_encoder"}

@@ -13,7 +13,8 @@ from PIL import Image
 
 from sdsearch.cli.main import app
 from sdsearch.errors import InputError
-from sdsearch.labels.protocol import Protocol, RecoveryRecipe
+from sdsearch.labels.protocol import Protocol
+from sdsearch.labels.recovery import RecoveryRecipe
 from sdsearch.stages import compare
 from sdsearch.study import opening
 from sdsearch.study.requests import InspectRequest

@@ -6,7 +6,8 @@ import pytest
 
 from sdsearch.keys import content_key
 from sdsearch.labels.content import Content, ResolvedProtocol, find_difference, former_keys
-from sdsearch.labels.protocol import Protocol, RecoveryRecipe
+from sdsearch.labels.protocol import Protocol
+from sdsearch.labels.recovery import RecoveryRecipe
 
 READ = {"photos": "5f0c", "captions": "77a1", "pool": "19be"}
 FILES = {"dataset": "photos", "masks": "masks", "extractor": "clip:clip"}

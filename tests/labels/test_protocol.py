@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 from pydantic import ValidationError
 
+from sdsearch.labels.choices import Crop
 from sdsearch.labels.content import ResolvedProtocol
 from sdsearch.labels.label import Series
-from sdsearch.labels.protocol import Crop, Protocol, RecoveryRecipe
+from sdsearch.labels.protocol import Protocol
+from sdsearch.labels.recovery import RecoveryRecipe
 from sdsearch.labels.store import LabelStore
 from tests.fakes import make_label
 

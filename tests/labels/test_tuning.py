@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from sdsearch.labels.protocol import LongRecovery, RecoveryLosses
+from sdsearch.labels.recovery import LongRecovery, RecoveryLosses
 from sdsearch.labels.tuning import TeacherTuning
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from sdsearch.labels.protocol import Protocol, RecoveryRecipe
+from sdsearch.labels.protocol import Protocol
+from sdsearch.labels.recovery import RecoveryRecipe
 from sdsearch_eval.bench import bench as benches
 from sdsearch_eval.bench.bench import Bench, prepare_bench
 from sdsearch_eval.models import components

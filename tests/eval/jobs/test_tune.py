@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 
 from sdsearch.api.verify import verify_files
 from sdsearch.export import export_pipeline, export_teacher
-from sdsearch.labels.protocol import LongRecovery, RecoveryLosses
+from sdsearch.labels.recovery import LongRecovery, RecoveryLosses
 from sdsearch.pipelines import open_pipeline
 from sdsearch.study.folder import find_teacher, read_study
 from sdsearch.study.requests import TuneRequest

@@ -7,7 +7,8 @@ from PIL import Image
 
 from sdsearch.errors import InputError
 from sdsearch.labels.columns import label_columns
-from sdsearch.labels.protocol import Protocol, RecoveryRecipe
+from sdsearch.labels.protocol import Protocol
+from sdsearch.labels.recovery import RecoveryRecipe
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch_eval.bench.bench import prepare_bench
 from sdsearch_eval.bench.content import resolve_protocol

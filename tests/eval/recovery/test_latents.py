@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from sdsearch.errors import InputError
-from sdsearch.labels.protocol import LongRecovery, Protocol
+from sdsearch.labels.protocol import Protocol
+from sdsearch.labels.recovery import LongRecovery
 from sdsearch.pipelines import open_pipeline
 from sdsearch_eval.models.teacher import load_teacher
 from sdsearch_eval.recovery.latents import BLOCK, LatentFile, encode_pictures, fill_latents

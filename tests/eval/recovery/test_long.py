@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from sdsearch.cli.main import app
 from sdsearch.errors import InputError, WorkError
 from sdsearch.harness import harness_line, written
-from sdsearch.labels.protocol import LongRecovery, RecoveryLosses, Tracker
+from sdsearch.labels.choices import Tracker
+from sdsearch.labels.recovery import LongRecovery, RecoveryLosses
 from sdsearch.pipelines import open_pipeline
 from sdsearch.study.config import MachineConfig
 from sdsearch.study.requests import FinetuneRequest

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from sdsearch.labels.protocol import LongRecovery
+from sdsearch.labels.recovery import LongRecovery
 from sdsearch_eval.recovery.progress import begin_recovery
 from tests.fakes import tiny_member
 

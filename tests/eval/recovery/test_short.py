@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from sdsearch.errors import WorkError
-from sdsearch.labels.protocol import RecoveryLosses, RecoveryRecipe
+from sdsearch.labels.recovery import RecoveryLosses, RecoveryRecipe
 from sdsearch.space.space import search_space
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch_eval.cache import TensorCache

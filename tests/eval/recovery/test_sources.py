@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from sdsearch.errors import InputError
-from sdsearch.labels.protocol import LongRecovery, Protocol
+from sdsearch.labels.protocol import Protocol
+from sdsearch.labels.recovery import LongRecovery
 from sdsearch_eval.data.samples import load_recovery_samples, load_samples
 from sdsearch_eval.recovery.sources import open_source
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sdsearch.errors import InputError, WorkError
-from sdsearch.labels.protocol import RecoveryLosses, RecoveryRecipe
+from sdsearch.labels.recovery import RecoveryLosses, RecoveryRecipe
 from sdsearch.space.space import search_space
 from sdsearch.study.config import MachineConfig
 from sdsearch.unet import TINY

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from sdsearch.errors import InputError
-from sdsearch.labels.protocol import LongRecovery, Protocol
+from sdsearch.labels.protocol import Protocol
+from sdsearch.labels.recovery import LongRecovery
 from sdsearch_eval.recovery.sources import open_source
 from sdsearch_eval.recovery.stream import PORTION, Order, Pictures, open_stream, shuffle
 from sdsearch_eval.world import World

@@ -12,7 +12,8 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
 from sdsearch.export.pipeline import export_pipeline
-from sdsearch.labels.protocol import BK_SDM, Protocol, RecoveryLosses
+from sdsearch.labels.protocol import Protocol
+from sdsearch.labels.recovery import BK_SDM, RecoveryLosses
 from sdsearch.pipelines import open_pipeline
 from sdsearch.study.config import MachineConfig
 from sdsearch.study.requests import FinetuneRequest
