@@ -10,6 +10,8 @@ from sdsearch.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
+_LARGEST = 64_000_000
+"""Bytes of a JSON file that is read: that of a large tokenizer has a few million."""
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -17,10 +19,15 @@ def read_json(file: Path) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises:
-        InputError: the file is missing, no JSON, nested too deeply, or holds no object.
+        InputError: the file is missing, no JSON, nested too deeply, too large, or holds no object.
     """
     check_pulled(file)
     try:
+        if (size := file.stat().st_size) > _LARGEST:
+            raise InputError(
+                f"{file} must be JSON of at most {_LARGEST:,} bytes, but has {size:,}; is it the "
+                "file that save_pretrained wrote?"
+            )
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file} must be readable JSON: {error}") from None
