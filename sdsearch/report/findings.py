@@ -163,12 +163,6 @@ def list_predictors(study: StudyFolder) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -row["srcc"]) + hops
 
 
-def read_gallery(study: StudyFolder) -> list[dict[str, Any]]:
-    """The comparison's rows: a caption and an image as data URI for every column."""
-    rows: list[dict[str, Any]] = read_json(study.compare_dir / "gallery.json").get("rows", [])
-    return rows
-
-
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object, or an empty one where the stage has not been done."""
     if not file.is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +17,19 @@ from sdsearch.report.findings import (
     list_options,
     list_predictors,
     read_evidence,
-    read_gallery,
     read_json,
     tell,
 )
+from sdsearch.report.gallery import read_gallery
 from sdsearch.report.outcome import Outcome, notes, with_error
 from sdsearch.study import versions
 from sdsearch.unet import is_full_size
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from sdsearch.report.gallery import GalleryRow
     from sdsearch.study import StudyFolder
 
 
@@ -47,6 +50,7 @@ def render(evidence: Evidence, outcome: Outcome) -> str:
         trim_blocks=True,
     )
     study, scores = evidence.study, evidence.scores
+    script, gallery = environment.get_template("report.js").render(), read_gallery(study)
     drawn = _scatter(evidence, outcome)
     return environment.get_template("report.html.jinja").render(
         outcome=outcome,
@@ -59,8 +63,8 @@ def render(evidence: Evidence, outcome: Outcome) -> str:
         series=list(dict.fromkeys(mark.series for mark in drawn.marks)) if drawn else [],
         picture=_picture(study),
         costs=_costs(study),
-        columns=_columns(study),
-        gallery=read_gallery(study),
+        columns=_columns(study, gallery),
+        gallery=gallery,
         paints_words=study.config.protocol.paints_words,
         net=draw_scores(scores, evidence.space) if scores else None,
         graph_score=scores.graph_score if scores else 0.0,
@@ -70,6 +74,8 @@ def render(evidence: Evidence, outcome: Outcome) -> str:
         labels=_label_rows(evidence),
         label_columns=_label_columns(evidence),
         facts=_facts(evidence),
+        script=script,
+        script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
@@ -112,13 +118,12 @@ def _costs(study: StudyFolder) -> dict[str, Any] | None:
     }
 
 
-def _columns(study: StudyFolder) -> list[str]:
+def _columns(study: StudyFolder, gallery: Sequence[GalleryRow]) -> list[str]:
     """Return the picture's column names, as the file beside it has them."""
     described = read_json(study.compare_dir / "comparison.json")
     painted = [column["name"] for column in described.get("columns", ())]
-    gallery = read_gallery(study)
     if gallery:
-        return list(gallery[0]["images"])
+        return list(gallery[0].images)
     asked = [] if study.config.protocol.paints_words else ["original", "masked"]
     return [*asked, *painted]
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
@@ -69,7 +72,8 @@ def test_the_outcome_table_comes_first_and_the_file_needs_no_network(study: Stud
     assert found.tags.count("script") == 1, "its own, at the end"
     assert found.links
     assert all(link.startswith(("#", "data:")) for link in found.links)
-    assert "http" not in html.replace('xmlns="http://www.w3.org/2000/svg"', "")
+    assert "http:" not in html.replace('xmlns="http://www.w3.org/2000/svg"', "")
+    assert "https:" not in html
     assert html.index("evaluated uniform") < html.index("bk-small")
 
 
@@ -209,12 +213,46 @@ def test_without_a_measured_design_there_is_no_answer_yet(tmp_path: Path) -> Non
 def test_a_gallery_has_every_column_and_escapes_its_captions(study: StudyFolder) -> None:
     images = {name: f"data:image/webp;base64,{name}" for name in ("original", "masked", "teacher")}
     study.compare_dir.mkdir()
-    text = json.dumps({"rows": [{"caption": EVIL, "images": images}]})
+    text = json.dumps({"schema": 1, "rows": [{"caption": EVIL, "images": images}]})
     (study.compare_dir / "gallery.json").write_text(text)
     html = render(read_evidence(study), summarize_outcome(study))
     assert "<script>alert" not in html
     assert html.count("<option") == 6
     assert 'src="data:image/webp;base64,teacher"' in html
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "https://example.org/seen.png",
+        "//example.org/seen.png",
+        "data:image/svg+xml;base64,PHN2Zz4=",
+        'data:image/png;base64,AA" onerror="alert(1)',
+        "javascript:alert(1)",
+    ],
+)
+def test_a_picture_that_is_not_in_the_page_itself_is_left_out_and_said(
+    study: StudyFolder, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.compare_dir.mkdir()
+    text = json.dumps({"schema": 1, "rows": [{"caption": "a", "images": {"teacher": source}}]})
+    (study.compare_dir / "gallery.json").write_text(text)
+    html = render(read_evidence(study), summarize_outcome(study))
+    assert source not in html
+    assert "example.org" not in html
+    assert "left out of the report" in capsys.readouterr().err
+
+
+def test_the_page_allows_only_itself(study: StudyFolder) -> None:
+    html = render(read_evidence(study), summarize_outcome(study))
+    script = html[html.index("<script>") + 8 : html.index("</script>")]
+    sha256 = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert html.count("<script") == 1
+    (policy,) = re.findall('http-equiv="Content-Security-Policy" content="(.*?)"', html)
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["img-src"] == "data:"
+    assert rules["script-src"] == f"'sha256-{sha256}'"
 
 
 def test_published_values_are_a_table_of_the_page(study: StudyFolder) -> None:
