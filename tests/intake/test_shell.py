@@ -104,7 +104,7 @@ def test_the_app_reaches_itself_whatever_proxy_is_named(
     proxy: str, exempt: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     httpx = pytest.importorskip("httpx")
-    from sdsearch_eval.app.pages import reach_locally
+    from sdsearch_eval.app.serving import reach_locally
 
     for name in ("http_proxy", "HTTPS_PROXY", "all_proxy"):
         monkeypatch.setenv(name, proxy)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import html
-import os
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdsearch.console import say
 from sdsearch.design import read_scores
 from sdsearch.errors import InputError, WorkError
 from sdsearch.report import draw_scores
-from sdsearch.study import load_latency_table, load_space, read_study
+from sdsearch.study import load_latency_table, load_space
 from sdsearch_eval.app.actions import TEACHER, Studio, read_seeds
-from sdsearch_eval.data import list_photos, load_samples
-from sdsearch_eval.jobs import open_console
-from sdsearch_eval.world import open_world
+from sdsearch_eval.data import load_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,63 +23,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sdsearch.design import Design
-    from sdsearch.study import AppRequest, StudyFolder
+    from sdsearch.study import StudyFolder
     from sdsearch_eval.world import World
 
 EXAMPLES = 6
+KEPT = 3600
+"""Seconds that uploads and results are kept."""
 _PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
-_HERE = ("localhost", "127.0.0.1", "::1")
-
-
-def serve_app(request: AppRequest) -> None:
-    """Serve the app of a study until it is stopped.
-
-    Uploads and results go to STUDY/app; no other file of this machine can be asked for.
-
-    Raises:
-        InputError: the extra `app` is not installed, or the study cannot be opened.
-    """
-    study, world = read_study(request.study), open_world(1)
-    if photos := list_photos(study.config.protocol):
-        open_console(world).print(str(photos), markup=False)
-    place = study.root / "app"
-    place.mkdir(exist_ok=True)
-    os.environ["GRADIO_TEMP_DIR"] = str(place / "uploads")
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    reach_locally()
-    try:
-        page = build_app(study, world)
-    except ImportError as error:
-        raise InputError(f"the app needs {error.name}: pip install 'sdsearch[app]'") from None
-    page.queue(default_concurrency_limit=1, max_size=16)
-    page.launch(
-        server_name=request.host,
-        server_port=request.port,
-        share=False,
-        show_error=True,
-        max_file_size="30mb",
-        allowed_paths=[str(place)],
-        footer_links=[],
-    )
-
-
-def reach_locally() -> None:
-    """Have this process reach this machine without the proxies that its environment names.
-
-    Gradio asks its own server whether it is up. Proxies that its HTTP client cannot even read, such
-    as SOCKS ones without their package, are forgotten.
-    """
-    import httpx
-
-    for name in ("NO_PROXY", "no_proxy"):
-        named = [host for host in os.environ.get(name, "").split(",") if host]
-        os.environ[name] = ",".join(dict.fromkeys([*named, *_HERE]))
-    try:
-        httpx.Client().close()
-    except (ImportError, ValueError, httpx.InvalidURL) as error:
-        say(f"the proxies of the environment are not used: {error}")
-        for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-            del os.environ[name]
 
 
 def build_app(study: StudyFolder, world: World) -> gradio.Blocks:
@@ -91,7 +37,7 @@ def build_app(study: StudyFolder, world: World) -> gradio.Blocks:
     import gradio as gr
 
     studio = Studio(study, world)
-    page = gr.Blocks(title="sdsearch", analytics_enabled=False)
+    page = gr.Blocks(title="sdsearch", analytics_enabled=False, delete_cache=(KEPT, KEPT))
     with page:
         paints_words = study.config.protocol.paints_words
         kind = "text-to-image" if paints_words else "inpainting"
