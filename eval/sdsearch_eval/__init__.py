@@ -1,1 +1,1 @@
-"""The harness: samples, sampling, recovery, metrics and labels of inpainting UNets."""
+"""The harness: samples, sampling, recovery, metrics and labels of UNets."""

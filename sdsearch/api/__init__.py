@@ -1,6 +1,6 @@
 """The public interface: what `import sdsearch` offers, and what the command line calls.
 
-It imports all rooms but `cli`. Start at `study`; `create` makes one.
+It imports `stages` and what is below. Start at `study`; `create` makes one.
 """
 
 from sdsearch.api.create import create_study

@@ -78,7 +78,8 @@ def create_study(
         budget: what a design may cost: a share of the teacher's parameters in (0, 1], or limits by
             resource, such as {"macs": {"share": 0.7}, "params": 500_000_000}; others are
             "memory_bytes", "file_bytes" and "latency_ms".
-        **sections: keys of the other sections: `protocol`, `label`, `ranker`, `build`, `export`.
+        **sections: keys of the other sections: `protocol`, `label`, `machine`, `ranker`, `build`,
+            `export`, `report`.
 
     >>> import sdsearch, tempfile
     >>> from pathlib import Path

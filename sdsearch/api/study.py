@@ -311,7 +311,7 @@ class Study:
         return report_study(self.folder)
 
     def run(self) -> Path:
-        """Do everything above, in order; returns the path of the report."""
+        """Do the whole journey, from tuning where it is asked for; returns the report's path."""
         from sdsearch.stages import run_study
 
         return run_study(self._open())

@@ -1,6 +1,6 @@
 """Scores of blocks and options, and the designs that methods build from them under a budget.
 
-It imports `space`, `labels` and `unet`. Start at `builder`; `scores` and `designs` are its values.
+It imports `space` and `unet`. Start at `builder`; `scores` and `designs` are its values.
 """
 
 from sdsearch.design.builder import build_designs, find_allowed

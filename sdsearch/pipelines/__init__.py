@@ -1,6 +1,6 @@
 """Diffusers pipelines as they are brought: where they lie, which parts they have, which files.
 
-It imports single modules only, and no torch. Start at `folder`.
+It imports `files` and single modules, and no torch. Start at `folder`.
 """
 
 from sdsearch.pipelines.distilled import explain_class, explain_field, find_distilled

@@ -1,6 +1,6 @@
 """What a study will take, and what would be refused later, said before any hour is spent.
 
-It imports `study`, `design`, `space` and `labels`. Start at `plan`.
+It imports `study`, `design`, `labels` and `unet`. Start at `plan`.
 """
 
 from sdsearch.planning.checks import check_study, find_problems

@@ -1,6 +1,7 @@
 """The verbs of a study, a module each: a stage reads and writes files and skips what is current.
 
-They import `workers`, `export`, `report` and what is below. Start at `journey`, which does all.
+They import `workers`, `export`, `report`, `planning` and what is below. Start at `journey`, which
+does all.
 """
 
 from sdsearch.stages.build import build_study, build_within

@@ -123,6 +123,8 @@ def _settings(config: StudyConfig) -> dict[str, Any]:
         "resolution": protocol.resolution,
         "tuning": teacher.tuning.identity,
     }
+    if protocol.crop != "whole":
+        said["crop"] = [protocol.crop, protocol.crop_padding]
     if teacher.tuning.masks == "protocol":
         said["masks"] = PurePath(protocol.masks).name
     return said

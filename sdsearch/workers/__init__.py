@@ -1,6 +1,6 @@
 """Labelling by any number of workers: claims, the harness process of a worker, halving, status.
 
-It imports `study`, `labels` and `unet`. Start at `worker`; `local` and `ray` say where.
+It imports `study` and `labels`. Start at `worker`; `local` and `ray` say where.
 """
 
 from sdsearch.workers.claims import Claims

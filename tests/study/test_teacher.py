@@ -76,6 +76,7 @@ def test_what_was_tuned_is_the_teacher_wherever_its_pipeline_went(
     [
         ("[teacher.tuning]\nlearning_rate = 1e-5\n", "learning_rate is 0.0003 there and 1e-05"),
         ("[teacher.tuning]\nseed = 3\n", "seed is 0 there and 3 here"),
+        ("[protocol]\ncrop = 'hole'\n", "crop"),
         ("[protocol]\nresolution = 32\n", "resolution is 64 there and 32 here"),
     ],
 )

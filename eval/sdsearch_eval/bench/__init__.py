@@ -1,6 +1,7 @@
 """What all labels of a series share, and the way of one architecture to its label.
 
-It imports `recovery`, `sampling`, `data`, `nets` and `models`. Start at `evaluate_architecture`.
+It imports `recovery`, `sampling`, `metrics`, `data`, `nets` and `models`. Start at
+`evaluate_architecture`.
 """
 
 from sdsearch_eval.bench.bench import Bench, prepare_bench

@@ -1,6 +1,6 @@
 """Samples: rendered scenes, the user's photos, masks and captions.
 
-It imports single modules only. Start at `samples`.
+It imports `scenes` and single modules. Start at `samples`.
 """
 
 from sdsearch_eval.data.captions import Captions, read_captions

@@ -1,6 +1,7 @@
-"""One module for each command of the harness; every job takes one typed request.
+"""The commands of the harness, a function each, which takes one typed request.
 
-They import all rooms but `app`. Start at `serve`; `workspace` has what jobs share.
+They import `planning`, `bench`, `pictures`, `recovery` and what is below. Start at `serve`;
+`workspace` has what jobs share.
 """
 
 from sdsearch_eval.jobs.adopt import adopt_labels

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 _SETTINGS = (
     *("dataset", "unreadable", "samples", "resolution"),
-    *("masks", "mask_convention", "mask_geometry", "threads", "tf32"),
+    *("crop", "crop_padding", "masks", "mask_convention", "mask_geometry", "threads", "tf32"),
 )
 """Those of a protocol that decide what is learned; of files the content counts, not their place."""
 

@@ -1,6 +1,6 @@
 """Painting with whole pipelines, side by side, and drawing the result.
 
-It imports `sampling`, `data` and `models`. Start at `side_by_side`.
+It imports `sampling`, `metrics`, `data` and `models`. Start at `side_by_side`.
 """
 
 from sdsearch_eval.pictures.comparison import (

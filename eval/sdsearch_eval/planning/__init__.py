@@ -1,6 +1,6 @@
 """What a study will take on this machine, and how its work is cut to fit the memory at hand.
 
-It imports `counting`, `bench` and what is below them. Start at `study`.
+It imports `counting`, `recovery`, `sampling`, `metrics`, `nets` and `models`. Start at `study`.
 """
 
 from sdsearch_eval.planning.settling import (

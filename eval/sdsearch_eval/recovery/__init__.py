@@ -1,4 +1,4 @@
-"""Training a student towards its teacher: shortly for a label, long for an export.
+"""Training a student towards its teacher, for a label or an export; or a teacher to inpaint.
 
 It imports `sampling`, `data` and `models`. Start at `short`, or at `long` and `stream`.
 """

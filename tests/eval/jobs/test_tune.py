@@ -195,8 +195,9 @@ def test_its_students_see_masks_and_inpaint(tuned: StudyFolder) -> None:
     made = generate(student, teacher, bench.inputs, bench.samples, bench.protocol)
     holes = np.stack([sample.mask for sample in bench.samples]) == 255
     originals = np.stack([sample.image for sample in bench.samples])
-    assert np.array_equal(made.composited[~holes], originals[~holes])
-    assert (made.composited[holes] != originals[holes]).any()
+    painted = np.stack(made.composited)
+    assert np.array_equal(painted[~holes], originals[~holes])
+    assert (painted[holes] != originals[holes]).any()
 
 
 def test_exports_of_its_students_are_stock_inpainting_pipelines(tuned: StudyFolder) -> None:
