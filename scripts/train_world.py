@@ -191,10 +191,11 @@ def zero_residuals(unet: UNet2DConditionModel) -> None:
 class VelocityLoss:
     """The weighted v-prediction error of a batch, of tensors alone.
 
-    What keeps holes from being off in tone (docs/decisions/0009-tiny-teacher-recipe.md): half of the samples get noise
-    with an offset in the hole, as a net that trusts the mean colour of a noisy hole keeps its first
-    wrong guess of it until the end; a quarter are pure noise, where that guess is made; half of the
-    scenes may be tinted, in colours that no caption tells; and the hole's edge may weigh more.
+    What keeps holes from being off in tone (docs/decisions/0009-tiny-teacher-recipe.md): half
+    of the samples get noise with an offset in the hole, as a net that trusts the mean colour of a
+    noisy hole keeps its first wrong guess of it until the end; a quarter are pure noise, where that
+    guess is made; half of the scenes may be tinted, in colours that no caption tells; and the
+    hole's edge may weigh more.
     """
 
     def __init__(self, modules: torch.nn.ModuleDict, recipe: Recipe, device: torch.device) -> None:
