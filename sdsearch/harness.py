@@ -97,10 +97,14 @@ def end_with_parent() -> None:
     """
     if OWNED not in os.environ:
         return
-    parent = os.getppid()
+    import psutil
+
+    parent, owner = os.getppid(), int(os.environ[OWNED])
 
     def watch() -> None:
-        while os.getppid() == parent:
+        # The owner may be gone before this begins to look; where numbers of parents stay, as on
+        # Windows, it alone tells.
+        while os.getppid() == parent and psutil.pid_exists(owner):
             time.sleep(1)
         os._exit(1)
 

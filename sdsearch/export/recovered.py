@@ -11,7 +11,7 @@ from sdsearch.errors import WorkError
 from sdsearch.harness import run_harness
 from sdsearch.keys import content_key
 from sdsearch.labels import Label, LabelKey, Measurement
-from sdsearch.study import RecoverRequest, load_space, read_preset
+from sdsearch.study import RecoverRequest, find_preset, load_space
 from sdsearch.weights import origin_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sdsearch.design import Design
     from sdsearch.labels import RecoveryRecipe
-    from sdsearch.study import StudyFolder
+    from sdsearch.study import Preset, StudyFolder
     from sdsearch.unet import Backbone
 
 FORMAT = 3
@@ -37,6 +37,7 @@ class ExportSource:
         backbone: the teacher's.
         label: the design's label in the study's series, None before it is measured.
         long_values: what a long recovery that has ended measured after it; empty without one.
+        preset: what the study's report names, None where that is nothing, or is gone.
     """
 
     design: Design
@@ -45,12 +46,13 @@ class ExportSource:
     backbone: Backbone
     label: Label | None
     long_values: dict[str, Measurement]
+    preset: Preset | None = None
 
     @property
     def key(self) -> str:
         """The content key of everything that decides the contents of the exported folder."""
         long = {name: value.model_dump(mode="json") for name, value in self.long_values.items()}
-        preset = self.study.config.report.preset
+        preset = self.preset and self.preset.model_dump(mode="json")
         return content_key(
             {
                 "format": FORMAT,
@@ -59,7 +61,7 @@ class ExportSource:
                 "teacher": self.teacher,
                 "label": self.label and self.label.to_json(),
                 "long_recovery": long,
-                **({"preset": read_preset(preset).model_dump(mode="json")} if preset else {}),
+                **({"preset": preset} if preset else {}),
             }
         )
 
@@ -80,6 +82,7 @@ def read_source(design: Design, study: StudyFolder, teacher: str) -> ExportSourc
         backbone=load_space(study).backbone,
         label=study.labels.read(key) if key in study.labels else None,
         long_values=_read_long_values(design.arch_key, study),
+        preset=find_preset(study.config),
     )
 
 
@@ -95,7 +98,7 @@ def recovered_weights(source: ExportSource) -> Path:
         )
         run_harness(RecoverRequest(study=study.root, arch_key=arch_key))
         weights = study.recovered_file(arch_key)
-        if not weights.is_file():
+        if origin_of(weights) is None:
             raise WorkError(f"recovering {arch_key} must have made {weights}, but has not")
     return weights
 

@@ -62,9 +62,9 @@ def read_sealed(path: Path) -> bytes:
         seal = header["__metadata__"]["sha256"]
         start = data.index(f'"{seal}"'.encode(), _LENGTH) + 1
     except (ValueError, RecursionError, LookupError, TypeError, OverflowError):
-        raise DamagedFileError(f"{path} must be a sealed safetensors file, but is none") from None
+        raise DamagedFileError(f"{path} is damaged: it must be a sealed safetensors file") from None
     if seal != _digest(data, start):
-        raise DamagedFileError(f"{path} must hold what was written to it, but its content changed")
+        raise DamagedFileError(f"{path} is damaged: its content is not what was written")
     return data
 
 

@@ -82,8 +82,11 @@ def _published(origin: object) -> str | None:
     """What a hub id is, or the place of its files in the hub's cache, or a path that ends so."""
     if not isinstance(origin, str):
         return None
-    said = "/" + origin.casefold().replace("\\", "/").replace("models--", "").replace("--", "/")
-    return next((what for begin, what in _PUBLISHED.items() if f"/{begin}" in said), None)
+    parts = origin.casefold().replace("\\", "/").rstrip("/").split("/")
+    cached = [part.replace("--", "/") for part in parts if part.startswith("models--")]
+    names = ["/".join(parts[-2:]), *(name.removeprefix("models/") for name in cached)]
+    found = (what for begin, what in _PUBLISHED.items() if any(n.startswith(begin) for n in names))
+    return next(found, None)
 
 
 def _explain(what: str) -> str:

@@ -67,17 +67,17 @@ def add_thumbnails(study: StudyFolder, folders: Sequence[Path]) -> None:
     try:
         run_harness(ThumbnailsRequest(study=study.root, designs=names))
     except HarnessError as error:
-        say(f"the exports are whole, but have no thumbnails or measured costs: {error}")
-        return
+        say(f"the exports are whole, but have no thumbnails, or no measured costs: {error}")
     for folder in lacking:
-        record_files(folder, [*list_own_files(folder / "thumbnails"), folder / "costs.json"])
+        costs = [file for file in [folder / "costs.json"] if file.is_file()]
+        record_files(folder, [*list_own_files(folder / "thumbnails"), *costs])
 
 
 def add_onnx(folder: Path) -> None:
     """Put checked ONNX files beside an export; one that has them keeps them."""
-    from sdsearch.export import export_onnx, list_own_files, record_files
+    from sdsearch.export import export_onnx, list_own_files, read_inventory, record_files
 
-    if (folder / "onnx" / "checked.json").is_file():
+    if "onnx/checked.json" in read_inventory(folder):
         return
     with working(f"ONNX of {folder.name}"):
         found = export_onnx(folder)

@@ -26,7 +26,14 @@ from sdsearch.study.listing import (
 )
 from sdsearch.study.locks import one_at_a_time
 from sdsearch.study.opening import adopt_labels, inspect_dataset, inspect_study, open_study
-from sdsearch.study.preset import Beside, Preset, preset_settings, read_preset, set_beside
+from sdsearch.study.preset import (
+    Beside,
+    Preset,
+    find_preset,
+    preset_settings,
+    read_preset,
+    set_beside,
+)
 from sdsearch.study.recipes import Recipe, find_recipe, warn_of_resolution
 from sdsearch.study.records import (
     find_stages,
@@ -92,6 +99,7 @@ __all__ = [
     "describe_tuning",
     "draw_sample",
     "find_design",
+    "find_preset",
     "find_recipe",
     "find_stages",
     "find_teacher",

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _FIELDS = {"images": "dataset"}
 """What a protocol calls the files that a user brings, where it has another word for them."""
+_COMPARED = ("crop", "crop_padding", "variations")
+"""Fields that decide what is compared, whether a preset sets them or not."""
 _NOT_OF_A_BENCHMARK = frozenset({"revision", "recovery", "scorers"})
 """Fields that say nothing about how a benchmark measures."""
 
@@ -122,7 +124,7 @@ class Preset(FrozenModel):
     def find_departure(self, protocol: Protocol) -> str | None:
         """The first field in which a study's protocol is no longer that of the preset, in words."""
         own = self._whole()
-        for name in self.protocol:
+        for name in dict.fromkeys((*self.protocol, *_COMPARED)):
             ours, theirs = (_plain(name, getattr(one, name)) for one in (protocol, own))
             if ours != theirs:
                 return f"{name} is {ours!r} and not {theirs!r}"
@@ -157,6 +159,14 @@ def read_preset(name: str) -> Preset:
         raise InputError(f"{file} must be a readable TOML file, but: {error}") from None
 
 
+def find_preset(config: StudyConfig) -> Preset | None:
+    """The preset that [report] names; None where it names none, or one that is gone."""
+    try:
+        return None if config.report.preset is None else read_preset(config.report.preset)
+    except InputError:
+        return None
+
+
 def _explain(error: ValidationError, above: str = "") -> str:
     """The first problem: its field, where it is one's, and what is wrong."""
     first = error.errors()[0]
@@ -175,7 +185,7 @@ def preset_settings(name: str) -> dict[str, dict[str, Any]]:
     return {
         "protocol": preset.protocol,
         "ranker": {"target": preset.target},
-        "report": {"preset": name},
+        "report": {"preset": name if name in preset_files() else str(Path(name).resolve())},
     }
 
 
@@ -204,12 +214,10 @@ def set_beside(config: StudyConfig, measured: Mapping[str, Values]) -> Beside | 
 
     They are shown only as long as each field that the preset sets is as it sets it. None where
     the study names no preset, or nothing was published.
-
-    Raises:
-        InputError: as `read_preset`.
     """
-    name = config.report.preset
-    preset = read_preset(name) if name is not None else None
+    name, preset = config.report.preset, find_preset(config)
+    if name is not None and preset is None:
+        return Beside((), (), f"nothing is shown beside: [report] preset {name} cannot be read")
     if preset is None or preset.published is None:
         return None
     published = preset.published

@@ -127,6 +127,7 @@ def _settings(config: StudyConfig) -> dict[str, Any]:
         said["crop"] = [protocol.crop, protocol.crop_padding]
     if teacher.tuning.masks == "protocol":
         said["masks"] = PurePath(protocol.masks).name
+        said["mask_reading"] = [protocol.mask_convention, protocol.mask_geometry]
     return said
 
 

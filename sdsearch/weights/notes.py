@@ -5,6 +5,7 @@ The file of the weights says nothing of it, so that an export may share it.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -28,7 +29,7 @@ def write_noted(weights: Path, data: bytes, origin: str) -> None:
     """Write the bytes of a file of weights, and its note."""
     forget_note(weights)
     write_atomic(weights, data)
-    note = WeightNote(origin=origin, sha256=file_sha256(weights))
+    note = WeightNote(origin=origin, sha256=hashlib.sha256(data).hexdigest())
     write_atomic(_note(weights), note.model_dump_json() + "\n")
 
 

@@ -319,6 +319,19 @@ def test_weights_of_another_architecture_are_refused(study: StudyFolder, teacher
     assert not (study.pipelines_dir / "autobuild-2").exists()
 
 
+def test_damaged_weights_are_never_exported(
+    study: StudyFolder, design: Design, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = study.recovered_file(design.arch_key)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    monkeypatch.setattr(recovered, "run_harness", lambda request: None)
+    with pytest.raises(WorkError, match="must have made"):
+        export_now(design, study)
+    monkeypatch.setattr(recovered, "run_harness", lambda _: write_noted(file, whole, "a test"))
+    assert export_now(design, study).is_dir()
+
+
 def test_missing_weights_are_recovered_by_the_harness(
     study: StudyFolder, design: Design, teacher: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -388,7 +401,7 @@ def test_the_card_shows_published_values_beside_its_own_and_an_export_follows_th
     for value in (180.0, 181.0):
         file.write_text(f"{told}values = {{ fd_efflite0 = {value}, seam = 0.5 }}\n")
         config = study.config.model_copy(update={"report": ReportConfig(preset=str(file))})
-        asked = replace(source, study=replace(study, config=config))
+        asked = read_source(design, replace(study, config=config), "teacher")
         card = model_card(asked)
         assert "| autobuild-1 | measured | 212.5 ± 3 | - |\n| theirs | published |" in card
         assert f"| theirs | published | {value:.4g} | 0.5 |\n\nPublished by Somebody" in card

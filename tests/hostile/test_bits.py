@@ -15,7 +15,7 @@ from sdsearch.cli.main import app
 from sdsearch.export.pipeline import export_pipeline
 from sdsearch.files import UNSEALED, write_sealed
 from sdsearch.stages.sample import sample_study
-from sdsearch.study.folder import load_space
+from sdsearch.study.folder import load_space, read_study
 from sdsearch.study.records import record_done
 from sdsearch.unet.teacher import teacher_identity
 from sdsearch.weights.inherit import inherit_weights
@@ -95,6 +95,17 @@ def test_a_file_that_is_gone_from_an_export_is_named(study, tmp_path):
     finally:
         file.write_bytes(text)
     assert problem.file == "pipelines/autobuild-1/vae/config.json"
+
+
+def test_where_the_teacher_is_gone_all_other_files_are_looked_at(study, tmp_path):
+    there = verify_files(study)
+    toml = study.root / "study.toml"
+    text = toml.read_text()
+    toml.write_text("[teacher]\npipeline = '/gone/teacher'\n[space]\nlabels = 3\n")
+    try:
+        assert verify_files(read_study(study.root)) == there
+    finally:
+        toml.write_text(text)
 
 
 def test_the_command_names_what_is_damaged_and_ends_with_2(study, capsys):

@@ -57,6 +57,8 @@ def test_what_a_file_says_of_a_distillation_is_named_with_the_next_step(
         "runwayml/stable-diffusion-v1-5",
         "/home/me/lightning_logs/version_3/hyper-turbo",
         "someone/my-stabilityai-sd-turbo-like",
+        "/home/ann/latent-consistency/teachers/sd-v1-5",
+        "/data/simianluo/lcm_study/teacher",
     ],
 )
 def test_other_origins_and_words_in_a_path_say_nothing(origin: object) -> None:

@@ -100,6 +100,7 @@ def test_published_values_and_measured_ones_are_on_one_scale() -> None:
         ({"steps": 50}, "steps is 50 and not 25"),
         ({"compared_size": 0}, "compared_size is 0 and not 256"),
         ({"samples": 1000}, "samples is 1000 and not 30000"),
+        ({"variations": 2}, "variations is 2 and not 1"),
         ({"extractor": "clip:here"}, "extractor is 'clip:here' and not 'fid'"),
     ],
 )
@@ -130,6 +131,29 @@ def test_a_preset_of_ones_own_is_a_file(own: Path) -> None:
     beside = set_beside(config_of(str(own)), {})
     assert beside is not None
     assert beside.rows == (("theirs", "published", "12.5", "3.12"),)
+
+
+def test_a_preset_of_ones_own_is_found_from_any_folder_and_missed_in_words(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(own.parent)
+    config = config_of(own.name)
+    monkeypatch.chdir("/")
+    beside = set_beside(config, {})
+    assert beside is not None
+    assert len(beside.rows) == 1
+    own.unlink()
+    beside = set_beside(config, {})
+    assert beside is not None
+    assert beside.rows == ()
+    assert "[report] preset" in beside.note
+
+
+def test_published_values_of_whole_pictures_are_not_set_beside_crops() -> None:
+    beside = set_beside(config_of("places2", crop="hole"), {"teacher": {"fid": 20.0}})
+    assert beside is not None
+    assert beside.rows == ()
+    assert "crop is 'hole' and not 'whole'" in beside.note
 
 
 @pytest.mark.parametrize("name", ["coco", "coco-30k.toml", "./nowhere.toml", ""])

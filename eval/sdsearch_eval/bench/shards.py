@@ -30,7 +30,7 @@ class Shards:
     def missing(self) -> list[int]:
         """The numbers of the blocks that nobody has finished, in order.
 
-        A damaged file is removed, so that its block is worked on again.
+        Damaged ones count as missing; whoever works on their blocks writes them anew.
         """
         return [number for number in range(self.count) if not self._is_whole(number)]
 
@@ -45,7 +45,7 @@ class Shards:
         """The rows of all blocks, in the order of the samples.
 
         Raises:
-            WorkError: a block is missing or its file is damaged; a damaged one is removed.
+            WorkError: a block is missing or its file is damaged.
         """
         return merge_rows([self._read(number) for number in range(self.count)])
 
@@ -56,8 +56,7 @@ class Shards:
         except FileNotFoundError:
             return False
         except DamagedFileError as error:
-            say(f"{error}; its samples are measured again")
-            path.unlink(missing_ok=True)
+            say(f"{error}; its samples count as not measured")
             return False
         return True
 
@@ -70,8 +69,7 @@ class Shards:
         except FileNotFoundError:
             raise WorkError(f"block {number} of {self.folder} is missing; label again") from None
         except DamagedFileError as error:
-            path.unlink()
-            raise WorkError(f"{error}; it has been removed: label again to make it anew") from None
+            raise WorkError(f"{error}; label again to make it anew") from None
         return {name: tensor.numpy() for name, tensor in load(data).items()}
 
     def _path(self, number: int) -> Path:

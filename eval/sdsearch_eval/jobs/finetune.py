@@ -66,11 +66,13 @@ def finetune_architecture(request: FinetuneRequest) -> None:
     weights = place / "weights.safetensors"
     with only_run(study, world):
         bench = open_bench(study, console, world)
+        values = Values(place / "values.json", _name_course(arch, bench, study))
         if not has_recovered(arch, weights, bench):
+            if world.is_first:
+                values.forget("after")  # of weights that are no more
             train_student(arch, bench, study, world, console)
         if world.is_first:
             (place / CHECKPOINT).unlink(missing_ok=True)
-            values = Values(place / "values.json", _name_course(arch, bench, study))
             values.keep("after", lambda: measured(load_recovered(arch, bench, weights), bench))
         world.agree()
     console.print(f"recovered weights: {weights}", soft_wrap=True)
@@ -190,11 +192,22 @@ class Values:
 
     def keep(self, when: str, measure: Callable[[], dict[str, Any]]) -> None:
         """Measure and write the values of `when`, unless they are there."""
-        known = json.loads(self.path.read_text(encoding="utf-8")) if self.path.is_file() else {}
-        if known.get("of") != self.of:
-            known = {"of": self.of}
+        known = self._read()
         if when not in known:
             write_atomic(self.path, json.dumps({**known, when: measure()}, indent=2))
+
+    def forget(self, when: str) -> None:
+        """Have the values of `when` measured again."""
+        known = self._read()
+        if when in known:
+            del known[when]
+            write_atomic(self.path, json.dumps(known, indent=2))
+
+    def _read(self) -> dict[str, Any]:
+        known: dict[str, Any] = {}
+        if self.path.is_file():
+            known = json.loads(self.path.read_text(encoding="utf-8"))
+        return known if known.get("of") == self.of else {"of": self.of}
 
 
 def fresh_student(arch: Architecture, bench: Bench) -> UNet2DConditionModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sdsearch.study import read_listing, read_study
+from sdsearch.weights import origin_of
 from sdsearch_eval.jobs.workspace import find_architecture, open_bench, open_console, open_student
 from sdsearch_eval.planning import settle_labels
 from sdsearch_eval.world import open_world
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def recover_architecture(request: RecoverRequest) -> None:
-    """Write the recovered weights of an architecture, if they are not there yet."""
+    """Write the recovered weights of an architecture, unless they are there, undamaged."""
     study = read_study(request.study)
     arch = find_architecture(study, request.arch_key)
-    if not study.recovered_file(arch.key).exists():
+    if origin_of(study.recovered_file(arch.key)) is None:
         world = open_world(1)
         study = settle_labels(study, read_listing(study).architectures.values(), world.device)
         console = open_console(world)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sdsearch.files import write_atomic
+from sdsearch.study import find_teacher
 from sdsearch_eval.data import load_samples
 from sdsearch_eval.pictures.pipelines import load_pipeline
 from sdsearch_eval.sampling import cast_unet
@@ -34,7 +35,7 @@ def measure_exports(study: StudyFolder, names: Sequence[str], device: torch.devi
         unet = cast_unet(pipeline.unet, protocol.dtype)
         return replace(pipeline, name=name, unet=unet).cost(sample, protocol, study.config.seed)
 
-    teacher = measure("teacher", study.config.teacher.pipeline)
+    teacher = measure("teacher", find_teacher(study))
     for name in names:
         folder = study.pipelines_dir / name
         costs = measure(name, str(folder)), teacher

@@ -244,6 +244,17 @@ def test_recovered_weights_are_the_same_whenever_they_are_made(study):
     assert path.read_bytes() == kept
 
 
+def test_kept_weights_with_a_flipped_bit_are_made_again(study):
+    arch = tiny_member("bk-tiny")
+    write_designs(study, [make_design(arch, "autobuild", 1)])
+    label_all(study, arch.key)
+    path = study.recovered_file(arch.key)
+    kept = path.read_bytes()
+    path.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    recover_architecture(RecoverRequest(study=study.root, arch_key=arch.key))
+    assert path.read_bytes() == kept
+
+
 def test_weights_made_again_that_paint_other_images_are_measured_again(study, monkeypatch, capsys):
     arch = tiny_member("bk-tiny")
     key = LabelKey(arch.key, study.series)
