@@ -17,6 +17,7 @@ import pytest
 from filelock import FileLock
 
 from sdsearch.errors import InputError, WorkError
+from sdsearch.keys import without_seal
 from sdsearch.labels.label import LabelKey
 from sdsearch.study.requests import RecomputeRequest
 from sdsearch.workers.claims import read_attempts
@@ -82,7 +83,7 @@ def label_file(study: StudyFolder) -> Path:
 
 
 def without_clock(study: StudyFolder) -> dict[str, Any]:
-    label = json.loads(label_file(study).read_text(encoding="utf-8"))
+    label = without_seal(json.loads(label_file(study).read_text(encoding="utf-8")))
     del label["values"]["latency_ms"], label["provenance"]["seconds"]
     return label
 
