@@ -227,6 +227,7 @@ def test_a_disk_that_is_too_small_is_a_problem(
     assert problem in describe_plan(plan)
 
 
+@pytest.mark.slow
 def test_a_label_that_only_designs_need_gets_settings_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
