@@ -81,8 +81,10 @@ def test_one_bit_in_any_file_is_named_with_what_to_do(study, seed):
             path.write_bytes(whole)
         name = path.relative_to(study.root).as_posix()
         named = {one.file for one in report.problems}
-        # Not always by its own name: weights have two, and a record stands for what it lists.
-        assert named, name
+        # An inventory, or a note, that is unreadable stands for its files, as those do for it;
+        # weights that a study and an export share are one file with two names.
+        stands_for = path.name == "files.json" or path.suffix == ".of" or "unet" in path.parts
+        assert named if stands_for else name in named, name
         assert all(one.next_step for one in report.problems)
 
 

@@ -111,7 +111,11 @@ class OwnPages:
         headers = Headers(scope=scope)
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != headers.get("host"):
-            refused = PlainTextResponse("the app answers its own pages alone", 403)
+            said = (
+                f"the app answers its own pages alone, those of {headers.get('host')}, but was "
+                f"asked by one of {origin}; open it under its own address, by a tunnel from afar"
+            )
+            refused = PlainTextResponse(said, 403)
             await refused(scope, receive, send)
             return
 

@@ -225,7 +225,8 @@ def _ssim(first: Tensor, second: Tensor) -> Tensor:
 def _blur(planes: Tensor) -> Tensor:
     """(n, h, w) of (n, h + 10, w + 10): means of 11 x 11 Gaussian windows, down and then across.
 
-    Sums of shifted planes take a fifth of what convolution with the square window does on a CPU.
+    Sums of shifted planes take less than half of what convolutions with the square window do on a
+    CPU (`benchmarks/bench_metrics.py`).
     """
     for axis in (1, 2):
         length = planes.shape[axis] - 2 * REACH

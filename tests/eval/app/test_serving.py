@@ -42,7 +42,7 @@ def test_another_name_of_this_machine_is_refused(host):
 def test_what_another_page_sends_is_refused(host, origin):
     answer = served(host).post("/", headers={"origin": origin})
     assert answer.status_code == 403
-    assert answer.text != "here"
+    assert f"of 127.0.0.1:7860, but was asked by one of {origin}; open it" in answer.text
 
 
 def test_where_other_machines_may_reach_it_there_is_a_password_that_is_said(capsys):
