@@ -42,7 +42,8 @@ def read_tasks(
     One mask or prompt for all, or one for each. An image may be a folder. Where no prompts are
     handed over, the images' captions are the prompts. A mask is a file, a folder of masks as a
     dataset's, `box:x,y,w,h` in pixels of the centre square if it has the side `unit` (`size` by
-    default), or `auto:KIND` on that square.
+    default), or `auto:KIND` on that square. With `padding` both are drawn at the side `unit`, so that
+    pipelines of unlike sizes paint around the same hole.
 
     Raises:
         InputError: a file is unreadable, a mask is no hole, or the numbers do not match.
@@ -57,11 +58,12 @@ def read_tasks(
         raise InputError(f"images need distinct names, which seed their noise, but got {names}")
     texts = _spread(masks, len(cases), "masks")
     captions = _spread(prompts, len(cases), "prompts") or _read_captions(images, manifests)
-    frame, tasks = Frame(size, padding), []
+    frame, unit, tasks = Frame(size, padding), unit or size, []
+    side = size if padding is None else unit
     for case, text, caption in zip(cases, texts, captions, strict=True):
         photo = open_picture(case.photo)
         image = frame.see(photo)
-        drawn = draw_hole(text, case, size, unit or size)
+        drawn = draw_hole(text, case, side, unit)
         if drawn is None:
             hole = frame.read_mask(photo, open_picture(_find_mask(Path(text), case)), reading)
         else:

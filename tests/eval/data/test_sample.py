@@ -9,6 +9,7 @@ from sdsearch.labels.protocol import Protocol
 from sdsearch_eval.data.metadata import read_prompts
 from sdsearch_eval.data.sample import choose_prompts
 from sdsearch_eval.data.samples import load_recovery_samples, load_samples
+from sdsearch_eval.data.tasks import read_tasks
 
 
 def write(folder, name, text, encoding="utf-8"):
@@ -239,3 +240,16 @@ def test_what_is_painted_comes_back_at_the_size_of_the_original(photos):
         pasted = sample.paste(grey)
         assert (pasted[sample.hole] == 90).all()
         assert np.array_equal(pasted[~sample.hole], sample.original[~sample.hole])
+
+
+@pytest.mark.parametrize("hole", ["box:5,9,3,7", "auto:thin", "auto:box"])
+def test_pipelines_of_unlike_sizes_paint_around_the_same_described_hole(hole, tmp_path):
+    file = tmp_path / "photo.png"
+    Image.effect_noise((300, 200), 60).convert("RGB").save(file)
+    (one,), (other,) = (
+        read_tasks([file], [hole], ["a photo"], size, unit=64, padding=16) for size in (64, 512)
+    )
+    assert one.cutout.box == other.cutout.box
+    assert np.array_equal(one.hole, other.hole)
+    assert np.array_equal(one.original, other.original)
+    assert (one.image.shape, other.image.shape) == ((64, 64, 3), (512, 512, 3))
