@@ -42,8 +42,8 @@ def read_tasks(
     One mask or prompt for all, or one for each. An image may be a folder. Where no prompts are
     handed over, the images' captions are the prompts. A mask is a file, a folder of masks as a
     dataset's, `box:x,y,w,h` in pixels of the centre square if it has the side `unit` (`size` by
-    default), or `auto:KIND` on that square. With `padding` both are drawn at the side `unit`, so that
-    pipelines of unlike sizes paint around the same hole.
+    default), or `auto:KIND` on that square. With `padding` both are drawn at the side `unit`, so
+    that pipelines of unlike sizes paint around the same hole.
 
     Raises:
         InputError: a file is unreadable, a mask is no hole, or the numbers do not match.
