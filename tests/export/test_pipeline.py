@@ -1,3 +1,5 @@
+"""An export is a whole stock pipeline, written once, or nothing."""
+
 from __future__ import annotations
 
 import errno
@@ -7,77 +9,30 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 
 from sdsearch.errors import InputError, WorkError
 from sdsearch.export import pipeline as export
-from sdsearch.export import recovered
-from sdsearch.export.papers import model_card, renew_card, teacher_licence
-from sdsearch.export.pipeline import export_pipeline
-from sdsearch.export.recovered import read_source
 from sdsearch.space.meter import Meter
 from sdsearch.study import locks
-from sdsearch.study.config import ReportConfig
 from sdsearch.study.folder import load_space
-from sdsearch.study.requests import RecoverRequest
-from sdsearch.unet.teacher import teacher_identity
-from sdsearch.weights.inherit import inherit_weights
-from sdsearch.weights.notes import rename_noted, write_noted
+from sdsearch.weights.notes import rename_noted
+from tests.export.exports import edit, export_now, save_weights
 from tests.fakes import (
-    checked_teacher,
-    fake_teacher,
-    make_design,
     make_study,
     measured,
     tiny_member,
 )
-from tests.labels.test_costs import PICTURE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from sdsearch.design.designs import Design
     from sdsearch.study.folder import StudyFolder
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fake_teacher(tmp_path_factory.mktemp("teacher") / "pipeline")
-
-
-@pytest.fixture
-def study(tmp_path: Path, teacher: Path) -> Iterator[StudyFolder]:
-    made = make_study(tmp_path / "study", f"[teacher]\npipeline = {str(teacher)!r}\n")
-    made.labels.write(measured(tiny_member("bk-tiny"), 212.5, 3.0))
-    save_weights(made, teacher)
-    return made
-
-
-@pytest.fixture
-def design() -> Design:
-    return make_design(tiny_member("bk-tiny"), "autobuild", 1, "level0: d1; 1 of 40 by score")
-
-
-def export_now(design: Design, study: StudyFolder) -> Path:
-    return export_pipeline(design, study, teacher_identity(study.config.teacher.pipeline))
-
-
-def edit(file: Path, **changes: Any) -> None:
-    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
-
-
-def save_weights(study: StudyFolder, teacher: Path) -> Path:
-    state = load_file(teacher / "unet" / "diffusion_pytorch_model.safetensors")
-    student = inherit_weights(tiny_member("bk-tiny"), load_space(study).backbone, state)
-    path = study.recovered_file(tiny_member("bk-tiny").key)
-    write_noted(path, save(student.state_dict()), "a test")
-    return path
 
 
 def test_the_export_is_a_stock_pipeline_with_the_recovered_weights(
@@ -133,55 +88,6 @@ def test_a_current_export_is_kept_and_an_outdated_one_replaced(
     export_now(design, study)
     assert not (folder / "mark").exists()
     assert "199" in (folder / "README.md").read_text()
-
-
-def test_the_card_says_what_a_picture_costs_once_it_is_measured(
-    study: StudyFolder, design: Design
-) -> None:
-    folder, teacher = export_now(design, study), study.config.teacher.pipeline
-    assert "| A whole picture | - | - | - |" in (folder / "README.md").read_text()
-    columns = [
-        {"name": name, "picture": {**PICTURE, "seconds": seconds}}
-        for name, seconds in (("autobuild-1", 0.3), ("teacher", 0.4))
-    ]
-    (folder / "costs.json").write_text(json.dumps({"columns": columns}))
-    renew_card(design, study, teacher_identity(teacher))
-    card = (folder / "README.md").read_text()
-    assert "| A UNet call | - | - | - |" in card
-    assert "| A whole picture | 0.3 s (IQR 0.012) | 0.4 s (IQR 0.012) | 75.0% |" in card
-    assert "| Memory of a whole picture | 61 MB | 61 MB | 100.0% |" in card
-    assert "Measured with one picture of 64 px" in card
-    stamp = (folder / "README.md").stat().st_mtime_ns
-    renew_card(design, study, teacher_identity(teacher))
-    assert (folder / "README.md").stat().st_mtime_ns == stamp
-    assert export_now(design, study) == folder
-    assert (folder / "costs.json").exists(), "a renewed card is no reason to export again"
-
-
-def test_a_long_recovery_that_has_ended_replaces_weights_and_values(
-    study: StudyFolder, design: Design
-) -> None:
-    folder = export_now(design, study)
-    place = study.finetuned_dir(design.arch_key)
-    place.mkdir(parents=True)
-    before = {"before": {"fd_efflite0": {"value": 300.0, "se": 1.0, "n": 8}}}
-    (place / "values.json").write_text(json.dumps(before))
-    state = load_file(study.recovered_file(design.arch_key))
-    other = {name: tensor + 0.5 for name, tensor in state.items()}
-    write_noted(place / "weights.safetensors", save(other), "a test")
-    (folder / "mark").touch()
-    export_now(design, study)
-    assert (folder / "mark").exists()  # it has not ended
-    after = {"after": {"fd_efflite0": {"value": 123.25, "se": 1.0, "n": 8}}}
-    (place / "values.json").write_text(json.dumps({**before, **after}))
-    export_now(design, study)
-    weights = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
-    assert all((weights[name] == state[name] + 0.5).all() for name in state)
-    card = (folder / "README.md").read_text()
-    assert "123.2" in card
-    assert f"recovery of {study.config.export.recovery.steps} steps" in card
-    said = json.loads((folder / "design.json").read_text())
-    assert said["measured"]["fd_efflite0"]["value"] == 123.25
 
 
 def test_a_failed_check_leaves_no_folder_and_keeps_the_old_one(
@@ -310,55 +216,6 @@ def test_an_export_of_a_4_channel_teacher_is_of_the_studys_task_and_loads_as_all
     assert type(diffusers.DiffusionPipeline.from_pretrained(folder)).__name__ == meant
 
 
-def test_weights_of_another_architecture_are_refused(study: StudyFolder, teacher: Path) -> None:
-    other = make_design(tiny_member("bk-base"), "autobuild", 2)
-    source = study.recovered_file(tiny_member("bk-tiny").key)
-    rename_noted(source, study.recovered_file(other.arch_key))
-    with pytest.raises(WorkError, match="weights"):
-        export_now(other, study)
-    assert not (study.pipelines_dir / "autobuild-2").exists()
-
-
-def test_damaged_weights_are_never_exported(
-    study: StudyFolder, design: Design, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = study.recovered_file(design.arch_key)
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    monkeypatch.setattr(recovered, "run_harness", lambda request: None)
-    with pytest.raises(WorkError, match="must have made"):
-        export_now(design, study)
-    monkeypatch.setattr(recovered, "run_harness", lambda _: write_noted(file, whole, "a test"))
-    assert export_now(design, study).is_dir()
-
-
-def test_missing_weights_are_recovered_by_the_harness(
-    study: StudyFolder, design: Design, teacher: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study.recovered_file(design.arch_key).unlink()
-    asked = []
-
-    def recover(request: RecoverRequest) -> None:
-        asked.append(request)
-        save_weights(study, teacher)
-
-    monkeypatch.setattr(recovered, "run_harness", recover)
-    export_now(design, study)
-    assert asked == [RecoverRequest(study=study.root, arch_key=design.arch_key)]
-
-
-def test_weights_take_space_once_and_outlive_their_export(
-    study: StudyFolder, design: Design
-) -> None:
-    kept = study.recovered_file(design.arch_key)
-    write_noted(kept, save(load_file(kept), {"format": "pt"}), "a test")  # as the harness does
-    folder = export_now(design, study)
-    exported = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    assert exported.samefile(kept)
-    shutil.rmtree(folder)
-    assert kept.is_file()
-
-
 def test_a_teacher_that_cannot_be_loaded_is_bad_input(
     study: StudyFolder, design: Design, teacher: Path, tmp_path: Path
 ) -> None:
@@ -372,128 +229,6 @@ def test_a_teacher_that_cannot_be_loaded_is_bad_input(
     rename_noted(study.recovered_file(design.arch_key), weights)
     with pytest.raises(InputError, match="broken"):
         export_now(design, other)
-
-
-def test_the_card_says_what_was_removed_measured_and_how_to_load(
-    study: StudyFolder, design: Design
-) -> None:
-    source = read_source(design, study, "teacher")
-    card = model_card(source)
-    assert "`mid.attn.0`" in card
-    assert "| fd_efflite0 | 212.5 | 3 | 256 |" in card
-    assert "from_pretrained(" in card
-    assert "license: creativeml-openrail-m" in card
-    assert study.protocol_key in card
-    assert "level0: d1; 1 of 40 by score" in card
-    assert "Nothing yet" in model_card(replace(source, label=None))
-
-
-def test_the_card_shows_published_values_beside_its_own_and_an_export_follows_them(
-    study: StudyFolder, design: Design, tmp_path: Path
-) -> None:
-    source, file = read_source(design, study, "teacher"), tmp_path / "mine.toml"
-    told = (
-        'about = "a"\ntarget = "-fd_efflite0"\nbring = {}\n[protocol]\nsamples = 192\n'
-        '[published]\nsource = "Somebody"\ncaveat = "others"\n'
-        '[[published.rows]]\nname = "theirs"\n'
-    )
-    keys = {source.key}
-    for value in (180.0, 181.0):
-        file.write_text(f"{told}values = {{ fd_efflite0 = {value}, seam = 0.5 }}\n")
-        config = study.config.model_copy(update={"report": ReportConfig(preset=str(file))})
-        asked = read_source(design, replace(study, config=config), "teacher")
-        card = model_card(asked)
-        assert "| autobuild-1 | measured | 212.5 ± 3 | - |\n| theirs | published |" in card
-        assert f"| theirs | published | {value:.4g} | 0.5 |\n\nPublished by Somebody" in card
-        keys.add(asked.key)
-    assert len(keys) == 3
-    other = study.config.protocol.model_copy(update={"samples": 64})
-    config = config.model_copy(update={"protocol": other})
-    assert "Beside" not in model_card(replace(source, study=replace(study, config=config)))
-
-
-def test_only_the_official_weights_make_a_card_speak_of_an_official_fid(
-    study: StudyFolder, design: Design
-) -> None:
-    source = read_source(design, study, "teacher")
-    assert "none is an official FID" in model_card(source)
-    official = study.config.protocol.model_copy(update={"extractor": "fid"})
-    config = study.config.model_copy(update={"protocol": official})
-    assert "official FID" not in model_card(replace(source, study=replace(study, config=config)))
-
-
-def test_the_card_of_crops_says_how_to_paint_them(tmp_path: Path, design: Design) -> None:
-    cards = []
-    for number, crop in enumerate(('crop = "whole"', 'crop = "hole"\ncrop_padding = 48')):
-        made = make_study(tmp_path / str(number), f"[protocol]\n{crop}\n")
-        cards.append(model_card(read_source(design, made, "teacher")))
-    assert "padding_mask_crop" not in cards[0]
-    assert "padding_mask_crop=48, height=64" in cards[1]
-    assert "each hole with 48 pixels around it" in cards[1]
-
-
-def test_an_export_inherits_the_licence_that_its_teacher_states(tmp_path: Path) -> None:
-    assert teacher_licence("tiny") == "mit"
-    assert teacher_licence("owner/model") == "creativeml-openrail-m"
-    (tmp_path / "README.md").write_text("---\nlicense: openrail++\n---\n")
-    assert teacher_licence(str(tmp_path)) == "openrail++"
-
-
-@pytest.fixture
-def own_study(tmp_path: Path) -> StudyFolder:
-    """Of a teacher with every part, to be changed."""
-    teacher = checked_teacher(tmp_path / "own" / "teacher")
-    made = make_study(tmp_path / "study", f"[teacher]\npipeline = {str(teacher)!r}\n")
-    made.labels.write(measured(tiny_member("bk-tiny"), 212.5, 3.0))
-    save_weights(made, teacher)
-    return made
-
-
-def test_no_file_of_an_export_names_a_place_on_this_machine(
-    own_study: StudyFolder, design: Design, tmp_path: Path
-) -> None:
-    teacher = tmp_path / "own" / "teacher"
-    for name in ("vae", "unet", "text_encoder", "safety_checker"):
-        edit(teacher / name / "config.json", _name_or_path=str(teacher / name))
-    edit(teacher / "model_index.json", _name_or_path=str(teacher))
-    edit(teacher / "tokenizer" / "tokenizer_config.json", name_or_path=str(teacher / "tokenizer"))
-    edit(teacher / "scheduler" / "scheduler_config.json", _name_or_path=str(Path.home()))
-    weights = own_study.recovered_file(design.arch_key)
-    said = {"format": "pt", "from": str(tmp_path)}
-    write_noted(weights, save(load_file(weights), said), "a test")
-    provenance = {"protocol": {"dataset": str(tmp_path / "photos")}, "versions": {}}
-    label = measured(tiny_member("bk-tiny"), 212.5)
-    own_study.labels.write(label.model_copy(update={"provenance": provenance}))
-    folder = export_now(design, own_study)
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    assert len(files) > 20
-    for place in (str(tmp_path), str(Path.home()), str(Path.cwd())):
-        assert [file for file in files if place.encode() in file.read_bytes()] == []
-    said = json.loads((folder / "provenance.json").read_text())
-    assert said["teacher"] == "teacher"
-    assert said["teacher_identity"] == teacher_identity(str(teacher))
-    assert "Specialized from `teacher` with" in (folder / "README.md").read_text()
-
-
-def test_papers_name_photos_and_extractors_without_their_place(
-    design: Design, tmp_path: Path, teacher: Path
-) -> None:
-    fields = {"dataset": "photos", "masks": "holes", "extractor": "nets/clip"}
-    said = {name: str(tmp_path / place) for name, place in fields.items()}
-    toml = "".join(
-        f"{name} = {('clip:' if name == 'extractor' else '') + place!r}\n"
-        for name, place in said.items()
-    )
-    other = make_study(
-        tmp_path / "other", f"[teacher]\npipeline = {str(teacher)!r}\n[protocol]\n{toml}"
-    )
-    save_weights(other, teacher)
-    folder = export_now(design, other)
-    card = (folder / "README.md").read_text()
-    assert "dataset `photos`, masks `holes`" in card
-    protocol = json.loads((folder / "provenance.json").read_text())["protocol"]
-    assert protocol["extractor"] == "clip:clip"
-    assert str(tmp_path) not in card + json.dumps(protocol)
 
 
 def test_an_export_has_the_checker_of_its_teacher_in_single_and_in_half(
@@ -626,14 +361,6 @@ def test_an_export_on_top_of_another_holds_none_of_its_files(
     assert [path for path in study.pipelines_dir.iterdir() if path != folder] == []
 
 
-def test_weights_that_are_no_safetensors_file_are_told_with_the_next_step(
-    study: StudyFolder, design: Design
-) -> None:
-    write_noted(study.recovered_file(design.arch_key), b"cut", "a test")
-    with pytest.raises(WorkError, match="delete the file and recover again"):
-        export_now(design, study)
-
-
 @pytest.mark.slow
 def test_the_export_runs_in_a_process_that_cannot_import_sdsearch(
     study: StudyFolder, design: Design, tmp_path: Path
@@ -677,57 +404,3 @@ def test_the_weight_files_have_the_sizes_that_budgets_count(
     for dtype, name in (("float32", ""), ("float16", ".fp16"), ("bfloat16", ".fp16")):
         counted = Meter(space, dtype).member(design.architecture)["file_bytes"]  # type: ignore[arg-type]
         assert (unet / f"diffusion_pytorch_model{name}.safetensors").stat().st_size == counted
-
-
-def test_weights_beyond_half_precision_are_refused(
-    study: StudyFolder, design: Design, teacher: Path
-) -> None:
-    path = study.recovered_file(design.arch_key)
-    state = load_file(path)
-    state["conv_out.bias"] = state["conv_out.bias"] + 1e6
-    write_noted(path, save(state), "a test")
-    with pytest.raises(WorkError, match=r"half precision, but conv_out\.bias overflows"):
-        export_now(design, study)
-    assert not (study.pipelines_dir / "autobuild-1").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_the_onnx_files_agree_with_torch_and_take_any_batch(
-    study: StudyFolder, design: Design, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import onnxruntime
-    import torch
-
-    from sdsearch.export import onnx as onnx_export
-    from sdsearch.stages.export import add_onnx
-
-    folder = export_now(design, study)
-    add_onnx(folder)
-    checked = json.loads((folder / "onnx" / "checked.json").read_text())
-    assert set(checked) == {"unet", "text_encoder", "vae_encoder", "vae_decoder"}
-    assert max(checked.values()) <= 1e-3
-    # By default each node says in which file here it was written.
-    graphs = [path.read_bytes() for path in folder.rglob("model.onnx")]
-    assert len(graphs) == 4
-    assert not any(word in graph for graph in graphs for word in (b".py", b"site-packages"))
-    session = onnxruntime.InferenceSession(folder / "onnx" / "unet" / "model.onnx")
-    side, width = (
-        load_space(study).backbone.sample_size,
-        load_space(study).backbone.cross_attention_dim,
-    )
-    length = session.get_inputs()[2].shape[1]
-    inputs = (
-        torch.randn(3, 9, side, side),
-        torch.tensor([1, 500, 999]),
-        torch.ones(3, length, width),
-    )
-    names = [one.name for one in session.get_inputs()]
-    assert names == ["sample", "timestep", "encoder_hidden_states"]
-    (found,) = session.run(None, dict(zip(names, [x.numpy() for x in inputs], strict=True)))
-    assert found.shape == (3, 4, side, side)
-    (folder / "onnx" / "checked.json").unlink()
-    monkeypatch.setattr(onnx_export, "LARGEST_DIFFERENCE", -1.0)
-    with pytest.raises(WorkError, match="onnxruntime must agree with torch"):
-        add_onnx(folder)
-    assert not list(folder.glob(".onnx-*"))
