@@ -15,6 +15,7 @@ from sdsearch.files import check_no_folder, write_once
 from sdsearch.labels import Crop, MaskKind, Task
 from sdsearch.space import search_space
 from sdsearch.study import (
+    WORDS,
     StudyConfig,
     find_recipe,
     parse_config,
@@ -109,12 +110,14 @@ def create_study(
     }
     said = _sections(_teacher(str(teacher), inpaint), space, budget, protocol, sections)
     chosen = {} if preset is None else _choose_preset(str(preset), said["protocol"])
+    asked = said["protocol"].get("task", chosen.get("protocol", {}).get("task"))
+    values = _merge(recipe.values, WORDS) if asked == "text-to-image" else recipe.values
     if recipe.needs_photos and "dataset" not in said["protocol"]:
         raise InputError(
             "a teacher of full size is measured on photos of the kind that it will paint; name "
             "their folder as images, or 'scenes' where nothing but the way is to be tried"
         )
-    config = parse_config(_merge(_merge(recipe.values, chosen), said), file)
+    config = parse_config(_merge(_merge(values, chosen), said), file)
     if inpaints:
         read_backbone(config)
     search_space(config.space.name, resize_level_0=config.space.resize_level_0)

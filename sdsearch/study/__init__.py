@@ -34,7 +34,7 @@ from sdsearch.study.preset import (
     read_preset,
     set_beside,
 )
-from sdsearch.study.recipes import Recipe, find_recipe, warn_of_resolution
+from sdsearch.study.recipes import WORDS, Recipe, find_recipe, warn_of_resolution
 from sdsearch.study.records import (
     find_stages,
     is_current,
@@ -69,6 +69,7 @@ from sdsearch.study.teacher import TUNING, Tuning, describe_tuning, read_backbon
 __all__ = [
     "REQUEST",
     "TUNING",
+    "WORDS",
     "AdoptRequest",
     "AppRequest",
     "Beside",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.labels import Protocol
@@ -140,6 +141,9 @@ checkpoint_every = 500
 picture_every = 1000"""
 )
 """The same for one of full size: masks and dropout are those of Stable Diffusion's own."""
+
+WORDS: Mapping[str, Any] = MappingProxyType({"export": {"recovery": {"caption_dropout": 0.1}}})
+"""What a study of painting from words says besides: guidance asks a UNet without words too."""
 
 
 @dataclass(frozen=True, slots=True)

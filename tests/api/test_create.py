@@ -236,6 +236,20 @@ def test_a_study_that_paints_words_says_its_prompts_and_has_no_masks(tmp_path: P
     assert "masks" not in (tmp_path / "words" / "study.toml").read_text(encoding="utf-8")
 
 
+def test_a_long_recovery_for_words_leaves_some_out_unless_it_is_told_otherwise(
+    tmp_path: Path,
+) -> None:
+    def dropout(name: str, **said: Any) -> float:
+        study = sdsearch.create_study(tmp_path / name, **said)
+        return study.config.export.recovery.caption_dropout
+
+    full = {"export": {"recovery": {"caption_dropout": 0.0}}}
+    assert dropout("words", task="text-to-image") == 0.1
+    assert dropout("own", protocol={"task": "text-to-image"}) == 0.1
+    assert dropout("told", task="text-to-image", **full) == 0.0
+    assert dropout("holes") == 0.0
+
+
 @pytest.fixture
 def coco(tmp_path: Path, teacher: Path, photos: Path) -> dict[str, Any]:
     """All that the preset coco-30k asks for, by argument."""
