@@ -84,7 +84,8 @@ def compare_pixels(
     for start in range(0, count, size):
         part = slice(start, start + size)
         a, b = (_to_planes(images[part], device) for images in (first, second))
-        squared, similar, absolute = _squared_error(a, b), _similarity(a, b), _absolute_error(a, b)
+        similar = _similarity(a, b)
+        absolute, squared = _errors(a, b)
         for name, region in regions.items():
             rows[f"psnr_{name}"].append(_to_decibels(_mean_in(region[part], squared)))
             rows[f"ssim_{name}"].append(_mean_in(region[part], similar))
@@ -95,7 +96,7 @@ def compare_pixels(
 def psnr_in(region: Regions, first: Images, second: Images) -> Array:
     """(N,) PSNR alone, as `compare_pixels` has it, on the CPU."""
     a, b = (_to_planes(images, "cpu") for images in (first, second))
-    return _to_decibels(_mean_in(region, _squared_error(a, b)))
+    return _to_decibels(_mean_in(region, _errors(a, b)[1]))
 
 
 def measure_seam(
@@ -133,10 +134,10 @@ def _mean_step(error: Tensor, band: Tensor) -> float:
     for axis in (0, 1):
         length = band.shape[axis] - 1
         before, after = (band.narrow(axis, shift, length) for shift in (0, 1))
-        pairs = before & after
-        left, right = (error.narrow(axis + 1, shift, length)[:, pairs] for shift in (0, 1))
-        total += float((right - left).abs_().sum())
-        steps += left.numel()
+        left, right = (error.narrow(axis + 1, shift, length) for shift in (0, 1))
+        step = (right - left)[:, before & after]
+        total += float(step.abs_().sum())
+        steps += step.numel()
     return total / max(steps, 1)
 
 
@@ -159,16 +160,12 @@ def _to_planes(images: Images, device: torch.device | str) -> Tensor:
     return torch.from_numpy(images).to(device).permute(3, 0, 1, 2).contiguous().float()
 
 
-def _squared_error(first: Tensor, second: Tensor) -> Array:
-    """(N, H, W) squared differences, mean over the channels."""
-    error: Array = (first - second).square_().sum(0).cpu().numpy().astype(np.float64)
-    return error / 3
-
-
-def _absolute_error(first: Tensor, second: Tensor) -> Array:
-    """(N, H, W) absolute differences in [0, 1], mean over the channels."""
-    error: Array = (first - second).abs_().sum(0).cpu().numpy().astype(np.float64)
-    return error / 3 / 255
+def _errors(first: Tensor, second: Tensor) -> tuple[Array, Array]:
+    """(N, H, W) absolute differences in [0, 1] and squared ones, means over the channels."""
+    error = (first - second).abs_()
+    absolute: Array = error.sum(0).cpu().numpy().astype(np.float64)
+    squared: Array = error.square_().sum(0).cpu().numpy().astype(np.float64)
+    return absolute / 3 / 255, squared / 3
 
 
 def _similarity(first: Tensor, second: Tensor) -> Array:
