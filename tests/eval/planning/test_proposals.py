@@ -6,12 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 from sdsearch import create_study
 from sdsearch.study import MachineConfig
+from sdsearch_eval.nets import extract_features, load_extractor
 from sdsearch_eval.planning import describe_work
 from sdsearch_eval.planning.fitting import fit_label
 from sdsearch_eval.planning.proposals import propose_settings
+from sdsearch_eval.planning.storage import Storage
 from tests.eval.counting.test_counts import DESIGN
 from tests.fakes import full_geometry
 
@@ -54,6 +57,18 @@ def test_settings_are_found_with_which_the_work_fits_a_card(
     found = propose_settings(work, DESIGN, stage, gigabytes)  # type: ignore[arg-type]
     assert found.fits
     assert found.need <= most * GB
+
+
+def test_a_study_of_68_labels_and_16_designs_keeps_less_than_2_gigabytes_beside_its_exports(
+    work: Work,
+) -> None:
+    image = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    made = extract_features(
+        load_extractor(work.protocol.extractor), image, work.protocol.feature_size
+    )
+    storage = Storage(work, made.pooled.numel(), sum(one.numel() for one in made.maps), 0)
+    assert work.protocol.samples == 256
+    assert storage.shared() + (68 + 16) * storage.label() <= 2 * GB
 
 
 def test_what_changes_no_value_is_proposed_before_what_does(work: Work) -> None:
