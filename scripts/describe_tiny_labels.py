@@ -88,7 +88,7 @@ def facts(labels: list[Label]) -> dict[str, str]:
         "failed": str(len(first) - len(measured)),
         "repeated": str(sum(len(found) >= 3 for found in seeds.values())),
         "key": ResolvedProtocol(protocol=Protocol()).key,
-        "teacher_sha": teacher.provenance["teacher_sha256"][:12],
+        "teacher_sha": teacher.provenance["teacher_sha256"],
         "teacher": f"{teacher.scalar(COLUMN):.1f}",
         "groups": "\n".join(rows),
         "related": "\n".join(related),

@@ -19,7 +19,7 @@ from sdsearch_eval.nets.features import Features
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-WEIGHTS_SHA256 = "579344248a93e230"
+WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 STAGES = ((1, 3, 1), (2, 3, 2), (2, 5, 2), (3, 3, 2), (3, 5, 1), (4, 5, 2), (1, 3, 1))
 """Repeats, kernel and stride of the seven stages (Lite0)."""
 MAP_STAGES = (0, 1, 2, 4, 6)

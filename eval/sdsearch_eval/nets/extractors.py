@@ -62,9 +62,9 @@ def extractor_weights(name: str) -> Path | None:
 def _load_efflite0() -> Extractor:
     path = efflite0_weights()
     sha256 = file_sha256(path)
-    if not sha256.startswith(WEIGHTS_SHA256):
+    if sha256 != WEIGHTS_SHA256:
         raise InputError(
-            f"{path} must have SHA-256 {WEIGHTS_SHA256}..., but has {sha256}; reinstall the package"
+            f"{path} must have SHA-256 {WEIGHTS_SHA256}, but has {sha256}; reinstall the package"
         )
     state = torch.load(path, map_location="cpu", weights_only=True)
     return Extractor(EfficientNetLite0(state).eval(), resize_antialiased, sha256)
@@ -77,10 +77,10 @@ def _load_inception(path: Path, *, official: bool) -> Extractor:
             f"them there, or name their file in protocol.extractor"
         )
     sha256 = file_sha256(path)
-    if official and not sha256.startswith(OFFICIAL_SHA256):
+    if official and sha256 != OFFICIAL_SHA256:
         raise InputError(
-            f"'fid' means the Inception weights of 2015 (SHA-256 {OFFICIAL_SHA256}...), but {path} "
-            f"has {sha256[:8]}...; name others 'inception:{path}', whose numbers are no FID"
+            f"'fid' means the Inception weights of 2015 (SHA-256 {OFFICIAL_SHA256}), but "
+            f"{path} has {sha256}; name others 'inception:{path}', whose numbers are no FID"
         )
     net = InceptionV3()
     try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 OFFICIAL_FILE = "weights-inception-2015-12-05-6726825d.pth"
-OFFICIAL_SHA256 = "6726825d"
+OFFICIAL_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 SIDE = 299
 Chains = dict[str, tuple[str | tuple[str, str], ...]]
 """Branch -> the names of its convolutions in turn; a pair forks, and both ends are kept."""

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-TRUNK_FILE, TRUNK_SHA256 = "alexnet-owt-7be5be79.pth", "7be5be79"
-LINEAR_SHA256 = "df73285e35b22355"
+TRUNK_FILE = "alexnet-owt-7be5be79.pth"
+TRUNK_SHA256 = "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02"
+LINEAR_SHA256 = "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"
 TAPS = (1, 4, 7, 9, 11)
 """The ReLUs of AlexNet whose outputs are compared."""
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
@@ -93,8 +94,10 @@ def load_lpips() -> Lpips:
                 f"protocol.lpips = 'alex' needs {path}, but it is missing; copy it there (nothing "
                 "is downloaded) or leave protocol.lpips out"
             )
-        if not (sha256 := file_sha256(path)).startswith(expected):
-            raise InputError(f"{path} must have SHA-256 {expected}..., but has {sha256[:16]}...")
+        if (sha256 := file_sha256(path)) != expected:
+            raise InputError(
+                f"{path} must have SHA-256 {expected}, but has {sha256}; copy it again"
+            )
         states.append(torch.load(path, map_location="cpu", weights_only=True))
     return Lpips(*states).eval()
 
