@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 OWNED = "SDSEARCH_PARENT"
 """The environment variable that says which process a harness was started for."""
+_SAFE_PATHS = "PYTHONSAFEPATH"
+"""The environment variable by which Python leaves the current folder out, as its option -P."""
 _LAST_BREATH = 10.0
 """Seconds that a process has to tidy up after Ctrl-C."""
 _LAUNCHER_NAMES = frozenset(
@@ -86,7 +88,25 @@ def harness_environment() -> dict[str, str]:
     found = {name: value for name, value in os.environ.items() if not is_of_launcher(name)}
     if path := found.pop("PYTHONPATH", ""):
         found["PYTHONPATH"] = os.pathsep.join(part for part in path.split(os.pathsep) if part)
-    return {**found, "PYTHONSAFEPATH": "1", OWNED: str(os.getpid())}
+    return {**found, _SAFE_PATHS: "1", OWNED: str(os.getpid())}
+
+
+@contextmanager
+def safe_paths() -> Iterator[None]:
+    """As long as the context is open, processes import nothing because it lies where they start.
+
+    For those that a library starts for us: spawned workers and their trackers begin with
+    `python -c`, and torchrun's with `python -m`, which both look in the current folder first.
+    """
+    before = os.environ.get(_SAFE_PATHS)
+    os.environ[_SAFE_PATHS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATHS]
+        else:
+            os.environ[_SAFE_PATHS] = before
 
 
 def end_with_parent() -> None:

@@ -5,7 +5,7 @@ A request (see `sdsearch.study.requests`) says one command with all that it need
 input. `sdsearch` writes requests itself. Where a job has several processes, torchrun starts each
 with the same file, here or by `python -m sdsearch_eval --processes=2 REQUEST.json`:
 
-torchrun --standalone --nproc_per_node 2 -m sdsearch_eval REQUEST.json
+PYTHONSAFEPATH=1 torchrun --standalone --nproc_per_node 2 -m sdsearch_eval REQUEST.json
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def main(arguments: list[str] | None = None) -> int:
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from sdsearch.harness import end_with_parent
+    from sdsearch.harness import end_with_parent, safe_paths
     from sdsearch.shell import interrupted_by_signals, open_streams, run_command
 
     open_streams()
     end_with_parent()
     given = sys.argv[1:] if arguments is None else arguments
-    with interrupted_by_signals():
+    with safe_paths(), interrupted_by_signals():
         return run_command(lambda: _obey(given))
 
 

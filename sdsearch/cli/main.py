@@ -14,6 +14,7 @@ from sdsearch.cli.label import label
 from sdsearch.cli.search import build, fit, sample, score
 from sdsearch.cli.study import init, plan, recover, report, run, serve_app, tune
 from sdsearch.cli.tools import check, latency, space
+from sdsearch.harness import safe_paths
 from sdsearch.shell import STOPPED, open_streams, run_command
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ app.command(name="app")(serve_app)
 def main() -> None:
     """Run the command line; it ends in an exit code and at most a line, never in a traceback."""
     open_streams()
-    sys.exit(run_command(_run_app))
+    with safe_paths():
+        sys.exit(run_command(_run_app))
 
 
 def _run_app() -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
+from sdsearch.harness import safe_paths
 from sdsearch.model import FrozenModel
 from sdsearch.replay.methods import METHODS
 from sdsearch.replay.replay import BUILT, Trial, find_method, replay_once
@@ -83,7 +84,7 @@ def run_replay(
     trials: list[Trial] = []
     # Spawned: a forked process would inherit torch's threads in whatever state they are.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context) as workers:
+    with safe_paths(), ProcessPoolExecutor(processes, context) as workers:
         for done, found in enumerate(workers.map(work, range(resamplings)), start=1):
             trials += found
             progress(done)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
+import sys
+from contextlib import chdir, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from sdsearch.console import say
 from sdsearch.errors import InputError, WorkError
+from sdsearch.harness import safe_paths
 from sdsearch.study import read_study
 from sdsearch.workers.worker import PATIENCE, finish_labels, work_off
 
@@ -40,7 +45,9 @@ def label_on_ray(job: LabelJob, tell: Callable[[int, str], None]) -> None:
         ) from None
     started = not ray.is_initialized()
     if started:  # RAY_ADDRESS, or the cluster that runs here, or one made of this machine
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+        # Ray has its workers import what lies in the current folder, before all else.
+        with safe_paths(), chdir(sys.prefix):
+            ray.init(log_to_driver=False, logging_level=logging.WARNING)
     try:
         _run_tasks(ray, job, tell)
     finally:
@@ -108,8 +115,8 @@ def _task_starter(ray: Any, job: LabelJob) -> Callable[[RayTask, LabelJob], Any]
         max_retries=_RETRIES * job.study.config.label.attempts,
         scheduling_strategy="SPREAD",
     )
-    study = replace(job.study, root=job.study.root.resolve())
-    return lambda task, part: run.remote(task, replace(part, study=study))
+    study, place = replace(job.study, root=job.study.root.resolve()), Path.cwd()
+    return lambda task, part: run.remote(task, replace(part, study=study), place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +128,14 @@ class TaskReport:
     trouble: bool = False
 
 
-def run_task(task: RayTask, job: LabelJob) -> TaskReport:
-    """One task of a Ray cluster, on whichever node it runs; it ends with the first trouble."""
+def run_task(task: RayTask, job: LabelJob, place: Path) -> TaskReport:
+    """One task of a Ray cluster, on whichever node it runs; it ends with the first trouble.
+
+    `place` is the folder that relative paths of the study begin at, where this node has it.
+    """
     node, root = socket.gethostname(), job.study.root
+    with suppress(OSError):
+        os.chdir(place)
     try:
         read_study(root)
     except InputError as error:
