@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/venv.sh
 
-make_venv ""
+make_venv run
 work=${1:-work/table}
 methods='["autobuild", "exhaustive", "autobuild-paper", "ridge", "random"]'
 for budget in none 0.60 0.45 macs-0.70; do

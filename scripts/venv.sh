@@ -1,4 +1,5 @@
-# Sourced by scripts/demo and scripts/test: `make_venv EXTRA` leaves an installed .venv behind.
+# Sourced by scripts/demo (`make_venv run`) and scripts/test (`make_venv dev`): leaves a .venv behind that
+# holds what requirements/run.txt or requirements/dev.txt locks, a torch, and this checkout.
 # Safe to run twice and to be killed: a half-made .venv is made again, a current one is kept.
 
 say() { printf '\n== %s\n' "$*"; }
@@ -21,14 +22,16 @@ check_space() {
     [ "$free" -ge 4 ] || stop "4 GB of free disk space are needed here, but only $free GB are left."
 }
 
+pip_install() { .venv/bin/python -m pip install -qq --disable-pip-version-check "$@"; }
+
 make_venv() {
-    local extra=$1 python stamp sum
+    local lock=requirements/$1.txt python stamp sum
     # A killed script may leave its pip running: the lock, which pip inherits, waits for it.
     exec 9<scripts/venv.sh
     if command -v flock >/dev/null; then flock 9; fi
     [ ! -e .venv/installing ] || rm -rf .venv
-    sum=$(cksum <pyproject.toml | tr -d ' \t')
-    stamp=.venv/installed$extra-$sum
+    sum=$(cat pyproject.toml "$lock" | cksum | tr -d ' \t')
+    stamp=.venv/installed-$1-$sum
     if [ -e "$stamp" ] && .venv/bin/python -c 'import sdsearch' 2>/dev/null; then
         say "installed already: .venv"
     else
@@ -38,9 +41,14 @@ make_venv() {
         mkdir -p .venv
         touch .venv/installing
         [ -x .venv/bin/pip ] || "$python" -m venv .venv
-        # torch first: its requirements settle the others'.
-        .venv/bin/python -m pip install -qq --disable-pip-version-check torch==2.13.0
-        .venv/bin/python -m pip install -qq --disable-pip-version-check -e ".$extra"
+        # Wheels alone: building one would fetch what it is built with, which nothing locks.
+        pip_install --require-hashes --only-binary :all: --no-deps -r "$lock"
+        # A torch that is there already stays: which build it is depends on the machine.
+        .venv/bin/python -c 'import torch' 2>/dev/null || pip_install torch==2.13.0
+        pip_install --no-deps --no-build-isolation -e .
+        .venv/bin/python -m pip check >.venv/conflicts ||
+            stop "the installed packages do not fit each other; make the lock again by scripts/lock:
+$(cat .venv/conflicts)"
         rm .venv/installing
         touch "$stamp"
     fi
