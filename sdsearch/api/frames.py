@@ -71,7 +71,7 @@ def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> DataFrame:
     except ImportError:
         raise InputError(
             "labels and designs as a DataFrame need pandas, but it is not installed; run: "
-            'pip install "sdsearch[pandas]"'
+            "pip install pandas"
         ) from None
     frame = pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=columns)
     return frame.set_index(columns[0])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import CLIPTextModel
 
 LARGEST_DIFFERENCE = 1e-3
-_INSTALL = 'pip install "sdsearch[onnx]"'
+_INSTALL = "pip install onnx onnxscript onnxruntime"
 
 
 class Part(NamedTuple):

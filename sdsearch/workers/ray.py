@@ -41,7 +41,7 @@ def label_on_ray(job: LabelJob, tell: Callable[[int, str], None]) -> None:
     except ImportError:
         raise InputError(
             "executor ray needs the package ray, which is not installed; "
-            'run: pip install "sdsearch[ray]", or use executor local'
+            "run: pip install ray, or use executor local"
         ) from None
     started = not ray.is_initialized()
     if started:  # RAY_ADDRESS, or the cluster that runs here, or one made of this machine

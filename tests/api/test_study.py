@@ -94,7 +94,7 @@ def test_without_pandas_a_table_says_how_to_install_it(
     study: Study, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(sdsearch.InputError, match=r'pip install "sdsearch\[pandas\]"'):
+    with pytest.raises(sdsearch.InputError, match="pip install pandas"):
         getattr(study, table)
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+from scripts.list_licences import PAGE, find_wanted, list_licences, read_page
 from sdsearch.keys import file_sha256
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,3 +103,21 @@ def test_scripts_install_by_the_locks_and_name_no_place():
     for file in (*(ROOT / "scripts").glob("*"), *(ROOT / ".ci").glob("*")):
         if file.is_file() and file.suffix in ("", ".sh"):
             assert not re.search(r"-index|find-links|pypi", file.read_text(encoding="utf-8")), file
+
+
+def test_nobody_is_told_to_install_a_name_that_no_index_has():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    code = [file for home in ("sdsearch", "eval") for file in (ROOT / home).rglob("*.py")]
+    for file in (*pages, *code):
+        told = re.findall(r"pip install[^\n`]*", file.read_text(encoding="utf-8"))
+        assert [line for line in told if re.search(r"\bsdsearch\b", line)] == [], file
+
+
+def test_every_direct_dependency_and_all_that_a_run_installs_have_a_licence_that_is_listed():
+    wanted = find_wanted()
+    direct = [Requirement(one).name for extra in DIRECT.values() for one in extra]
+    assert {*map(canonicalize_name, direct), *map(canonicalize_name, read_lock("run"))} == {*wanted}
+    assert [*read_page()] == [*wanted]
+    said, page = (text.splitlines() for text in (list_licences(), PAGE.read_text("utf-8")))
+    changed = {line for line in said if line not in page}
+    assert {line for line in changed if not line.startswith("| torch |")} == set(), "run the script"

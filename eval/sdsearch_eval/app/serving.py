@@ -46,7 +46,7 @@ def serve_app(request: AppRequest) -> None:
     try:
         page = build_app(study, world)
     except ImportError as error:
-        raise InputError(f"the app needs {error.name}: pip install 'sdsearch[app]'") from None
+        raise InputError(f"the app needs {error.name}: pip install gradio") from None
     page.queue(default_concurrency_limit=1, max_size=16)
     page.launch(
         server_name=request.host,

@@ -96,7 +96,7 @@ def make_optimizer(unet: UNet2DConditionModel, recipe: RecoveryRecipe) -> torch.
         except (ImportError, RuntimeError) as error:
             raise InputError(
                 'optimizer = "adamw8bit" needs the package bitsandbytes, which cannot be loaded '
-                f'({error}); run: pip install "sdsearch[adamw8bit]", or choose "adamw"'
+                f'({error}); run: pip install bitsandbytes, or choose "adamw"'
             ) from None
         eight_bit: torch.optim.Optimizer = AdamW8bit(unet.parameters(), **options)
         return eight_bit

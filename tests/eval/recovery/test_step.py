@@ -125,7 +125,7 @@ def test_a_teacher_whose_answers_are_not_finite_is_refused(teacher, lessons, mon
 def test_8_bit_moments_without_their_package_say_what_to_install(teacher, monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
-    with pytest.raises(InputError, match=r"pip install .*adamw8bit"):
+    with pytest.raises(InputError, match="pip install bitsandbytes"):
         make_optimizer(teacher.student(ARCH), RecoveryRecipe(optimizer="adamw8bit"))
 
 
