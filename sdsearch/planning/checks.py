@@ -34,7 +34,7 @@ def find_problems(study: StudyFolder) -> list[str]:
             check(study)
         except InputError as error:
             found.append(str(error))
-    return found
+    return list(dict.fromkeys(found))  # a teacher that cannot be read is found by several
 
 
 def _check_target(study: StudyFolder) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from sdsearch.console import working
 from sdsearch.design import DesignFile, SpaceScores, build_designs
 from sdsearch.files import write_atomic
+from sdsearch.planning import check_study
 from sdsearch.space import RESOURCES
 from sdsearch.stages.score import PUBLISHED, load_published_scores, score_study
 from sdsearch.study import (
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 def build_study(study: StudyFolder) -> tuple[Design, ...]:
     """Build the best designs by each method of the study under its budget: designs.json."""
+    check_study(study)
     scores, settings, meter = score_study(study), study.config.build, load_meter(study)
     inputs = {
         "score": outputs_of(study, "score"),

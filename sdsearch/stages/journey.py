@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sdsearch.console import say
+from sdsearch.planning import check_study
 from sdsearch.stages.build import build_study
 from sdsearch.stages.compare import compare_study
 from sdsearch.stages.export import export_designs
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 def run_study(study: StudyFolder) -> Path:
     """Do all stages and print the table, the report's path and the pipelines' paths."""
+    check_study(study)
     if study.config.teacher.inpaint:
         tune_teacher(study)
     sample_study(study)

@@ -97,6 +97,7 @@ def prepare_study(study: StudyFolder, *, processes: int = 1, rungs: bool = False
 
     With `rungs` also what those of the cheaper protocols share.
     """
+    check_study(study)
     job = _job(study, processes)
     for rung in study.rungs if rungs else (None,):
         with replace(job, rung=rung).open_labeller() as labeller:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from sdsearch.console import working
 from sdsearch.errors import InputError, check_at_least
 from sdsearch.harness import run_harness
-from sdsearch.study import TuneRequest, is_tuned, read_backbone, read_tuning
+from sdsearch.planning import check_study
+from sdsearch.study import TuneRequest, is_tuned, read_tuning
 from sdsearch.unet import teacher_identity
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ def tune_teacher(study: StudyFolder, processes: int = 1) -> Path:
     """Make the study's teacher of 9 channels, unless it is there; returns its folder.
 
     Raises:
-        InputError: [teacher] asks for none, its pipeline cannot learn it, or there are labels of a
-            teacher that was tuned otherwise.
+        InputError: [teacher] asks for none, its pipeline cannot learn it, there are labels of a
+            teacher that was tuned otherwise, or something in the study would be refused later.
         HarnessError: the harness failed, and has said why; what was learned is kept.
     """
     from sdsearch.export import export_teacher
@@ -32,7 +33,7 @@ def tune_teacher(study: StudyFolder, processes: int = 1) -> Path:
             f"only a teacher with inpaint = true is tuned, but {study.root / 'study.toml'} says "
             f"nothing of it in [teacher]; go on with: sdsearch run {study.root}"
         )
-    read_backbone(study.config)
+    check_study(study)
     if is_tuned(study) and _origin(study) == teacher_identity(study.config.teacher.pipeline):
         return study.teacher_dir
     if study.teacher_dir.is_dir() and study.labels.read_all():

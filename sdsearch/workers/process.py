@@ -24,7 +24,7 @@ from sdsearch.harness import (
     written,
 )
 from sdsearch.labels import Failure, Label
-from sdsearch.study import ServeRequest
+from sdsearch.study import ServeRequest, read_study
 from sdsearch.workers.messages import (
     Answer,
     FailOrder,
@@ -179,7 +179,18 @@ class HarnessProcess:
             processes=self.processes,
         )
 
+    def _refuse_changes(self) -> None:
+        """What is measured is read from study.toml anew; raise where it says other than we know."""
+        wanted, found = self.study.config, read_study(self.study.root).config
+        for name in ("teacher", "protocol"):
+            if getattr(found, name) != getattr(wanted, name):
+                raise InputError(
+                    f"study.toml must stay as it is while a worker runs, but [{name}] has changed; "
+                    "run again with the new one"
+                )
+
     def _start(self) -> subprocess.Popen[str]:
+        self._refuse_changes()
         file = self._resources.enter_context(written(self._request))
         process = subprocess.Popen(
             harness_line(file, self.processes),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 from sdsearch.console import show_status
 from sdsearch.errors import InputError, WorkError
 from sdsearch.labels import check_comparable
+from sdsearch.planning import check_study
 from sdsearch.shell import describe_error
 from sdsearch.study import read_listing, read_study
 from sdsearch.workers import (
@@ -140,12 +141,14 @@ def serve_labels(request: ServeRequest) -> int:
 
 
 def open_desk(request: ServeRequest, world: World) -> LabelDesk:
-    """Prepare what all labels share.
+    """Prepare what all labels share, whichever command, script or node asks for them.
 
     Raises:
-        InputError: the study's labels are of another teacher, dataset or extractor.
+        InputError: the study's labels are of another teacher, dataset or extractor, or something
+            in the study as it is now would be refused later.
     """
     home = read_study(request.study)
+    check_study(home)
     study = home.at_rung(request.rung).at_seed(request.seed)
     listing = read_listing(study)
     study = settle_labels(study, listing.architectures.values(), world.device)
