@@ -1,13 +1,16 @@
 """What long work shows on a terminal: lines, spinners, bars; all of it on standard error.
 
-Text is shown as it is: a path may hold what rich takes for markup or for an emoji.
+Text is shown as it is: a path may hold what rich takes for markup or for an emoji. What steers a
+terminal is shown as an escape.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from sdsearch.shell import show_plainly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -15,13 +18,32 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
     from rich.status import Status
+    from rich.text import Text
 
 
 def make_console(*, quiet: bool = False, to_stdout: bool = False) -> Console:
     """A console that shows text as it is: for progress, or with `to_stdout` for what was asked."""
+    return _plain_console(stderr=not to_stdout, quiet=quiet)
+
+
+def print_plainly(thing: object, width: int) -> str:
+    """A table as lines of text without colours."""
+    console = _plain_console(width=width, no_color=True)
+    with console.capture() as printed:
+        console.print(thing)
+    return printed.get().rstrip()
+
+
+def _plain_console(**options: Any) -> Console:
     from rich.console import Console
 
-    return Console(stderr=not to_stdout, highlight=False, markup=False, emoji=False, quiet=quiet)
+    class PlainConsole(Console):
+        """All strings come by here: what is printed, and the cells of tables."""
+
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(show_plainly(text), **options)
+
+    return PlainConsole(highlight=False, markup=False, emoji=False, **options)
 
 
 def show_status(console: Console, what: str) -> Status:
@@ -29,7 +51,7 @@ def show_status(console: Console, what: str) -> Status:
     from rich.text import Text
 
     spinner = "line" if console.options.ascii_only else "dots"
-    return console.status(Text(f"{what} ..."), spinner=spinner)
+    return console.status(Text(f"{show_plainly(what)} ..."), spinner=spinner)
 
 
 def say(text: str) -> None:
@@ -89,6 +111,7 @@ def following_labels(total: int, done: int) -> Iterator[Callable[[int, str], Non
         def tell(count: int, news: str) -> None:
             bar.update(task, completed=count)
             if not news.endswith(" ok") or not console.is_terminal:
+                news = show_plainly(news, one_line=True)
                 console.print(f"label {count} of {total}: {news}", soft_wrap=True)
 
         yield tell

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 STOPPED = 130
 """The exit code of what Ctrl-C ended, as shells have it: 128 and the signal's number."""
 _ENDING = [getattr(signal, x) for x in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, x)]
-_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Controls but tab and newline, and what turns the direction of writing or breaks a line."""
 _NEXT_STEPS = {
     errno.ENOSPC: "free some space, then run again",
     errno.EDQUOT: "free some of your quota, then run again",
@@ -69,6 +70,18 @@ def run_command(command: Callable[[], int]) -> int:
     finally:
         _drop_unwritable_output()
     return code
+
+
+def show_plainly(text: str, *, one_line: bool = False) -> str:
+    r"""Text as a terminal may show it: what would steer it, or turn its writing, as escapes.
+
+    With `one_line` newlines are escapes too: text of others cannot pretend to be a line of ours.
+
+    >>> show_plainly("red\x1b[31m \u202egnp.exe")
+    'red\\x1b[31m \\u202egnp.exe'
+    """
+    shown = _STEERING.sub(lambda found: repr(found[0])[1:-1], text)
+    return shown.replace("\n", r"\n") if one_line else shown
 
 
 def describe_error(error: Exception) -> str:
@@ -125,11 +138,8 @@ def _write_plainly(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def _tell(text: str) -> None:
-    """The last line. Where nobody listens, the exit code has to do.
-
-    A name may hold what steers a terminal: that is shown as an escape.
-    """
-    text = _STEERING.sub(lambda found: repr(found[0])[1:-1], text)
+    """The last line. Where nobody listens, the exit code has to do."""
+    text = show_plainly(text)
     if sys.stderr is not None:
         with suppress(OSError):
             print(text, file=sys.stderr, flush=True)  # noqa: T201 (a terminal is what this is for)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import sdsearch
-from sdsearch.cli.options import Json, Teacher, print_json
+from sdsearch.cli.options import Json, Teacher, print_json, show
 
 _TINY = Path("tiny")
 _SHARES = (0.6, 0.45)
@@ -88,4 +88,4 @@ def bench(
     if as_json:
         print_json(summary.model_dump(mode="json"))
     else:
-        print(text)
+        show(text)

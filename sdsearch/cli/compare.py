@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 import sdsearch
-from sdsearch.cli.options import STUDY, Folder
+from sdsearch.cli.options import STUDY, Folder, show
 from sdsearch.errors import InputError, check_choice
 
 _OUT = Path("compare.png")
@@ -95,7 +95,7 @@ def compare(
     if not pipelines:
         if image or mask or prompt:
             raise InputError("--image, --mask and --prompt need --pipelines, but there are none")
-        print(sdsearch.load_study(study).compare())
+        show(sdsearch.load_study(study).compare())
         return
     if bool(image) != bool(mask):
         raise InputError("--image and --mask need each other, but one of them is missing")
@@ -130,4 +130,4 @@ def compare(
         _NAMES,
     )
     check_output(out, (*request.images, *map(Path, request.masks)), "--out")
-    print(compare_pipelines(request))
+    show(compare_pipelines(request))

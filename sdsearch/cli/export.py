@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import sdsearch
-from sdsearch.cli.options import STUDY, Folder
+from sdsearch.cli.options import STUDY, Folder, show
 from sdsearch.errors import InputError
 
 Lora = Annotated[
@@ -47,4 +47,4 @@ def export(
             add_lora(folder, lora, loaded.folder)
         if push is not None:
             push_export(folder, push, confirmed=yes)
-        print(folder)
+        show(folder)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 import sdsearch
-from sdsearch.cli.options import STUDY, Folder, Json, print_json
+from sdsearch.cli.options import STUDY, Folder, Json, print_json, show
 from sdsearch.errors import InputError
 
 _TOGETHER = (["--prepare", "--halving"], ["--retry-failed", "--halving"])
@@ -91,7 +91,7 @@ def label(
     loaded = sdsearch.load_study(study)
     if table is not None:
         report = loaded.import_labels(None if table == "tiny" else table)
-        print(
+        show(
             f"imported {report.imported} labels, {report.skipped_existing} were there already, "
             f"refused: {report.other_protocol} of another protocol, {report.other_teacher} of "
             f"another teacher; from {report.origin}"
@@ -101,7 +101,7 @@ def label(
         if as_json:
             print_json([state.model_dump(mode="json") for state in states])
         for line in [] if as_json else [line for state in states for line in state.describe()]:
-            print(line)
+            show(line, one_line=True)
     elif recompute_metrics:
         loaded.recompute()
     elif adopt:
@@ -110,10 +110,10 @@ def label(
         loaded.prepare(processes=processes, rungs=halving)
     else:
         if retry_failed:
-            print(f"removed {loaded.forget_failed()} failed labels")
+            show(f"removed {loaded.forget_failed()} failed labels")
         if halving:
             for rung in loaded.label_by_halving(processes=processes, executor=executor):
-                print(f"  {rung.describe()}")
+                show(f"  {rung.describe()}")
         else:
             loaded.label(processes=processes, executor=executor, seed=seed, only=arch or ())
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 import sdsearch
-from sdsearch.cli.options import STUDY, Folder, Json, print_json
+from sdsearch.cli.options import STUDY, Folder, Json, print_json, show
 
 
 def sample(
@@ -22,9 +22,9 @@ def sample(
     loaded = sdsearch.load_study(study)
     if strategy == "active":
         found = loaded.propose(count)
-        print(f"{len(found)} more in {study / 'architectures.jsonl'}; next: sdsearch label {study}")
+        show(f"{len(found)} more in {study / 'architectures.jsonl'}; next: sdsearch label {study}")
         return
-    print(f"{len(loaded.sample())} architectures in {study / 'architectures.jsonl'}")
+    show(f"{len(loaded.sample())} architectures in {study / 'architectures.jsonl'}")
 
 
 def fit(study: Folder = STUDY, as_json: Json = False) -> None:
@@ -34,8 +34,8 @@ def fit(study: Folder = STUDY, as_json: Json = False) -> None:
         print_json(report.model_dump(mode="json"))
         return
     for name, quality in report.predictors.items():
-        print(f"  {name}: SRCC {quality.srcc:.3f} [{quality.low:.2f}, {quality.high:.2f}]")
-    print(f"used: {report.kind}: {report.reason}")
+        show(f"  {name}: SRCC {quality.srcc:.3f} [{quality.low:.2f}, {quality.high:.2f}]")
+    show(f"used: {report.kind}: {report.reason}")
 
 
 def score(study: Folder = STUDY, as_json: Json = False) -> None:
@@ -45,7 +45,7 @@ def score(study: Folder = STUDY, as_json: Json = False) -> None:
         print_json(scores.model_dump(mode="json"))
         return
     for line in scores.insights():
-        print(f"  {line}")
+        show(f"  {line}", one_line=True)
 
 
 def build(study: Folder = STUDY, as_json: Json = False) -> None:
@@ -55,4 +55,4 @@ def build(study: Folder = STUDY, as_json: Json = False) -> None:
         print_json([design.record.model_dump(mode="json") for design in designs])
         return
     for design in designs:
-        print(f"  {design.name}: {design.architecture.key}, {design.params:,} parameters")
+        show(f"  {design.name}: {design.architecture.key}, {design.params:,} parameters")

@@ -8,7 +8,7 @@ import typer
 
 import sdsearch
 from sdsearch.assets import preset_files
-from sdsearch.cli.options import STUDY, Folder, Json, print_json
+from sdsearch.cli.options import STUDY, Folder, Json, print_json, show
 from sdsearch.errors import InputError, check_choice
 
 Photos = Annotated[
@@ -100,7 +100,7 @@ def init(
             budget=share,
         )
         done = "wrote"
-    print(f"{done} {made.path / 'study.toml'}; next: sdsearch run {study}")
+    show(f"{done} {made.path / 'study.toml'}; next: sdsearch run {study}")
 
 
 def plan(study: Folder = STUDY, as_json: Json = False) -> None:
@@ -114,7 +114,7 @@ def plan(study: Folder = STUDY, as_json: Json = False) -> None:
     if as_json:
         print_json(found.model_dump(mode="json"))
     else:
-        print(describe_plan(found))
+        show(describe_plan(found))
     if found.problems:
         raise typer.Exit(2)
 
@@ -127,7 +127,7 @@ def tune(
 
     `sdsearch run` does it first, where [teacher] says inpaint = true.
     """
-    print(sdsearch.load_study(study).tune(processes=processes))
+    show(sdsearch.load_study(study).tune(processes=processes))
 
 
 def recover(
@@ -136,12 +136,12 @@ def recover(
     processes: Annotated[int, typer.Option(min=1, help="One per GPU; torchrun starts them.")] = 1,
 ) -> None:
     """Recover a design by the long recipe of [export.recovery]; resumes from its checkpoints."""
-    print(sdsearch.load_study(study).recover(design, processes=processes))
+    show(sdsearch.load_study(study).recover(design, processes=processes))
 
 
 def report(study: Folder = STUDY) -> None:
     """Print the outcome table and write report.html, one offline file."""
-    print(sdsearch.load_study(study).report())
+    show(sdsearch.load_study(study).report())
 
 
 def run(study: Folder = STUDY) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 import sdsearch
-from sdsearch.cli.options import STUDY, Folder, Json, Teacher, print_json
+from sdsearch.cli.options import STUDY, Folder, Json, Teacher, print_json, show
 from sdsearch.errors import InputError, check_choice
 
 if TYPE_CHECKING:
@@ -64,17 +64,17 @@ def space(
         arch = find_member(draw, found)
         file = out or Path(f"{arch.key}.svg")
         write_atomic(file, sdsearch.draw_unet(arch, found.backbone, worth))
-        print(file)
+        show(file)
         return
     summary = summarize_space(found)
     if as_json:
         print_json(summary.model_dump(mode="json"))
         return
-    print(f"{summary.name}: {summary.size:,} architectures")
+    show(f"{summary.name}: {summary.size:,} architectures")
     for unit in summary.units:
-        print(f"  {unit.name}: {unit.options} options")
+        show(f"  {unit.name}: {unit.options} options")
     for member, costs in summary.members.items():
-        print(f"  {member}: {costs.params:,} parameters, {costs.macs / 1e9:.3f} G MACs a call")
+        show(f"  {member}: {costs.params:,} parameters, {costs.macs / 1e9:.3f} G MACs a call")
 
 
 def latency(
@@ -141,8 +141,8 @@ def latency(
         print_json(report.model_dump(mode="json"))
         return
     if milliseconds is not None:
-        print(f"{predict}: {milliseconds:.2f} ms a UNet call")
-    print(
+        show(f"{predict}: {milliseconds:.2f} ms a UNet call")
+    show(
         f"on {hardware}: error {error.mape:.1f} % +- {error.se:.1f} (cross-validated "
         f"over {error.n} members, {error.worst:.1f} % at worst)"
     )
@@ -190,7 +190,7 @@ def _print_checked(report: BaseModel, as_json: bool, *, bad: bool) -> None:
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
-        print(report)
+        show(report)
     if bad:
         raise typer.Exit(2)
 

@@ -11,7 +11,7 @@ from sdsearch.export.index import choose_class
 from sdsearch.export.inventory import record_files
 from sdsearch.export.portable import drop_places
 from sdsearch.export.recovered import read_source
-from sdsearch.files import write_atomic
+from sdsearch.files import markdown_templates, write_atomic
 from sdsearch.labels import Measurement, PipelineCost, read_costs
 from sdsearch.pipelines import find_card, locate_pipeline, open_pipeline, read_part
 from sdsearch.study import find_teacher, set_beside, versions
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from sdsearch.study import StudyFolder
 
 _SD_LICENCE = "creativeml-openrail-m"
-_TUNED = ", which learned to inpaint first,"
 
 
 def write_papers(folder: Path, source: ExportSource, weights_sha256: str) -> None:
@@ -109,39 +108,39 @@ def model_card(source: ExportSource, costs: tuple[PipelineCost, ...] = ()) -> st
 
     `costs` are those of the export and of its teacher; none before they are measured.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     design, config, backbone = source.design, source.study.config, source.backbone
     pipeline, size = config.teacher.pipeline, source.backbone.sample_size
-    # Not HTML: what is foreign here (folder names) is only ever shown inside code spans.
-    loader = PackageLoader("sdsearch.export")
-    environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True)
     measured = {**(source.label.values if source.label else {}), **source.long_values}
-    return environment.get_template("card.md.jinja").render(
-        design=design,
-        words=config.protocol.paints_words,
-        padding=config.protocol.crop_padding if config.protocol.crop == "hole" else None,
-        tiny=not is_full_size(pipeline),
-        teacher="the embedded tiny Stable Diffusion"
-        if pipeline == "tiny"
-        else f"`{public_name(pipeline)}`{_TUNED if config.teacher.inpaint else ''}",
-        kind=choose_class(backbone.in_channels, config.protocol.task),
-        licence=teacher_licence(pipeline),
-        removed=[slot.name for slot in SLOTS if slot.name not in design.architecture.kept_slots],
-        params=count_params(design.architecture, backbone),
-        teacher_params=count_params(UNPRUNED, backbone),
-        macs=count_macs(design.architecture, backbone, size).total,
-        teacher_macs=count_macs(UNPRUNED, backbone, size).total,
-        size=size,
-        costs=_cost_rows(costs),
-        setting=costs[0].picture.setting if costs and costs[0].picture else None,
-        metrics={name: one for name, one in measured.items() if isinstance(one, Measurement)},
-        protocol=_public_protocol(config.protocol),
-        protocol_key=source.study.protocol_key,
-        recovery=source.recipe,
-        seed=config.seed,
-        beside=set_beside(config, {design.name: measured} if measured else {}),
-        is_official=config.protocol.column("fd") == "fid",
+    return (
+        markdown_templates("sdsearch.export")
+        .get_template("card.md.jinja")
+        .render(
+            design=design,
+            words=config.protocol.paints_words,
+            padding=config.protocol.crop_padding if config.protocol.crop == "hole" else None,
+            tiny=not is_full_size(pipeline),
+            teacher=None if pipeline == "tiny" else public_name(pipeline),
+            tuned=config.teacher.inpaint,
+            kind=choose_class(backbone.in_channels, config.protocol.task),
+            licence=teacher_licence(pipeline),
+            removed=[
+                slot.name for slot in SLOTS if slot.name not in design.architecture.kept_slots
+            ],
+            params=count_params(design.architecture, backbone),
+            teacher_params=count_params(UNPRUNED, backbone),
+            macs=count_macs(design.architecture, backbone, size).total,
+            teacher_macs=count_macs(UNPRUNED, backbone, size).total,
+            size=size,
+            costs=_cost_rows(costs),
+            setting=costs[0].picture.setting if costs and costs[0].picture else None,
+            metrics={name: one for name, one in measured.items() if isinstance(one, Measurement)},
+            protocol=_public_protocol(config.protocol),
+            protocol_key=source.study.protocol_key,
+            recovery=source.recipe,
+            seed=config.seed,
+            beside=set_beside(config, {design.name: measured} if measured else {}),
+            is_official=config.protocol.column("fd") == "fid",
+        )
     )
 
 

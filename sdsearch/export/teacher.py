@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sdsearch.export.index import INPAINT
 from sdsearch.export.papers import public_name, teacher_licence
 from sdsearch.export.pipeline import open_student, write_folder
-from sdsearch.files import write_atomic
+from sdsearch.files import markdown_templates, write_atomic
 from sdsearch.keys import file_sha256
 from sdsearch.study import TUNING, describe_tuning, one_at_a_time, read_backbone, versions
 from sdsearch.unet import PAINT_CHANNELS, UNPRUNED, is_full_size, teacher_identity
@@ -58,16 +58,16 @@ def export_teacher(study: StudyFolder) -> Path:
 
 def teacher_card(study: StudyFolder) -> str:
     """Return the card: what it was, what it learned on what, how to load, the licence."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     config, pipeline = study.config, study.config.teacher.pipeline
-    loader = PackageLoader("sdsearch.export")
-    environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True)
-    return environment.get_template("teacher.md.jinja").render(
-        teacher=public_name(pipeline),
-        tiny=not is_full_size(pipeline),
-        licence=teacher_licence(pipeline),
-        tuning=config.teacher.tuning,
-        protocol=config.protocol,
-        dataset="scenes" if config.protocol.dataset == "scenes" else "photos of its owner",
+    return (
+        markdown_templates("sdsearch.export")
+        .get_template("teacher.md.jinja")
+        .render(
+            teacher=public_name(pipeline),
+            tiny=not is_full_size(pipeline),
+            licence=teacher_licence(pipeline),
+            tuning=config.teacher.tuning,
+            protocol=config.protocol,
+            dataset="scenes" if config.protocol.dataset == "scenes" else "photos of its owner",
+        )
     )

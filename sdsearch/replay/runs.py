@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
+from sdsearch.files import as_text
 from sdsearch.harness import safe_paths
 from sdsearch.model import FrozenModel
 from sdsearch.replay.methods import METHODS
@@ -173,7 +174,7 @@ def describe_summary(summary: ReplaySummary) -> str:
             "| method | SRCC | NDCG@4 | mean of 4 | best of 4 | regret | needed | behind |\n"
             "|---|---|---|---|---|---|---|---|\n"
             + "\n".join(
-                f"| {row.method} | {_cell(row.srcc, 2)} | {_cell(row.ndcg, 2)} "
+                f"| {as_text(row.method)} | {_cell(row.srcc, 2)} | {_cell(row.ndcg, 2)} "
                 f"| {_cell(row.mean, 1)} | {_cell(row.best, 1)} | {_cell(row.regret, 1)} "
                 f"| {_cell(row.needed, 0)} "
                 f"| {row.behind[0]:+.1f} [{row.behind[1]:+.1f}, {row.behind[2]:+.1f}] |"

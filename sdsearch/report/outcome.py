@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev, variance
 from typing import TYPE_CHECKING
 
+from sdsearch.console import print_plainly
 from sdsearch.labels import Label, Measurement
 from sdsearch.report.html import html_table
 from sdsearch.space import say_amount
@@ -108,12 +109,7 @@ class Outcome:
         return f"Outcome({self.column}: {len(self.rows)} rows{found}; {self.title})"
 
     def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(width=100, no_color=True, markup=False, emoji=False)
-        with console.capture() as printed:
-            console.print(outcome_table(self))
-        return printed.get().rstrip()
+        return print_plainly(outcome_table(self), width=100)
 
     def _repr_html_(self) -> str:
         found, beside = html_table(self.heading, self.cells(), HEADER, notes(self)), self.beside

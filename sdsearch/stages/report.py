@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sdsearch.console import make_console
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -12,10 +14,8 @@ if TYPE_CHECKING:
 
 def report_study(study: StudyFolder) -> Path:
     """Print the outcome table and write report.html."""
-    from rich.console import Console
-
     from sdsearch.report import outcome_table, summarize_outcome, write_report
 
     result = summarize_outcome(study)
-    Console(highlight=False, markup=False, emoji=False).print(outcome_table(result))
+    make_console(to_stdout=True).print(outcome_table(result))
     return write_report(study, result)
