@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError, WorkError
@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PushPlan:
-    """What would be uploaded where: file names relative to the folder, and bytes in all."""
+    """What would be uploaded where: file names relative to the folder, and bytes in all.
+
+    `hashes` are the SHA-256 of those of `files` that the inventory lists.
+    """
 
     folder: Path
     repository: str
     files: tuple[str, ...]
     size: int
+    hashes: dict[str, str] = field(default_factory=dict)
 
 
 def plan_push(folder: Path, repository: str) -> PushPlan:
@@ -42,24 +46,28 @@ def plan_push(folder: Path, repository: str) -> PushPlan:
         )
     names = (*files, INVENTORY)
     size = sum((folder / name).stat().st_size for name in names)
-    return PushPlan(folder, repository, names, size)
+    return PushPlan(folder, repository, names, size, files)
 
 
 def push(plan: PushPlan) -> str:
     """Upload what was planned into a private repository, made if it is not there; its address.
 
     Raises:
-        WorkError: the hub refuses, or cannot be reached.
+        WorkError: the hub refuses, or cannot be reached, or a file has changed since the plan.
     """
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     hub = HfApi()
     try:
+        added = [CommitOperationAdd(name, plan.folder / name) for name in plan.files]
+        for one in added:  # what is uploaded is what was hashed here
+            if plan.hashes.get(one.path_in_repo, found := one.upload_info.sha256.hex()) != found:
+                raise WorkError(f"{one.path_in_repo} changed after the plan was made; export again")
         hub.create_repo(plan.repository, private=True, exist_ok=True)
         done = hub.create_commit(
             plan.repository,
-            [CommitOperationAdd(name, plan.folder / name) for name in plan.files],
+            added,
             commit_message=f"Add {plan.folder.name}",
         )
     except (HfHubHTTPError, OSError, ValueError) as error:

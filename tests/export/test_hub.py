@@ -8,6 +8,7 @@ import pytest
 from sdsearch.errors import InputError, WorkError
 from sdsearch.export.hub import plan_push, push
 from sdsearch.export.inventory import list_own_files, record_files
+from sdsearch.keys import file_sha256
 from sdsearch.stages.export import push_export
 
 if TYPE_CHECKING:
@@ -88,6 +89,36 @@ def test_an_export_with_a_file_that_is_not_as_it_was_written_is_not_pushed(
         file.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match=r"unet/config\.json .* missing or changed"):
         plan_push(folder, "me/small-unet")
+
+
+def test_a_file_that_changes_between_plan_and_push_is_not_pushed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    plan = plan_push(folder, "me/small-unet")
+    (folder / "unet" / "config.json").write_text("{}]")
+    with pytest.raises(WorkError, match=r"unet/config\.json changed after the plan"):
+        push(plan)
+    assert Hub.asked == [], "not even the repository was made"
+
+
+@pytest.mark.parametrize("hidden", [".git", "a/.cache"])
+def test_what_lies_in_hidden_or_linked_folders_is_neither_listed_nor_pushed(
+    folder: Path, tmp_path: Path, hidden: str
+) -> None:
+    for home in (folder / hidden, tmp_path / "elsewhere"):
+        home.mkdir(parents=True)
+        (home / "config").write_text("token")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    before = plan_push(folder, "me/small-unet").files
+    record_files(folder, list_own_files(folder))
+    assert plan_push(folder, "me/small-unet").files == before
+    inventory = json.loads((folder / "files.json").read_text())
+    for name in (f"{hidden}/config", "linked/config"):
+        inventory["files"][name] = file_sha256(folder / name)
+        (folder / "files.json").write_text(json.dumps(inventory))
+        with pytest.raises(InputError, match=r"missing or changed"):
+            plan_push(folder, "me/small-unet")
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../b", "a//b", "a\\b"])
