@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pydantic import Field, ValidationError
 
 from sdsearch.errors import InputError, nearest
-from sdsearch.files import write_atomic
+from sdsearch.files import LARGEST_TEXT, read_json_bytes, write_atomic
 from sdsearch.model import FrozenModel
 
 if TYPE_CHECKING:
@@ -218,8 +218,9 @@ def read_scores(file: Path) -> Scores | None:
     """
     if not file.is_file():
         return None
+    data = read_json_bytes(file, LARGEST_TEXT)
     try:
-        return Scores.model_validate_json(file.read_bytes())
+        return Scores.model_validate_json(data)
     except ValidationError as error:
         raise InputError(
             f"{file} must hold scores, but: {error.errors()[0]['msg']}; remove the file, then "

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field
 
-from sdsearch.files import write_atomic
+from sdsearch.files import read_json_bytes, write_atomic
 from sdsearch.keys import file_sha256
 from sdsearch.model import FrozenModel
 
@@ -56,8 +56,8 @@ def list_own_files(folder: Path) -> list[Path]:
 def read_inventory(folder: Path) -> dict[str, str]:
     """The files of an export and their SHA-256; empty where there is no readable inventory."""
     try:
-        return Inventory.model_validate_json((folder / INVENTORY).read_bytes()).files
-    except (OSError, ValidationError):
+        return Inventory.model_validate_json(read_json_bytes(folder / INVENTORY)).files
+    except ValueError:
         return {}
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sdsearch.unet import Architecture, Backbone
 
 _DIFFUSERS, _KOHYA = "unet.", "lora_unet_"
+_DEEPEST = 16  # parts of a module's name; those of a UNet have half as many
 _INWARD, _OUTWARD = ("lora_A.", "lora_down.", ".down."), ("lora_B.", "lora_up.", ".up.")
 
 
@@ -85,13 +86,11 @@ def cut_lora(tensors: Mapping[str, Tensor], arch: Architecture, backbone: Backbo
 
 def write_lora(source: Path, arch: Architecture, backbone: Backbone, folder: Path) -> Path:
     """Cut a LoRA file down into `folder`, under its own name, with a list of what was dropped."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file, save
+    from safetensors.torch import save
 
-    try:
-        found = cut_lora(load_file(source), arch, backbone)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"a LoRA must be a safetensors file, but {source}: {error}") from None
+    from sdsearch.weights import TensorFiles
+
+    found = cut_lora(dict(TensorFiles(source)), arch, backbone)
     out = folder / f"{source.stem}.safetensors"
     write_atomic(out, save({name: one.contiguous() for name, one in found.tensors.items()}))
     listing = {"kept": len(found.tensors), "dropped": found.dropped}
@@ -122,7 +121,7 @@ def _split(
         name, _, rest = text.partition(".")
         return plain.get(name), f".{rest}"
     parts = text.split(".")
-    for count in range(len(parts) - 1, 0, -1):
+    for count in range(min(len(parts) - 1, _DEEPEST), 0, -1):
         module = ".".join(parts[:count])
         # Old files name the processor: attn1.processor.to_q_lora.down.weight.
         for name in (module, module.replace(".processor.", ".").removesuffix("_lora")):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdsearch.console import say
 from sdsearch.errors import WorkError
+from sdsearch.files import read_json
 from sdsearch.harness import run_harness
 from sdsearch.keys import content_key
 from sdsearch.labels import Label, LabelKey, Measurement
@@ -128,5 +128,5 @@ def _read_long_values(arch_key: str, study: StudyFolder) -> dict[str, Measuremen
     values = study.finetuned_dir(arch_key) / "values.json"
     if not values.is_file():
         return {}
-    after = json.loads(values.read_text(encoding="utf-8")).get("after", {})
+    after = read_json(values).get("after", {})
     return {name: Measurement.model_validate(value) for name, value in after.items()}

@@ -1,24 +1,43 @@
-"""Files: written whole or not at all, sealed by their content, and read as editors leave them.
+"""Files: written whole or not at all, sealed by their content, and read through one door.
 
-It imports errors alone. Start at `write_atomic`.
+It imports errors alone. Start at `write_atomic`, and at `reading` for what others wrote.
 """
 
 from sdsearch.files.markdown import as_text, markdown_templates
 from sdsearch.files.places import check_no_folder, check_output
-from sdsearch.files.reading import read_lines, read_text
+from sdsearch.files.reading import (
+    LARGEST_JSON,
+    LARGEST_TEXT,
+    check_file,
+    parse_json,
+    read_bytes,
+    read_json,
+    read_json_bytes,
+    read_json_lines,
+    read_text,
+    read_toml,
+)
 from sdsearch.files.sealed import UNSEALED, DamagedFileError, read_sealed, write_sealed
 from sdsearch.files.writing import share_file, write_atomic, write_once
 
 __all__ = [
+    "LARGEST_JSON",
+    "LARGEST_TEXT",
     "UNSEALED",
     "DamagedFileError",
     "as_text",
+    "check_file",
     "check_no_folder",
     "check_output",
     "markdown_templates",
-    "read_lines",
+    "parse_json",
+    "read_bytes",
+    "read_json",
+    "read_json_bytes",
+    "read_json_lines",
     "read_sealed",
     "read_text",
+    "read_toml",
     "share_file",
     "write_atomic",
     "write_once",

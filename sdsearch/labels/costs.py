@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError
+from sdsearch.files import read_json
 from sdsearch.labels.label import Latency
 from sdsearch.model import FrozenModel
 
@@ -89,14 +89,14 @@ def read_costs(path: Path) -> tuple[PipelineCost, ...]:
     if not path.is_file():
         return ()
     try:
-        columns = json.loads(path.read_text(encoding="utf-8")).get("columns", ())
+        columns = read_json(path).get("columns", ())
         return tuple(
             PipelineCost.model_validate(
                 {name: column[name] for name in PipelineCost.model_fields if name in column}
             )
             for column in columns
         )
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError) as error:
         raise InputError(
             f"{path} must be JSON whose columns have a name and measured costs, but is not: "
             f"{error}; remove it, then measure again"

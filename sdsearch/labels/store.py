@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from sdsearch.errors import InputError
-from sdsearch.files import read_lines, write_atomic, write_once
+from sdsearch.files import (
+    parse_json,
+    read_json_bytes,
+    read_json_lines,
+    write_atomic,
+    write_once,
+)
 from sdsearch.labels.label import Label
 
 if TYPE_CHECKING:
@@ -90,8 +95,8 @@ class ImportReport:
 def read_label_table(table: Path) -> list[Label]:
     """Read a label table: JSONL, one label a line."""
     try:
-        lines = enumerate(read_lines(table), start=1)
-    except (OSError, InputError) as error:
+        lines = enumerate(read_json_lines(table), start=1)
+    except InputError as error:
         raise InputError(f"a label table must be a readable JSONL file: {error}") from None
     return [_parse(line, f"{table}, line {number}") for number, line in lines if line.strip()]
 
@@ -184,18 +189,13 @@ def read_label(path: Path) -> Label:
     Raises:
         InputError: it is missing or damaged.
     """
-    try:
-        return _parse(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"label {path} must be readable: {error}") from None
+    return _parse(read_json_bytes(path), str(path))
 
 
-def _parse(text: str, where: str) -> Label:
+def _parse(data: bytes, where: str) -> Label:
     try:
-        return Label.model_validate(json.loads(text))
+        return Label.model_validate(parse_json(data, where))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "label"
         raise InputError(f"{where} is no valid label: {place}: {first['msg']}") from None
-    except ValueError as error:
-        raise InputError(f"{where} must be JSON: {error}") from None

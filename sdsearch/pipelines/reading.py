@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.errors import InputError
+from sdsearch.files import check_file
+from sdsearch.files import read_json as read_any_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_LARGEST = 64_000_000
-"""Bytes of a JSON file that is read: that of a large tokenizer has a few million."""
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -22,31 +21,18 @@ def read_json(file: Path) -> dict[str, Any]:
         InputError: the file is missing, no JSON, nested too deeply, too large, or holds no object.
     """
     check_pulled(file)
-    try:
-        if (size := file.stat().st_size) > _LARGEST:
-            raise InputError(
-                f"{file} must be JSON of at most {_LARGEST:,} bytes, but has {size:,}; is it the "
-                "file that save_pretrained wrote?"
-            )
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file} must be readable JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{file} must hold a JSON object, as save_pretrained writes it")
-    return found
+    return read_any_json(file)
 
 
 def check_pulled(file: Path) -> None:
     """Refuse what git-lfs leaves in place of a large file until that is pulled.
 
     Raises:
-        InputError: it is such a pointer. What cannot be read is left to whoever reads it.
+        InputError: it is such a pointer, or no regular file.
     """
-    try:
-        with file.open("rb") as stream:
-            is_pointer = stream.read(len(_POINTER)) == _POINTER
-    except OSError:
-        return
+    check_file(file)
+    with file.open("rb") as stream:
+        is_pointer = stream.read(len(_POINTER)) == _POINTER
     if is_pointer:
         raise InputError(
             f"{file} must be the file itself, but is a pointer of git-lfs; install git-lfs and run "

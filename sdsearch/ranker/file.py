@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from sdsearch.errors import InputError
-from sdsearch.files import write_atomic
+from sdsearch.files import read_json_bytes, write_atomic
 from sdsearch.model import FrozenModel
 from sdsearch.ranker.baselines import Forest, Linear
 from sdsearch.ranker.features import FeatureLayout
@@ -52,7 +52,7 @@ def save_ranker(fitted: FittedRanker, folder: Path) -> None:
 def load_ranker(folder: Path) -> FittedRanker:
     """Read what `save_ranker` wrote; strict: a missing, extra or misshapen tensor is an error."""
     try:
-        described = _RankerFile.model_validate_json((folder / "ranker.json").read_text("utf-8"))
+        described = _RankerFile.model_validate_json(read_json_bytes(folder / "ranker.json"))
         tensors = safetensors.torch.load_file(folder / "ranker.safetensors")
         return _assemble(described, tensors)
     except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:

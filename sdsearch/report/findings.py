@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.design import Scores, read_scores
+from sdsearch.files import read_json
 from sdsearch.labels import Label, Latency, Measurement
 from sdsearch.report.drawing import draw_unet
 from sdsearch.study import Listing, load_space, read_designs, read_listing
@@ -141,7 +141,7 @@ def list_options(scores: Scores) -> list[dict[str, Any]]:
 
 def list_predictors(study: StudyFolder) -> list[dict[str, Any]]:
     """Predictors, best first, with their out-of-fold rank correlation; then the GNN's hops."""
-    report = read_json(study.ranker_dir / "ranker.json").get("report", {})
+    report = read_if_done(study.ranker_dir / "ranker.json").get("report", {})
     rows = [
         {
             "name": name,
@@ -163,9 +163,8 @@ def list_predictors(study: StudyFolder) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -row["srcc"]) + hops
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def read_if_done(file: Path) -> dict[str, Any]:
     """A JSON object, or an empty one where the stage has not been done."""
     if not file.is_file():
         return {}
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    return read_json(file)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from sdsearch.console import say
+from sdsearch.files import read_bytes
 from sdsearch.model import FrozenModel
 
 if TYPE_CHECKING:
@@ -41,10 +42,10 @@ class Gallery(FrozenModel):
 def read_gallery(study: StudyFolder) -> tuple[GalleryRow, ...]:
     """The comparison's rows; none before there is one, nor of a damaged file, which is said."""
     file = study.compare_dir / "gallery.json"
-    try:
-        return Gallery.model_validate_json(file.read_bytes()).rows
-    except FileNotFoundError:
+    if not file.exists():
         return ()
+    try:
+        return Gallery.model_validate_json(read_bytes(file)).rows
     except ValidationError as error:
         say(f"{file} is left out of the report: {error.errors()[0]['msg']}")
         return ()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from statistics import fmean, stdev, variance
 from typing import TYPE_CHECKING
 
 from sdsearch.console import print_plainly
+from sdsearch.files import read_json
 from sdsearch.labels import Label, Measurement
 from sdsearch.report.html import html_table
 from sdsearch.space import say_amount
@@ -123,7 +123,7 @@ def read_floors(study: StudyFolder) -> dict[str, dict[str, Measurement]]:
     file = study.floors_file
     if not file.is_file():
         return {}
-    rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    rows = read_json(file)["rows"]
     return {
         name: {column: Measurement.model_validate(value) for column, value in row.items()}
         for name, row in rows.items()

@@ -17,7 +17,7 @@ from sdsearch.report.findings import (
     list_options,
     list_predictors,
     read_evidence,
-    read_json,
+    read_if_done,
     tell,
 )
 from sdsearch.report.gallery import read_gallery
@@ -120,7 +120,7 @@ def _costs(study: StudyFolder) -> dict[str, Any] | None:
 
 def _columns(study: StudyFolder, gallery: Sequence[GalleryRow]) -> list[str]:
     """Return the picture's column names, as the file beside it has them."""
-    described = read_json(study.compare_dir / "comparison.json")
+    described = read_if_done(study.compare_dir / "comparison.json")
     painted = [column["name"] for column in described.get("columns", ())]
     if gallery:
         return list(gallery[0].images)

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from sdsearch.errors import InputError
-from sdsearch.files import read_text
+from sdsearch.files import read_json_bytes
 from sdsearch.model import FrozenModel
 from sdsearch.unet import SLOTS, Architecture, Backbone, member_backbone, slot_costs
 
@@ -216,10 +216,9 @@ def read_latency_table(path: Path) -> LatencyTable:
 
 
 def _read(model: type[_Model], path: Path) -> _Model:
+    data = read_json_bytes(path)
     try:
-        return model.model_validate_json(read_text(path))
-    except OSError as error:
-        raise InputError(f"{path} must be readable: {error.strerror}") from None
+        return model.model_validate_json(data)
     except ValidationError as error:
         raise InputError(f"{path} must be a {model.__name__}: {error.errors()[0]['msg']}") from None
 

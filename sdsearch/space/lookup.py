@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError, nearest
-from sdsearch.unet import read_architecture
+from sdsearch.unet import read_architecture, read_unet_config
 
 if TYPE_CHECKING:
     from sdsearch.space.space import SearchSpace
@@ -31,13 +30,7 @@ def find_member(text: str, space: SearchSpace) -> Architecture:
             f"the path of a config.json, but got {text!r}; "
             f"did you mean {nearest(text, space.members)!r}?"
         )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{text} must be a readable UNet config: {error}") from None
-    if not isinstance(config, dict):
-        raise InputError(f"{text} must hold a JSON object, as save_pretrained writes it")
-    arch = read_architecture(config, space.backbone)
+    arch = read_architecture(read_unet_config(path), space.backbone)
     if (reason := space.why_not(arch)) is not None:
         raise InputError(f"{text} is no member of {space.name}: {reason}")
     return arch

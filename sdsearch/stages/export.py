@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from sdsearch.console import say, working
 from sdsearch.errors import HarnessError, InputError
+from sdsearch.files import read_json
 from sdsearch.harness import run_harness
 from sdsearch.study import (
     ThumbnailsRequest,
@@ -90,11 +90,11 @@ def add_lora(folder: Path, lora: Path, study: StudyFolder) -> Path:
     """Put what fits of a teacher's LoRA beside an export, in its folder `lora`."""
     from sdsearch.export import record_files, write_lora
 
-    design = json.loads((folder / "design.json").read_text(encoding="utf-8"))
+    design = read_json(folder / "design.json")
     arch = Architecture.model_validate(design["architecture"])
     file = write_lora(lora, arch, load_space(study).backbone, folder / "lora")
     record_files(folder, [file, file.with_suffix(".json")])
-    listing = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+    listing = read_json(file.with_suffix(".json"))
     say(f"{file}: {listing['kept']} tensors kept, {len(listing['dropped'])} dropped")
     return file
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from sdsearch.console import working
 from sdsearch.design import Scores
-from sdsearch.files import write_atomic
+from sdsearch.files import LARGEST_TEXT, parse_json, read_bytes, read_json_bytes, write_atomic
 from sdsearch.stages.fit import fit_study, training_labels, training_targets
 from sdsearch.study import is_current, load_space, outputs_of, record_done
 
@@ -50,13 +50,13 @@ def score_study(study: StudyFolder) -> Scores:
                 outputs.append(_score_as_published(study, space))
         write_atomic(study.scores_file, scores.model_dump_json(indent=2) + "\n")
         record_done(study, "score", inputs, [study.scores_file, *outputs])
-    return Scores.model_validate_json(study.scores_file.read_bytes())
+    return Scores.model_validate_json(read_json_bytes(study.scores_file, LARGEST_TEXT))
 
 
 def load_published_scores(study: StudyFolder) -> list[npt.NDArray[np.float64]]:
     """Per unit the scores of its options by AutoBuild as published, as scoring has written them."""
-    text = _published_file(study).read_text(encoding="utf-8")
-    return [np.array(scores) for scores in json.loads(text)]
+    file = _published_file(study)
+    return [np.array(scores) for scores in parse_json(read_bytes(file), str(file))]
 
 
 def _score_as_published(study: StudyFolder, space: SearchSpace) -> Path:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from sdsearch.errors import InputError
-from sdsearch.files import read_text, write_atomic
+from sdsearch.files import read_json_bytes, read_toml, write_atomic
 from sdsearch.keys import content_key
 from sdsearch.labels import LabelStore, ResolvedProtocol, Series
 from sdsearch.space import LatencyTable, Meter, SearchSpace, read_latency_table, search_space
@@ -172,12 +171,7 @@ def read_study(path: Path | str) -> StudyFolder:
     file = root / "study.toml"
     if not file.is_file():
         raise InputError(f"a study needs {file}, but it is missing; run: sdsearch init {root}")
-    text = read_text(file)
-    try:
-        data = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # numbers too long, tables too deep
-        raise InputError(f"{file} must be valid TOML: {error}") from None
-    config = parse_config(data, file)
+    config = parse_config(read_toml(file), file)
     return StudyFolder(root, config, _read_protocols(root / PROTOCOLS))
 
 
@@ -196,11 +190,11 @@ def write_protocols(study: StudyFolder, resolved: Sequence[ResolvedProtocol]) ->
 
 
 def _read_protocols(file: Path) -> tuple[ResolvedProtocol, ...]:
-    try:
-        return _PROTOCOLS.validate_json(file.read_bytes())
-    except FileNotFoundError:
+    if not file.exists():
         return ()
-    except (OSError, ValidationError) as error:
+    try:
+        return _PROTOCOLS.validate_json(read_json_bytes(file))
+    except ValueError as error:
         raise InputError(
             f"{file} must be what sdsearch wrote, but: {error}; remove it, and it is made again "
             "from the dataset"

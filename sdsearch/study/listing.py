@@ -15,7 +15,7 @@ from pydantic import ValidationError, model_validator
 from sdsearch.console import say
 from sdsearch.design import Design, DesignFile
 from sdsearch.errors import InputError, nearest
-from sdsearch.files import read_lines, write_atomic
+from sdsearch.files import read_bytes, read_json_bytes, read_json_lines, write_atomic
 from sdsearch.keys import canonical_json
 from sdsearch.model import FrozenModel
 from sdsearch.unet import Architecture
@@ -150,7 +150,7 @@ def read_sample(study: StudyFolder) -> Listing:
     if not file.is_file():
         raise InputError(f"{file} is missing; run: sdsearch sample {study.root}")
     entries = []
-    for number, line in enumerate(read_lines(file), start=1):
+    for number, line in enumerate(read_json_lines(file), start=1):
         try:
             entries.append(Entry.model_validate_json(line))
         except ValidationError as error:
@@ -168,7 +168,7 @@ def mend_listing(study: StudyFolder) -> None:
     """
     file = study.architectures_file
     if file.is_file():
-        lines = file.read_bytes().removesuffix(b"\n").split(b"\n")
+        lines = read_bytes(file).removesuffix(b"\n").split(b"\n")
         whole = [line for line in lines if _is_entry(line)]
         if len(whole) < len(lines):
             say(f"{len(lines) - len(whole)} of {len(lines)} lines of {file} are damaged: dropped")
@@ -207,8 +207,9 @@ def read_designs(study: StudyFolder) -> tuple[Design, ...]:
     file = study.designs_file
     if not file.is_file():
         return ()
+    data = read_json_bytes(file)
     try:
-        return DesignFile.model_validate_json(file.read_bytes()).designs
+        return DesignFile.model_validate_json(data).designs
     except ValidationError as error:
         raise InputError(
             f"{file} must hold designs, but: {error.errors()[0]['msg']}; run: sdsearch build "

@@ -7,7 +7,6 @@ only: the published values to be shown beside measured ones.
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -16,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from sdsearch.assets import preset_files
 from sdsearch.errors import InputError, nearest
+from sdsearch.files import read_toml
 from sdsearch.labels import Measurement, Protocol, Target, check_target, label_columns
 from sdsearch.model import FrozenModel
 
@@ -152,11 +152,9 @@ def read_preset(name: str) -> Preset:
             f"did you mean {nearest(name, known)!r}?"
         )
     try:
-        return Preset.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+        return Preset.model_validate(read_toml(file))
     except ValidationError as error:
         raise InputError(f"{file} must be a preset, but {_explain(error)}") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file} must be a readable TOML file, but: {error}") from None
 
 
 def find_preset(config: StudyConfig) -> Preset | None:

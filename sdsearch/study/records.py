@@ -10,7 +10,7 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from sdsearch.files import write_atomic
+from sdsearch.files import read_json, write_atomic
 from sdsearch.keys import content_key, file_sha256, with_seal, without_seal
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def read_outputs(record: Path) -> dict[str, bool]:
 
 
 def _read(record: Path) -> dict[str, Any]:
-    return without_seal(json.loads(record.read_text(encoding="utf-8")))
+    return without_seal(read_json(record))
 
 
 def _has(file: Path, sha256: str) -> bool:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from sdsearch.errors import InputError
+from sdsearch.files import read_json_bytes
 from sdsearch.labels import find_difference
 from sdsearch.model import FrozenModel
 from sdsearch.unet import PAINT_CHANNELS, teacher_backbone
@@ -103,11 +102,11 @@ def read_tuning(folder: Path) -> Tuning | None:
         InputError: it cannot be read.
     """
     file = folder / TUNING
-    try:
-        return Tuning.model_validate_json(file.read_bytes())
-    except FileNotFoundError:
+    if not file.exists():
         return None
-    except (OSError, ValidationError) as error:
+    try:
+        return Tuning.model_validate_json(read_json_bytes(file))
+    except ValueError as error:
         raise InputError(
             f"{file} must be what sdsearch wrote, but: {error}; remove its folder, and it is made "
             "again from the weights"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from sdsearch.errors import FieldError, InputError
 from sdsearch.model import FrozenModel
-from sdsearch.pipelines import INDEX, explain_class
+from sdsearch.pipelines import INDEX, explain_class, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,13 +123,7 @@ def read_noise_schedule(pipeline: PipelineFolder) -> NoiseSchedule:
         wanted = f"{['diffusers', name]}, from where a stock pipeline loads it"
         raise FieldError(where, entry, wanted, "no other library is supported for this part")
     file = pipeline.folder / "scheduler" / "scheduler_config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"a pipeline folder needs a readable {file}: {error}") from None
-    if not isinstance(config, dict):
-        raise InputError(f"{file} must hold a JSON object, as save_pretrained writes it")
-    return NoiseSchedule.from_config(config, str(file))
+    return NoiseSchedule.from_config(read_json(file), str(file))
 
 
 def _check_class(name: object, where: str) -> None:

@@ -6,7 +6,6 @@ until the file is closed. This one holds nothing, and copies nothing twice.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sdsearch.errors import InputError
+from sdsearch.files import LARGEST_JSON, check_file, parse_json
 from sdsearch.pipelines import check_pulled
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ DTYPES = {
     "BOOL": torch.bool,
 }
 _LENGTH_BYTES = 8
-_LONGEST_HEADER = 100_000_000
+_LONGEST_SIDE = 1 << 40  # of a tensor; one that is empty may claim anything else
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class TensorFiles(Mapping[str, "Tensor"]):
         metadata: what each file says beside its tensors.
 
     Raises:
-        InputError: a file is missing, cut short or no safetensors file.
+        InputError: a file is missing, cut short or no safetensors file, or a tensor is in two.
     """
 
     def __init__(self, *paths: Path) -> None:
@@ -68,6 +68,8 @@ class TensorFiles(Mapping[str, "Tensor"]):
         self.metadata: list[dict[str, str]] = []
         for path in paths:
             entries, said = _read_header(path)
+            if twice := self._entries.keys() & entries.keys():
+                raise InputError(f"a tensor must be in one file, but {min(twice)!r} is in two")
             self._entries |= entries
             self.metadata.append(said)
 
@@ -140,21 +142,21 @@ class TensorFiles(Mapping[str, "Tensor"]):
 
 
 def _read_header(path: Path) -> tuple[dict[str, _Entry], dict[str, str]]:
-    """The tensors that a file says it holds, all of them within the file, and its metadata."""
+    """The tensors that a file says it holds, which fill it without a gap, and its metadata."""
     check_pulled(path)
+    total = check_file(path)
     try:
         with path.open("rb", buffering=0) as stream:
             length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
-            total = path.stat().st_size
-            if not 0 < length <= min(total - _LENGTH_BYTES, _LONGEST_HEADER):
+            if not 0 < length <= min(total - _LENGTH_BYTES, LARGEST_JSON):
                 raise ValueError(f"its header would have {length} bytes")
-            header = json.loads(stream.read(length))
+            header = parse_json(stream.read(length), "its header")
         metadata = dict(header.pop("__metadata__", None) or {})
         data = _LENGTH_BYTES + length
         entries = {name: _parse_entry(path, data, name, said) for name, said in header.items()}
     except OSError as error:
         raise InputError(f"the weights must be at {path}, but: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is no readable safetensors file: {error}") from None
     end = max((entry.start + entry.size for entry in entries.values()), default=data)
     if end != total:
@@ -162,13 +164,30 @@ def _read_header(path: Path) -> tuple[dict[str, _Entry], dict[str, str]]:
             f"{path} must have {end} bytes, but has {total}: the file is "
             f"{'cut short' if total < end else 'longer than its tensors'}"
         )
+    _check_extents(path, data, entries)
     return entries, metadata
 
 
 def _parse_entry(path: Path, data: int, name: str, said: Mapping[str, Any]) -> _Entry:
     dtype, shape = DTYPES[said["dtype"]], tuple(said["shape"])
     start, end = said["data_offsets"]
+    for number in (*shape, start, end):
+        if type(number) is not int or not 0 <= number < _LONGEST_SIDE:
+            raise ValueError(f"{name!r} has {str(number)[:20]} in place of a size")
     size = dtype.itemsize * math.prod(shape)
-    if not 0 <= start <= end or end - start != size:
+    if end - start != size:
         raise ValueError(f"the extent of {name!r} is not that of its shape")
     return _Entry(path, dtype, shape, data + start, size)
+
+
+def _check_extents(path: Path, data: int, entries: Mapping[str, _Entry]) -> None:
+    """Refuse tensors that share bytes: together they could be read as more than there is."""
+    end = data
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].size)):
+        if entry.start != end:
+            raise InputError(
+                f"the tensors of {path} must lie side by side, but {name!r} "
+                f"{'shares bytes with another' if entry.start < end else 'follows a gap'}; "
+                "save them again"
+            )
+        end += entry.size

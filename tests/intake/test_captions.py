@@ -382,7 +382,7 @@ def test_what_is_not_clear_is_refused_by_file_and_line(case: str, tmp_path: Path
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind here")
 def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch(mode=0o000)
-    with pytest.raises(InputError, match=r"a\.txt cannot be read"):
+    with pytest.raises(InputError, match=r"a\.txt must be readable"):
         read(tmp_path, {}, AB)
 
 

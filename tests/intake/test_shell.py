@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from sdsearch.console import make_console, show_status
 from sdsearch.errors import HarnessError, InputError, WorkError
-from sdsearch.files import read_lines
+from sdsearch.files import read_json_lines
 from sdsearch.harness import harness_environment, harness_line, run_harness, written
 from sdsearch.shell import STOPPED, describe_error, open_streams, run_command
 from sdsearch.study.folder import StudyFolder, read_study
@@ -383,9 +383,9 @@ def test_another_encoding_is_refused_with_what_to_do(toml: bytes, tmp_path: Path
 def test_only_newlines_end_a_line(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_bytes("\ufeff{'a'}\r\n\u2028 \x0c\x85\n\nlast".encode())
-    assert read_lines(file) == ["{'a'}", "\u2028 \x0c\x85", "", "last"]
+    assert read_json_lines(file) == [b"{'a'}\r", "\u2028 \x0c\x85".encode(), b"", b"last"]
     file.write_bytes(b"")
-    assert read_lines(file) == []
+    assert read_json_lines(file) == []
 
 
 def _read(toml: bytes) -> object:

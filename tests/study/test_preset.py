@@ -180,7 +180,7 @@ def test_another_file_is_no_preset(own: Path) -> None:
         ("fd_efflite0 = 12.5", "fid = 12.5", "'fid' is none; did you mean"),
         ("-log(fd_efflite0)", "-log(fid)", "target must be over columns"),
         ("-log(fd_efflite0)", "log(", "is no expression"),
-        ("[protocol]", "[protocol", "readable TOML"),
+        ("[protocol]", "[protocol", "valid TOML"),
         ("name =", "title =", "published.rows.0"),
     ],
 )

@@ -6,13 +6,12 @@ is the teacher under other noise, measured against the teacher: differences belo
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdsearch.files import write_atomic
+from sdsearch.files import read_json, write_atomic
 from sdsearch.keys import canonical_json
 from sdsearch.unet import UNPRUNED
 from sdsearch_eval.bench.rows import image_rows, measure_unet, merge_rows, summarize_rows
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 def write_floors(bench: Bench, path: Path) -> None:
     """Measure both rows into a JSON file, unless it holds them for this bench already."""
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8"))["of"] == bench.content:
+    if path.is_file() and read_json(path)["of"] == bench.content:
         return
     rows = {}
     if bench.protocol.prompts == "captions":  # prompts of a file have no originals

@@ -7,7 +7,6 @@ A photo's caption may stand in `metadata.jsonl` or `metadata.csv` of its own fol
 
 from __future__ import annotations
 
-import json
 import os
 import posixpath
 import re
@@ -17,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError
+from sdsearch.files import parse_json
 from sdsearch_eval.data.metadata import LINE_END, clean_captions, read_metadata, read_text
 from sdsearch_eval.data.names import NameIndex
 
@@ -222,8 +222,8 @@ def _read_sidecar(folder: Path, file: str, owners: Sequence[str]) -> _Source:
 def _holds_objects(text: str) -> bool:
     """Whether a text is a JSON object or several, as tools for annotation write them."""
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = parse_json(text, "it")
+    except InputError:
         return False
     several = found if isinstance(found, list) else [found]
     return bool(several) and all(isinstance(one, dict) for one in several)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError
+from sdsearch.files import parse_json, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +32,7 @@ BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 LINE_END = re.compile(r"\r\n|\n|\r")  # `splitlines` also cuts at U+2028, which JSON text may hold
+MANY_BRACKETS = 100
 NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 PRINTED_LIST = re.compile(r"\[\s*(['\"]).*\1\s*\]")
 
@@ -116,10 +118,7 @@ def read_text(path: Path) -> str:
     Raises:
         InputError: the file cannot be read, or is in another encoding.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
+    data = read_bytes(path)
     encoding = next((name for mark, name in BOMS if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)
@@ -159,8 +158,10 @@ def _jsonl_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, object]]
         if not content.strip():
             continue
         try:
+            if content.count("[") + content.count("{") > MANY_BRACKETS:
+                parse_json(content, "it")  # refuses what is nested without end
             row = decoder.decode(content)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise _refusal(path, line, f"must be one JSON object: {error}") from None
         if not isinstance(row, dict):
             raise _refusal(path, line, f"must be one JSON object, but is {content[:80]!r}")

@@ -10,7 +10,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.console import progress_bar
-from sdsearch.files import write_atomic
+from sdsearch.files import read_json, write_atomic
 from sdsearch.keys import content_key
 from sdsearch.study import read_study
 from sdsearch_eval.bench import has_recovered, load_recovered, measure_unet, save_recovered
@@ -206,7 +206,7 @@ class Values:
     def _read(self) -> dict[str, Any]:
         known: dict[str, Any] = {}
         if self.path.is_file():
-            known = json.loads(self.path.read_text(encoding="utf-8"))
+            known = read_json(self.path)
         return known if known.get("of") == self.of else {"of": self.of}
 
 

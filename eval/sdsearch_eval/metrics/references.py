@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from sdsearch.errors import InputError
+from sdsearch.files import check_file
 from sdsearch.labels import FEWEST_TO_EXTRAPOLATE, Measurement
 from sdsearch_eval.data import list_images, load_reference_samples, open_picture, square_image
 from sdsearch_eval.metrics.distances import (
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from sdsearch.labels import Protocol
     from sdsearch_eval.data import Sample
     from sdsearch_eval.nets import Extractor
+
+_LARGEST_ARRAY = 1 << 28
+"""Bytes of statistics: those of 4096 features have half as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +98,11 @@ def read_gaussian(file: Path, width: int) -> Gaussian:
     Raises:
         InputError: it cannot be read, or is of another extractor.
     """
+    check_file(file)
     try:
-        with np.load(file, allow_pickle=False) as found:
-            mean, covariance = (np.asarray(found[name], np.float64) for name in ("mu", "sigma"))
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(file) as archive:
+            mean, covariance = (_read_array(archive, name) for name in ("mu", "sigma"))
+    except Exception as error:  # noqa: BLE001 (damaged archives raise nearly anything)
         raise InputError(
             f"{file} must hold mu and sigma, as pytorch-fid writes them, but: {error}"
         ) from None
@@ -110,6 +115,15 @@ def read_gaussian(file: Path, width: int) -> Gaussian:
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
         raise InputError(f"the statistics of {file} must be finite, but some are not")
     return Gaussian(mean, covariance)
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[np.float64]:
+    """An array of an archive; one that unpacks to far more than statistics have is not read."""
+    member = archive.getinfo(f"{name}.npy")
+    if member.file_size > _LARGEST_ARRAY:
+        raise ValueError(f"{name} would have {member.file_size:,} bytes")
+    with archive.open(member) as stream:
+        return np.asarray(np.lib.format.read_array(stream, allow_pickle=False), np.float64)
 
 
 def extract_references(

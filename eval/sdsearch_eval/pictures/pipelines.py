@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sdsearch.errors import InputError
+from sdsearch.files import read_json
 from sdsearch.pipelines import open_pipeline, read_part
 from sdsearch.unet import native_size
 from sdsearch.weights import load_unet_part
@@ -87,7 +88,7 @@ def _name(where: str, folder: Path) -> str:
     if where == "tiny":
         return "tiny teacher"
     try:
-        said = json.loads((folder / "design.json").read_text(encoding="utf-8"))["name"]
-    except (OSError, ValueError, KeyError, TypeError):
+        said = read_json(folder / "design.json")["name"]
+    except (InputError, KeyError):
         return Path(where).resolve().name if Path(where).exists() else where.split("/")[-1]
     return str(said)

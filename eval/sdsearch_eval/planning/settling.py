@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError
-from sdsearch.files import write_atomic
+from sdsearch.files import read_json_bytes, write_atomic
 from sdsearch.keys import content_key
 from sdsearch.planning import host_memory
 from sdsearch.study import MachineConfig, read_backbone
@@ -106,7 +106,7 @@ def _settle(
     }
     file = study.root / "plan" / f"{content_key(said)}.json"
     if file.is_file():
-        machine = MachineConfig.model_validate_json(file.read_bytes())
+        machine = MachineConfig.model_validate_json(read_json_bytes(file))
     else:
         machine = _fit_machine(study, archs, stage, device, room)
         write_atomic(file, machine.model_dump_json())
