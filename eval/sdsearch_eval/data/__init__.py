@@ -9,7 +9,13 @@ from sdsearch_eval.data.listing import Case, Manifest, require_mask
 from sdsearch_eval.data.mask_files import MaskReading, read_mask
 from sdsearch_eval.data.masks import draw_mask
 from sdsearch_eval.data.metadata import read_prompts
-from sdsearch_eval.data.photos import open_picture, square_image, take_picture
+from sdsearch_eval.data.photos import (
+    check_size,
+    known_formats,
+    open_picture,
+    square_image,
+    take_picture,
+)
 from sdsearch_eval.data.sample import (
     Cutout,
     Frame,
@@ -41,9 +47,11 @@ __all__ = [
     "Manifest",
     "MaskReading",
     "Sample",
+    "check_size",
     "choose_cases",
     "choose_prompts",
     "draw_mask",
+    "known_formats",
     "list_images",
     "list_photos",
     "list_recovery_photos",

@@ -12,9 +12,10 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, ImageOps, TiffImagePlugin
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from sdsearch.errors import InputError
+from sdsearch.files import check_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,14 @@ LARGEST_PHOTO = 200_000_000
 DARKEST_WHITE = 1 / 16
 """The share of its depth that a photo deeper than 8 bits must reach, else its depth is wrong."""
 UPRIGHT = 1
-NOT_RASTER = frozenset({"EPS", "IPTC", "MPEG"})
+FORMATS = (
+    *("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD", "QOI"),
+    *("SGI", "TGA", "TIFF", "WEBP"),
+)
+"""What is decoded, told by a file's content whatever its name says: pixels, read by Pillow alone.
+
+Some that it knows besides start other programs (EPS), or hold images of another size than they say.
+"""
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -70,13 +78,26 @@ def open_picture(path: Path) -> Picture:
         InputError: it is no whole image of a raster format, or has over `LARGEST_PHOTO` pixels.
     """
     name = printable_name(path)
-    with name_errors(name), Image.open(path, formats=sorted(_raster_formats())) as image:
-        if image.width * image.height > LARGEST_PHOTO:
-            raise InputError(
-                f"an image may have {LARGEST_PHOTO // 1_000_000} megapixels, but {name} has "
-                f"{image.width} x {image.height}; scale it down"
-            )
-        return _decode(image, name)
+    check_file(path)
+    with name_errors(name):
+        with _any_size():
+            opened = Image.open(path, formats=known_formats())
+        with opened as image:
+            check_size(image, LARGEST_PHOTO, name)
+            return _decode(image, name)
+
+
+def check_size(image: Image.Image, largest: int, name: str) -> None:
+    """Refuse an image of more pixels than `largest`, of which only the header is read so far.
+
+    Raises:
+        InputError: it has more.
+    """
+    if image.width * image.height > largest:
+        raise InputError(
+            f"an image may have {largest // 1_000_000} megapixels, but {name} has "
+            f"{image.width} x {image.height}; scale it down"
+        )
 
 
 def take_picture(image: Image.Image, name: str) -> Picture:
@@ -139,15 +160,10 @@ def varying_alpha(image: Image.Image) -> NDArray[np.uint8] | None:
 
 @contextmanager
 def name_errors(name: str) -> Iterator[None]:
-    """Work on an image, where whatever Pillow raises is an `InputError` with the image's name.
-
-    Pillow's own limit on pixels is lifted meanwhile: `LARGEST_PHOTO` stands in for it.
-    """
-    limit = Image.MAX_IMAGE_PIXELS
+    """Work on an image, where whatever Pillow raises is an `InputError` with the image's name."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            Image.MAX_IMAGE_PIXELS = None
             yield
     except InputError:
         raise
@@ -155,6 +171,15 @@ def name_errors(name: str) -> Iterator[None]:
         # Decoders raise nearly every class of error on damaged bytes.
         said = str(error) or type(error).__name__
         raise InputError(f"image {name} cannot be read ({said}); repair or remove it") from error
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Have Pillow read the header of an image of any size; `check_size` stands in for its limit."""
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 
@@ -165,9 +190,18 @@ def raster_suffixes() -> frozenset[str]:
 
     HEIC is among them where pillow-heif is installed.
     """
-    formats = _raster_formats()
+    formats = known_formats()
     known = Image.registered_extensions().items()
     return frozenset(suffix.lower() for suffix, kind in known if kind in formats)
+
+
+@cache
+def known_formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that the installed Pillow decodes, HEIF where pillow-heif is installed."""
+    with suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
+    Image.init()
+    return tuple(kind for kind in FORMATS if kind in Image.OPEN)
 
 
 _STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -178,21 +212,6 @@ def printable_name(path: PurePath | str) -> str:
     r"""A path as text that can be printed and stored: what cannot is an escape, such as `\xff`."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return _STEERING.sub(lambda found: repr(found[0])[1:-1], text)
-
-
-@cache
-def _raster_formats() -> frozenset[str]:
-    with suppress(ImportError):
-        importlib.import_module("pillow_heif").register_heif_opener()
-    Image.init()
-    return frozenset(kind for kind in Image.OPEN if _is_raster(kind))
-
-
-def _is_raster(kind: str) -> bool:
-    """Whether Pillow decodes the pixels of a format: not of stubs, nor of vector formats."""
-    opener = Image.OPEN[kind][0]
-    is_stub = isinstance(opener, type) and issubclass(opener, ImageFile.StubImageFile)
-    return not is_stub and kind not in NOT_RASTER
 
 
 def _decode(image: Image.Image, name: str) -> Picture:
