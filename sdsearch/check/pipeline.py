@@ -12,7 +12,9 @@ from sdsearch.unet import find_misfits, read_noise_schedule
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from sdsearch.pipelines import PipelineFolder
+    from torch import nn
+
+    from sdsearch.pipelines import Part, PipelineFolder
 
 _INPAINT = "StableDiffusionInpaintPipeline"
 _UNET = ["diffusers", "UNet2DConditionModel"]
@@ -64,8 +66,8 @@ def _parts(pipeline: PipelineFolder) -> Iterator[Problem]:
 
 
 def _check_part(pipeline: PipelineFolder, name: str) -> None:
-    """Refuse what would not load, or what loads in silence and is used wrongly."""
-    from sdsearch.weights import check_plain, load_tokenizer
+    """Refuse what does not load, or what loads in silence and is used wrongly."""
+    from sdsearch.weights import load_part, load_tokenizer, quiet_libraries
 
     part = read_part(pipeline, name)
     if name == "scheduler":
@@ -73,7 +75,36 @@ def _check_part(pipeline: PipelineFolder, name: str) -> None:
     elif name == "tokenizer":
         load_tokenizer(part, read_part(pipeline, "text_encoder"))
     else:
-        check_plain(part)
+        with quiet_libraries():
+            module = load_part(part)
+        _check_finite(part, module)
+
+
+def _check_finite(part: Part, module: nn.Module) -> None:
+    """Refuse a part that would paint black images, as one that was damaged or halved may."""
+    for name, tensor in module.state_dict().items():
+        if not bool(tensor.isfinite().all()):
+            raise InputError(
+                f"the weights of the {part.name} in {part.folder} must be finite, but {name} holds "
+                "NaN or infinity; copy or download them again"
+            )
+
+
+def note_pickles(pipeline: PipelineFolder) -> Iterator[Problem]:
+    """The parts beside the UNet whose weights are pickles: they load, their tensors alone."""
+    for name in ("vae", "text_encoder"):
+        try:
+            part = read_part(pipeline, name)
+        except InputError:
+            continue  # a problem, which is told as one
+        if part.weights is not None and part.weights.pickled:
+            yield Problem(
+                code="pickled-part",
+                where=f"{name}/{part.weights.names[0]}",
+                found="a pickle, of which tensors alone are loaded",
+                wanted="safetensors, which load anywhere",
+                next_step=f"{_SAVE_AGAIN}, where you trust it",
+            )
 
 
 def _safety_checker(pipeline: PipelineFolder) -> Iterator[Problem]:

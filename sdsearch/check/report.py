@@ -17,7 +17,7 @@ from sdsearch.check.compatibility import (
     minimum_diffusers,
 )
 from sdsearch.check.config import check_config
-from sdsearch.check.pipeline import check_pipeline
+from sdsearch.check.pipeline import check_pipeline, note_pickles
 from sdsearch.check.problems import Problem
 from sdsearch.check.weights import check_weights
 from sdsearch.errors import InputError
@@ -58,7 +58,10 @@ class Costs(FrozenModel):
 
 
 class CheckReport(FrozenModel):
-    """All that a pre-flight found; `problems` empty means that nothing stands against the UNet."""
+    """All that a pre-flight found; `problems` empty means that nothing stands against the UNet.
+
+    `notes` are what stands against nothing, but is worth knowing.
+    """
 
     path: str
     backbone: str | None
@@ -71,6 +74,7 @@ class CheckReport(FrozenModel):
     minimum_diffusers: Requirement
     problems: tuple[Problem, ...]
     compatibility: dict[str, Verdict]
+    notes: tuple[Problem, ...] = ()
 
     def __repr__(self) -> str:
         found = "; ".join(problem.code for problem in self.problems) or "no problems"
@@ -123,6 +127,7 @@ def check_unet(path: Path | str, against: str | None = None) -> CheckReport:
         minimum_diffusers=minimum_diffusers(config, kind),
         problems=tuple(problems),
         compatibility=judge_compatibility(config, arch) if params is not None else {},
+        notes=tuple(note_pickles(pipeline)) if pipeline is not None else (),
     )
 
 
@@ -237,7 +242,8 @@ def report_text(report: CheckReport) -> str:
         lines += [f"  {verdict.status:9}{what}: {verdict.why}"]
     count = len(report.problems)
     lines += [f"{count} problem{'s' if count > 1 else ''}:" if count else "no problems"]
-    return "\n".join([*lines, *(f"  {problem}" for problem in report.problems)])
+    lines += [f"  {problem}" for problem in report.problems]
+    return "\n".join([*lines, *(f"note: {note}" for note in report.notes)])
 
 
 def _cost_lines(costs: Costs) -> list[str]:

@@ -27,7 +27,7 @@ from sdsearch.keys import file_sha256
 from sdsearch.pipelines import open_pipeline, read_json, weight_stem
 from sdsearch.study import find_teacher, one_at_a_time
 from sdsearch.unet import check_pipeline_family, unet_config
-from sdsearch.weights import TensorFiles, load_part
+from sdsearch.weights import TensorFiles, load_part, quiet_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -126,7 +126,7 @@ def write_folder(
     try:
         with _full_disk_told(final):
             _write_pipeline(folder, final.name, pipeline, student, kind)
-            with _quiet_libraries():
+            with quiet_libraries():
                 _check(folder, student)
             papers(folder)
             record_files(folder, list_own_files(folder))
@@ -148,31 +148,11 @@ def _full_disk_told(final: Path) -> Iterator[None]:
         ) from None
 
 
-@contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Hold back the libraries' progress bars, and warnings on parts that they did not load."""
-    from diffusers.utils import logging as of_diffusers
-    from transformers.utils import logging as of_transformers
-
-    libraries = of_diffusers, of_transformers
-    shown = [(one.is_progress_bar_enabled(), one.get_verbosity()) for one in libraries]
-    for library in libraries:
-        library.disable_progress_bar()
-        library.set_verbosity_error()
-    try:
-        yield
-    finally:
-        for library, (bars, verbosity) in zip(libraries, shown, strict=True):
-            library.set_verbosity(verbosity)
-            if bars:
-                library.enable_progress_bar()
-
-
 def _recorded_inputs(folder: Path) -> str | None:
     """The key of what an exported folder was made from; None where there is no whole export."""
     try:
-        found = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(folder / "provenance.json")
+    except InputError:
         return None
     recorded = found.get("inputs")
     return recorded if isinstance(recorded, str) else None

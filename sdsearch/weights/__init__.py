@@ -15,8 +15,10 @@ from sdsearch.weights.parts import (
     load_unet_part,
     open_unet_weights,
     open_weights,
+    quiet_libraries,
 )
 from sdsearch.weights.provenance import provenance_document, trace_weights
+from sdsearch.weights.sizes import check_sizes
 from sdsearch.weights.tensorfiles import TensorFiles
 from sdsearch.weights.writing import METADATA, stored_as, write_tensors
 
@@ -25,6 +27,7 @@ __all__ = [
     "ChannelRule",
     "TensorFiles",
     "check_plain",
+    "check_sizes",
     "choose_channels",
     "find_quantized",
     "forget_note",
@@ -39,6 +42,7 @@ __all__ = [
     "origin_of",
     "pair_features",
     "provenance_document",
+    "quiet_libraries",
     "rename_noted",
     "stored_as",
     "trace_weights",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,14 +11,16 @@ import torch
 from sdsearch.errors import FieldError, InputError
 from sdsearch.pipelines import read_json
 from sdsearch.unet import check_family, read_unet_config
+from sdsearch.weights.sizes import check_filled, check_sizes
 from sdsearch.weights.tensorfiles import TensorFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
     from types import ModuleType
 
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from torch import Tensor
+    from torch import Tensor, nn
     from transformers import CLIPTokenizer
 
     from sdsearch.pipelines import Part
@@ -56,6 +59,7 @@ def load_part(part: Part) -> Any:
     try:
         if part.weights is None:
             return kind.from_pretrained(part.folder, local_files_only=True)
+        check_filled(part, _build_empty(kind, part), open_weights(part))
         module, info = kind.from_pretrained(
             part.folder,
             dtype=torch.float32,
@@ -64,6 +68,8 @@ def load_part(part: Part) -> Any:
             local_files_only=True,
             output_loading_info=True,
         )
+    except InputError:
+        raise
     except Exception as error:  # noqa: BLE001 (whatever the class raises is the finding)
         raise InputError(
             f"the {part.name} in {part.folder} cannot be loaded as {part.class_name}: {error}"
@@ -73,6 +79,38 @@ def load_part(part: Part) -> Any:
             f"the weights of the {part.name} in {part.folder} must hold every tensor of "
             f"{part.class_name}, but lack {_some(missing)}; copy or download them again"
         )
+    return module
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Hold back the libraries' progress bars, and warnings on parts that they did not load."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    libraries = of_diffusers, of_transformers
+    shown = [(one.is_progress_bar_enabled(), one.get_verbosity()) for one in libraries]
+    for library in libraries:
+        library.disable_progress_bar()
+        library.set_verbosity_error()
+    try:
+        yield
+    finally:
+        for library, (bars, verbosity) in zip(libraries, shown, strict=True):
+            library.set_verbosity(verbosity)
+            if bars:
+                library.enable_progress_bar()
+
+
+def _build_empty(kind: Any, part: Part) -> nn.Module:
+    """A part as its config says it, of shapes alone."""
+    config = read_json(part.files[0])
+    check_sizes(config, f"{part.name}/{part.files[0].name}")
+    with torch.device("meta"):
+        if hasattr(kind, "from_config"):  # of diffusers
+            module: nn.Module = kind.from_config(config)
+        else:
+            module = kind(kind.config_class.from_dict(config))
     return module
 
 
@@ -89,13 +127,24 @@ def open_weights(part: Part) -> Mapping[str, Tensor]:
         try:
             # Files of before torch 1.6 are no archives, and cannot be mapped.
             mapped = zipfile.is_zipfile(file)
+            if mapped:
+                _check_stored(file)
             held = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+            if not all(isinstance(name, str) for name in held):
+                raise TypeError("its tensors have no names")
             found |= {name: tensor.detach() for name, tensor in held.items()}
         except Exception as error:  # noqa: BLE001 (whatever the file makes torch raise)
             # torch advises to trust the file before it says what is wrong with it.
             reason = " ".join(str(error).split()).rpartition("WeightsUnpickler error: ")[2]
             raise InputError(f"{file} must be a pickle of tensors only: {reason}") from None
     return found
+
+
+def _check_stored(file: Path) -> None:
+    """Refuse an archive that unpacks to more than it is, which torch writes none of."""
+    with zipfile.ZipFile(file) as archive:
+        if any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist()):
+            raise ValueError("it is a compressed archive")
 
 
 def open_unet_weights(part: Part) -> TensorFiles:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdsearch.errors import InputError
+from sdsearch.files import read_json
+from sdsearch.weights import check_sizes
 from sdsearch_eval.nets.features import Features, resize_antialiased
 
 if TYPE_CHECKING:
@@ -18,6 +20,20 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 """The pixel statistics that every published CLIP was trained with."""
 WEIGHTS = "model.safetensors"
+
+
+def load_clip(kind: Any, folder: Path) -> Any:
+    """A CLIP of a class of transformers, in float32, once its config asks for no more than any has.
+
+    Raises:
+        InputError: its files cannot be read.
+    """
+    file = folder / "config.json"
+    check_sizes(read_json(file), str(file))
+    try:
+        return kind.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    except Exception as error:  # noqa: BLE001 (whatever the class raises is the finding)
+        raise InputError(f"{folder} must hold a CLIP of transformers, but: {error}") from None
 
 
 class ClipFeatures(nn.Module):
@@ -32,7 +48,7 @@ class ClipFeatures(nn.Module):
                 f"extractor clip needs config.json and {WEIGHTS} of a transformers CLIP in "
                 f"{folder}; write protocol.extractor = 'clip:FOLDER'"
             )
-        self.tower = CLIPVisionModelWithProjection.from_pretrained(folder, dtype=torch.float32)
+        self.tower = load_clip(CLIPVisionModelWithProjection, folder)
         self.side = int(self.tower.config.image_size)
         # Read as they are memory-mapped, weights would move values with their alignment.
         state = {name: tensor.clone() for name, tensor in self.tower.state_dict().items()}

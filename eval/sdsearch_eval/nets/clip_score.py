@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sdsearch.errors import InputError
+from sdsearch_eval.nets.clip import load_clip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +44,7 @@ class _Towers(nn.Module):
         super().__init__()
         from transformers import CLIPModel
 
-        self.model = CLIPModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        self.model = load_clip(CLIPModel, folder)
         self.model.eval().requires_grad_(False)
         self.config = self.model.config
 
