@@ -33,7 +33,7 @@ def served(study: Path) -> Iterator[str]:
     with (study / "app.log").open("w") as log:
         server = subprocess.Popen(line, stdout=log, stderr=log, env=environment)
         try:
-            for _ in range(120):
+            for _ in range(600):
                 try:
                     socket.create_connection(("127.0.0.1", port), timeout=1).close()
                     break

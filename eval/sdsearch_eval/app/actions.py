@@ -15,8 +15,15 @@ from sdsearch.export import export_pipeline, list_own_files, record_files, renew
 from sdsearch.space import Budget
 from sdsearch.stages import build_within
 from sdsearch.study import find_teacher
+from sdsearch_eval.app.uploads import LARGEST_UPLOAD
 from sdsearch_eval.bench import Stopwatch, has_recovered, write_recovered
-from sdsearch_eval.data import Frame, MaskReading, paint_prompts, take_picture
+from sdsearch_eval.data import (
+    Frame,
+    MaskReading,
+    check_size,
+    paint_prompts,
+    take_picture,
+)
 from sdsearch_eval.jobs import only_run, open_bench, open_console
 from sdsearch_eval.pictures import (
     Pipeline,
@@ -37,8 +44,6 @@ if TYPE_CHECKING:
     from sdsearch_eval.world import World
 
 TEACHER = "teacher"
-LARGEST_UPLOAD = 40_000_000
-"""Pixels of an image that is accepted: more would only be scaled down."""
 MOST_SEEDS = 8
 
 
@@ -205,11 +210,7 @@ def read_upload(
     """
     if image is None:
         raise InputError("upload an image, or choose one of the examples")
-    if image.width * image.height > LARGEST_UPLOAD:
-        raise InputError(
-            f"an image may have {LARGEST_UPLOAD // 1_000_000} million pixels, but this one is "
-            f"{image.width} x {image.height}; scale it down"
-        )
+    check_size(image, LARGEST_UPLOAD, "this one")
     if hole is None or not (hole > 0).any():
         raise InputError("brush over what is to be repainted first: there is no brush stroke yet")
     photo = take_picture(image, "upload")

@@ -14,6 +14,7 @@ from sdsearch.errors import InputError, WorkError
 from sdsearch.report import draw_scores
 from sdsearch.study import load_latency_table, load_space
 from sdsearch_eval.app.actions import TEACHER, Studio, read_seeds
+from sdsearch_eval.app.uploads import make_editor
 from sdsearch_eval.data import load_samples
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 6
 KEPT = 3600
-"""Seconds that uploads and results are kept."""
+"""Seconds that results are kept, and uploads that nobody has painted."""
 _PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~]")
 
 
@@ -58,7 +59,7 @@ def _inpaint_page(studio: Studio) -> Any:
     samples = load_samples(protocol.model_copy(update={"samples": few}))
     with gr.Row():
         with gr.Column():
-            editor = gr.ImageEditor(
+            editor = make_editor(
                 label="Image: upload it or take an example, then brush over what to repaint",
                 type="pil",
                 image_mode="RGBA",

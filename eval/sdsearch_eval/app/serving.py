@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -11,19 +12,27 @@ from sdsearch.console import say
 from sdsearch.errors import InputError
 from sdsearch.study import read_study
 from sdsearch_eval.app.pages import build_app
+from sdsearch_eval.app.uploads import LARGEST_FILE, limit_uploads, trim_uploads
 from sdsearch_eval.data import list_photos
 from sdsearch_eval.jobs import open_console
 from sdsearch_eval.world import open_world
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from starlette.middleware import Middleware
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from sdsearch.study import AppRequest
 
-LARGEST_UPLOAD = 40_000_000
-"""Pixels of an uploaded image; its header says them, so that no more is decoded."""
 _HERE = ("localhost", "127.0.0.1", "::1")
+_LARGEST_BODY = LARGEST_FILE + 1_000_000
+"""Bytes of a request: one file, and what is said of it."""
+_POSTED = re.compile(
+    r"/login|/gradio_api/(upload|component_server|queue/join|cancel|reset|(run|call)/.+)"
+)
+"""What the pages post to; gradio has other routes, of which one starts a program on an upload."""
+_SENT_FILES = re.compile(r"/gradio_api/file[=/]")
 
 
 def serve_app(request: AppRequest) -> None:
@@ -53,22 +62,12 @@ def serve_app(request: AppRequest) -> None:
         server_port=request.port,
         share=False,
         show_error=True,
-        max_file_size="30mb",
+        max_file_size=LARGEST_FILE,
         allowed_paths=[str(place)],
         footer_links=[],
         auth=choose_password(request.host),
-        app_kwargs={"middleware": guards(request.host)},
+        app_kwargs={"middleware": guards(request.host, place / "uploads")},
     )
-
-
-def limit_uploads() -> None:
-    """Have this process decode no image that is larger than it should be asked for.
-
-    Photos of the study have a limit of their own (`data.open_picture`).
-    """
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = LARGEST_UPLOAD // 2  # Pillow warns there, and refuses twice as much
 
 
 def choose_password(host: str) -> tuple[str, str] | None:
@@ -80,22 +79,23 @@ def choose_password(host: str) -> tuple[str, str] | None:
     return "sdsearch", password
 
 
-def guards(host: str) -> list[Middleware]:
+def guards(host: str, uploads: Path) -> list[Middleware]:
     """What stands before the app: only its own pages ask it for anything.
 
     Another site's page could else have a browser send to it, or reach it under a name of its own.
+    `uploads` is the folder of what was sent, which is kept small.
     """
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    own: list[Middleware] = [Middleware(OwnPages)]
+    own: list[Middleware] = [Middleware(OwnPages), Middleware(BoundedUploads, uploads=uploads)]
     if host in _HERE:
         own.insert(0, Middleware(TrustedHostMiddleware, allowed_hosts=list(_HERE)))
     return own
 
 
 class OwnPages:
-    """Refuses what other sites' pages send, and has browsers believe the types that are stated."""
+    """Refuses what other sites' pages send; nothing that was sent opens as a page of the app."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -121,10 +121,39 @@ class OwnPages:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-content-type-options"] = "nosniff"
+                answer = MutableHeaders(scope=message)
+                answer["x-content-type-options"] = "nosniff"
+                if _SENT_FILES.match(scope["path"]):
+                    answer["content-disposition"] = "attachment"
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+class BoundedUploads:
+    """Refuses what the pages do not send, and large requests; keeps the folder of uploads small."""
+
+    def __init__(self, app: ASGIApp, uploads: Path) -> None:
+        self._app, self._uploads = app, uploads
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or hand on, one connection."""
+        from anyio import to_thread
+        from starlette.datastructures import Headers
+        from starlette.responses import PlainTextResponse
+
+        if scope["type"] == "http" and scope["method"] == "POST":
+            said = Headers(scope=scope).get("content-length", "")
+            if not _POSTED.fullmatch(scope["path"].rstrip("/")):
+                refused = PlainTextResponse("the app's pages do not ask for this", 404)
+                await refused(scope, receive, send)
+                return
+            if not re.fullmatch(r"[0-9]{1,12}", said) or int(said) > _LARGEST_BODY:
+                most = f"the app takes requests that say their size, of at most {_LARGEST_BODY:,}"
+                await PlainTextResponse(f"{most} bytes", 413)(scope, receive, send)
+                return
+            await to_thread.run_sync(trim_uploads, self._uploads)
+        await self._app(scope, receive, send)
 
 
 def reach_locally() -> None:
