@@ -272,7 +272,7 @@ def _say(arch: Architecture, lines: Sequence[str]) -> str:
 
 def _edit(source: Path, target: Path, settings: Settings) -> None:
     text = (source / "study.toml").read_text(encoding="utf-8")
-    write_atomic(target / "study.toml", fill_template(text, settings))
+    write_atomic(target / "study.toml", fill_template(text, settings), target.parent)
 
 
 def _describe(arch: Architecture, study: StudyFolder) -> Design:

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sdsearch.errors import HarnessError, InputError, WorkError
+from sdsearch.files import FolderGoneError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,7 +91,9 @@ def describe_error(error: Exception) -> str:
         return str(error)
     place = "".join(f": {name}" for name in (error.filename, error.filename2) if name is not None)
     step = _NEXT_STEPS.get(error.errno)
-    if error.errno == errno.ENOENT and not place:  # only the current folder has no name
+    if isinstance(error, FolderGoneError):
+        step = "run again where it is now"
+    elif error.errno == errno.ENOENT and not place:  # only the current folder has no name
         step = "the current folder was deleted; change to one that is there"
     return f"{error.strerror}{place}" + (f"; {step}" if step else "")
 

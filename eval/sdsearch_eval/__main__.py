@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from sdsearch.study import HarnessRequest
 
 
@@ -41,7 +43,9 @@ def _obey(arguments: list[str]) -> int:
     try:
         if option == "--processes" and number.isdecimal():
             return _launch(int(number), arguments[1:])
-        return _do(_read_request(arguments))
+        request = _read_request(arguments)
+        with _noticing_moves(request):
+            return _do(request)
     except KeyboardInterrupt:
         return STOPPED  # whoever stopped us says so
     finally:
@@ -97,6 +101,13 @@ def _read_request(arguments: list[str]) -> HarnessRequest:
         return REQUEST.validate_json(said)
     except ValidationError as error:
         raise InputError(f"a request must be valid, but: {error}") from None
+
+
+def _noticing_moves(request: HarnessRequest) -> AbstractContextManager[None]:
+    from sdsearch.files import noticing_moves
+    from sdsearch.study import StudyRequest
+
+    return noticing_moves(request.study) if isinstance(request, StudyRequest) else nullcontext()
 
 
 def _do(request: HarnessRequest) -> int:

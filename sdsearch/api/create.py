@@ -124,6 +124,7 @@ def create_study(
     template = _MASKS.sub("", recipe.template) if config.protocol.paints_words else recipe.template
     text = write_toml(config, template, file)
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         write_once(file, text)
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise InputError(

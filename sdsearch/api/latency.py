@@ -41,6 +41,7 @@ def tabulate_latency(path: Path, wanted: LatencySurvey) -> LatencyTable:
     """
     file = path.with_suffix(".survey.json")
     if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(file, wanted.model_dump_json())
     begun = read_survey(file)
     same = [m.architecture for m in begun.members] == [m.architecture for m in wanted.members]

@@ -82,6 +82,7 @@ def bench(
     summary = summarize_trials(trials, pool, labels, seed)
     text = describe_summary(summary)
     if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
         write_atomic(out / "bench.json", summary.model_dump_json(indent=1) + "\n")
         write_atomic(out / "bench.md", text)
         write_atomic(out / "bench.svg", draw_replay(summary))

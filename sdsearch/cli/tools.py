@@ -63,6 +63,7 @@ def space(
     if draw is not None:
         arch = find_member(draw, found)
         file = out or Path(f"{arch.key}.svg")
+        file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(file, sdsearch.draw_unet(arch, found.backbone, worth))
         show(file)
         return

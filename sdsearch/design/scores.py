@@ -49,7 +49,7 @@ class SpaceScores:
         arrays = {"predicted": self.predicted, "spread": self.spread}
         marginals = {f"marginals.{axis}": array for axis, array in enumerate(self.marginals)}
         tensors = {name: np.ascontiguousarray(x) for name, x in (arrays | marginals).items()}
-        write_atomic(file, save(tensors))
+        write_atomic(file, save(tensors), file.parents[1])
         return file
 
     @classmethod

@@ -23,6 +23,7 @@ from sdsearch.export.inventory import (
 from sdsearch.export.papers import write_papers
 from sdsearch.export.parts import write_part, write_weights
 from sdsearch.export.recovered import read_source, recovered_weights
+from sdsearch.files import make_folder
 from sdsearch.keys import file_sha256
 from sdsearch.pipelines import open_pipeline, read_json, weight_stem
 from sdsearch.study import find_teacher, one_at_a_time
@@ -88,6 +89,7 @@ def _is_current(final: Path, source: ExportSource) -> bool:
 
 def _export(source: ExportSource) -> None:
     study, design = source.study, source.design
+    study.make(study.pipelines_dir)
     final = study.pipelines_dir / design.name
     _check_replaceable(final)
     weights = recovered_weights(source)
@@ -214,7 +216,7 @@ def _write_pipeline(folder: Path, name: str, pipeline: str, student: Student, ki
     parts, lacking = read_parts(teacher)
     for part, why in lacking.items():
         say(f"{name} is exported without the teacher's {part}: {why}")
-    folder.mkdir(parents=True)
+    make_folder(folder, folder.parent)
     for one in parts:
         write_part(one, folder)
     student.unet.save_config(folder / "unet")

@@ -18,18 +18,28 @@ from sdsearch.files.reading import (
     read_toml,
 )
 from sdsearch.files.sealed import UNSEALED, DamagedFileError, read_sealed, write_sealed
-from sdsearch.files.writing import share_file, write_atomic, write_once
+from sdsearch.files.writing import (
+    FolderGoneError,
+    make_folder,
+    noticing_moves,
+    share_file,
+    write_atomic,
+    write_once,
+)
 
 __all__ = [
     "LARGEST_JSON",
     "LARGEST_TEXT",
     "UNSEALED",
     "DamagedFileError",
+    "FolderGoneError",
     "as_text",
     "check_file",
     "check_no_folder",
     "check_output",
+    "make_folder",
     "markdown_templates",
+    "noticing_moves",
     "parse_json",
     "read_bytes",
     "read_json",

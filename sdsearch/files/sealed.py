@@ -30,8 +30,10 @@ class DamagedFileError(WorkError):
     """A file does not hold what was written to it."""
 
 
-def write_sealed(path: Path, data: bytes) -> None:
+def write_sealed(path: Path, data: bytes, home: Path | None = None) -> None:
     """Seal the bytes of a safetensors file that has the metadata `UNSEALED`, and write it whole.
+
+    `home` is as in `write_atomic`.
 
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
@@ -45,7 +47,7 @@ def write_sealed(path: Path, data: bytes) -> None:
     """
     start = data.index(f'"{_NO_SEAL}"'.encode(), _LENGTH) + 1
     whole, end = memoryview(data), start + _DIGITS
-    write_atomic(path, (whole[:start], _digest(data, start).encode(), whole[end:]))
+    write_atomic(path, (whole[:start], _digest(data, start).encode(), whole[end:]), home)
 
 
 def read_sealed(path: Path) -> bytes:

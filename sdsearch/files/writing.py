@@ -1,4 +1,8 @@
-"""Files written whole or not at all, each by any number of writers."""
+"""Files written whole or not at all, each by any number of writers.
+
+Folders are made on the way, but only inside of one that is there: where a study was moved or
+deleted while something worked on it, nothing is made anew at its old place.
+"""
 
 from __future__ import annotations
 
@@ -6,41 +10,83 @@ import errno
 import os
 import shutil
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
-def write_atomic(path: Path, data: str | bytes | Iterable[bytes | memoryview]) -> None:
+class FolderGoneError(FileNotFoundError):
+    """A folder that was worked in is no longer at its place."""
+
+    def __init__(self, folder: Path) -> None:
+        said = "a folder was moved or deleted during the work, so that nothing more is written"
+        super().__init__(errno.ENOENT, said, str(folder))
+
+
+def make_folder(folder: Path, home: Path) -> Path:
+    """Make a folder, and what is missing between it and `home`, which holds it and must be there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FolderGoneError: `home` is not there.
+    """
+    below = folder.relative_to(home).parts
+    if not home.is_dir():
+        raise FolderGoneError(home)
+    with noticing_moves(home):
+        for depth in range(len(below)):
+            home.joinpath(*below[: depth + 1]).mkdir(exist_ok=True)
+    return folder
+
+
+def write_atomic(
+    path: Path, data: str | bytes | Iterable[bytes | memoryview], home: Path | None = None
+) -> None:
     """Write `data`, or its parts in turn, so that no reader, and no crash, ever sees half of it.
 
     The bytes go to a uniquely named file in the same folder, are flushed to disk and renamed: safe
-    with many writers and on network file systems. Missing parent folders are made.
+    with many writers and on network file systems. Missing folders below `home` are made.
+
+    Args:
+        path: of the file.
+        data: all of it, or its parts.
+        home: a folder around it that must be there; by default its own.
+
+    Raises:
+        FolderGoneError: it is not there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(path)
+    home = home or path.parent
+    partial = _partial(make_folder(path.parent, home) / path.name)
     try:
-        _write_through(partial, data)
-        partial.replace(path)
+        with noticing_moves(home):
+            _write_through(partial, data)
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def write_once(path: Path, data: str | bytes) -> bool:
+def write_once(path: Path, data: str | bytes, home: Path | None = None) -> bool:
     """Write `data` to `path` unless a file is there; whether this call was the one that wrote it.
 
     Of any number of writers, on one machine or on a shared file system, exactly one is told yes. A
     file system without hard links (FAT, most object stores) keeps the file whole all the same, but
-    there two writers at the same instant may both be told yes.
+    there two writers at the same instant may both be told yes. `home` is as in `write_atomic`.
+
+    Raises:
+        FolderGoneError: `home` is not there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(path)
+    home = home or path.parent
+    partial = _partial(make_folder(path.parent, home) / path.name)
     try:
-        _write_through(partial, data)
+        with noticing_moves(home):
+            _write_through(partial, data)
         try:
             os.link(partial, path)
         except FileExistsError:
@@ -68,6 +114,21 @@ def share_file(source: Path, target: Path) -> None:
         if error.errno not in (*_NO_HARD_LINKS, errno.EXDEV, errno.EMLINK):
             raise
         shutil.copyfile(source, target)
+
+
+@contextmanager
+def noticing_moves(home: Path) -> Iterator[None]:
+    """Say of a file that is missing inside that all of `home` is gone, where it is.
+
+    Raises:
+        FolderGoneError: in place of `FileNotFoundError`.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        if home.is_dir():
+            raise
+        raise FolderGoneError(home) from error
 
 
 def _partial(path: Path) -> Path:

@@ -61,12 +61,13 @@ class LabelStore:
     def write(self, label: Label) -> Path:
         """Write a label atomically, replacing one of the same key; return its path."""
         path = self.path(label.key)
-        write_atomic(path, label.to_json() + "\n")
+        write_atomic(path, label.to_json() + "\n", self.folder.parent)
         return path
 
     def publish(self, label: Label) -> bool:
         """Write a label unless one of its key is there; whether this call was the one."""
-        return write_once(self.path(label.key), label.to_json() + "\n")
+        path = self.path(label.key)
+        return write_once(path, label.to_json() + "\n", self.folder.parent)
 
     def remove(self, key: LabelKey) -> None:
         """Remove a label, if it is there."""
@@ -104,6 +105,7 @@ def read_label_table(table: Path) -> list[Label]:
 def write_label_table(table: Path, labels: Iterable[Label]) -> None:
     """Write labels as JSONL, ordered by architecture, protocol and seed for small diffs."""
     ordered = sorted(labels, key=lambda label: label.key)
+    table.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(table, "".join(label.to_json() + "\n" for label in ordered))
 
 

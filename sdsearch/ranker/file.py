@@ -44,7 +44,7 @@ def save_ranker(fitted: FittedRanker, folder: Path) -> None:
             for field in fields(model)
         }
     tensors = {name: value.contiguous() for name, value in tensors.items()}
-    write_atomic(folder / "ranker.safetensors", safetensors.torch.save(tensors))
+    write_atomic(folder / "ranker.safetensors", safetensors.torch.save(tensors), folder.parent)
     described = _RankerFile(config=fitted.config, layout=fitted.layout, report=fitted.report)
     write_atomic(folder / "ranker.json", described.model_dump_json(indent=2))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sdsearch.console import say, working
 from sdsearch.errors import HarnessError, InputError
-from sdsearch.files import read_json
+from sdsearch.files import noticing_moves, read_json
 from sdsearch.harness import run_harness
 from sdsearch.study import (
     ThumbnailsRequest,
@@ -40,7 +40,7 @@ def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
     chosen = chosen or [one for one in built if one.method == "autobuild"] or list(built)
     folders = []
     for design in chosen:
-        with working(f"exporting {design.name}"):
+        with working(f"exporting {design.name}"), noticing_moves(study.root):
             folders.append(export_pipeline(design, study, teacher))
     add_thumbnails(study, folders)
     for design in chosen:

@@ -73,7 +73,7 @@ def _score_as_published(study: StudyFolder, space: SearchSpace) -> Path:
     )
     scores = [found.tolist() for found in score_options(fitted, space)]
     file = _published_file(study)
-    write_atomic(file, json.dumps(scores) + "\n")
+    write_atomic(file, json.dumps(scores) + "\n", study.root)
     return file
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sdsearch.console import working
 from sdsearch.errors import InputError, check_at_least
+from sdsearch.files import noticing_moves
 from sdsearch.harness import run_harness
 from sdsearch.planning import check_study
 from sdsearch.study import TuneRequest, is_tuned, read_tuning
@@ -42,7 +43,7 @@ def tune_teacher(study: StudyFolder, processes: int = 1) -> Path:
             "of the teacher as it was tuned before; tune another in a new study, or remove labels/"
         )
     run_harness(TuneRequest(study=study.root, processes=processes), processes)
-    with working("exporting the teacher"):
+    with working("exporting the teacher"), noticing_moves(study.root):
         return export_teacher(study)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter
 
 from sdsearch.errors import InputError
-from sdsearch.files import read_json_bytes, read_toml, write_atomic
+from sdsearch.files import make_folder, read_json_bytes, read_toml, write_atomic
 from sdsearch.keys import content_key
 from sdsearch.labels import LabelStore, ResolvedProtocol, Series
 from sdsearch.space import LatencyTable, Meter, SearchSpace, read_latency_table, search_space
@@ -154,6 +154,14 @@ class StudyFolder:
     def tuning_dir(self) -> Path:
         """Checkpoint, log, pictures and weights of a teacher that learns to inpaint."""
         return self.root / "tuning" / content_key(self.config.teacher.tuning.identity)
+
+    def make(self, folder: Path) -> Path:
+        """Make a folder of the study, which must itself be there; returns the folder.
+
+        Raises:
+            FolderGoneError: the study was moved or deleted.
+        """
+        return make_folder(folder, self.root)
 
     def finetuned_dir(self, arch_key: str) -> Path:
         """Checkpoints, log, pictures, values and weights of an architecture's long recovery."""

@@ -47,7 +47,7 @@ def record_done(
         "config": study.config.model_dump(mode="json"),
         "versions": versions(),
     }
-    write_atomic(_record(study, stage), json.dumps(with_seal(record), indent=2) + "\n")
+    write_atomic(_record(study, stage), json.dumps(with_seal(record), indent=2) + "\n", study.root)
 
 
 def outputs_of(study: StudyFolder, stage: str) -> dict[str, str]:

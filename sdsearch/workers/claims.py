@@ -147,7 +147,7 @@ class Claims:
         path = attempt_path(folder, number)
         began = datetime.now(UTC).isoformat(timespec="seconds")
         attempt = Attempt(worker=self.me, began=began, lease=self.lease)
-        if not write_once(path, attempt.model_dump_json() + "\n"):
+        if not write_once(path, attempt.model_dump_json() + "\n", self.folder.parents[1]):
             return None
         troubles = _troubles(attempts)
         return Claim(path, number, attempt, self.lease, troubles, self.clock, self.clock())

@@ -9,7 +9,7 @@ from sdsearch.files import write_atomic, write_once
 
 def test_text_is_written_as_utf8_and_parents_are_made(tmp_path):
     path = tmp_path / "a" / "b" / "c.json"
-    write_atomic(path, "é")
+    write_atomic(path, "é", tmp_path)
     assert path.read_bytes() == "é".encode()
     assert os.listdir(path.parent) == ["c.json"]
 

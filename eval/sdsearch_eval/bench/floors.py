@@ -42,7 +42,8 @@ def write_floors(bench: Bench, path: Path) -> None:
         name: {column: measured.model_dump(mode="json") for column, measured in row.items()}
         for name, row in rows.items()
     }
-    write_atomic(path, canonical_json({"of": bench.content, "rows": values}) + "\n")
+    text = canonical_json({"of": bench.content, "rows": values})
+    write_atomic(path, text + "\n", path.parents[1])
 
 
 def measure_autoencoder(bench: Bench) -> dict[str, Measurement]:

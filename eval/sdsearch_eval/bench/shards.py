@@ -39,7 +39,8 @@ class Shards:
         from safetensors.torch import save
 
         tensors = {name: torch.from_numpy(row) for name, row in rows.items()}
-        write_sealed(self._path(number), save(tensors, metadata=dict(UNSEALED)))
+        data = save(tensors, metadata=dict(UNSEALED))
+        write_sealed(self._path(number), data, self.folder.parent)
 
     def read(self) -> Rows:
         """The rows of all blocks, in the order of the samples.

@@ -65,6 +65,7 @@ def finetune_architecture(request: FinetuneRequest) -> None:
     place, console = study.finetuned_dir(arch.key), open_console(world)
     weights = place / "weights.safetensors"
     with only_run(study, world):
+        study.make(place)
         bench = open_bench(study, console, world)
         values = Values(place / "values.json", _name_course(arch, bench, study))
         if not has_recovered(arch, weights, bench):

@@ -74,6 +74,7 @@ def inspect_inputs(request: InspectRequest) -> None:
         say(f"protocol: {resolve_protocol(protocol).key}")
     sheet = BytesIO()
     draw_contact_sheet(shown[: protocol.samples]).save(sheet, "PNG")
+    request.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(request.out, sheet.getvalue())
     say(f"contact sheet: {request.out}", soft_wrap=True)
 

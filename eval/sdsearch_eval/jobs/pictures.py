@@ -56,6 +56,7 @@ def draw_grid(request: GridRequest) -> None:
     picture = BytesIO()
     draw_comparison(samples, images, notes).save(picture, "PNG")
     described = describe_comparison(samples, images, request.columns, costs)
+    study.make(study.compare_dir)
     write_atomic(study.compare_dir / "grid.png", picture.getvalue())
     write_atomic(study.compare_dir / "comparison.json", described)
     write_atomic(study.compare_dir / "gallery.json", collect_gallery(samples, images))

@@ -80,6 +80,7 @@ class LabelDesk:
         rows = self.study.rows_dir(arch_key) / self.bench.content
         keeps = arch_key in self.kept
         weights = self.study.recovered_file(arch_key) if keeps else rows / "weights.safetensors"
+        self.study.make(rows)
         arch = self.listed[arch_key]
         return evaluate_architecture(arch, self.bench, rows, weights, self.world, keep=keeps)
 
@@ -98,7 +99,7 @@ class LabelDesk:
         for label in self.world.share(find_outliers(labels, column)):
             if self.world.share(label.key in self.study.repeats):
                 continue
-            rows = self.study.repeats.path(label.key).with_suffix("")
+            rows = self.study.make(self.study.repeats.path(label.key).with_suffix(""))
             weights = rows / "weights.safetensors"
             again = evaluate_architecture(
                 label.architecture, self.bench, rows, weights, self.world, keep=False

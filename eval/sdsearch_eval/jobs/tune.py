@@ -65,6 +65,7 @@ def tune_teacher(request: TuneRequest) -> None:
     set_arithmetic(tf32=study.config.protocol.tf32)
     console, weights = open_console(world), study.tuning_dir / "weights.safetensors"
     with only_run(study, world):
+        study.make(study.tuning_dir)
         course = open_course(study, world)
         if origin_of(weights) != course.of:
             unet = learn_to_inpaint(course, study, world, console)

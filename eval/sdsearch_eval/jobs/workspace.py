@@ -10,6 +10,7 @@ import torch
 
 from sdsearch.console import make_console, show_status
 from sdsearch.errors import InputError, WorkError
+from sdsearch.files import FolderGoneError
 from sdsearch.labels import LabelKey
 from sdsearch.pipelines import open_pipeline
 from sdsearch.study import find_teacher, read_listing
@@ -92,7 +93,10 @@ def only_run(study: StudyFolder, world: World) -> Iterator[None]:
     trouble: Trouble = None
     if world.is_first:
         try:
+            study.make(study.root)  # the lock would make it anew
             lock.acquire(timeout=0)
+        except FolderGoneError as error:
+            trouble = error
         except Timeout:
             trouble = InputError(
                 f"one run at a time may do this in {study.root}, but another is at work; wait for "

@@ -94,6 +94,7 @@ def paint_side_by_side(
     draw_columns(columns, names, differences=request.differences).save(
         picture, FORMATS[request.out.suffix.lower()]
     )
+    request.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(request.out, picture.getvalue())
     write_atomic(request.out.with_suffix(".json"), describe(columns, names, request))
     return columns

@@ -109,7 +109,7 @@ def _settle(
         machine = MachineConfig.model_validate_json(read_json_bytes(file))
     else:
         machine = _fit_machine(study, archs, stage, device, room)
-        write_atomic(file, machine.model_dump_json())
+        write_atomic(file, machine.model_dump_json(), study.root)
     return replace(study, config=config.model_copy(update={"machine": machine}))
 
 

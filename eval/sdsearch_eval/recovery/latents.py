@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from sdsearch.errors import InputError
+from sdsearch.files import make_folder
 from sdsearch_eval.recovery.sources import UnreadablePhotoError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class LatentFile:
         """
         if self.path.is_file():
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent, self.path.parents[1])
         partial = self.path.with_suffix(".partial")
         size = self._done_at + self._blocks
         try:

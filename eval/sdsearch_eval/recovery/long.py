@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from sdsearch.errors import InputError, WorkError
-from sdsearch.files import write_atomic
+from sdsearch.files import make_folder, write_atomic
 from sdsearch_eval.devices import release_memory
 from sdsearch_eval.recovery.step import Cut
 from sdsearch_eval.recovery.stream import Order, Pictures, open_stream
@@ -112,7 +112,7 @@ def finetune_student(
     model = accelerator.prepare(unet) if world.size > 1 else unet
     school = _School(model, unet, course, world, accelerator)
     if world.is_first:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, folder.parent)
         _trim_log(folder / "log.jsonl", progress.step)
         if watch is not None:
             watch.tell(progress.step, {})

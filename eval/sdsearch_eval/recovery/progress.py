@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from sdsearch.files import make_folder
 from sdsearch_eval.recovery.step import make_optimizer
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Progress:
 
         `of` says what is learned: nothing else goes on from this file.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, path.parents[1])
         state = {
             "of": of,
             "step": self.step,

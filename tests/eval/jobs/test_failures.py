@@ -162,11 +162,11 @@ def test_a_full_disk_loses_nothing_and_blames_no_architecture(study, monkeypatch
 
     real, written = shards.write_sealed, []
 
-    def full(path, data):
+    def full(path, data, home):
         if len(written) == 2:
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         written.append(path)
-        real(path, data)
+        real(path, data, home)
 
     monkeypatch.setattr(shards, "write_sealed", full)
     with pytest.raises(OSError, match="No space left on device"):
