@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,3 +55,22 @@ def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, 64 hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class FileHashes:
+    """The SHA-256 of files, each read once as long as the system says that it is the same file.
+
+    For what is large and looked at again and again, as a teacher is: for as long as a process, or
+    an opened study, lives. A bit that flips on the disk meanwhile is noticed the next time.
+    """
+
+    known: dict[tuple[int, ...], str] = field(default_factory=dict)
+
+    def of(self, path: Path) -> str:
+        """The SHA-256 of a file's bytes, 64 hex digits."""
+        stat = path.stat()
+        mark = stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+        if mark not in self.known:
+            self.known[mark] = file_sha256(path)
+        return self.known[mark]

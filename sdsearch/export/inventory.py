@@ -16,7 +16,7 @@ from sdsearch.keys import file_sha256
 from sdsearch.model import FrozenModel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 INVENTORY = "files.json"
@@ -61,14 +61,17 @@ def read_inventory(folder: Path) -> dict[str, str]:
         return {}
 
 
-def find_changed(folder: Path) -> list[str]:
-    """The files of an inventory that are missing, links, or hold something else than recorded."""
+def find_changed(folder: Path, sha256: Callable[[Path], str] = file_sha256) -> list[str]:
+    """The files of an inventory that are missing, links, or hold something else than recorded.
+
+    `sha256` hashes a file.
+    """
     return [
         name
-        for name, sha256 in read_inventory(folder).items()
+        for name, written in read_inventory(folder).items()
         if not (folder / name).is_file()
         or _is_odd(folder / name, folder)
-        or file_sha256(folder / name) != sha256
+        or sha256(folder / name) != written
     ]
 
 

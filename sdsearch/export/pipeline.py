@@ -24,7 +24,6 @@ from sdsearch.export.papers import write_papers
 from sdsearch.export.parts import write_part, write_weights
 from sdsearch.export.recovered import read_source, recovered_weights
 from sdsearch.files import make_folder
-from sdsearch.keys import file_sha256
 from sdsearch.pipelines import open_pipeline, read_json, weight_stem
 from sdsearch.study import find_teacher, one_at_a_time
 from sdsearch.unet import check_pipeline_family, unet_config
@@ -80,7 +79,7 @@ def export_pipeline(design: Design, study: StudyFolder, teacher: str) -> Path:
 def _is_current(final: Path, source: ExportSource) -> bool:
     if _recorded_inputs(final) != source.key:
         return False
-    changed = find_changed(final)
+    changed = find_changed(final, source.study.hashes.of)
     if changed or not read_inventory(final):
         say(f"{final} is written again: {', '.join(changed[:3]) or INVENTORY} changed")
         return False
@@ -99,7 +98,7 @@ def _export(source: ExportSource) -> None:
     kind = choose_class(source.backbone.in_channels, study.config.protocol.task)
 
     def write(folder: Path) -> None:
-        write_papers(folder, source, file_sha256(weights))
+        write_papers(folder, source, study.hashes.of(weights))
 
     write_folder(final, find_teacher(study), student, kind, write)
 

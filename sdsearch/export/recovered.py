@@ -98,7 +98,7 @@ def recovered_weights(source: ExportSource) -> Path:
         )
         run_harness(RecoverRequest(study=study.root, arch_key=arch_key))
         weights = study.recovered_file(arch_key)
-        if origin_of(weights) is None:
+        if origin_of(weights, study.hashes.of) is None:
             raise WorkError(f"recovering {arch_key} must have made {weights}, but has not")
     return weights
 
@@ -118,7 +118,7 @@ def find_weights(arch_key: str, study: StudyFolder) -> Path | None:
             )
         return weights
     weights = study.recovered_file(arch_key)
-    if weights.is_file() and origin_of(weights) is None:
+    if weights.is_file() and origin_of(weights, study.hashes.of) is None:
         say(f"{weights} is damaged, or not noted as what it is; it is made again")
         return None
     return weights if weights.is_file() else None

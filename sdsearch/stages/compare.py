@@ -9,8 +9,8 @@ from sdsearch.errors import InputError
 from sdsearch.harness import run_harness
 from sdsearch.labels import describe_costs, read_costs
 from sdsearch.planning import COMPARED
-from sdsearch.study import GridRequest, find_teacher, is_current, read_designs, record_done
-from sdsearch.unet import UNPRUNED, is_full_size, teacher_identity
+from sdsearch.study import GridRequest, is_current, name_teacher, read_designs, record_done
+from sdsearch.unet import UNPRUNED, is_full_size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def compare_study(study: StudyFolder) -> Path:
         "scenes": rows,
         "protocol": study.protocol_key,
         "seed": study.config.seed,
-        "teacher": teacher_identity(find_teacher(study)),
+        "teacher": name_teacher(study),
     }
     picture = study.compare_dir / "grid.png"
     if not is_current(study, "compare", inputs):

@@ -11,11 +11,11 @@ from sdsearch.harness import run_harness
 from sdsearch.study import (
     ThumbnailsRequest,
     find_design,
-    find_teacher,
     load_space,
+    name_teacher,
     read_designs,
 )
-from sdsearch.unet import Architecture, teacher_identity
+from sdsearch.unet import Architecture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
     """
     from sdsearch.export import export_pipeline, renew_card
 
-    teacher = teacher_identity(find_teacher(study))
+    teacher = name_teacher(study)
     built = read_designs(study)
     if not built:
         raise InputError(f"there are no designs to export; run: sdsearch build {study.root}")

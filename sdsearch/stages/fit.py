@@ -8,8 +8,7 @@ import numpy as np
 
 from sdsearch.console import working
 from sdsearch.errors import InputError
-from sdsearch.study import find_teacher, is_current, load_space, read_sample, record_done
-from sdsearch.unet import teacher_identity
+from sdsearch.study import is_current, load_space, name_teacher, read_sample, record_done
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +68,7 @@ def fit_inputs(study: StudyFolder, labels: Sequence[Label]) -> dict[str, Any]:
     return {
         "labels": [list(row) for row in zip(keys, targets, errors, strict=True)],
         "space": study.config.space.model_dump(mode="json"),
-        "teacher": teacher_identity(find_teacher(study)),
+        "teacher": name_teacher(study),
         "ranker": settings.model_dump(mode="json", exclude={"rule"}),
     }
 

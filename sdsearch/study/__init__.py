@@ -11,6 +11,7 @@ from sdsearch.study.folder import (
     load_latency_table,
     load_meter,
     load_space,
+    name_teacher,
     read_study,
     write_protocols,
 )
@@ -114,6 +115,7 @@ __all__ = [
     "load_meter",
     "load_space",
     "mend_listing",
+    "name_teacher",
     "one_at_a_time",
     "open_study",
     "outputs_of",

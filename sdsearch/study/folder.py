@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +10,12 @@ from pydantic import TypeAdapter
 
 from sdsearch.errors import InputError
 from sdsearch.files import make_folder, read_json_bytes, read_toml, write_atomic
-from sdsearch.keys import content_key
+from sdsearch.keys import FileHashes, content_key
 from sdsearch.labels import LabelStore, ResolvedProtocol, Series
 from sdsearch.space import LatencyTable, Meter, SearchSpace, read_latency_table, search_space
 from sdsearch.study.config import StudyConfig, parse_config
 from sdsearch.study.teacher import find_tuned, read_backbone
+from sdsearch.unet import teacher_identity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,12 +28,14 @@ _PROTOCOLS = TypeAdapter(tuple[ResolvedProtocol, ...])
 class StudyFolder:
     """A study folder and its validated configuration; every path below is inside `root`.
 
-    `read_protocols` are the protocols whose files were read when work was last opened.
+    `read_protocols` are the protocols whose files were read when work was last opened; `hashes`
+    those of large files that were read since the study was.
     """
 
     root: Path
     config: StudyConfig
     read_protocols: tuple[ResolvedProtocol, ...] = ()
+    hashes: FileHashes = field(default_factory=FileHashes, compare=False, repr=False)
 
     @property
     def resolved(self) -> ResolvedProtocol:
@@ -220,6 +223,15 @@ def find_teacher(study: StudyFolder) -> str:
     if not study.config.teacher.inpaint:
         return study.config.teacher.pipeline
     return str(find_tuned(study.teacher_dir, study.config))
+
+
+def name_teacher(study: StudyFolder) -> str:
+    """What names the study's teacher by content; its files are read once as long as they stay.
+
+    Raises:
+        InputError: as `find_teacher`, or its folder is no pipeline.
+    """
+    return teacher_identity(find_teacher(study), study.hashes.of)
 
 
 def is_tuned(study: StudyFolder) -> bool:

@@ -25,7 +25,7 @@ from sdsearch.unet.cost import count_params
 from sdsearch.unet.gate import read_unet_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from sdsearch.pipelines import PipelineFolder
 
@@ -114,22 +114,25 @@ def find_backbone(name: Path | str) -> Backbone:
     return teacher_backbone(text)
 
 
-def teacher_identity(pipeline: str) -> str:
+def teacher_identity(pipeline: str, sha256: Callable[[Path], str] = file_sha256) -> str:
     """What names a teacher by content: the hash of a local folder, else the hub id.
 
-    Raises `InputError` for a folder that does not exist or is no diffusers pipeline.
+    `sha256` hashes a file. Raises `InputError` for a folder that does not exist or is no diffusers
+    pipeline.
     """
     place = locate_pipeline(pipeline)
-    return place if isinstance(place, str) else teacher_sha256(open_pipeline(pipeline))
+    return place if isinstance(place, str) else teacher_sha256(open_pipeline(pipeline), sha256)
 
 
-def teacher_sha256(pipeline: PipelineFolder) -> str:
+def teacher_sha256(pipeline: PipelineFolder, sha256: Callable[[Path], str] = file_sha256) -> str:
     """SHA-256 over every file that is read when a pipeline is loaded, by its name and bytes.
+
+    `sha256` hashes a file.
 
     Raises:
         InputError: a part is not supported, or lacks a file.
     """
-    return _hash_files((name, file) for name, file in list_files(pipeline))
+    return _hash_files(list_files(pipeline), sha256)
 
 
 TINY_BEFORE = "ce8e9ebe9a0187774ec86dc760f8755bee33249afe62d760ff1b621780c7deb8"
@@ -148,8 +151,10 @@ def former_teacher_sha256(pipeline: PipelineFolder) -> str:
     )
 
 
-def _hash_files(files: Iterable[tuple[str, Path]]) -> str:
+def _hash_files(
+    files: Iterable[tuple[str, Path]], sha256: Callable[[Path], str] = file_sha256
+) -> str:
     digest = hashlib.sha256()
     for name, file in files:
-        digest.update(f"{name}/{file.name} {file_sha256(file)}\n".encode())
+        digest.update(f"{name}/{file.name} {sha256(file)}\n".encode())
     return digest.hexdigest()

@@ -15,6 +15,7 @@ from sdsearch.keys import file_sha256
 from sdsearch.model import FrozenModel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -45,14 +46,14 @@ def forget_note(weights: Path) -> None:
     _note(weights).unlink(missing_ok=True)
 
 
-def origin_of(weights: Path) -> str | None:
+def origin_of(weights: Path, sha256: Callable[[Path], str] = file_sha256) -> str | None:
     """What weights were made from; None where they are missing, or not as they were noted.
 
-    The whole file is read, at the speed of the disk.
+    `sha256` hashes the file, all of which is read.
     """
     try:
         note = WeightNote.model_validate_json(_note(weights).read_bytes())
-        return note.origin if file_sha256(weights) == note.sha256 else None
+        return note.origin if sha256(weights) == note.sha256 else None
     except (FileNotFoundError, ValidationError):
         return None
 
