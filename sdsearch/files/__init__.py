@@ -17,7 +17,23 @@ from sdsearch.files.reading import (
     read_text,
     read_toml,
 )
-from sdsearch.files.sealed import UNSEALED, DamagedFileError, read_sealed, write_sealed
+from sdsearch.files.records import (
+    RECORDS_AT_ONCE,
+    RECORDS_DONE,
+    SEAL_BYTES,
+    check_records,
+    describe_records,
+    is_sealed_record,
+    seal_of_record,
+)
+from sdsearch.files.sealed import (
+    UNSEALED,
+    DamagedFileError,
+    check_sealed,
+    read_sealed,
+    write_sealed,
+    writing_sealed,
+)
 from sdsearch.files.writing import (
     FolderGoneError,
     make_folder,
@@ -30,6 +46,9 @@ from sdsearch.files.writing import (
 __all__ = [
     "LARGEST_JSON",
     "LARGEST_TEXT",
+    "RECORDS_AT_ONCE",
+    "RECORDS_DONE",
+    "SEAL_BYTES",
     "UNSEALED",
     "DamagedFileError",
     "FolderGoneError",
@@ -37,6 +56,10 @@ __all__ = [
     "check_file",
     "check_no_folder",
     "check_output",
+    "check_records",
+    "check_sealed",
+    "describe_records",
+    "is_sealed_record",
     "make_folder",
     "markdown_templates",
     "noticing_moves",
@@ -48,8 +71,10 @@ __all__ = [
     "read_sealed",
     "read_text",
     "read_toml",
+    "seal_of_record",
     "share_file",
     "write_atomic",
     "write_once",
     "write_sealed",
+    "writing_sealed",
 ]

@@ -1,21 +1,24 @@
-"""Sealed files of tensors: safetensors whose header holds the SHA-256 of all else in the file.
+"""Sealed files: safetensors whose header holds the SHA-256 of all else, and others that end in it.
 
-Any reader of safetensors reads them. A bit that has flipped on a disk is noticed at reading, before
-it moves a value.
+Any reader of their format reads them. A bit that has flipped on a disk is noticed at reading,
+before it moves a value.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from sdsearch.errors import WorkError
 from sdsearch.files.writing import write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _DIGITS = 64
@@ -24,6 +27,8 @@ UNSEALED: Mapping[str, str] = MappingProxyType({"sha256": _NO_SEAL})
 """The metadata to save a file with that will be sealed."""
 _LENGTH = 8
 """Bytes at the start of a safetensors file, which say how long its header is."""
+_PART = 1 << 20
+"""Bytes of a large file that are read at once."""
 
 
 class DamagedFileError(WorkError):
@@ -68,6 +73,70 @@ def read_sealed(path: Path) -> bytes:
     if seal != _digest(data, start):
         raise DamagedFileError(f"{path} is damaged: its content is not what was written")
     return data
+
+
+@dataclass(slots=True)
+class SealingStream:
+    """A stream that is written once from start to end, and knows the hash of what was."""
+
+    file: BinaryIO
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write all of `data`."""
+        self.digest.update(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        """Nothing waits that the end of the block would not write."""
+
+
+@contextmanager
+def writing_sealed(path: Path) -> Iterator[SealingStream]:
+    """Write a file of any size and format, which ends in its SHA-256: whole, or not at all.
+
+    Its format must allow for bytes at the end, as zip does. The name of what is half written is
+    always the same, so that a large one is left by a killed process once at most.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "long.bin"
+    ...     with writing_sealed(file) as stream:
+    ...         _ = stream.write(b"many steps")
+    ...     check_sealed(file)
+    ...     file.read_bytes()[:10]
+    b'many steps'
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            stream = SealingStream(file)
+            yield stream
+            file.write(stream.digest.digest())
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_sealed(path: Path) -> None:
+    """Read a file that was written by `writing_sealed` from start to end.
+
+    Raises:
+        OSError: it cannot be read.
+        DamagedFileError: it does not end in the hash of all before.
+    """
+    found = hashlib.sha256()
+    left = path.stat().st_size - found.digest_size
+    with path.open("rb") as file:
+        while left > 0:
+            part = file.read(min(left, _PART))
+            found.update(part)
+            left -= len(part)
+        if left < 0 or file.read() != found.digest():
+            raise DamagedFileError(f"{path} is damaged: its content is not what was written")
 
 
 def _digest(data: bytes, start: int) -> str:

@@ -129,7 +129,7 @@ def encode_photos(
         return course
     seen: list[Any] = [recipe.masks, recipe.crop, recipe.flip, recipe.cache_latents]
     seen += [recipe.whole_holes] if recipe.whole_holes else []
-    name = content_key([*made_of, seen, source.stamp()])
+    name = content_key([*made_of, seen, source.stamp(), "sealed"])
     latents = LatentFile(
         folder / f"latents-{name}.bin",
         source.count,

@@ -2,7 +2,7 @@
 
 The file holds some ways of seeing each photo: crop, mirror image and mask of the first epochs. It
 keeps latents in half precision, which rounds them by a two-thousandth: far below the noise that is
-added to them.
+added to them. Every record has a seal, its own hash, which is looked at when it is read.
 """
 
 from __future__ import annotations
@@ -15,8 +15,17 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from sdsearch.console import say
 from sdsearch.errors import InputError
-from sdsearch.files import make_folder
+from sdsearch.files import (
+    RECORDS_AT_ONCE,
+    RECORDS_DONE,
+    SEAL_BYTES,
+    describe_records,
+    is_sealed_record,
+    make_folder,
+    seal_of_record,
+)
 from sdsearch_eval.recovery.sources import UnreadablePhotoError
 
 if TYPE_CHECKING:
@@ -31,7 +40,7 @@ if TYPE_CHECKING:
     from sdsearch_eval.recovery.sources import Source
     from sdsearch_eval.world import World
 
-BLOCK = 8
+BLOCK = RECORDS_AT_ONCE
 """Records that are encoded together, always the same ones, and marked as done together."""
 
 
@@ -84,7 +93,8 @@ class LatentFile:
             return
         make_folder(self.path.parent, self.path.parents[1])
         partial = self.path.with_suffix(".partial")
-        size = self._done_at + self._blocks
+        end = describe_records(self._record.itemsize)
+        size = self._done_at + self._blocks + len(end)
         try:
             with partial.open("wb") as file:
                 # Writing to a mapped file that the disk has no room for would kill the process.
@@ -92,13 +102,24 @@ class LatentFile:
                     os.posix_fallocate(file.fileno(), 0, size)
                 else:
                     file.truncate(size)
+                file.seek(-len(end), os.SEEK_END)
+                file.write(end)
             partial.replace(self.path)
         finally:
             partial.unlink(missing_ok=True)
 
-    def missing(self) -> list[int]:
-        """The blocks that are not filled yet."""
-        return [int(block) for block in np.flatnonzero(self._done("r") == 0)]
+    def missing(self, share: slice = slice(None)) -> list[int]:
+        """The blocks of a share that are not filled yet, or are damaged, which is said."""
+        done, mine = self._done("r"), range(self._blocks)[share]
+        filled = [block for block in mine if done[block] == RECORDS_DONE]
+        damaged = [block for block in filled if not self._is_whole(block)]
+        if damaged:
+            say(f"{self.path} is damaged in {len(damaged)} of its blocks; they are encoded again")
+        return sorted(set(mine) - set(filled) | set(damaged))
+
+    def _is_whole(self, block: int) -> bool:
+        records = self._records("r")[block * BLOCK : (block + 1) * BLOCK]
+        return all(is_sealed_record(record.tobytes()) for record in records)
 
     def places(self, block: int) -> list[tuple[int, int]]:
         """The (photo, variant) of each record of a block."""
@@ -111,16 +132,27 @@ class LatentFile:
         rows["is_whole"] = are_whole
         for name, values in latents.items():
             rows[name][list(are_whole)] = values.cpu().numpy()
+        for row in rows:
+            row["seal"] = np.frombuffer(seal_of_record(row.tobytes()), np.uint8)
         records = self._records("r+")
         records[block * BLOCK :][: len(rows)] = rows
         records.flush()
         done = self._done("r+")
-        done[block] = 1
+        done[block] = RECORDS_DONE
         done.flush()
 
     def read(self, photo: int, variant: int) -> dict[str, NDArray[np.float32]] | None:
-        """The latents and the mask of a photo, without a batch; None where it cannot be read."""
+        """The latents and the mask of a photo, without a batch; None where it cannot be read.
+
+        Raises:
+            InputError: the file is damaged there.
+        """
         record = self._records("r")[variant * self.count + photo]
+        if not is_sealed_record(record.tobytes()):
+            raise InputError(
+                f"{self.path} must be as it was written, but was damaged since; run again, and "
+                "what is damaged is encoded again"
+            )
         if not record["is_whole"]:
             return None
         return {name: record[name].astype(np.float32) for name in self._names}
@@ -133,7 +165,8 @@ class LatentFile:
     def _record(self) -> np.dtype[Any]:
         mask = (1, *self.shape[1:])
         kinds = {"clean": ("<f2", self.shape), "masked": ("<f2", self.shape), "masks": ("u1", mask)}
-        return np.dtype([("is_whole", "?"), *((name, *kinds[name]) for name in self._names)])
+        latents = ((name, *kinds[name]) for name in self._names)
+        return np.dtype([("is_whole", "?"), *latents, ("seal", "u1", (SEAL_BYTES,))])
 
     @property
     def _blocks(self) -> int:
@@ -164,7 +197,7 @@ def fill_latents(
         InputError: a photo cannot be read, and none may stand in for it.
     """
     # By number: what is missing changes while others fill it.
-    mine = [block for block in file.missing() if block % world.size == world.rank]
+    mine = file.missing(slice(world.rank, None, world.size))
     loader = torch.utils.data.DataLoader(
         _Views(source),
         batch_sampler=[file.places(block) for block in mine],

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import torch
 
-from sdsearch.files import make_folder
+from sdsearch.console import say
+from sdsearch.files import DamagedFileError, check_sealed, make_folder, writing_sealed
 from sdsearch_eval.recovery.step import make_optimizer
 
 if TYPE_CHECKING:
@@ -83,17 +83,17 @@ class Progress:
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
         }
-        partial = path.with_name(f".{path.name}.partial")
-        torch.save(state, partial)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with writing_sealed(path) as stream:
+            torch.save(state, cast("IO[bytes]", stream))  # torch writes, and nothing else
 
 
 def begin_recovery(
     unet: UNet2DConditionModel, recipe: LongRecovery, path: Path, of: str
 ) -> Progress:
-    """The recovery that the file at `path` keeps; a new one where it is of another, or missing."""
+    """The recovery that the file at `path` keeps; a new one where it is of another, or missing.
+
+    A damaged file is said, and counts as missing.
+    """
     unet.train().requires_grad_(True)
     state = _load(path, of, unet.device)
     if state is None:
@@ -108,7 +108,12 @@ def begin_recovery(
 
 
 def _load(path: Path, of: str, device: torch.device) -> dict[str, Any] | None:
-    if not path.is_file():
+    try:
+        check_sealed(path)
+    except FileNotFoundError:
+        return None
+    except DamagedFileError as error:
+        say(f"{error}; all steps are done again")
         return None
     state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     return state if state["of"] == of else None

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from sdsearch.errors import InputError
+from sdsearch.files import SEAL_BYTES, DamagedFileError, check_records
 from sdsearch.labels.protocol import Protocol
 from sdsearch.labels.recovery import LongRecovery
 from sdsearch.pipelines import open_pipeline
@@ -58,6 +59,34 @@ def filled(path: Path, source: Source, teacher: Teacher, *worlds: World) -> Late
     for world in worlds or (World(),):
         fill_latents(file, source, teacher, world, 0, lambda done, total: None)
     return file
+
+
+def test_a_latent_in_which_a_bit_flipped_is_refused_and_encoded_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = LatentFile(tmp_path / "latents.bin", 2 * BLOCK, 1, (4, 8, 8), is_masked=True)
+    file.make()
+    latents = {
+        "clean": torch.ones(BLOCK, 4, 8, 8),
+        "masked": torch.zeros(BLOCK, 4, 8, 8),
+        "masks": torch.ones(BLOCK, 1, 8, 8),
+    }
+    for block in range(2):
+        file.write(block, latents, [True] * BLOCK)
+    check_records(file.path)
+    assert file.missing() == []
+    whole = file.path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(whole) * 3 // 4] ^= 1
+    file.path.write_bytes(damaged)
+    with pytest.raises(DamagedFileError):
+        check_records(file.path)
+    with pytest.raises(InputError, match="encoded again"):
+        [file.read(photo, 0) for photo in range(2 * BLOCK)]
+    assert (file.missing(), file.missing(slice(0, None, 2))) == ([1], [])
+    assert capsys.readouterr().err.count("they are encoded again") == 1
+    file.write(1, latents, [True] * BLOCK)
+    assert file.path.read_bytes() == whole
 
 
 def test_every_variant_holds_the_latents_of_its_picture(
@@ -195,5 +224,5 @@ def test_of_four_channels_only_the_clean_latents_are_kept(tmp_path: Path) -> Non
     clean = LatentFile(tmp_path / "b.bin", 16, 1, (4, 8, 8), is_masked=False)
     for file in (masked, clean):
         file.make()
-    assert masked.path.stat().st_size == 16 * (1 + 2 * 4 * 64 * 2 + 64) + 2
-    assert clean.path.stat().st_size == 16 * (1 + 4 * 64 * 2) + 2
+    assert masked.path.stat().st_size == 16 * (1 + 2 * 4 * 64 * 2 + 64 + SEAL_BYTES) + 2 + 8
+    assert clean.path.stat().st_size == 16 * (1 + 4 * 64 * 2 + SEAL_BYTES) + 2 + 8

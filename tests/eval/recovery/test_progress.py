@@ -57,6 +57,19 @@ def test_the_run_of_something_else_is_begun_anew(teacher: Teacher, tmp_path: Pat
     assert begun(teacher, path, "another").step == 0
 
 
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.999])
+def test_a_checkpoint_in_which_a_bit_flipped_is_said_and_begun_anew(
+    teacher: Teacher, tmp_path: Path, share: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    stepped(begun(teacher, path)).save(path, "it")
+    damaged = bytearray(path.read_bytes())
+    damaged[int(share * len(damaged))] ^= 4
+    path.write_bytes(damaged)
+    assert begun(teacher, path, "it").step == 0
+    assert capsys.readouterr().err.count("all steps are done again") == 1
+
+
 def test_the_mean_of_the_weights_is_exponential_and_begins_fast(
     teacher: Teacher, tmp_path: Path
 ) -> None:
