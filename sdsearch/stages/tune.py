@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sdsearch.console import working
+from sdsearch.console import say, working
 from sdsearch.errors import InputError, check_at_least
 from sdsearch.files import noticing_moves
 from sdsearch.harness import run_harness
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 
 def tune_teacher(study: StudyFolder, processes: int = 1) -> Path:
-    """Make the study's teacher of 9 channels, unless it is there; returns its folder.
+    """Make the study's teacher of 9 channels, unless it is there and whole; returns its folder.
+
+    One that is damaged is written again from the weights that were learned.
 
     Raises:
         InputError: [teacher] asks for none, its pipeline cannot learn it, there are labels of a
             teacher that was tuned otherwise, or something in the study would be refused later.
         HarnessError: the harness failed, and has said why; what was learned is kept.
     """
-    from sdsearch.export import export_teacher
+    from sdsearch.export import export_teacher, find_changed
 
     check_at_least("processes", processes, 1)
     if not study.config.teacher.inpaint:
@@ -35,9 +37,12 @@ def tune_teacher(study: StudyFolder, processes: int = 1) -> Path:
             f"nothing of it in [teacher]; go on with: sdsearch run {study.root}"
         )
     check_study(study)
-    if is_tuned(study) and _origin(study) == teacher_identity(study.config.teacher.pipeline):
+    damaged = find_changed(study.teacher_dir, study.hashes.of)
+    if damaged:
+        say(f"{study.teacher_dir} is written again: {', '.join(damaged[:3])} changed")
+    elif is_tuned(study) and _origin(study) == teacher_identity(study.config.teacher.pipeline):
         return study.teacher_dir
-    if study.teacher_dir.is_dir() and study.labels.read_all():
+    elif study.teacher_dir.is_dir() and study.labels.read_all():
         raise InputError(
             f"all labels of a study must be of one teacher, but {study.labels.folder} holds some "
             "of the teacher as it was tuned before; tune another in a new study, or remove labels/"

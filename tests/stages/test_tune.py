@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sdsearch.errors import InputError
+from sdsearch.export.inventory import record_files
 from sdsearch.stages.tune import tune_teacher
 from sdsearch.study.folder import read_study
 from sdsearch.study.requests import TuneRequest
@@ -68,6 +69,20 @@ def test_other_settings_and_another_pipeline_of_the_name_tune_again(
     monkeypatch.setattr("sdsearch.stages.tune.teacher_identity", lambda _: "others")
     tune_teacher(read_study(study.root))
     assert len(asked) == 3
+
+
+def test_a_damaged_teacher_is_written_again_whatever_it_says_of_itself(
+    study: StudyFolder, asked: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tune_teacher(study)
+    record_files(folder, [folder / TUNING])
+    study.labels.write(make_label())
+    whole = (folder / TUNING).read_text()
+    (folder / TUNING).write_text(whole.replace("words", "wordr"))
+    tune_teacher(read_study(study.root))
+    assert len(asked) == 2
+    assert (folder / TUNING).read_text() == whole
+    assert "written again: tuning.json changed" in capsys.readouterr().err
 
 
 def test_labels_of_the_teacher_before_are_never_joined_by_others(
