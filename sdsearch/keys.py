@@ -46,9 +46,13 @@ def without_seal(data: Mapping[str, Any]) -> dict[str, Any]:
     return rest
 
 
-def has_seal(data: Mapping[str, Any]) -> bool:
-    """Whether data was sealed once, rightly or not."""
-    return _SEAL in data
+def believe(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The data without its seal; what has none was written before there were any, or by hand.
+
+    Raises:
+        ValueError: it has another seal than its content.
+    """
+    return without_seal(data) if _SEAL in data else data
 
 
 def file_sha256(path: Path) -> str:

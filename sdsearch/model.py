@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -11,9 +12,11 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
+    model_validator,
 )
 
 from sdsearch.errors import InputError
+from sdsearch.keys import believe, canonical_json, with_seal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,3 +78,28 @@ class KeyedModel(FrozenModel):
             if getattr(self, name) == type(self).model_fields[name].default:
                 data.pop(name, None)
         return data
+
+
+class SealedModel(FrozenModel):
+    """A value whose file holds a seal, the key of all else in it, by which damage is noticed.
+
+    What has no seal is believed: it was written before there were any, or by hand. `when_damaged`
+    says what to do about it where those who read it do not.
+    """
+
+    when_damaged: ClassVar[str] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_seal(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        try:
+            return believe(data)
+        except ValueError as error:
+            raise ValueError("; ".join(filter(None, [str(error), cls.when_damaged]))) from None
+
+    def to_json(self, indent: int | None = None) -> str:
+        """JSON with a seal: a line in canonical form, or indented for people."""
+        data = with_seal(self.model_dump(mode="json"))
+        return canonical_json(data) if indent is None else json.dumps(data, indent=indent)

@@ -42,7 +42,7 @@ def tabulate_latency(path: Path, wanted: LatencySurvey) -> LatencyTable:
     file = path.with_suffix(".survey.json")
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(file, wanted.model_dump_json())
+        write_atomic(file, wanted.to_json())
     begun = read_survey(file)
     same = [m.architecture for m in begun.members] == [m.architecture for m in wanted.members]
     if not same or begun.conditions != wanted.conditions or begun.backbone != wanted.backbone:
@@ -53,5 +53,5 @@ def tabulate_latency(path: Path, wanted: LatencySurvey) -> LatencyTable:
     if not begun.is_complete:
         run_harness(LatencyRequest(survey=file))
     table = fit_latency_table(read_survey(file))
-    write_atomic(path, table.model_dump_json(indent=1) + "\n")
+    write_atomic(path, table.to_json(1) + "\n")
     return table

@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from sdsearch.errors import InputError, WorkError
-from sdsearch.files import read_sealed
-from sdsearch.labels import read_label
+from sdsearch.files import check_records, check_sealed, read_json, read_sealed
+from sdsearch.keys import without_seal
+from sdsearch.labels import read_floors, read_label, read_recovery_values
 from sdsearch.model import FrozenModel
-from sdsearch.study import draw_sample, find_stages, read_designs, read_outputs, read_sample
+from sdsearch.space import read_latency_table
+from sdsearch.study import (
+    draw_sample,
+    find_stages,
+    read_designs,
+    read_outputs,
+    read_protocols,
+    read_sample,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +46,7 @@ class FileReport(FrozenModel):
 
     Attributes:
         checked: how many were compared with what is known of their content.
-        unchecked: how many nothing is known of: pictures, logs, claims, checkpoints, study.toml.
+        unchecked: how many nothing is known of: pictures, logs, claims, study.toml.
         problems: those that do not hold what was written.
     """
 
@@ -79,6 +88,7 @@ def _look(study: StudyFolder) -> Looked:
         for file in sorted((study.root / place).rglob("*.safetensors")):
             if file.name != _WEIGHTS:
                 yield file, _trouble(read_sealed, file), _DERIVED
+    yield from _values(study)
     yield from _weights(study)
     yield from _exports(study)
 
@@ -117,6 +127,30 @@ def _is_drawn(study: StudyFolder) -> bool:
     return found >= drawn and all(origin.kind == "proposal" for _, origin in found - drawn)
 
 
+def _values(study: StudyFolder) -> Looked:
+    """What a label or a long recovery keeps beside its rows and weights."""
+    label, recover = (f"run: sdsearch {verb} {study.root}" for verb in ("label", "recover"))
+    learned = [study.root / "recovered", study.root / "tuning"]
+    kinds: list[tuple[Path, str, Callable[[Path], object], str]] = [
+        (study.root, "protocols.json", read_protocols, label),
+        (study.root / "floors", "*.json", read_floors, label),
+        (study.root / "plan", "*.json", _read_sealed_json, _DERIVED),
+        (study.features_dir, "latents-*.bin", check_records, _DERIVED),
+        (learned[0], "*/*/values.json", read_recovery_values, recover),
+        *((place, "**/checkpoint.pt", check_sealed, _DERIVED) for place in learned),
+    ]
+    if table := study.config.build.latency_table:
+        again = "remove it, then run: sdsearch latency"
+        kinds.append((study.root, table, read_latency_table, again))
+    for place, pattern, read, again in kinds:
+        for file in sorted(place.glob(pattern)):
+            yield file, _trouble(read, file), again
+
+
+def _read_sealed_json(file: Path) -> None:
+    without_seal(read_json(file))
+
+
 def _weights(study: StudyFolder) -> Looked:
     from sdsearch.weights import origin_of
 
@@ -150,6 +184,6 @@ def _exports(study: StudyFolder) -> Looked:
 def _trouble(read: Callable[[T], object], what: T) -> str | None:
     try:
         read(what)
-    except (InputError, WorkError, OSError) as error:
+    except (ValueError, WorkError, OSError) as error:
         return str(error)
     return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from sdsearch.model import FrozenModel
+from sdsearch.model import FrozenModel, SealedModel
 from sdsearch.space import Budget, say_amount
 from sdsearch.unet import UNPRUNED, Architecture
 
@@ -73,7 +73,7 @@ class Design(FrozenModel):
         )
 
 
-class DesignFile(FrozenModel):
+class DesignFile(SealedModel):
     """`designs.json`."""
 
     schema_version: Literal[1] = Field(1, alias="schema")

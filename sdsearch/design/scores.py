@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 
 from sdsearch.errors import InputError, nearest
 from sdsearch.files import LARGEST_TEXT, read_json_bytes, write_atomic
-from sdsearch.model import FrozenModel
+from sdsearch.model import FrozenModel, SealedModel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,7 +140,7 @@ class UnitScores(FrozenModel):
         return max(effects) - min(effects)
 
 
-class Scores(FrozenModel):
+class Scores(SealedModel):
     """`scores.json`: what a fitted ranker thinks of features, blocks and units.
 
     `contributions` says what every slot of the unpruned net adds to its graph norm, a mean of hops

@@ -92,7 +92,9 @@ def write_lora(source: Path, arch: Architecture, backbone: Backbone, folder: Pat
 
     found = cut_lora(dict(TensorFiles(source)), arch, backbone)
     out = folder / f"{source.stem}.safetensors"
-    write_atomic(out, save({name: one.contiguous() for name, one in found.tensors.items()}))
+    write_atomic(
+        out, save({name: one.contiguous() for name, one in found.tensors.items()}), folder.parent
+    )
     listing = {"kept": len(found.tensors), "dropped": found.dropped}
     write_atomic(out.with_suffix(".json"), json.dumps(listing, indent=1) + "\n")
     return out

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from sdsearch.console import say
 from sdsearch.errors import WorkError
-from sdsearch.files import read_json
 from sdsearch.harness import run_harness
 from sdsearch.keys import content_key
-from sdsearch.labels import Label, LabelKey, Measurement
+from sdsearch.labels import Label, LabelKey, read_recovery_values
 from sdsearch.study import RecoverRequest, find_preset, load_space
 from sdsearch.weights import origin_of
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sdsearch.design import Design
-    from sdsearch.labels import RecoveryRecipe
+    from sdsearch.labels import Measurement, RecoveryRecipe
     from sdsearch.study import Preset, StudyFolder
     from sdsearch.unet import Backbone
 
@@ -125,8 +124,5 @@ def find_weights(arch_key: str, study: StudyFolder) -> Path | None:
 
 
 def _read_long_values(arch_key: str, study: StudyFolder) -> dict[str, Measurement]:
-    values = study.finetuned_dir(arch_key) / "values.json"
-    if not values.is_file():
-        return {}
-    after = read_json(values).get("after", {})
-    return {name: Measurement.model_validate(value) for name, value in after.items()}
+    values = read_recovery_values(study.finetuned_dir(arch_key) / "values.json")
+    return values.after if values else {}

@@ -26,6 +26,7 @@ from sdsearch.labels.costs import PictureCost, PipelineCost, describe_costs, rea
 from sdsearch.labels.label import (
     Failure,
     FailureKind,
+    Floors,
     Label,
     LabelKey,
     Latency,
@@ -33,7 +34,13 @@ from sdsearch.labels.label import (
     Series,
 )
 from sdsearch.labels.protocol import Protocol, Rung
-from sdsearch.labels.recovery import BK_SDM, LongRecovery, RecoveryLosses, RecoveryRecipe
+from sdsearch.labels.recovery import (
+    BK_SDM,
+    LongRecovery,
+    RecoveryLosses,
+    RecoveryRecipe,
+    RecoveryValues,
+)
 from sdsearch.labels.samplers import SAMPLERS, Sampler
 from sdsearch.labels.store import (
     ImportReport,
@@ -41,8 +48,10 @@ from sdsearch.labels.store import (
     check_comparable,
     find_sampler_change,
     import_labels,
+    read_floors,
     read_label,
     read_label_table,
+    read_recovery_values,
     write_label_table,
 )
 from sdsearch.labels.target import Target
@@ -56,6 +65,7 @@ __all__ = [
     "Crop",
     "Failure",
     "FailureKind",
+    "Floors",
     "ImportReport",
     "Label",
     "LabelKey",
@@ -73,6 +83,7 @@ __all__ = [
     "Protocol",
     "RecoveryLosses",
     "RecoveryRecipe",
+    "RecoveryValues",
     "ResolvedProtocol",
     "Rung",
     "Sampler",
@@ -92,7 +103,9 @@ __all__ = [
     "is_read_first",
     "label_columns",
     "read_costs",
+    "read_floors",
     "read_label",
     "read_label_table",
+    "read_recovery_values",
     "write_label_table",
 ]

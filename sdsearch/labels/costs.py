@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError
 from sdsearch.files import read_json
+from sdsearch.keys import believe
 from sdsearch.labels.label import Latency
 from sdsearch.model import FrozenModel
 
@@ -89,7 +90,7 @@ def read_costs(path: Path) -> tuple[PipelineCost, ...]:
     if not path.is_file():
         return ()
     try:
-        columns = read_json(path).get("columns", ())
+        columns = believe(read_json(path)).get("columns", ())
         return tuple(
             PipelineCost.model_validate(
                 {name: column[name] for name in PipelineCost.model_fields if name in column}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from sdsearch.errors import InputError, nearest
-from sdsearch.keys import canonical_json, has_seal, with_seal, without_seal
-from sdsearch.model import FrozenModel
+from sdsearch.model import FrozenModel, SealedModel
 from sdsearch.unet import Architecture
 
 FailureKind = Literal["architecture", "memory", "device", "time", "lost"]
@@ -73,8 +72,20 @@ class Failure(FrozenModel):
         return self.message if self.phase is None else f"{self.message} (in {self.phase})"
 
 
-class Label(FrozenModel):
+class Floors(SealedModel):
+    """What stands beside labels: what the autoencoder alone and the teacher under other noise have.
+
+    `of` names the teacher, extractor and protocol that they were measured with.
+    """
+
+    of: str
+    rows: dict[str, dict[str, Measurement]]
+
+
+class Label(SealedModel):
     """What was measured for an architecture in a series, or why it could not be measured."""
+
+    when_damaged: ClassVar = "remove it, then label again"
 
     schema_version: Literal[1] = Field(1, alias="schema")
     arch_key: str
@@ -96,17 +107,6 @@ class Label(FrozenModel):
         if data["reason"] is None:
             return rest
         return {**rest, "failure": {"kind": "architecture", "message": data["reason"]}}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_seal(cls, data: Any) -> Any:
-        """A label that is written has a seal, the key of all else in it; some tables have none."""
-        if not isinstance(data, dict) or not has_seal(data):
-            return data
-        try:
-            return without_seal(data)
-        except ValueError as error:
-            raise ValueError(f"{error}; remove it, then label again") from None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -130,7 +130,3 @@ class Label(FrozenModel):
         if isinstance(value, Measurement):
             return value.value
         return value.median if isinstance(value, Latency) else float(value)
-
-    def to_json(self) -> str:
-        """Return one line of canonical JSON, with a seal by which damage is noticed."""
-        return canonical_json(with_seal(self.model_dump(mode="json")))

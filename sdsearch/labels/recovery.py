@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from sdsearch.labels.choices import MaskKind, Optimizer, Precision, Tracker
-from sdsearch.model import FrozenModel, KeyedModel
+from sdsearch.labels.label import Measurement
+from sdsearch.model import FrozenModel, KeyedModel, SealedModel
 
 
 class RecoveryLosses(FrozenModel):
@@ -98,6 +99,17 @@ class LongRecovery(RecoveryRecipe):
         """The settings that may change the weights, as JSON data; others may change in a run."""
         watching = {"checkpoint_every", "picture_every", "tracker"}
         return self.model_dump(mode="json", exclude=watching)
+
+
+class RecoveryValues(SealedModel):
+    """`values.json`: what was measured before and after a long recovery, empty until it is.
+
+    `of` names all that decides what was learned; empty where nothing says.
+    """
+
+    of: str = ""
+    before: dict[str, Measurement] = Field(default_factory=dict)
+    after: dict[str, Measurement] = Field(default_factory=dict)
 
 
 BK_SDM = LongRecovery(

@@ -15,7 +15,8 @@ from sdsearch.files import (
     write_atomic,
     write_once,
 )
-from sdsearch.labels.label import Label
+from sdsearch.labels.label import Floors, Label
+from sdsearch.labels.recovery import RecoveryValues
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -192,6 +193,41 @@ def read_label(path: Path) -> Label:
         InputError: it is missing or damaged.
     """
     return _parse(read_json_bytes(path), str(path))
+
+
+def read_floors(path: Path) -> Floors | None:
+    """The floors in a file; None where there is none yet.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return Floors.model_validate_json(read_json_bytes(path))
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        raise InputError(
+            f"{path} must hold measured floors, but: {said}; label again, and they are measured"
+        ) from None
+
+
+def read_recovery_values(path: Path) -> RecoveryValues | None:
+    """The values of a long recovery in a file; None where there are none yet.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return RecoveryValues.model_validate_json(read_json_bytes(path))
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        raise InputError(
+            f"{path} must hold values before and after, but: {said}; recover again, and they are "
+            "measured"
+        ) from None
 
 
 def _parse(data: bytes, where: str) -> Label:

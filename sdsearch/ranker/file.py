@@ -12,7 +12,7 @@ from pydantic import Field
 
 from sdsearch.errors import InputError
 from sdsearch.files import read_json_bytes, write_atomic
-from sdsearch.model import FrozenModel
+from sdsearch.model import SealedModel
 from sdsearch.ranker.baselines import Forest, Linear
 from sdsearch.ranker.features import FeatureLayout
 from sdsearch.ranker.fit import FitReport, FittedRanker, RankerConfig
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class _RankerFile(FrozenModel):
+class _RankerFile(SealedModel):
     """`ranker.json`: all that is not a tensor."""
 
     schema_version: Literal[1] = Field(1, alias="schema")
@@ -46,7 +46,7 @@ def save_ranker(fitted: FittedRanker, folder: Path) -> None:
     tensors = {name: value.contiguous() for name, value in tensors.items()}
     write_atomic(folder / "ranker.safetensors", safetensors.torch.save(tensors), folder.parent)
     described = _RankerFile(config=fitted.config, layout=fitted.layout, report=fitted.report)
-    write_atomic(folder / "ranker.json", described.model_dump_json(indent=2))
+    write_atomic(folder / "ranker.json", described.to_json(indent=2))
 
 
 def load_ranker(folder: Path) -> FittedRanker:

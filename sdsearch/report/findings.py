@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.design import Scores, read_scores
+from sdsearch.errors import InputError
 from sdsearch.files import read_json
+from sdsearch.keys import believe
 from sdsearch.labels import Label, Latency, Measurement
 from sdsearch.report.drawing import draw_unet
 from sdsearch.study import Listing, load_space, read_designs, read_listing
@@ -164,7 +166,16 @@ def list_predictors(study: StudyFolder) -> list[dict[str, Any]]:
 
 
 def read_if_done(file: Path) -> dict[str, Any]:
-    """A JSON object, or an empty one where the stage has not been done."""
+    """A JSON object, or an empty one where the stage has not been done.
+
+    Raises:
+        InputError: it is damaged.
+    """
     if not file.is_file():
         return {}
-    return read_json(file)
+    try:
+        return {**believe(read_json(file))}
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{file} must be what a stage wrote, but: {error}; run: sdsearch run {file.parents[1]}"
+        ) from None

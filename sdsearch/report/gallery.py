@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from sdsearch.console import say
 from sdsearch.files import read_bytes
-from sdsearch.model import FrozenModel
+from sdsearch.model import FrozenModel, SealedModel
 
 if TYPE_CHECKING:
     from sdsearch.study import StudyFolder
@@ -26,7 +26,7 @@ class GalleryRow(FrozenModel):
     images: dict[str, Annotated[str, StringConstraints(pattern=_PICTURE)]] = Field(min_length=1)
 
 
-class Gallery(FrozenModel):
+class Gallery(SealedModel):
     """`compare/gallery.json`."""
 
     schema_version: Literal[1] = Field(1, alias="schema")

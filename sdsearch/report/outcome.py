@@ -8,8 +8,7 @@ from statistics import fmean, stdev, variance
 from typing import TYPE_CHECKING
 
 from sdsearch.console import print_plainly
-from sdsearch.files import read_json
-from sdsearch.labels import Label, Measurement
+from sdsearch.labels import Label, Measurement, read_floors
 from sdsearch.report.html import html_table
 from sdsearch.space import say_amount
 from sdsearch.study import load_meter, read_designs, read_listing, set_beside
@@ -118,24 +117,12 @@ class Outcome:
         return found + html_table("beside others", beside.rows, beside.header, [beside.note])
 
 
-def read_floors(study: StudyFolder) -> dict[str, dict[str, Measurement]]:
-    """Return floor -> column -> value, as labelling has written them; empty before."""
-    file = study.floors_file
-    if not file.is_file():
-        return {}
-    rows = read_json(file)["rows"]
-    return {
-        name: {column: Measurement.model_validate(value) for column, value in row.items()}
-        for name, row in rows.items()
-    }
-
-
 def summarize_outcome(study: StudyFolder) -> Outcome:
     """Compare evaluated, built and named architectures by the labels of this protocol and seed."""
     meter, column = load_meter(study), study.config.protocol.column("fd")
     labels = study.labels.read_all(study.protocol_key)
     by_key = {label.arch_key: label for label in labels if label.seed == study.config.seed}
-    limits = meter.limits(study.config.build.budget)
+    limits, floors = meter.limits(study.config.build.budget), read_floors(study.floors_file)
     listing = read_listing(study)
     drawn = listing.keys_from("sample")
     groups = {f"evaluated {study.config.space.strategy}": drawn}
@@ -164,7 +151,7 @@ def summarize_outcome(study: StudyFolder) -> Outcome:
         limits=limits,
         rows=tuple(rows),
         noise=noise_floor(labels, evaluated, column, study.config.ranker.target),
-        floors=read_floors(study),
+        floors=floors.rows if floors else {},
         beside=set_beside(
             study.config,
             {

@@ -7,6 +7,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from sdsearch.console import say
 from sdsearch.files import write_atomic
 from sdsearch.labels import read_costs
 from sdsearch.report.charts import Point, Scatter, scatter
@@ -22,7 +23,7 @@ from sdsearch.report.findings import (
 )
 from sdsearch.report.gallery import read_gallery
 from sdsearch.report.outcome import Outcome, notes, with_error
-from sdsearch.study import versions
+from sdsearch.study import is_as_written, versions
 from sdsearch.unet import is_full_size
 
 if TYPE_CHECKING:
@@ -103,7 +104,12 @@ def _scatter(evidence: Evidence, outcome: Outcome) -> Scatter | None:
 
 def _picture(study: StudyFolder) -> str | None:
     file = study.compare_dir / "grid.png"
-    return base64.b64encode(file.read_bytes()).decode() if file.is_file() else None
+    if not file.is_file():
+        return None
+    if not is_as_written(study, "compare", file):
+        say(f"{file} is damaged, and left out of the report; run: sdsearch compare {study.root}")
+        return None
+    return base64.b64encode(file.read_bytes()).decode()
 
 
 def _costs(study: StudyFolder) -> dict[str, Any] | None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field, ValidationError
 
 from sdsearch.errors import InputError
 from sdsearch.files import read_json_bytes
-from sdsearch.model import FrozenModel
+from sdsearch.model import FrozenModel, SealedModel
 from sdsearch.unet import SLOTS, Architecture, Backbone, member_backbone, slot_costs
 
 if TYPE_CHECKING:
@@ -65,8 +65,10 @@ class SurveyedMember(FrozenModel):
         return float(high - low)
 
 
-class LatencySurvey(FrozenModel):
+class LatencySurvey(SealedModel):
     """What is to be timed and what has been; the harness fills it in and can resume it."""
+
+    when_damaged: ClassVar = "remove it, then survey again"
 
     space: str
     backbone: Backbone
@@ -93,8 +95,10 @@ class CrossValidation(FrozenModel):
     seed: int
 
 
-class LatencyTable(FrozenModel):
+class LatencyTable(SealedModel):
     """Milliseconds of every block that was seen, and how well their sum predicts a UNet call."""
+
+    when_damaged: ClassVar = "remove it, then survey again"
 
     schema_version: Literal[1] = 1
     milliseconds: dict[str, float]

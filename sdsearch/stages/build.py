@@ -59,7 +59,7 @@ def build_study(study: StudyFolder) -> tuple[Design, ...]:
             budget=settings.budget,
             designs=tuple(designs),
         )
-        write_atomic(study.designs_file, file.model_dump_json(indent=2) + "\n")
+        write_atomic(study.designs_file, file.to_json(indent=2) + "\n")
         record_done(study, "build", inputs, [study.designs_file])
     return read_designs(study)
 

@@ -9,7 +9,13 @@ from sdsearch.assets import TINY_TABLE, asset_path
 from sdsearch.console import following_labels, say
 from sdsearch.errors import InputError, check_at_least, check_choice, nearest
 from sdsearch.harness import run_harness
-from sdsearch.labels import ImportReport, LabelKey, import_labels, read_label_table
+from sdsearch.labels import (
+    ImportReport,
+    LabelKey,
+    import_labels,
+    read_floors,
+    read_label_table,
+)
 from sdsearch.pipelines import locate_pipeline, open_pipeline
 from sdsearch.planning import check_study
 from sdsearch.study import RecomputeRequest, find_teacher, read_listing
@@ -22,6 +28,7 @@ from sdsearch.workers import (
     open_claims,
     read_label_status,
     read_values,
+    redo_finish,
 )
 
 if TYPE_CHECKING:
@@ -66,6 +73,7 @@ def label_study(
             f"sampled nor built; did you mean {nearest(unknown[0], job.keys)!r}?"
         )
     job = replace(job, keys=tuple(only) or job.keys)
+    mend_floors(job.measured)
     todo = len(job.todo())
     say(f"labels: {len(job.keys) - todo} of {len(job.keys)} are there, {todo} to measure")
     _measure(job, executor)
@@ -175,6 +183,16 @@ def import_own_table(study: StudyFolder) -> None:
         f"{done.other_protocol} of another protocol and {done.other_teacher} of another teacher "
         f"refused) from {done.origin}"
     )
+
+
+def mend_floors(study: StudyFolder) -> None:
+    """Have floors measured again that are not as they were written."""
+    try:
+        read_floors(study.floors_file)
+    except InputError as error:
+        say(str(error))
+        study.floors_file.unlink()
+        redo_finish(open_claims(study))
 
 
 def _measure(job: LabelJob, executor: Executor) -> None:

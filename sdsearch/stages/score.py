@@ -48,7 +48,7 @@ def score_study(study: StudyFolder) -> Scores:
         if PUBLISHED in settings.build.methods:
             with working("fitting the published method"):
                 outputs.append(_score_as_published(study, space))
-        write_atomic(study.scores_file, scores.model_dump_json(indent=2) + "\n")
+        write_atomic(study.scores_file, scores.to_json(indent=2) + "\n")
         record_done(study, "score", inputs, [study.scores_file, *outputs])
     return Scores.model_validate_json(read_json_bytes(study.scores_file, LARGEST_TEXT))
 

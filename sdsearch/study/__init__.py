@@ -12,6 +12,7 @@ from sdsearch.study.folder import (
     load_meter,
     load_space,
     name_teacher,
+    read_protocols,
     read_study,
     write_protocols,
 )
@@ -38,6 +39,7 @@ from sdsearch.study.preset import (
 from sdsearch.study.recipes import WORDS, Recipe, find_recipe, warn_of_resolution
 from sdsearch.study.records import (
     find_stages,
+    is_as_written,
     is_current,
     outputs_of,
     read_outputs,
@@ -109,6 +111,7 @@ __all__ = [
     "find_teacher",
     "inspect_dataset",
     "inspect_study",
+    "is_as_written",
     "is_current",
     "is_tuned",
     "load_latency_table",
@@ -126,6 +129,7 @@ __all__ = [
     "read_listing",
     "read_outputs",
     "read_preset",
+    "read_protocols",
     "read_sample",
     "read_study",
     "read_tuning",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
+from pydantic import ValidationError, model_validator
 
+from sdsearch.console import say
 from sdsearch.errors import InputError
 from sdsearch.files import make_folder, read_json_bytes, read_toml, write_atomic
 from sdsearch.keys import FileHashes, content_key
 from sdsearch.labels import LabelStore, ResolvedProtocol, Series
+from sdsearch.model import SealedModel
 from sdsearch.space import LatencyTable, Meter, SearchSpace, read_latency_table, search_space
 from sdsearch.study.config import StudyConfig, parse_config
 from sdsearch.study.teacher import find_tuned, read_backbone
@@ -21,7 +23,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PROTOCOLS = "protocols.json"
-_PROTOCOLS = TypeAdapter(tuple[ResolvedProtocol, ...])
+
+
+class _ProtocolFile(SealedModel):
+    """`protocols.json`: protocols with the content of their files, as it was read."""
+
+    protocols: tuple[ResolvedProtocol, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier_form(cls, data: Any) -> Any:
+        """It once was a list, without a seal."""
+        return {"protocols": data} if isinstance(data, list) else data
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +190,21 @@ class StudyFolder:
 
 
 def read_study(path: Path | str) -> StudyFolder:
-    """Read a study folder; `InputError` names the section, the key and the nearest known key."""
+    """Read a study folder; `InputError` names the section, the key and the nearest known key.
+
+    What was read of the files of its protocols counts as unread where it is damaged, which is said.
+    """
     root = Path(path)
     file = root / "study.toml"
     if not file.is_file():
         raise InputError(f"a study needs {file}, but it is missing; run: sdsearch init {root}")
     config = parse_config(read_toml(file), file)
-    return StudyFolder(root, config, _read_protocols(root / PROTOCOLS))
+    try:
+        protocols = read_protocols(root / PROTOCOLS)
+    except InputError as error:
+        say(str(error))
+        protocols = ()
+    return StudyFolder(root, config, protocols)
 
 
 def write_protocols(study: StudyFolder, resolved: Sequence[ResolvedProtocol]) -> None:
@@ -192,23 +213,35 @@ def write_protocols(study: StudyFolder, resolved: Sequence[ResolvedProtocol]) ->
     What is known of other protocols stays: study.toml may come back to one of them.
     """
     read_now = [one.protocol for one in resolved]
-    others = [
-        one for one in _read_protocols(study.root / PROTOCOLS) if one.protocol not in read_now
-    ]
-    file, data = study.root / PROTOCOLS, _PROTOCOLS.dump_json((*resolved, *others), indent=2)
-    if not file.is_file() or file.read_bytes() != data:
+    others = [one for one in read_protocols(study.root / PROTOCOLS) if one.protocol not in read_now]
+    file, data = study.root / PROTOCOLS, _ProtocolFile(protocols=(*resolved, *others)).to_json(2)
+    if not file.is_file() or file.read_bytes() != data.encode():
         write_atomic(file, data)
 
 
-def _read_protocols(file: Path) -> tuple[ResolvedProtocol, ...]:
+def drop_damaged_protocols(study: StudyFolder) -> None:
+    """Remove what was read of the files of the study's protocols, where it is damaged."""
+    file = study.root / PROTOCOLS
+    try:
+        read_protocols(file)
+    except InputError:
+        file.unlink()
+
+
+def read_protocols(file: Path) -> tuple[ResolvedProtocol, ...]:
+    """Protocols with the content of their files, as `write_protocols` keeps them.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     if not file.exists():
         return ()
     try:
-        return _PROTOCOLS.validate_json(read_json_bytes(file))
-    except ValueError as error:
+        return _ProtocolFile.model_validate_json(read_json_bytes(file)).protocols
+    except ValidationError as error:
         raise InputError(
-            f"{file} must be what sdsearch wrote, but: {error}; remove it, and it is made again "
-            "from the dataset"
+            f"{file} must be what sdsearch wrote, but: {error.errors()[0]['msg']}; it is made "
+            "again from the dataset when labels are next begun"
         ) from None
 
 

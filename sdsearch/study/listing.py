@@ -7,8 +7,9 @@ what was built is in `designs.json`.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import ValidationError, model_validator
 
@@ -16,12 +17,13 @@ from sdsearch.console import say
 from sdsearch.design import Design, DesignFile
 from sdsearch.errors import InputError, nearest
 from sdsearch.files import read_bytes, read_json_bytes, read_json_lines, write_atomic
-from sdsearch.keys import canonical_json
+from sdsearch.keys import canonical_json, content_key
 from sdsearch.model import FrozenModel
 from sdsearch.unet import Architecture
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from sdsearch.study.folder import StudyFolder
 
@@ -69,6 +71,16 @@ class Entry(FrozenModel):
         order = {"member": 0, "sample": 1, "proposal": 2, "design": 3}
         ordered = sorted(self.origins, key=lambda origin: (order[origin.kind], origin.name))
         return [origin.name for origin in ordered]
+
+
+class _Row(Entry):
+    """An entry in a file, with the seal of all entries there."""
+
+    seal: str | None = None
+
+    @property
+    def entry(self) -> Entry:
+        return Entry(arch_key=self.arch_key, architecture=self.architecture, origins=self.origins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,36 +155,52 @@ def read_listing(study: StudyFolder) -> Listing:
 def read_sample(study: StudyFolder) -> Listing:
     """What was picked to be measured: `architectures.jsonl`.
 
+    Every line has the seal of all of them, so that lines that are gone are noticed too. A file
+    without seals was written before there were any, and is believed.
+
     Raises:
-        InputError: nothing was sampled yet, or the file is damaged.
+        InputError: nothing was sampled yet, or the file is damaged or cut.
     """
     file = study.architectures_file
     if not file.is_file():
         raise InputError(f"{file} is missing; run: sdsearch sample {study.root}")
-    entries = []
-    for number, line in enumerate(read_json_lines(file), start=1):
+    rows = []
+    try:
+        lines = read_json_lines(file)
+    except InputError as error:
+        raise InputError(f"{error}, or run: sdsearch sample {study.root}") from None
+    for number, line in enumerate(lines, start=1):
         try:
-            entries.append(Entry.model_validate_json(line))
+            rows.append(_Row.model_validate_json(line))
         except ValidationError as error:
             raise InputError(
                 f"line {number} of {file} must be an architecture with its origins, but: "
                 f"{error.errors()[0]['msg']}; run: sdsearch sample {study.root}"
             ) from None
-    return Listing(tuple(entries))
+    listing = Listing(tuple(row.entry for row in rows))
+    if {row.seal for row in rows} not in ({None}, {_seal(listing)}):
+        raise InputError(
+            f"{file} must be as it was written, but a line of it was damaged, or is gone; run: "
+            f"sdsearch sample {study.root}"
+        )
+    return listing
 
 
 def mend_listing(study: StudyFolder) -> None:
-    """Drop what is damaged of the sample's lines, and put damaged designs aside; say which.
+    """Keep what can be read of a damaged sample, and put damaged designs aside; say which.
 
     Both are derived: sampling draws what is missing again, and building builds.
     """
-    file = study.architectures_file
-    if file.is_file():
-        lines = read_bytes(file).removesuffix(b"\n").split(b"\n")
-        whole = [line for line in lines if _is_entry(line)]
-        if len(whole) < len(lines):
-            say(f"{len(lines) - len(whole)} of {len(lines)} lines of {file} are damaged: dropped")
-            write_atomic(file, b"".join(line + b"\n" for line in whole))
+    if study.architectures_file.is_file():
+        try:
+            read_sample(study)
+        except InputError as error:
+            whole = _read_whole_lines(study.architectures_file)
+            say(f"{error}; {len(whole)} lines of it are kept, and what is missing is drawn again")
+            if whole.entries:
+                write_sample(study, whole)
+            else:
+                study.architectures_file.unlink()
     try:
         read_designs(study)
     except InputError as error:
@@ -181,18 +209,19 @@ def mend_listing(study: StudyFolder) -> None:
         say(f"{error}; it is now {aside.name}")
 
 
-def _is_entry(line: bytes) -> bool:
-    try:
-        Entry.model_validate_json(line)
-    except ValidationError:
-        return False
-    return True
+def _read_whole_lines(file: Path) -> Listing:
+    """The lines that are architectures with origins; none twice."""
+    rows = []
+    for line in read_bytes(file).split(b"\n"):
+        with suppress(ValidationError):
+            rows.append(_Row.model_validate_json(line).entry)
+    return Listing.of(Listing(tuple(rows)).pairs())
 
 
 def write_sample(study: StudyFolder, sample: Listing) -> None:
     """Write `architectures.jsonl`; a file that says the same already is left untouched."""
-    rows = ({**entry.model_dump(mode="json"), "origins": _sorted(entry)} for entry in sample)
-    text = "".join(canonical_json(row) + "\n" for row in rows)
+    seal = _seal(sample)
+    text = "".join(canonical_json({**row, "seal": seal}) + "\n" for row in _rows(sample))
     file = study.architectures_file
     if not file.is_file() or file.read_bytes() != text.encode():
         write_atomic(file, text)
@@ -228,6 +257,14 @@ def find_design(study: StudyFolder, name: str) -> Design:
         hint = f"did you mean {nearest(name, designs)!r}?" if designs else "build some first"
         raise InputError(f"there is no design {name!r}; {hint}")
     return designs[name]
+
+
+def _seal(sample: Listing) -> str:
+    return content_key(_rows(sample))
+
+
+def _rows(sample: Listing) -> list[dict[str, Any]]:
+    return [{**entry.model_dump(mode="json"), "origins": _sorted(entry)} for entry in sample]
 
 
 def _sorted(entry: Entry) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ from sdsearch.console import say
 from sdsearch.errors import InputError
 from sdsearch.harness import run_harness
 from sdsearch.labels import former_keys, is_read_first
-from sdsearch.study.folder import read_study
+from sdsearch.study.folder import drop_damaged_protocols, read_study
 from sdsearch.study.recipes import warn_of_resolution
 from sdsearch.study.requests import AdoptRequest, InspectRequest, ResolveRequest
 
@@ -32,6 +32,7 @@ def open_study(study: StudyFolder) -> StudyFolder:
     protocols = [study.at_rung(rung).config.protocol for rung in study.rungs]
     if not any(map(is_read_first, protocols)):
         return study
+    drop_damaged_protocols(study)
     run_harness(ResolveRequest(study=study.root))
     opened = replace(study, read_protocols=read_study(study.root).read_protocols)
     if former := find_former(opened):

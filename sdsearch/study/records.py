@@ -10,6 +10,7 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from sdsearch.console import say
 from sdsearch.files import read_json, write_atomic
 from sdsearch.keys import content_key, file_sha256, with_seal, without_seal
 
@@ -23,15 +24,24 @@ PACKAGES = ("sdsearch", "torch", "diffusers", "transformers", "numpy", "scikit-l
 
 
 def is_current(study: StudyFolder, stage: str, inputs: Mapping[str, Any]) -> bool:
-    """Say whether a stage has been done with these inputs and its outputs are untouched."""
-    try:
-        record = _read(_record(study, stage))
-        outputs = record["outputs"]
-        return record["inputs_key"] == _key(inputs) and all(
-            _has(study.root / name, sha256) for name, sha256 in outputs.items()
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    """Whether a stage has been done with these inputs and its outputs are untouched.
+
+    Where they are not as they were written, it is said: the stage is done again.
+    """
+    file = _record(study, stage)
+    if not file.is_file():
         return False
+    try:
+        record = _read(file)
+        outputs: dict[str, str] = record["outputs"]
+        if record["inputs_key"] != _key(inputs):
+            return False
+        changed = [name for name, sha256 in outputs.items() if not _has(study.root / name, sha256)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        changed = [f"{file.parent.name}/{file.name}"]
+    if changed:
+        say(f"{', '.join(changed)} in {study.root} changed since it was written: made again")
+    return not changed
 
 
 def record_done(
@@ -54,6 +64,15 @@ def outputs_of(study: StudyFolder, stage: str) -> dict[str, str]:
     """Return the output hashes of a finished stage: the inputs of the next one."""
     found: dict[str, str] = _read(_record(study, stage))["outputs"]
     return found
+
+
+def is_as_written(study: StudyFolder, stage: str, file: Path) -> bool:
+    """Whether a file is what a stage wrote, as far as its record tells."""
+    record, name = _record(study, stage), str(file.relative_to(study.root))
+    try:
+        return not record.is_file() or read_outputs(record).get(name, True)
+    except ValueError:
+        return False
 
 
 def find_stages(study: StudyFolder) -> list[Path]:

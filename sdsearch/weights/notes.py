@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from sdsearch.files import write_atomic
+from sdsearch.errors import InputError
+from sdsearch.files import read_json_bytes, write_atomic
 from sdsearch.keys import file_sha256
-from sdsearch.model import FrozenModel
+from sdsearch.model import SealedModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 
-class WeightNote(FrozenModel):
+class WeightNote(SealedModel):
     """What weights were made from, and the SHA-256 of their file."""
 
     origin: str
@@ -27,11 +28,14 @@ class WeightNote(FrozenModel):
 
 
 def write_noted(weights: Path, data: bytes, origin: str) -> None:
-    """Write the bytes of a file of weights, and its note."""
+    """Write the bytes of a file of weights, and its note.
+
+    The folder is made, but none around it.
+    """
     forget_note(weights)
-    write_atomic(weights, data)
+    write_atomic(weights, data, weights.parent.parent)
     note = WeightNote(origin=origin, sha256=hashlib.sha256(data).hexdigest())
-    write_atomic(_note(weights), note.model_dump_json() + "\n")
+    write_atomic(_note(weights), note.to_json() + "\n")
 
 
 def rename_noted(made: Path, weights: Path) -> None:
@@ -52,9 +56,9 @@ def origin_of(weights: Path, sha256: Callable[[Path], str] = file_sha256) -> str
     `sha256` hashes the file, all of which is read.
     """
     try:
-        note = WeightNote.model_validate_json(_note(weights).read_bytes())
+        note = WeightNote.model_validate_json(read_json_bytes(_note(weights)))
         return note.origin if sha256(weights) == note.sha256 else None
-    except (FileNotFoundError, ValidationError):
+    except (InputError, FileNotFoundError, ValidationError):
         return None
 
 

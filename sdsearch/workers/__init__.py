@@ -24,6 +24,7 @@ from sdsearch.workers.messages import (
 from sdsearch.workers.process import HarnessProcess
 from sdsearch.workers.ray import label_on_ray
 from sdsearch.workers.status import LabelStatus, read_label_status
+from sdsearch.workers.worker import redo_finish
 
 __all__ = [
     "Answer",
@@ -50,5 +51,6 @@ __all__ = [
     "read_label_status",
     "read_order",
     "read_values",
+    "redo_finish",
     "write_answer",
 ]

@@ -164,6 +164,12 @@ def needs_finish(claims: Claims, keys: Sequence[str]) -> bool:
     return _finished(claims) != _measured(claims, keys)
 
 
+def redo_finish(claims: Claims) -> None:
+    """Have what comes after the last label done once more, unless somebody is at it."""
+    if claim := claims.take(_FINISH):
+        claim.end("done", "something that it made was damaged")
+
+
 def _measured(claims: Claims, keys: Sequence[str]) -> str | None:
     """A name for what was measured here: by which attempt at which key; None for nothing."""
     done = {key: number for key in keys if (number := last_done(claims.folder / key))}

@@ -46,7 +46,9 @@ def test_an_architecture_is_listed_once_with_every_way_it_came(pairs) -> None:
     assert Listing.of(listing.pairs()) == listing
 
 
-@given(st.lists(st.tuples(st.sampled_from(ARCHS), st.sampled_from(ORIGINS)), max_size=20))
+@given(
+    st.lists(st.tuples(st.sampled_from(ARCHS), st.sampled_from(ORIGINS)), min_size=1, max_size=20)
+)
 def test_a_sample_is_read_as_it_was_written(tmp_path_factory, pairs) -> None:
     study = make_study(tmp_path_factory.mktemp("study"))
     write_sample(study, Listing.of(pairs))

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdsearch.files import read_json, write_atomic
-from sdsearch.keys import canonical_json
+from sdsearch.console import say
+from sdsearch.errors import InputError
+from sdsearch.files import write_atomic
+from sdsearch.labels import Floors, read_floors
 from sdsearch.unet import UNPRUNED
 from sdsearch_eval.bench.rows import image_rows, measure_unet, merge_rows, summarize_rows
 from sdsearch_eval.sampling import (
@@ -32,18 +34,23 @@ if TYPE_CHECKING:
 
 def write_floors(bench: Bench, path: Path) -> None:
     """Measure both rows into a JSON file, unless it holds them for this bench already."""
-    if path.is_file() and read_json(path)["of"] == bench.content:
+    if _are_there(path, bench.content):
         return
     rows = {}
     if bench.protocol.prompts == "captions":  # prompts of a file have no originals
         rows["autoencoder"] = measure_autoencoder(bench)
     rows["teacher reseeded"] = measure_reseeded(bench)
-    values = {
-        name: {column: measured.model_dump(mode="json") for column, measured in row.items()}
-        for name, row in rows.items()
-    }
-    text = canonical_json({"of": bench.content, "rows": values})
-    write_atomic(path, text + "\n", path.parents[1])
+    write_atomic(path, Floors(of=bench.content, rows=rows).to_json() + "\n", path.parents[1])
+
+
+def _are_there(path: Path, of: str) -> bool:
+    """Whether a file holds the floors of a bench; one that is damaged is said, and does not."""
+    try:
+        known = read_floors(path)
+    except InputError as error:
+        say(str(error))
+        return False
+    return known is not None and known.of == of
 
 
 def measure_autoencoder(bench: Bench) -> dict[str, Measurement]:

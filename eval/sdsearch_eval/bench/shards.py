@@ -35,7 +35,7 @@ class Shards:
         return [number for number in range(self.count) if not self._is_whole(number)]
 
     def write(self, number: int, rows: Rows) -> None:
-        """Keep the rows of a block."""
+        """Keep the rows of a block; the folder is made, but none around it."""
         from safetensors.torch import save
 
         tensors = {name: torch.from_numpy(row) for name, row in rows.items()}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from sdsearch.console import progress_bar
-from sdsearch.files import read_json, write_atomic
+from sdsearch.console import progress_bar, say
+from sdsearch.errors import InputError
+from sdsearch.files import write_atomic
 from sdsearch.keys import content_key
+from sdsearch.labels import RecoveryValues, read_recovery_values
 from sdsearch.study import read_study
 from sdsearch_eval.bench import has_recovered, load_recovered, measure_unet, save_recovered
 from sdsearch_eval.jobs.workspace import find_architecture, only_run, open_bench, open_console
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bar
 
-    from sdsearch.labels import LongRecovery
+    from sdsearch.labels import LongRecovery, Measurement
     from sdsearch.study import FinetuneRequest, StudyFolder
     from sdsearch.unet import Architecture
     from sdsearch_eval.bench import Bench
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from sdsearch_eval.sampling import Generated
     from sdsearch_eval.world import World
 
+When = Literal["before", "after"]
 PICTURED = 4
 SILENCE = 60.0
 """Seconds without a line where no bar can be drawn."""
@@ -191,24 +193,28 @@ class Values:
     path: Path
     of: str
 
-    def keep(self, when: str, measure: Callable[[], dict[str, Any]]) -> None:
+    def keep(self, when: When, measure: Callable[[], dict[str, Measurement]]) -> None:
         """Measure and write the values of `when`, unless they are there."""
-        known = self._read()
-        if when not in known:
-            write_atomic(self.path, json.dumps({**known, when: measure()}, indent=2))
+        if not getattr(self._read(), when):
+            self._write(when, measure())
 
-    def forget(self, when: str) -> None:
+    def forget(self, when: When) -> None:
         """Have the values of `when` measured again."""
-        known = self._read()
-        if when in known:
-            del known[when]
-            write_atomic(self.path, json.dumps(known, indent=2))
+        if getattr(self._read(), when):
+            self._write(when, {})
 
-    def _read(self) -> dict[str, Any]:
-        known: dict[str, Any] = {}
-        if self.path.is_file():
-            known = read_json(self.path)
-        return known if known.get("of") == self.of else {"of": self.of}
+    def _write(self, when: When, values: dict[str, Measurement]) -> None:
+        known = self._read().model_copy(update={when: values})
+        write_atomic(self.path, known.to_json(2))
+
+    def _read(self) -> RecoveryValues:
+        try:
+            known = read_recovery_values(self.path)
+        except InputError as error:
+            say(str(error))
+            self.path.unlink()
+            known = None
+        return known if known and known.of == self.of else RecoveryValues(of=self.of)
 
 
 def fresh_student(arch: Architecture, bench: Bench) -> UNet2DConditionModel:
@@ -216,10 +222,9 @@ def fresh_student(arch: Architecture, bench: Bench) -> UNet2DConditionModel:
     return cast_unet(bench.teacher.student(arch), bench.protocol.dtype)
 
 
-def measured(unet: UNet2DConditionModel, bench: Bench) -> dict[str, dict[str, float | int | None]]:
-    """The values of a label for a student as it is, by name: value, se and n."""
-    found = measure_unet(unet, bench.inputs, bench)
-    return {name: value.model_dump(mode="json") for name, value in found.items()}
+def measured(unet: UNet2DConditionModel, bench: Bench) -> dict[str, Measurement]:
+    """The values of a label for a student as it is, by name."""
+    return measure_unet(unet, bench.inputs, bench)
 
 
 def picture(unet: UNet2DConditionModel, bench: Bench) -> bytes:

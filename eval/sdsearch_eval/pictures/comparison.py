@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from sdsearch.keys import with_seal
 from sdsearch_eval.metrics import psnr_in
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def describe_comparison(
             for name, images in columns.items()
         ],
     }
-    return json.dumps(description, indent=1)
+    return json.dumps(with_seal(description), indent=1)
 
 
 def _decibels(
@@ -157,7 +158,7 @@ def collect_gallery(
         }
         for row, sample in enumerate(samples)
     ]
-    return json.dumps({"schema": 1, "rows": rows})
+    return json.dumps(with_seal({"schema": 1, "rows": rows}))
 
 
 def _data_uri(image: NDArray[np.uint8]) -> str:

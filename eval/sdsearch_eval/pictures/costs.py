@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sdsearch.files import write_atomic
+from sdsearch.keys import with_seal
 from sdsearch.study import find_teacher
 from sdsearch_eval.data import load_samples
 from sdsearch_eval.pictures.pipelines import load_pipeline
@@ -40,4 +41,4 @@ def measure_exports(study: StudyFolder, names: Sequence[str], device: torch.devi
         folder = study.pipelines_dir / name
         costs = measure(name, str(folder)), teacher
         described = {"schema": 1, "columns": [cost.model_dump(mode="json") for cost in costs]}
-        write_atomic(folder / "costs.json", json.dumps(described, indent=1) + "\n")
+        write_atomic(folder / "costs.json", json.dumps(with_seal(described), indent=1) + "\n")

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
+from sdsearch.console import say
 from sdsearch.errors import InputError
 from sdsearch.files import read_json_bytes, write_atomic
 from sdsearch.keys import content_key
+from sdsearch.model import SealedModel
 from sdsearch.planning import host_memory
 from sdsearch.study import MachineConfig, read_backbone
 from sdsearch.unet import UNPRUNED, count_macs, count_params
@@ -20,12 +24,20 @@ from sdsearch_eval.planning.proposals import Trained, propose_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     import torch
 
     from sdsearch.labels import LongRecovery
     from sdsearch.study import Stage, StudyConfig, StudyFolder
     from sdsearch.unet import Architecture, Backbone
+
+
+class FoundSettings(SealedModel):
+    """A file of `plan/`: the settings under which a study's work fits a machine."""
+
+    machine: MachineConfig
+
 
 NOTHING = Counted({"weights": 0}, 0)
 
@@ -105,12 +117,22 @@ def _settle(
         "room": [stage, device.type, room],
     }
     file = study.root / "plan" / f"{content_key(said)}.json"
-    if file.is_file():
-        machine = MachineConfig.model_validate_json(read_json_bytes(file))
-    else:
+    machine = _read_found(file)
+    if machine is None:
         machine = _fit_machine(study, archs, stage, device, room)
-        write_atomic(file, machine.model_dump_json(), study.root)
+        write_atomic(file, FoundSettings(machine=machine).to_json(), study.root)
     return replace(study, config=config.model_copy(update={"machine": machine}))
+
+
+def _read_found(file: Path) -> MachineConfig | None:
+    """The settings that were found before; None where they were not, or are damaged."""
+    if not file.is_file():
+        return None
+    try:
+        return FoundSettings.model_validate_json(read_json_bytes(file)).machine
+    except ValidationError as error:
+        say(f"{file} is damaged: {error.errors()[0]['msg']}; it is found again")
+        return None
 
 
 def long_recipe(config: StudyConfig, stage: Stage) -> LongRecovery:

@@ -50,7 +50,7 @@ def fill_survey(path: Path, progress: Callable[[int, int], None] | None = None) 
             unet = _random_unet(member, survey, device)
             timed = _time_calls(unet, _inputs(survey, device), conditions.runs)
             survey = _with_round(survey, number, timed)
-            write_atomic(path, survey.model_dump_json())
+            write_atomic(path, survey.to_json())
             done += 1
             if progress is not None:
                 progress(done, total)
