@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from safetensors.numpy import save
 from safetensors.torch import load_file
 from safetensors.torch import save as save_torch
 
+from benchmarks.bit_flips import flip_before_each_stage, flip_each_file
 from sdsearch import keys
 from sdsearch.api.verify import verify_files
 from sdsearch.cli.main import app
@@ -213,6 +215,18 @@ def test_a_teacher_is_hashed_once_for_as_long_as_it_stays(study, monkeypatch):
     os.utime(changed)
     name_teacher(fresh)
     assert read[count:] == [changed.name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_a_slice_of_the_campaign_finds_no_bit_that_goes_unnoticed(study, tmp_path, seed):
+    root, rng = tmp_path / "study", random.Random(seed)
+    shutil.copytree(study.root, root)
+    found = [*flip_each_file(root, rng)]
+    found += flip_before_each_stage(root, rng, without=("fit", "score", "build"))
+    assert len(found) > 40
+    assert [one for one in found if one.is_missed] == []
+    assert {"named", "made again", "refused"} <= {one.end for one in found}
 
 
 def test_a_file_that_is_gone_from_an_export_is_named(study, tmp_path):
