@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
+from pathlib import Path
 
 _SHELL = 128
 """Shells, and a launcher of several processes, say a signal as 128 and its number."""
@@ -28,6 +30,8 @@ _SIGNALS: dict[str, tuple[str, str]] = {
     "SIGXFSZ": ("at its limit of a file's size", "raise that limit, then run again to go on"),
 }
 """Signal -> the likely cause, and the next step; "" where that depends on what was done."""
+_OWN = frozenset({"SIGSEGV", "SIGABRT", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS"})
+"""Signals that a process brings upon itself, unless somebody means harm."""
 MORE_MEMORY = "end other programs, or take a machine with more memory, then run again to go on"
 
 
@@ -59,6 +63,36 @@ def advise(code: int | None, lighter: str = MORE_MEMORY) -> str:
         return "what it printed says more"
     _, step = _SIGNALS.get(name, ("", "run again to go on"))
     return step or lighter
+
+
+def is_own_end(code: int | None, *, memory_ran_out: bool = False) -> bool:
+    """Whether an exit code proves that a process ended by itself, and that nobody ended it.
+
+    Its own faults are that, and a SIGKILL where memory ran out meanwhile. Signals that a person, a
+    scheduler or a full disk may send are not.
+
+    >>> is_own_end(3), is_own_end(-11), is_own_end(-15), is_own_end(-9)
+    (True, True, False, False)
+    >>> is_own_end(137, memory_ran_out=True)
+    True
+    """
+    if code is None or code == _SHELL + signal.SIGINT:
+        return False
+    name = name_signal(code)
+    return name is None or name in _OWN or (name == "SIGKILL" and memory_ran_out)
+
+
+def count_memory_kills() -> int:
+    """How many processes Linux has killed since it started because memory ran out.
+
+    0 where the system does not say.
+    """
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
+            name, _, number = line.partition(" ")
+            if name == "oom_kill":
+                return int(number)
+    return 0
 
 
 def name_signal(code: int) -> str | None:

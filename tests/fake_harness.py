@@ -3,9 +3,10 @@
     python fake_harness.py PLAN REQUEST
 
 PLAN is a JSON file: architecture key -> what becomes of it, one of "ok", "fail", those of PASSING,
-"hang", "stuck" (it cannot be asked to end), "babble" (it hangs and prints), "killed", "exit",
-"full", "input", "other protocol"; a list says it attempt by attempt. "start" and "finish" may be
-"killed". REQUEST is a serve request.
+"hang", "stuck" (it cannot be asked to end), "babble" (it hangs and prints), "slow" (1.5 seconds),
+"killed", "crash", "exit", "full", "missing" (it misses a file, once there is one called "go"),
+"input", "other protocol"; a list says it attempt by attempt. "start" and "finish" may be "killed"
+or "hang". REQUEST is a serve request.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from sdsearch.study.listing import read_listing
 from sdsearch.study.requests import ServeRequest
 from sdsearch.workers.messages import (
     Answer,
+    Begun,
     FailOrder,
     Finished,
     FinishOrder,
@@ -46,20 +48,27 @@ def main() -> None:
     study = read_study(request.study).at_rung(request.rung).at_seed(request.seed)
     sys.stdout.write("a library says hello\n")
     (study.root / "started").touch()
-    if _next(plan, "start") == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
+    _fare(_next(plan, "start"))
     _answer(Ready())
     for line in sys.stdin:
         order = read_order(line)
         if isinstance(order, FinishOrder):
-            if _next(plan, "finish") == "killed":
-                os.kill(os.getpid(), signal.SIGKILL)
-            (study.root / "finished").touch()
+            _fare(_next(plan, "finish"))
+            with (study.root / "finished").open("a") as times:
+                times.write("once\n")
             _answer(Finished())
         elif isinstance(order, FailOrder):
             _label(study, order.arch_key, order.failure)
         else:
+            _answer(Begun())
             _behave(study, order.arch_key, _next(plan, order.arch_key))
+
+
+def _fare(what: str) -> None:
+    if what == "hang":
+        time.sleep(600)
+    elif what == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _behave(study: StudyFolder, key: str, what: str) -> None:
@@ -74,14 +83,23 @@ def _behave(study: StudyFolder, key: str, what: str) -> None:
             time.sleep(0.05)
     elif what == "other protocol":
         _label(study, key, None, "0123456789ab")
-    elif what in ("hang", "stuck"):
-        if what == "stuck":
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    elif what == "stuck":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(600)
-    elif what == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
+    elif what in ("hang", "killed"):
+        _fare(what)
+    elif what == "crash":
+        signal.raise_signal(signal.SIGSEGV)
+    elif what == "slow":
+        time.sleep(1.5)
+        _label(study, key)
     elif what == "exit":
         os._exit(3)
+    elif what == "missing":
+        while not (study.root / "go").exists():
+            time.sleep(0.05)
+        _answer(Stopped(message="No such file or directory", is_input=False))
+        os._exit(1)
     elif what in ("full", "input"):
         is_input = what == "input"
         said = "bad photo" if is_input else "No space left on device"

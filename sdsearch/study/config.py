@@ -90,7 +90,7 @@ class LabelConfig(FrozenModel):
     """Who labels, and what a label may cost; nothing here changes a value.
 
     `time_limit` is in seconds for one label, `lease` in seconds that a silent worker keeps its
-    claim, `attempts` how many workers may die on an architecture before it counts as failed.
+    claim, `attempts` how often an architecture may end its own process before it counts as failed.
     `rungs` are the cheaper measurements of successive halving, cheapest first.
     """
 

@@ -9,6 +9,7 @@ from sdsearch.workers.job import LabelJob, open_claims
 from sdsearch.workers.local import label_here
 from sdsearch.workers.messages import (
     Answer,
+    Begun,
     FailOrder,
     Finished,
     FinishOrder,
@@ -28,6 +29,7 @@ from sdsearch.workers.worker import redo_finish
 
 __all__ = [
     "Answer",
+    "Begun",
     "Claims",
     "FailOrder",
     "FinishOrder",

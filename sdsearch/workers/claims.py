@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 _BEATS_PER_LEASE = 4
 
 AttemptState = Literal["running", "done", "lost", "released"]
-"""An attempt is running, done (the item too), lost (it died: the next one may try) or released
-(given back unharmed: it does not count)."""
+"""An attempt is running, done (the item too), lost (the work itself ended it: this counts against
+the item) or released (given back: it does not count). One that falls silent proves nothing."""
 
 
 class Worker(FrozenModel):
@@ -62,12 +62,16 @@ class Worker(FrozenModel):
 
 
 class Attempt(FrozenModel):
-    """One try at an item. `began` is for people; that `beat` rises within `lease` says it lives."""
+    """One try at an item. `began` is for people; that `beat` rises within `lease` says it lives.
+
+    `begun` says that the work itself had begun, and not only what prepares it.
+    """
 
     worker: Worker
     began: str
     lease: float = Field(60, gt=0)
     beat: int = Field(0, ge=0)
+    begun: bool = False
     state: AttemptState = "running"
     reason: str | None = None
     seconds: float | None = None
@@ -79,7 +83,8 @@ class Claim:
 
     Attributes:
         path: the attempt's file.
-        troubles: why each of the attempts lost since the item was last done ended, oldest first.
+        troubles: why each of the attempts lost since the item was last done ended, oldest first;
+            a lost attempt began, and ended by itself.
     """
 
     path: Path
@@ -89,6 +94,16 @@ class Claim:
     troubles: list[str]
     clock: Callable[[], float]
     began: float
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the work itself has begun."""
+        return self.attempt.begun
+
+    def begin(self) -> None:
+        """Note that the work itself begins: what prepares it is done."""
+        self._write(begun=True)
 
     def is_superseded(self) -> bool:
         """Whether another worker has found our lease run out and has the item, as far as we see."""
@@ -104,7 +119,7 @@ class Claim:
         def renew() -> None:
             while not ended.wait(self.lease / _BEATS_PER_LEASE):
                 with suppress(OSError):
-                    self._write(beat=self.attempt.beat + 1)
+                    self._write()
 
         thread = threading.Thread(target=renew, name="lease", daemon=True)
         thread.start()
@@ -119,15 +134,17 @@ class Claim:
         self._write(state=state, reason=reason, seconds=round(self.clock() - self.began, 3))
 
     def _write(self, **changes: object) -> None:
-        self.attempt = self.attempt.model_copy(update=changes)
-        write_atomic(self.path, self.attempt.model_dump_json() + "\n")
+        with self._lock:  # it is renewed by another thread
+            changes = {"beat": self.attempt.beat + 1, **changes}
+            self.attempt = self.attempt.model_copy(update=changes)
+            write_atomic(self.path, self.attempt.model_dump_json() + "\n")
 
 
 @dataclass(slots=True)
 class Claims:
     """The claims in `folder`, as the worker `me` sees them; `lease` and `clock` in seconds.
 
-    Of a running attempt `me` remembers its beat, since when, and when it last looked: a watcher
+    Of a running attempt `me` remembers how it was, since when, and when it last looked: a watcher
     that did not look for long, busy or asleep, begins to watch anew.
     """
 
@@ -135,7 +152,7 @@ class Claims:
     lease: float
     me: Worker = field(default_factory=lambda: this_process())
     clock: Callable[[], float] = time.monotonic
-    _seen: dict[Path, tuple[int, float, float]] = field(default_factory=dict)
+    _seen: dict[Path, tuple[Attempt, float, float]] = field(default_factory=dict)
 
     def take(self, item: str) -> Claim | None:
         """Claim an item (a relative path without suffix), or None while another worker has it."""
@@ -157,10 +174,10 @@ class Claims:
         if last.worker.is_gone():
             return True
         now = self.clock()
-        beat, since, looked = self._seen.get(path, (-1, now, now))
-        if beat != last.beat or now - looked > last.lease / 2:
-            beat, since = last.beat, now
-        self._seen[path] = beat, since, now
+        before, since, looked = self._seen.get(path, (last, now, now))
+        if before != last or now - looked > last.lease / 2:
+            since = now
+        self._seen[path] = last, since, now
         return now - since > last.lease
 
 
@@ -182,21 +199,28 @@ def last_done(folder: Path) -> int:
     return max((i for i, x in enumerate(attempts, start=1) if x.state == "done"), default=0)
 
 
+def last_begun(folder: Path) -> int:
+    """The number of the last attempt whose work began, whatever came of it; 0 where none did."""
+    attempts = enumerate(read_attempts(folder), start=1)
+    return max((i for i, x in attempts if x.begun or x.state == "done"), default=0)
+
+
 def this_process() -> Worker:
     """The worker that this process is."""
     return Worker(host=socket.gethostname(), place=_place(), pid=os.getpid())
 
 
 def _troubles(attempts: list[Attempt]) -> list[str]:
-    """Why the attempts since the item was last done came to nothing; released ones do not count."""
+    """Why the attempts since the item was last done were lost; no others count against it.
+
+    One that fell silent tells of its worker: whoever killed or paused that may do so again.
+    """
     found: list[str] = []
     for attempt in attempts:
         if attempt.state == "done":
             found = []
         elif attempt.state == "lost":
             found.append(f"{attempt.worker.name}: {attempt.reason}")
-        elif attempt.state == "running":
-            found.append(f"{attempt.worker.name}: it fell silent")
     return found
 
 

@@ -44,6 +44,12 @@ class Ready(FrozenModel):
     answer: Literal["ready"] = "ready"
 
 
+class Begun(FrozenModel):
+    """The ordered measurement has begun: from here on its end tells of the architecture."""
+
+    answer: Literal["begun"] = "begun"
+
+
 class Labelled(FrozenModel):
     """The label that was ordered."""
 
@@ -73,7 +79,9 @@ class Stopped(FrozenModel):
 
 
 Order = Annotated[LabelOrder | FailOrder | FinishOrder, Field(discriminator="order")]
-Answer = Annotated[Ready | Labelled | Lost | Finished | Stopped, Field(discriminator="answer")]
+Answer = Annotated[
+    Ready | Begun | Labelled | Lost | Finished | Stopped, Field(discriminator="answer")
+]
 _ORDER: TypeAdapter[Order] = TypeAdapter(Order)
 _ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
 

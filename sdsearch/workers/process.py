@@ -1,7 +1,8 @@
 """A harness job kept at hand: it labels one architecture after another and can be ended any time.
 
 It takes orders and gives answers as `messages` has them; the first answer says that the samples are
-prepared. What ends while it owes an answer has died.
+prepared. What ends while it owes an answer has died; it tells of the architecture only if the
+measurement had begun, and nobody else ended it. Time that it is not let run counts for nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
-from sdsearch.endings import advise, describe_exit
+from sdsearch.endings import advise, count_memory_kills, describe_exit, is_own_end
 from sdsearch.errors import InputError, WorkError
 from sdsearch.harness import (
     find_family,
@@ -27,6 +28,7 @@ from sdsearch.labels import Failure, Label
 from sdsearch.study import ServeRequest, read_study
 from sdsearch.workers.messages import (
     Answer,
+    Begun,
     FailOrder,
     FinishOrder,
     Labelled,
@@ -46,9 +48,11 @@ if TYPE_CHECKING:
     import psutil
 
     from sdsearch.study import StudyFolder
+    from sdsearch.workers.claims import Claim
 
 _GLANCE = 0.5
 """Seconds between two looks at whether the process lives, and the claim is still ours."""
+_LONGEST_GLANCE = 2 * _GLANCE
 _LAST_BREATH = 20.0
 """Seconds that a killed process may take to be gone."""
 _FINISH_LIMITS = 20
@@ -74,19 +78,21 @@ class HarnessProcess:
     _resources: ExitStack = field(default_factory=ExitStack)
     _lines: queue.Queue[str | None] = field(default_factory=queue.Queue)
     _family: list[psutil.Process] = field(default_factory=list)
+    _memory_kills: int = 0
 
-    def label(self, arch_key: str, is_abandoned: Callable[[], bool]) -> Label:
+    def label(self, arch_key: str, claim: Claim) -> Label:
         """Measure. After a failed label the process is ended: no other pays for what it left.
 
         Raises:
             AttemptLostError: the process died, ran out of memory, or the claim was lost.
-            TimeLimitError: it took longer than the study's time limit and was ended.
+            TimeLimitError: it ran for longer than the study's time limit and was ended.
             InputError, WorkError: what the process says, or its start, concerns all labels.
         """
         limit = self.study.config.label.time_limit
-        self._ready(is_abandoned)
+        self._ready(claim.is_superseded)
+        order = LabelOrder(arch_key=arch_key)
         try:
-            answer = self._ask(LabelOrder(arch_key=arch_key), limit, is_abandoned)
+            answer = self._ask(order, limit, claim.is_superseded, claim.begin)
         except _TooLongError:
             self.end()
             raise TimeLimitError(limit) from None
@@ -151,13 +157,18 @@ class HarnessProcess:
         order: Order,
         limit: float | None = None,
         is_abandoned: Callable[[], bool] = lambda: False,
+        begin: Callable[[], None] = lambda: None,
     ) -> Answer:
         process = self._ready(is_abandoned)
         assert process.stdin is not None
+        self._memory_kills = count_memory_kills()
         with suppress(OSError):  # it has died, which is seen while waiting for the answer
             process.stdin.write(write_order(order))
             process.stdin.flush()
-        return self._answer(limit or self.study.config.label.time_limit, is_abandoned)
+        limit = limit or self.study.config.label.time_limit
+        while isinstance(answer := self._answer(limit, is_abandoned), Begun):
+            begin()
+        return answer
 
     def _ready(self, is_abandoned: Callable[[], bool] = lambda: False) -> subprocess.Popen[str]:
         """The process, started and prepared; what goes wrong with that concerns all labels."""
@@ -209,8 +220,12 @@ class HarnessProcess:
         return process
 
     def _answer(self, limit: float, is_abandoned: Callable[[], bool]) -> Answer:
-        """The next answer; what the process prints besides is passed over."""
-        ends = time.monotonic() + limit
+        """The next answer; what the process prints besides is passed over.
+
+        The limit is of time in which the process runs: of what lies between two glances no more
+        than one counts, since else this process was asleep too, and nothing while it is stopped.
+        """
+        spent, looked = 0.0, time.monotonic()
         while True:
             assert self._process is not None
             ended = self._process.poll() is not None
@@ -220,16 +235,30 @@ class HarnessProcess:
                 line = None if ended else ""
             if line is None:
                 self._raise_death()
-            if answer := read_answer(line):
-                return self._checked(answer)
-            if is_abandoned():
-                self.end()
+            answer = read_answer(line)
+            if is_abandoned() and not isinstance(answer, Labelled):
+                self.end()  # whatever it says: the new owner may have taken away what it needs
                 raise AbandonedError
-            if time.monotonic() > ends:
+            if answer:
+                return self._checked(answer)
+            now = time.monotonic()
+            spent += 0 if self._is_stopped() else min(now - looked, _LONGEST_GLANCE)
+            looked = now
+            if spent > limit:
                 raise _TooLongError(
                     f"preparing or finishing took longer than {limit:g} s; raise time_limit in "
                     "[label] of study.toml, then run again"
                 )
+
+    def _is_stopped(self) -> bool:
+        """Whether a signal has stopped the process, or one that it has started."""
+        import psutil
+
+        assert self._process is not None
+        with suppress(psutil.NoSuchProcess):
+            family = [psutil.Process(self._process.pid), *self._family]
+            return any(member.status() == psutil.STATUS_STOPPED for member in family)
+        return False
 
     def _checked(self, answer: Answer) -> Answer:
         """An answer to an order; an end of the process is raised."""
@@ -248,7 +277,8 @@ class HarnessProcess:
         code = self._process.returncode
         self.end()
         message = f"its process {describe_exit(code)}; {advise(code, self._request.lighter)}"
-        raise AttemptLostError(Failure(kind="lost", message=message))
+        own = is_own_end(code, memory_ran_out=count_memory_kills() > self._memory_kills)
+        raise AttemptLostError(Failure(kind="lost", message=message), is_own_end=own)
 
     def _label_of(self, answer: Answer) -> Label:
         assert isinstance(answer, Labelled), f"a label was ordered, but the answer is {answer}"

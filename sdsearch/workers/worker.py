@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from sdsearch.errors import WorkError
 from sdsearch.keys import content_key
 from sdsearch.labels import Failure, LabelKey
-from sdsearch.workers.claims import last_done, read_attempts
+from sdsearch.workers.claims import last_begun, last_done, read_attempts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
@@ -32,11 +32,15 @@ PATIENCE = 3
 
 
 class AttemptLostError(RuntimeError):
-    """What was at work on a label ended without one; another attempt may bring it."""
+    """What was at work on a label ended without one; another attempt may bring it.
 
-    def __init__(self, failure: Failure) -> None:
+    `is_own_end` says that it is proven to have ended by itself, so that the attempt counts.
+    """
+
+    def __init__(self, failure: Failure, *, is_own_end: bool = True) -> None:
         super().__init__(str(failure))
         self.failure = failure
+        self.is_own_end = is_own_end
 
 
 class AbandonedError(AttemptLostError):
@@ -44,7 +48,7 @@ class AbandonedError(AttemptLostError):
 
     def __init__(self) -> None:
         message = "another worker found the lease run out"
-        super().__init__(Failure(kind="lost", message=message))
+        super().__init__(Failure(kind="lost", message=message), is_own_end=False)
 
 
 class TimeLimitError(RuntimeError):
@@ -59,8 +63,11 @@ class TimeLimitError(RuntimeError):
 class Labeller(Protocol):
     """What turns an architecture key into a label: a process of the harness, or this one."""
 
-    def label(self, arch_key: str, is_abandoned: Callable[[], bool]) -> Label:
-        """Measure; raises `AttemptLostError`, `TimeLimitError`, or what concerns all labels."""
+    def label(self, arch_key: str, claim: Claim) -> Label:
+        """Measure, and say in the claim when that begins.
+
+        Raises `AttemptLostError`, `TimeLimitError`, or what concerns all labels.
+        """
 
     def fail(self, arch_key: str, failure: Failure) -> Label:
         """The failed label of an architecture that could not be measured."""
@@ -84,7 +91,8 @@ class Shift:
         store: where labels are published.
         claims: who works on which of them.
         attempts: how many lost attempts make an architecture fail.
-        patience: how many architectures in a row may be lost, or hang, here.
+        patience: how many architectures in a row may be lost, or hang, here; and how many attempts
+            in a row may be ended from outside.
     """
 
     series: Series
@@ -115,7 +123,7 @@ def work_off(
             architecture at hand is given back and all labels before it are kept.
     """
     claims = shift.claims
-    suspect: list[str] = []  # what happened in a row to different architectures
+    suspect: list[str] = []  # what happened in a row, to different ones if it was their own end
     lost_here: set[str] = set()
     rng, todo = random.Random(claims.me.name), list(keys)
     while todo := [key for key in todo if not shift.has_label(key)]:
@@ -130,8 +138,8 @@ def work_off(
             continue
         outcome, said = _label_one(shift, key, claim, labeller)
         tell(len(keys) - len(todo) + shift.has_label(key), said)
-        if outcome == "trouble":
-            suspect += [] if key in lost_here else [said]
+        if outcome in ("trouble", "ended"):
+            suspect += [] if outcome == "trouble" and key in lost_here else [said]
             lost_here.add(key)
         elif outcome == "label":
             suspect, lost_here = [], set()
@@ -139,7 +147,7 @@ def work_off(
             raise WorkError(
                 f"{len(suspect)} architectures in a row went wrong on {claims.me.host}, so that it "
                 f"seems to be the machine: {'; '.join(suspect)}; look at its memory and devices, "
-                "then run again"
+                "and at what ends processes there, then run again"
             )
 
 
@@ -171,9 +179,13 @@ def redo_finish(claims: Claims) -> None:
 
 
 def _measured(claims: Claims, keys: Sequence[str]) -> str | None:
-    """A name for what was measured here: by which attempt at which key; None for nothing."""
-    done = {key: number for key in keys if (number := last_done(claims.folder / key))}
-    return content_key(done) if done else None
+    """A name for what was measured here: by which attempt at which key; None for nothing.
+
+    By attempts that began and not by those that are done: once all labels are there it stays, and
+    workers that come to it at different times agree.
+    """
+    begun = {key: number for key in keys if (number := last_begun(claims.folder / key))}
+    return content_key(begun) if begun else None
 
 
 def _finished(claims: Claims) -> str | None:
@@ -206,8 +218,12 @@ def _take_any(
 
 def _label_one(
     shift: Shift, key: str, claim: Claim, labeller: Labeller
-) -> tuple[Literal["label", "trouble", "abandoned"], str]:
-    """What became of an attempt, also in words; trouble may be the machine's."""
+) -> tuple[Literal["label", "trouble", "ended", "abandoned"], str]:
+    """What became of an attempt, also in words.
+
+    Trouble may be the machine's. What was ended from outside, or before it had begun, tells nothing
+    of the architecture.
+    """
     hung = False
     try:
         with _given_back_on_trouble(claim), claim.renewing():
@@ -217,15 +233,19 @@ def _label_one(
                 label = labeller.fail(key, Failure(kind="lost", message=message))
             else:
                 try:
-                    label = labeller.label(key, claim.is_superseded)
+                    label = labeller.label(key, claim)
                 except TimeLimitError as error:
                     label, hung = labeller.fail(key, error.failure), True
+            if not claim.begun:  # no attempt begins once there is a label: see `_measured`
+                claim.begin()
             shift.store.publish(label)
     except AttemptLostError as error:
-        claim.end("lost", str(error))
-        abandoned = isinstance(error, AbandonedError)
+        counts = claim.begun and error.is_own_end
+        claim.end("lost" if counts else "released", str(error))
         said = f"{key} attempt {claim.number} lost: {error}"
-        return ("abandoned" if abandoned else "trouble"), said
+        if isinstance(error, AbandonedError):
+            return "abandoned", said
+        return ("trouble" if counts else "ended"), said
     if not claim.is_superseded():  # or its new owner may be about to load what we remove
         labeller.tidy(key)
     claim.end("done")

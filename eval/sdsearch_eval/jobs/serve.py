@@ -20,6 +20,7 @@ from sdsearch.shell import describe_error
 from sdsearch.study import read_listing, read_study
 from sdsearch.workers import (
     Answer,
+    Begun,
     FailOrder,
     Finished,
     FinishOrder,
@@ -131,6 +132,8 @@ def serve_labels(request: ServeRequest) -> int:
         _give(answers, Ready())
         while True:
             order = world.share(orders.get())
+            if isinstance(order, LabelOrder):
+                _give(answers, Begun())
             _give(answers, _answer(desk, order))
     except (InputError, WorkError, OSError) as error:
         if not world.is_first:
