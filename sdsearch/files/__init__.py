@@ -36,6 +36,7 @@ from sdsearch.files.sealed import (
 )
 from sdsearch.files.writing import (
     FolderGoneError,
+    has_hard_links,
     make_folder,
     noticing_moves,
     share_file,
@@ -59,6 +60,7 @@ __all__ = [
     "check_records",
     "check_sealed",
     "describe_records",
+    "has_hard_links",
     "is_sealed_record",
     "make_folder",
     "markdown_templates",

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-_NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+_NO_HARD_LINKS = (
+    *(errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS),
+    *(errno.EINVAL, errno.EMLINK, errno.EXDEV),
+)
 
 
 class FolderGoneError(FileNotFoundError):
@@ -75,9 +78,11 @@ def write_atomic(
 def write_once(path: Path, data: str | bytes, home: Path | None = None) -> bool:
     """Write `data` to `path` unless a file is there; whether this call was the one that wrote it.
 
-    Of any number of writers, on one machine or on a shared file system, exactly one is told yes. A
-    file system without hard links (FAT, most object stores) keeps the file whole all the same, but
-    there two writers at the same instant may both be told yes. `home` is as in `write_atomic`.
+    Of any number of writers, on one machine or on a shared file system, exactly one is told yes.
+    Where a file system has no hard links (FAT, some network file systems), the name is taken by an
+    empty file, which the whole one then replaces: readers there may find it empty for an instant,
+    or for good if the writer died in it, and must take that for no content. `home` is as in
+    `write_atomic`.
 
     Raises:
         FolderGoneError: `home` is not there.
@@ -95,11 +100,30 @@ def write_once(path: Path, data: str | bytes, home: Path | None = None) -> bool:
         except OSError as error:
             if error.errno not in _NO_HARD_LINKS:
                 raise
-            if path.exists():
-                return False
-            partial.replace(path)
+            return _replace_nothing(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+    return True
+
+
+def has_hard_links(folder: Path) -> bool:
+    """Whether files in a folder, which is made if need be, can have two names.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    one, other = (_partial(folder / "links") for _ in range(2))
+    try:
+        one.touch()
+        os.link(one, other)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        return False
+    finally:
+        for file in (one, other):
+            file.unlink(missing_ok=True)
     return True
 
 
@@ -129,6 +153,20 @@ def noticing_moves(home: Path) -> Iterator[None]:
         if home.is_dir():
             raise
         raise FolderGoneError(home) from error
+
+
+def _replace_nothing(partial: Path, path: Path) -> bool:
+    """Give a file a name that none has, without hard links; whether the name was free."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        return False
+    try:
+        partial.replace(path)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    return True
 
 
 def _partial(path: Path) -> Path:

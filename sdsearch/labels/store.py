@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class LabelStore:
     """The labels below one folder, a file each: `<arch_key>/<protocol_key>-s<seed>.json`.
 
-    Writers on any number of machines may share it: a file is whole or absent.
+    Writers on any number of machines may share it: a file is whole or absent. An empty one is as
+    good as absent: a writer has died over it, or is about to fill it (see `write_once`).
     """
 
     folder: Path
@@ -39,7 +40,7 @@ class LabelStore:
         return self.folder / key.arch_key / f"{key.series}.json"
 
     def __contains__(self, key: LabelKey) -> bool:
-        return self.path(key).exists()
+        return _is_there(self.path(key))
 
     def read(self, key: LabelKey) -> Label:
         """The label of a key.
@@ -52,12 +53,13 @@ class LabelStore:
     def read_all(self, protocol_key: str | None = None) -> list[Label]:
         """All labels, failed ones too, ordered by path; optionally those of one protocol."""
         pattern = f"{protocol_key}-s*.json" if protocol_key else "*.json"
-        return [read_label(file) for file in sorted(self.folder.glob(f"*/{pattern}"))]
+        files = filter(_is_there, sorted(self.folder.glob(f"*/{pattern}")))
+        return [read_label(file) for file in files]
 
     def read_series(self, series: Series) -> dict[str, Label]:
         """The labels of a series by architecture key, failed ones too."""
-        labels = (read_label(file) for file in sorted(self.folder.glob(f"*/{series}.json")))
-        return {label.arch_key: label for label in labels}
+        files = filter(_is_there, sorted(self.folder.glob(f"*/{series}.json")))
+        return {label.arch_key: label for label in map(read_label, files)}
 
     def write(self, label: Label) -> Path:
         """Write a label atomically, replacing one of the same key; return its path."""
@@ -67,8 +69,13 @@ class LabelStore:
 
     def publish(self, label: Label) -> bool:
         """Write a label unless one of its key is there; whether this call was the one."""
-        path = self.path(label.key)
-        return write_once(path, label.to_json() + "\n", self.folder.parent)
+        path, home, text = self.path(label.key), self.folder.parent, label.to_json() + "\n"
+        if write_once(path, text, home):
+            return True
+        if label.key in self:
+            return False
+        write_atomic(path, text, home)  # over what was left empty: labels are equal
+        return True
 
     def remove(self, key: LabelKey) -> None:
         """Remove a label, if it is there."""
@@ -184,6 +191,13 @@ def _origin(table: Path, labels: list[Label]) -> str:
     }
     stated = " | ".join(sorted(versions)) or "versions not stated"
     return f"{table.name}: teacher {', '.join(sorted(teachers))}; {stated}"
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def read_label(path: Path) -> Label:

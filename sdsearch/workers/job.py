@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from sdsearch.console import say
+from sdsearch.files import has_hard_links
 from sdsearch.labels import LabelKey
 from sdsearch.workers.claims import Claims
 from sdsearch.workers.process import HarnessProcess
@@ -44,6 +46,12 @@ class LabelJob:
         """What a worker needs in hand for this job."""
         study = self.measured
         attempts = study.config.label.attempts
+        if not has_hard_links(study.claims_dir):
+            say(
+                f"{study.claims_dir} is on a file system without hard links: workers there claim "
+                "by making files that must be new, which a local disk and NFS hold to, and not "
+                "every other network file system; if in doubt, use a single worker"
+            )
         return Shift(study.series, study.labels, open_claims(study), attempts, patience)
 
     def open_labeller(self) -> HarnessProcess:

@@ -1,10 +1,11 @@
 import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 
-from sdsearch.files import write_atomic, write_once
+from sdsearch.files import has_hard_links, write_atomic, write_once
 
 
 def test_text_is_written_as_utf8_and_parents_are_made(tmp_path):
@@ -66,3 +67,42 @@ def test_a_full_disk_is_no_missing_hard_link(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         write_once(tmp_path / "c.json", "x")
     assert os.listdir(tmp_path) == []
+
+
+def no_links(*_):
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+def test_without_hard_links_still_one_of_many_is_told_that_it_wrote(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", no_links)
+    for number in range(30):
+        path, ready = tmp_path / f"{number}.json", Barrier(8)
+
+        def write(word, path=path, ready=ready):
+            ready.wait()
+            return write_once(path, word)
+
+        with ThreadPoolExecutor(8) as pool:
+            told = list(pool.map(write, "abcdefgh"))
+        assert sum(told) == 1
+        assert path.read_text() == "abcdefgh"[told.index(True)]
+
+
+def test_a_name_that_was_taken_and_cannot_be_filled_is_free_again(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "link", no_links)
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.replace", full)
+        with pytest.raises(OSError, match="No space"):
+            write_once(tmp_path / "c.json", "x")
+    assert os.listdir(tmp_path) == []
+    assert write_once(tmp_path / "c.json", "x")
+
+
+def test_whether_there_are_hard_links_is_tried(tmp_path, monkeypatch):
+    assert has_hard_links(tmp_path / "new")
+    monkeypatch.setattr(os, "link", no_links)
+    assert not has_hard_links(tmp_path / "new")
+    assert os.listdir(tmp_path / "new") == []
