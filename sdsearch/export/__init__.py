@@ -14,13 +14,14 @@ from sdsearch.export.inventory import (
 from sdsearch.export.lora import cut_lora, write_lora
 from sdsearch.export.onnx import export_onnx
 from sdsearch.export.papers import renew_card
-from sdsearch.export.pipeline import export_pipeline
+from sdsearch.export.pipeline import at_export, export_pipeline
 from sdsearch.export.portable import complete_vocabulary, tensor_name
 from sdsearch.export.recovered import find_weights
 from sdsearch.export.teacher import export_teacher
 
 __all__ = [
     "INVENTORY",
+    "at_export",
     "complete_vocabulary",
     "cut_lora",
     "export_onnx",

@@ -6,7 +6,7 @@ import errno
 import json
 import shutil
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from sdsearch.weights import TensorFiles, load_part, quiet_libraries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from diffusers import UNet2DConditionModel
@@ -69,11 +70,19 @@ def export_pipeline(design: Design, study: StudyFolder, teacher: str) -> Path:
         InputError: the teacher cannot be read, or what has the design's name is no export.
         WorkError: the weights do not fit, a check failed, or the disk is full.
     """
-    with one_at_a_time(study, f"export-{design.name}"):
+    with at_export(study.pipelines_dir / design.name):
         source = read_source(design, study, teacher)
         if not _is_current(study.pipelines_dir / design.name, source):
             _export(source)
     return study.pipelines_dir / design.name
+
+
+def at_export(folder: Path) -> AbstractContextManager[None]:
+    """Be the only one that writes an export of a study, or adds to it: others wait."""
+    root = folder.parent.parent
+    if not (root / "study.toml").is_file():  # it was moved out of its study
+        return nullcontext()
+    return one_at_a_time(root, f"export-{folder.name}")
 
 
 def _is_current(final: Path, source: ExportSource) -> bool:

@@ -51,7 +51,7 @@ def export_teacher(study: StudyFolder) -> Path:
         write_atomic(at / "provenance.json", json.dumps(provenance, indent=2) + "\n")
         write_atomic(at / TUNING, tuning.model_dump_json(indent=2) + "\n")
 
-    with one_at_a_time(study, "export-teacher"):
+    with one_at_a_time(study.root, "export-teacher"):
         write_folder(folder, pipeline, student, INPAINT, write)
     return folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from sdsearch.console import say, working
@@ -30,7 +31,7 @@ def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
     Raises:
         InputError: nothing was built, or there is no design of a name.
     """
-    from sdsearch.export import export_pipeline, renew_card
+    from sdsearch.export import at_export, export_pipeline, renew_card
 
     teacher = name_teacher(study)
     built = read_designs(study)
@@ -39,12 +40,16 @@ def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
     chosen = [find_design(study, name) for name in names]
     chosen = chosen or [one for one in built if one.method == "autobuild"] or list(built)
     folders = []
-    for design in chosen:
-        with working(f"exporting {design.name}"), noticing_moves(study.root):
-            folders.append(export_pipeline(design, study, teacher))
-    add_thumbnails(study, folders)
-    for design in chosen:
-        renew_card(design, study, teacher)
+    with ExitStack() as held:
+        # In one order, so that nobody waits in a ring.
+        for name in sorted({design.name for design in chosen}):
+            held.enter_context(at_export(study.pipelines_dir / name))
+        for design in chosen:
+            with working(f"exporting {design.name}"), noticing_moves(study.root):
+                folders.append(export_pipeline(design, study, teacher))
+        add_thumbnails(study, folders)
+        for design in chosen:
+            renew_card(design, study, teacher)
     return folders
 
 
@@ -75,25 +80,27 @@ def add_thumbnails(study: StudyFolder, folders: Sequence[Path]) -> None:
 
 def add_onnx(folder: Path) -> None:
     """Put checked ONNX files beside an export; one that has them keeps them."""
-    from sdsearch.export import export_onnx, list_own_files, read_inventory, record_files
+    from sdsearch.export import at_export, export_onnx, list_own_files, read_inventory, record_files
 
-    if "onnx/checked.json" in read_inventory(folder):
-        return
-    with working(f"ONNX of {folder.name}"):
-        found = export_onnx(folder)
-        record_files(folder, list_own_files(folder / "onnx"))
+    with at_export(folder):
+        if "onnx/checked.json" in read_inventory(folder):
+            return
+        with working(f"ONNX of {folder.name}"):
+            found = export_onnx(folder)
+            record_files(folder, list_own_files(folder / "onnx"))
     differences = ", ".join(f"{name} {value:.1g}" for name, value in found.items())
     say(f"{folder / 'onnx'}: largest differences to torch: {differences}")
 
 
 def add_lora(folder: Path, lora: Path, study: StudyFolder) -> Path:
     """Put what fits of a teacher's LoRA beside an export, in its folder `lora`."""
-    from sdsearch.export import record_files, write_lora
+    from sdsearch.export import at_export, record_files, write_lora
 
-    design = read_json(folder / "design.json")
-    arch = Architecture.model_validate(design["architecture"])
-    file = write_lora(lora, arch, load_space(study).backbone, folder / "lora")
-    record_files(folder, [file, file.with_suffix(".json")])
+    with at_export(folder):
+        design = read_json(folder / "design.json")
+        arch = Architecture.model_validate(design["architecture"])
+        file = write_lora(lora, arch, load_space(study).backbone, folder / "lora")
+        record_files(folder, [file, file.with_suffix(".json")])
     listing = read_json(file.with_suffix(".json"))
     say(f"{file}: {listing['kept']} tensors kept, {len(listing['dropped'])} dropped")
     return file

@@ -1,4 +1,4 @@
-"""Locks: what one process at a time may do in a study."""
+"""Locks: what one process at a time may do in a folder."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sdsearch.console import say
+from sdsearch.files import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from sdsearch.study.folder import StudyFolder
+    from pathlib import Path
 
 _PATIENCE = 5.0
 """Seconds of waiting before it is said."""
@@ -20,24 +20,27 @@ _PAUSE = 0.05
 
 
 @contextmanager
-def one_at_a_time(study: StudyFolder, what: str) -> Iterator[None]:
-    """Wait until no other process does `what` in the study, and keep others waiting inside.
+def one_at_a_time(place: Path, what: str) -> Iterator[None]:
+    """Wait until nobody else does `what` in a folder, and keep others waiting inside.
 
-    The system frees the lock when the process ends, however it does. `what` names a file.
+    Whoever holds it may enter again. The system frees the lock when the process ends, however it
+    does. `what` names a file.
 
     Raises:
-        FolderGoneError: the study was moved or deleted.
+        FolderGoneError: `place` was moved or deleted.
     """
     from filelock import FileLock, Timeout
 
-    lock, begun, is_told = FileLock(study.root / ".locks" / f"{what}.lock"), time.monotonic(), False
-    while not lock.is_locked:
-        study.make(study.root / ".locks")  # the lock would make the whole study anew
+    folder, begun, is_told, is_held = place / ".locks", time.monotonic(), False, False
+    lock = FileLock(folder / f"{what}.lock", is_singleton=True)
+    while not is_held:
+        make_folder(folder, place)  # the lock would make all of `place` anew
         try:
             lock.acquire(timeout=0)
+            is_held = True
         except Timeout:
             if not is_told and time.monotonic() - begun > _PATIENCE:
-                say(f"another process is at {what} in {study.root}; waiting for it")
+                say(f"another process is at {what} in {place}; waiting for it")
                 is_told = True
             time.sleep(_PAUSE)
     try:

@@ -13,7 +13,7 @@ from sdsearch.errors import InputError, WorkError
 from sdsearch.files import FolderGoneError
 from sdsearch.labels import LabelKey
 from sdsearch.pipelines import open_pipeline
-from sdsearch.study import find_teacher, read_listing
+from sdsearch.study import find_teacher, one_at_a_time, read_listing
 from sdsearch.unet import UNPRUNED
 from sdsearch.weights import rename_noted
 from sdsearch_eval.bench import (
@@ -134,12 +134,18 @@ def open_student(
     if arch == UNPRUNED:
         return cast_unet(bench.teacher.student(arch), bench.protocol.dtype)
     path = study.recovered_file(arch.key)
-    if not has_recovered(arch, path, bench):
-        made = path.with_name(f"{path.stem}-again{path.suffix}")
-        write_recovered(arch, bench, made, Stopwatch())
-        _confirm(study, arch, bench, made, console)
-        rename_noted(made, path)
-    return load_recovered(arch, bench, path)
+    with one_at_a_time(study.root, f"weights-{arch.key}"):
+        if not has_recovered(arch, path, bench):
+            _recover_again(study, arch, bench, console)
+        return load_recovered(arch, bench, path)
+
+
+def _recover_again(study: StudyFolder, arch: Architecture, bench: Bench, console: Console) -> None:
+    path = study.recovered_file(arch.key)
+    made = path.with_name(f"{path.stem}-again{path.suffix}")
+    write_recovered(arch, bench, made, Stopwatch())
+    _confirm(study, arch, bench, made, console)
+    rename_noted(made, path)
 
 
 def _confirm(
