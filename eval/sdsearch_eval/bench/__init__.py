@@ -13,7 +13,7 @@ from sdsearch_eval.bench.evaluate import (
     fail_label,
     write_recovered,
 )
-from sdsearch_eval.bench.failures import name_failure
+from sdsearch_eval.bench.failures import find_disk_error, name_failure
 from sdsearch_eval.bench.floors import write_floors
 from sdsearch_eval.bench.kept import (
     has_recovered,
@@ -34,6 +34,7 @@ __all__ = [
     "describe_sampling",
     "evaluate_architecture",
     "fail_label",
+    "find_disk_error",
     "find_outliers",
     "has_recovered",
     "load_recovered",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sdsearch.errors import InputError, WorkError
 from sdsearch.labels import Label
 from sdsearch.unet import UNPRUNED, count_macs, count_params
-from sdsearch_eval.bench.failures import name_failure
+from sdsearch_eval.bench.failures import find_disk_error, name_failure
 from sdsearch_eval.bench.kept import has_recovered, load_recovered, save_recovered
 from sdsearch_eval.bench.rows import measure_rows, summarize_rows
 from sdsearch_eval.bench.shards import Shards
@@ -216,7 +216,7 @@ def _attempt(work: Callable[[], None], watch: Stopwatch) -> Trouble:
     except (InputError, OSError) as error:
         return error
     except _ITS_OWN_FAULTS as error:
-        return name_failure(error, watch.running)
+        return find_disk_error(error) or name_failure(error, watch.running)
     return None
 
 

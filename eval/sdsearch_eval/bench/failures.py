@@ -1,4 +1,4 @@
-"""What a failure of torch means: the architecture's fault, or that of memory or a device.
+"""What a failure of torch means: the architecture's fault, or that of memory, a device or a disk.
 
 torch tells many failures of a machine as plain `RuntimeError`s, so their messages are read here,
 once, where they are caught; from here on a failure has a kind.
@@ -6,6 +6,8 @@ once, where they are caught; from here on a failure has a kind.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,20 @@ _DEVICE = re.compile(
     r"|valid cuDNN algorithm|unable to find an engine|CUBLAS_STATUS|CUDNN_STATUS",
     re.IGNORECASE,
 )
+
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EROFS)
+
+
+def find_disk_error(error: Exception) -> OSError | None:
+    """What a disk refused where torch tells it as a failure of its own; None for anything else.
+
+    >>> find_disk_error(RuntimeError("unable to write </torch_1>: No space left on device (28)"))
+    OSError(28, 'unable to write </torch_1>: No space left on device (28)')
+    """
+    said = str(error)
+    number = next((one for one in _DISK if os.strerror(one) in said), None)
+    return None if number is None else OSError(number, said)
 
 
 def name_failure(error: Exception, phase: str | None = None) -> Failure:

@@ -36,6 +36,7 @@ from sdsearch.workers import (
 from sdsearch_eval.bench import (
     evaluate_architecture,
     fail_label,
+    find_disk_error,
     find_outliers,
     name_failure,
     write_floors,
@@ -180,6 +181,8 @@ def _answer(desk: LabelDesk, order: Order) -> Answer:
     except (InputError, WorkError, OSError):
         raise
     except _UNFORESEEN as error:
+        if (trouble := find_disk_error(error)) is not None:
+            raise trouble from error
         traceback.print_exc()
         return Lost(failure=name_failure(error))
     if label.failure and label.failure.is_passing:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 import torch
 
 from sdsearch.errors import WorkError
+from sdsearch_eval.bench import evaluate
 from sdsearch_eval.bench.bench import prepare_bench
 from sdsearch_eval.bench.evaluate import Stopwatch, evaluate_architecture
 from sdsearch_eval.bench.failures import name_failure
@@ -92,3 +96,15 @@ def test_a_stopwatch_counts_what_ended_with_an_error_and_knows_the_phase() -> No
         raise WorkError("no luck")
     assert watch.running == "second"
     assert watch.seconds.keys() == {"first", "second"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.ESTALE])
+def test_what_a_disk_refused_fails_no_architecture(number: int) -> None:
+    said = f"unable to write to file </torch_17>: {os.strerror(number)} ({number})"
+
+    def work() -> None:
+        raise RuntimeError(said)
+
+    trouble = evaluate._attempt(work, Stopwatch())
+    assert isinstance(trouble, OSError)
+    assert trouble.errno == number
