@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import psutil
@@ -40,6 +41,7 @@ from tests.stand_in import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from sdsearch.study.folder import StudyFolder
@@ -54,6 +56,16 @@ from sdsearch.stages.label import label_study
 from sdsearch.study.folder import read_study
 label_study(read_study(sys.argv[1]))
 """
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on() -> Iterator[None]:
+    """End the runs that a test which fails would leave behind."""
+    yield
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if FAKE in " ".join(process.cmdline()):
+                process.kill()
 
 
 @pytest.fixture
@@ -86,11 +98,14 @@ def test_a_run_that_is_killed_again_and_again_blames_no_architecture(
     for number in range(1, 5):  # one more than an architecture may be lost
         plan(study, **{when: "hang"})
         run = start_run(study)
-        wait_until(lambda n=number: len(attempts_at(study, "teacher")) == n)
+        wait_until(lambda n=number: len(attempts_at(study, "teacher")) == n, 120)
         if when == "teacher":
-            wait_until(lambda: attempts_at(study, "teacher")[-1].begun)
+            wait_until(lambda: attempts_at(study, "teacher")[-1].begun, 120)
+        left = measuring(run.pid)
         run.kill()
         run.wait()
+        for child in left:  # the stand-in does not end with its parent, as the harness does
+            child.kill()
     plan(study)
     label_study(study)
     assert statuses(study) == ALL_OK
@@ -167,7 +182,7 @@ def test_a_measurement_that_is_stopped_for_longer_than_its_limit_is_not_too_late
     plan(study, teacher="slow")
     worker = threading.Thread(target=label_study, args=(study,))
     worker.start()
-    wait_until(lambda: any(x.begun for x in attempts_at(study, "teacher")))
+    wait_until(lambda: any(x.begun for x in attempts_at(study, "teacher")), 120)
     (child,) = measuring()
     child.suspend()
     time.sleep(5)
@@ -183,7 +198,7 @@ def test_a_run_that_is_stopped_as_a_whole_for_longer_than_its_limit_is_not_too_l
     study = listed_study(tmp_path, "[label]\ntime_limit = 4\n", monkeypatch)
     plan(study, teacher="slow")
     run = start_run(study)
-    wait_until(lambda: any(x.begun for x in attempts_at(study, "teacher")))
+    wait_until(lambda: any(x.begun for x in attempts_at(study, "teacher")), 120)
     (child,) = measuring(run.pid)
     for pid in (run.pid, child.pid):
         os.kill(pid, signal.SIGSTOP)
@@ -205,7 +220,7 @@ def test_what_a_superseded_process_says_of_its_lost_files_stops_no_run(study: St
 
     worker = threading.Thread(target=run)
     worker.start()
-    wait_until(lambda: any(x.begun for x in attempts_at(study, "teacher")))
+    wait_until(lambda: any(x.begun for x in attempts_at(study, "teacher")), 120)
     hasty = Claims(open_claims(study).folder, 2, ELSEWHERE, itertools.count(0, 0.9).__next__)
     wait_until(lambda: hasty.take(KEYS[0]) is not None)
     (study.root / "go").touch()
