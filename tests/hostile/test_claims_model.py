@@ -42,6 +42,10 @@ class Place:
     def parent(self) -> Place:
         return replace(self, name=self.name.rpartition("/")[0])
 
+    @property
+    def parents(self) -> tuple[Place, Place]:
+        return self, self
+
     def exists(self) -> bool:
         return self.name in self.files
 
@@ -98,7 +102,7 @@ class Model:
         def write_atomic(path: Place, data: str) -> None:
             path.files[path.name] = data.encode()
 
-        self.monkeypatch.setattr(real, "write_once", lambda path, data: True)
+        self.monkeypatch.setattr(real, "write_once", lambda *_: True)
         self.monkeypatch.setattr(real, "write_atomic", write_atomic)
         self.monkeypatch.setattr(Worker, "is_gone", lambda one: one.host in self.gone)
         self.monkeypatch.setattr(real, "datetime", Calendar)
