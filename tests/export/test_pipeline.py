@@ -118,12 +118,13 @@ def test_what_a_killed_export_left_is_removed(study: StudyFolder, design: Design
 
 
 def test_of_two_exports_at_once_one_writes_and_the_other_waits_for_it(
-    study: StudyFolder,
-    design: Design,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    study: StudyFolder, design: Design, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written, go_on, checks = Event(), Event(), []
+    written, told, go_on, checks = Event(), Event(), Event(), []
+
+    def say(text: str) -> None:
+        assert text.endswith("waiting for it")
+        told.set()
 
     def check(folder: Path, _: object) -> None:
         checks.append(folder)
@@ -132,14 +133,13 @@ def test_of_two_exports_at_once_one_writes_and_the_other_waits_for_it(
 
     monkeypatch.setattr(export, "_check", check)
     monkeypatch.setattr(locks, "_PATIENCE", 0.1)
+    monkeypatch.setattr(locks, "say", say)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(export_now, design, study)
         assert written.wait(60)
         second = pool.submit(export_now, design, study)
-        said = ""
-        while "waiting for it" not in said:
-            said += capsys.readouterr().err
-            assert not second.done()
+        assert told.wait(60)
+        assert not second.done()
         assert checks[0].is_dir()
         go_on.set()
         assert first.result() == second.result() == study.pipelines_dir / "autobuild-1"

@@ -38,7 +38,7 @@ LABEL = measured(ARCH, 212.5, 3.0)
 
 
 def lock(study):
-    with one_at_a_time(study, "export-x"):
+    with one_at_a_time(study.root, "export-x"):
         raise AssertionError("it was locked")
 
 

@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 
 from sdsearch.errors import InputError
+from sdsearch.keys import with_seal, without_seal
 from sdsearch.ranker.file import load_ranker, save_ranker
 from sdsearch.ranker.fit import RankerConfig, fit_ranker, label_weights, training_rows
 from sdsearch.ranker.validation import split_folds
@@ -147,8 +148,9 @@ def test_loading_is_strict(tmp_path: Path) -> None:
     save_ranker(small_fit(), tmp_path)
     described = json.loads((tmp_path / "ranker.json").read_text(encoding="utf-8"))
     assert described["schema"] == 1
+    described = without_seal(described)
     described["config"]["width"] = 9
-    (tmp_path / "ranker.json").write_text(json.dumps(described), encoding="utf-8")
+    (tmp_path / "ranker.json").write_text(json.dumps(with_seal(described)), encoding="utf-8")
     with pytest.raises(InputError, match="size mismatch"):
         load_ranker(tmp_path)
 

@@ -323,4 +323,4 @@ def test_a_request_that_is_not_one_is_one_error_and_exit_code_2(tmp_path, capsys
     assert harness.main([str(file)]) == 2
     assert capsys.readouterr().err.count("error:") == 1
     assert harness.main([]) == 2
-    assert harness.main([str(tmp_path / "none.json")]) == 1
+    assert harness.main([str(tmp_path / "none.json")]) == 2

@@ -44,6 +44,7 @@ def pictures(tmp_path):
 
 
 def measure(protocol, teacher, folder):
+    folder.mkdir(exist_ok=True)
     bench = prepare_bench(protocol, 0, teacher, folder / "features")
     label = evaluate_architecture(UNPRUNED, bench, folder / "rows", folder / "w.safetensors")
     assert label is not None

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from sdsearch.cli.main import app
 from sdsearch.errors import InputError
+from sdsearch.keys import with_seal, without_seal
 from sdsearch.space.latency import LatencyConditions, design_survey, fit_latency_table, read_survey
 from sdsearch.space.space import search_space
 from sdsearch_eval.sampling.survey import fill_survey
@@ -67,9 +68,9 @@ def test_rounds_of_another_machine_are_not_mixed_in(tmp_path: Path) -> None:
     path = tmp_path / "survey.json"
     begin(path, rounds=1)
     fill_survey(path)
-    survey = json.loads(path.read_text()) | {"hardware": "another"}
+    survey = without_seal(json.loads(path.read_text())) | {"hardware": "another"}
     survey["members"][4]["milliseconds"] = []
-    path.write_text(json.dumps(survey))
+    path.write_text(json.dumps(with_seal(survey)))
     with pytest.raises(InputError, match="one machine"):
         fill_survey(path)
 
