@@ -98,7 +98,18 @@ def _is_device(node: ast.expr) -> bool:
 
 def first_failure(root: Path) -> str | None:
     """The first test that fails in a checkout; None if all pass."""
-    line = [sys.executable, "-m", "pytest", "-q", "-x", "-k", "gpu or device or waits", *TESTS]
+    line = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-m",
+        "",
+        "-k",
+        "gpu or device or waits",
+        *TESTS,
+    ]
     path = os.pathsep.join([str(root), str(root / "eval")])
     done = subprocess.run(
         line,

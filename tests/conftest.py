@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 QUIRKS = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile(
     "suite",
-    max_examples=60,
+    max_examples=30,
     derandomize=True,
     deadline=None,
     database=None,

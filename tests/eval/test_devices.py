@@ -186,6 +186,7 @@ def test_the_app_paints_and_draws_thumbnails_on_a_gpu(tmp_path):
     assert "ms a UNet call" in said
 
 
+@pytest.mark.slow
 def test_thumbnails_are_painted_on_a_gpu(tmp_path):
     import shutil
 

@@ -146,6 +146,7 @@ def test_of_two_exports_at_once_one_writes_and_the_other_waits_for_it(
     assert len(checks) == 1
 
 
+@pytest.mark.slow
 def test_an_export_that_is_killed_leaves_no_folder_of_its_name(
     study: StudyFolder, design: Design, tmp_path: Path
 ) -> None:

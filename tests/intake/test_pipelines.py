@@ -157,6 +157,20 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
+USUAL = {
+    "plain",
+    "fp16 names",
+    "shards of a variant, old names",
+    "pickles but for the UNet",
+    "a zero half-precision UNet beside",
+    "a pickled UNet beside a variant",
+}
+"""Layouts that the fast suite takes the whole way; the others go it in the slow one."""
+ALL_THE_WAY = [
+    pytest.param(name, marks=[] if name in USUAL else pytest.mark.slow) for name in LAYOUTS
+]
+
+
 def outputs(parts: Components) -> list[Tensor]:
     image = torch.linspace(-1, 1, 3 * 64 * 64).view(1, 3, 64, 64)
     latents = parts.encode_images(image)
@@ -172,7 +186,7 @@ def same(first: Any, second: Any) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", ALL_THE_WAY)
 def test_each_layout_of_weights_is_the_same_teacher(
     layout: str, folder: Path, expected: list[Tensor]
 ) -> None:
@@ -203,7 +217,7 @@ def test_a_pipeline_of_its_listed_files_alone_loads_the_same(
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", ALL_THE_WAY)
 def test_the_parts_of_each_layout_are_exported_as_the_stock_class_loads_them(
     layout: str, folder: Path, tmp_path: Path
 ) -> None:

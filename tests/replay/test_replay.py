@@ -205,6 +205,7 @@ def test_params_orders_by_size_and_random_by_nothing() -> None:
     assert abs(np.mean([spearman(values, sizes) for values in drawn])) < 0.1
 
 
+@pytest.mark.slow
 def test_a_method_in_the_folder_at_hand_is_found_as_the_page_says(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "tiny-benchmark.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)

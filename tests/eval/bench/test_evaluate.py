@@ -105,6 +105,7 @@ def test_a_checkout_that_is_not_installed_labels_too(teacher, small, tmp_path, m
     assert bench.provenance["versions"]["sdsearch"] == "not installed"
 
 
+@pytest.mark.slow
 def test_labels_are_the_same_twice_and_after_a_restart(bench, teacher, small, tmp_path):
     arch = tiny_member("bk-tiny")
     first, _ = evaluate(arch, bench)
@@ -164,6 +165,7 @@ def test_wrong_input_is_no_failed_architecture(bench, monkeypatch):
         evaluate(tiny_member("bk-tiny"), bench)
 
 
+@pytest.mark.slow
 def test_the_queue_goes_on_after_a_failure_and_a_rerun_skips_what_is_done(study):
     real, asked = serve.evaluate_architecture, []
     with pytest.MonkeyPatch.context() as patch:
@@ -255,6 +257,7 @@ def test_kept_weights_with_a_flipped_bit_are_made_again(study):
     assert path.read_bytes() == kept
 
 
+@pytest.mark.slow
 def test_weights_made_again_that_paint_other_images_are_measured_again(study, monkeypatch, capsys):
     arch = tiny_member("bk-tiny")
     key = LabelKey(arch.key, study.series)
