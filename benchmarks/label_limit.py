@@ -57,7 +57,7 @@ def measure_label(study: StudyFolder, arch: Architecture) -> LabelCosts:
     with HarnessProcess(opened) as labeller:
         labeller.prepare()
         prepared = time.perf_counter()
-        label = labeller.label(arch.key, lambda: False)
+        label = labeller.label(arch.key)
         ended = time.perf_counter()
     if label.failure:
         raise WorkError(f"the label failed: {label.failure}")

@@ -100,7 +100,7 @@ def time_labels(study: StudyFolder, keys: Sequence[str]) -> tuple[float, dict[st
         start, seconds = time.perf_counter() - begin, {}
         for key in keys:
             begin = time.perf_counter()
-            labeller.label(key, lambda: False)
+            labeller.label(key)
             seconds[key] = time.perf_counter() - begin
             for block in study.rows_dir(key).rglob("*.safetensors"):
                 block.unlink()  # or the second time would find them

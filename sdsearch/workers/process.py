@@ -80,8 +80,10 @@ class HarnessProcess:
     _family: list[psutil.Process] = field(default_factory=list)
     _memory_kills: int = 0
 
-    def label(self, arch_key: str, claim: Claim) -> Label:
+    def label(self, arch_key: str, claim: Claim | None = None) -> Label:
         """Measure. After a failed label the process is ended: no other pays for what it left.
+
+        Without a claim nobody else may be at work on it.
 
         Raises:
             AttemptLostError: the process died, ran out of memory, or the claim was lost.
@@ -89,10 +91,11 @@ class HarnessProcess:
             InputError, WorkError: what the process says, or its start, concerns all labels.
         """
         limit = self.study.config.label.time_limit
-        self._ready(claim.is_superseded)
         order = LabelOrder(arch_key=arch_key)
+        watched = (claim.is_superseded, claim.begin) if claim else ()
+        self._ready(*watched[:1])
         try:
-            answer = self._ask(order, limit, claim.is_superseded, claim.begin)
+            answer = self._ask(order, limit, *watched)
         except _TooLongError:
             self.end()
             raise TimeLimitError(limit) from None
