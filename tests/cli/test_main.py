@@ -114,6 +114,7 @@ def photos_study(folder: Path, masks: str = "box") -> str:
     )
 
 
+@pytest.mark.slow
 def test_an_unreadable_image_is_one_error_and_exit_code_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

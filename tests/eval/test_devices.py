@@ -70,7 +70,7 @@ def on_the_gpu(protocol, channels, **how):
         return label(protocol, teacher, **how)
 
 
-@pytest.mark.parametrize("channels", [9, 4])
+@pytest.mark.parametrize("channels", [4, pytest.param(9, marks=pytest.mark.slow)])
 def test_a_label_on_a_gpu_has_the_values_of_one_on_the_processor(teacher, small, channels):
     there, here = (
         on_the_gpu(small, channels),

@@ -175,6 +175,7 @@ def test_workers_that_fall_silent_again_and_again_blame_no_architecture(
     assert statuses(study) == ALL_OK
 
 
+@pytest.mark.slow
 def test_a_measurement_that_is_stopped_for_longer_than_its_limit_is_not_too_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

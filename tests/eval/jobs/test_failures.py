@@ -211,6 +211,7 @@ def test_a_clock_that_jumps_does_not_reach_durations(bench, tmp_path, monkeypatc
     assert all(0 <= value < 60 for value in seconds.values())
 
 
+@pytest.mark.slow
 def test_an_outlier_is_measured_once_more_and_both_are_kept(study, monkeypatch, capsys):
     monkeypatch.setattr(serve, "find_outliers", lambda labels, column: labels)
     label_all(study)

@@ -242,6 +242,7 @@ def test_work_that_fits_is_left_as_it_is(study: StudyFolder) -> None:
     assert not (study.root / "plan").exists()
 
 
+@pytest.mark.slow
 def test_little_memory_cuts_steps_once_for_all_workers(
     study: StudyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

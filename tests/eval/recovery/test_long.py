@@ -128,6 +128,7 @@ def test_parts_have_the_gradient_of_the_whole_batch(course, tmp_path):
     assert rows[2] == pytest.approx(rows[0], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_checkpointed_activations_change_memory_only(course, tmp_path):
     losses = RecoveryLosses(feature=1.0)
     one = trained(course, tmp_path / "one", losses=losses)
@@ -274,7 +275,7 @@ def test_losses_go_to_the_tracker_that_is_asked_for(course, tmp_path, monkeypatc
         trained(course, tmp_path / "without", tracker="comet_ml")
 
 
-@pytest.mark.parametrize("channels", [9, 4])
+@pytest.mark.parametrize("channels", [4, pytest.param(9, marks=pytest.mark.slow)])
 def test_a_long_recovery_on_a_gpu_learns_what_one_on_the_processor_does(course, tmp_path, channels):
     losses = RecoveryLosses(output=1, task=1, feature=1)
     changes = {"losses": losses, "steps": 3, "machine": {"micro_batch": 3}}

@@ -59,6 +59,7 @@ def test_the_target_of_a_v_predicting_teacher_is_a_velocity(teacher, lessons):
     assert error < 0.8 * lesson.target.square().mean()
 
 
+@pytest.mark.slow
 def test_many_steps_bring_the_student_nearer_to_its_teacher(teacher, lessons):
     lesson = lessons[0]
 

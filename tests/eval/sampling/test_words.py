@@ -46,8 +46,11 @@ def stock_arguments(inputs, protocol):
     }
 
 
+SAMPLERS = ["ddim", *(pytest.param(x, marks=pytest.mark.slow) for x in ("euler", "dpmsolver++"))]
+
+
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
-@pytest.mark.parametrize("sampler", ["ddim", "euler", "dpmsolver++"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_four_channels_paint_words_as_the_stock_pipeline_does(painter, sampler, guidance):
     protocol = Protocol(
         task="text-to-image", samples=2, steps=5, guidance=guidance, scheduler=sampler
@@ -68,7 +71,7 @@ def test_four_channels_paint_words_as_the_stock_pipeline_does(painter, sampler, 
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.0])
-@pytest.mark.parametrize("sampler", ["ddim", "euler", "dpmsolver++"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_nine_channels_paint_words_as_the_stock_pipeline_fills_a_hole_that_is_all(
     teacher, sampler, guidance
 ):
