@@ -40,6 +40,7 @@ DTYPES = {
 }
 _LENGTH_BYTES = 8
 _LONGEST_SIDE = 1 << 40  # of a tensor; one that is empty may claim anything else
+_MOST_SIDES = 64  # as torch has it; the product of a million sides takes minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,8 @@ def _read_header(path: Path) -> tuple[dict[str, _Entry], dict[str, str]]:
 def _parse_entry(path: Path, data: int, name: str, said: Mapping[str, Any]) -> _Entry:
     dtype, shape = DTYPES[said["dtype"]], tuple(said["shape"])
     start, end = said["data_offsets"]
+    if len(shape) > _MOST_SIDES:
+        raise ValueError(f"{name!r} has {len(shape):,} sides")
     for number in (*shape, start, end):
         if type(number) is not int or not 0 <= number < _LONGEST_SIDE:
             raise ValueError(f"{name!r} has {str(number)[:20]} in place of a size")

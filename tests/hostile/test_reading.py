@@ -177,6 +177,15 @@ def test_tensors_of_no_values_and_in_any_order_are_read(tmp_path):
     assert torch.equal(found["half"], torch.ones(3, dtype=torch.float16))
 
 
+def test_the_sides_of_a_tensor_are_counted_before_they_are_multiplied(tmp_path):
+    file = tmp_path / "a.safetensors"
+    entry = {"dtype": "U8", "shape": [(1 << 40) - 1] * 65, "data_offsets": [0, 1]}
+    header = json.dumps({"a": entry}).encode()
+    file.write_bytes(struct.pack("<Q", len(header)) + header + b"-")
+    with pytest.raises(InputError, match="'a' has 65 sides"):
+        TensorFiles(file)
+
+
 def test_statistics_that_unpack_to_far_more_are_not_read(tmp_path, monkeypatch):
     file = tmp_path / "bomb.npz"
     np.savez_compressed(file, mu=np.zeros(8), sigma=np.zeros(1 << 18))
