@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 import unicodedata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -260,6 +261,27 @@ def test_labels_beside_a_photo_are_no_caption(case: str, suffix: str, tmp_path: 
 )
 def test_a_caption_may_hold_numbers(text: str, tmp_path: Path) -> None:
     assert read(tmp_path, {"a.txt": text}, AB).by_photo["a.jpg"] == text
+
+
+LONG = {
+    "digits": ({"a.txt": "1" * 20_000 + "x", "b.txt": "B"}, None),
+    "columns": (
+        {"metadata.csv": "file_name,text," + ",".join(map(str, range(20_000))) + ",text\n"},
+        "must name each column once, but names 'text' 2 times",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LONG)
+def test_reading_captions_takes_as_long_as_they_are(case: str, tmp_path: Path) -> None:
+    files, refusal = LONG[case]
+    begun = time.process_time()
+    if refusal is None:
+        read(tmp_path, files, AB)
+    else:
+        with pytest.raises(InputError, match=refusal):
+            read(tmp_path, files, AB)
+    assert time.process_time() - begun < 2  # it was minutes where every sign was looked at again
 
 
 NO_CAPTIONS = (None, "", "  ", "None", "null", "NaN", "n/a", [], [None], ["nan"], float("nan"))

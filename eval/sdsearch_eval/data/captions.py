@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 SIDECARS = (".txt", ".caption")
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 FIELDS = re.compile(r"[\s,;]+")
 DOTA_HEAD = re.compile(r"(imagesource|gsd):", re.IGNORECASE)
 BOX_NUMBERS = 4

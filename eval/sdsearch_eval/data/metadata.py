@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -206,12 +207,13 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, object]]]:
 def _check_header(path: Path, line: int, header: list[str]) -> None:
     """Refuse two columns of one name, of which a row could keep one only; "" names none."""
     named = [name for name in (field.strip().casefold() for field in header) if name]
-    if twice := next((name for name in named if named.count(name) > 1), None):
+    counts = Counter(named)
+    if twice := next((name for name in named if counts[name] > 1), None):
         raise _refusal(
             path,
             line,
-            f"must name each column once, but names {twice!r} {named.count(twice)} times; rename "
-            "or remove all but one",
+            f"must name each column once, but names {twice!r} {counts[twice]} times; rename or "
+            "remove all but one",
         )
 
 
