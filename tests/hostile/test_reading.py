@@ -195,6 +195,14 @@ def test_statistics_that_unpack_to_far_more_are_not_read(tmp_path, monkeypatch):
         references.read_gaussian(file, 8)
 
 
+def test_statistics_of_small_numbers_are_not_blown_up(tmp_path, monkeypatch):
+    file = tmp_path / "bytes.npz"
+    np.savez_compressed(file, mu=np.zeros(8), sigma=np.zeros(1 << 18, np.int8))
+    monkeypatch.setattr(references, "_LARGEST_ARRAY", 1 << 20)
+    with pytest.raises(InputError, match="sigma would have 262,144 numbers"):
+        references.read_gaussian(file, 8)
+
+
 def test_damaged_statistics_are_refused_in_words(tmp_path):
     file = tmp_path / "a.npz"
     np.savez_compressed(file, mu=np.arange(900.0), sigma=np.zeros(9))

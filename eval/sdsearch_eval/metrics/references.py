@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from sdsearch_eval.nets import Extractor
 
 _LARGEST_ARRAY = 1 << 28
-"""Bytes of statistics: those of 4096 features have half as many."""
+"""Bytes of statistics as they are computed with: those of 4096 features have half as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,10 @@ def _read_array(archive: zipfile.ZipFile, name: str) -> NDArray[np.float64]:
     if member.file_size > _LARGEST_ARRAY:
         raise ValueError(f"{name} would have {member.file_size:,} bytes")
     with archive.open(member) as stream:
-        return np.asarray(np.lib.format.read_array(stream, allow_pickle=False), np.float64)
+        found = np.lib.format.read_array(stream, allow_pickle=False)
+    if found.size * np.dtype(np.float64).itemsize > _LARGEST_ARRAY:
+        raise ValueError(f"{name} would have {found.size:,} numbers")
+    return np.asarray(found, np.float64)
 
 
 def extract_references(
