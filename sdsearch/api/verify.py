@@ -69,12 +69,17 @@ def verify_files(study: StudyFolder) -> FileReport:
     looked = {path: (problem, step) for path, problem, step in _look(study)}
     files = sum(path.is_file() and path.suffix != ".lock" for path in study.root.rglob("*"))
     problems = (
-        FileProblem(file=path.relative_to(study.root).as_posix(), problem=problem, next_step=step)
+        FileProblem(file=_name(path, study.root), problem=problem, next_step=step)
         for path, (problem, step) in sorted(looked.items())
         if problem is not None
     )
-    there = sum(path.is_file() for path in looked)
+    there = sum(path.is_file() and path.is_relative_to(study.root) for path in looked)
     return FileReport(checked=len(looked), unchecked=files - there, problems=tuple(problems))
+
+
+def _name(path: Path, root: Path) -> str:
+    """A file as the report names it: by its path in the study, where it lies in it."""
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def _look(study: StudyFolder) -> Looked:
@@ -139,12 +144,12 @@ def _values(study: StudyFolder) -> Looked:
         (learned[0], "*/*/values.json", read_recovery_values, recover),
         *((place, "**/checkpoint.pt", check_sealed, _DERIVED) for place in learned),
     ]
-    if table := study.config.build.latency_table:
-        again = "remove it, then run: sdsearch latency"
-        kinds.append((study.root, table, read_latency_table, again))
     for place, pattern, read, again in kinds:
         for file in sorted(place.glob(pattern)):
             yield file, _trouble(read, file), again
+    table = study.config.build.latency_table  # it may lie anywhere
+    if table is not None and (file := study.root / table).exists():
+        yield file, _trouble(read_latency_table, file), "remove it, then run: sdsearch latency"
 
 
 def _read_sealed_json(file: Path) -> None:

@@ -117,6 +117,14 @@ def test_a_study_as_it_was_written_has_no_damaged_file(study):
     assert report.checked == len(files_of(study)) - 1
 
 
+def test_a_latency_table_is_looked_at_wherever_it_lies(tmp_path):
+    table = tmp_path / "table[1].json"
+    table.write_text("{}", encoding="utf-8")
+    made = make_study(tmp_path / "study", f"[build]\nlatency_table = {str(table)!r}\n")
+    assert [one.file for one in verify_files(made).problems] == [table.as_posix()]
+    assert verify_files(made).unchecked == 1  # study.toml
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_one_bit_in_any_file_is_named_with_what_to_do(study, seed):
     rng = random.Random(seed)
