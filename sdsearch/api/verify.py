@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from sdsearch.errors import InputError, WorkError
-from sdsearch.files import check_records, check_sealed, read_json, read_sealed
+from sdsearch.files import check_file, check_records, check_sealed, read_json, read_sealed
 from sdsearch.keys import without_seal
 from sdsearch.labels import read_floors, read_label, read_recovery_values
 from sdsearch.model import FrozenModel
@@ -21,7 +22,6 @@ from sdsearch.study import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from sdsearch.study import StudyFolder
 
@@ -188,6 +188,8 @@ def _exports(study: StudyFolder) -> Looked:
 
 def _trouble(read: Callable[[T], object], what: T) -> str | None:
     try:
+        if isinstance(what, Path):
+            check_file(what)  # a pipe would never end
         read(what)
     except (ValueError, WorkError, OSError) as error:
         return str(error)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from sdsearch.errors import InputError
-from sdsearch.files import read_json_bytes, write_atomic
+from sdsearch.files import check_file, read_json_bytes, write_atomic
 from sdsearch.keys import file_sha256
 from sdsearch.model import SealedModel
 
@@ -56,6 +56,7 @@ def origin_of(weights: Path, sha256: Callable[[Path], str] = file_sha256) -> str
     `sha256` hashes the file, all of which is read.
     """
     try:
+        check_file(weights)
         note = WeightNote.model_validate_json(read_json_bytes(_note(weights)))
         return note.origin if sha256(weights) == note.sha256 else None
     except (InputError, FileNotFoundError, ValidationError):

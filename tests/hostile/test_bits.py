@@ -125,6 +125,24 @@ def test_a_latency_table_is_looked_at_wherever_it_lies(tmp_path):
     assert verify_files(made).unchecked == 1  # study.toml
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there are no pipes in a file's place")
+def test_pipes_among_the_files_of_a_study_are_named_and_not_opened(tmp_path):
+    made = make_study(tmp_path / "study")
+    weights = made.recovered_file(ARCH.key)
+    write_noted(made.make(weights.parent) / weights.name, b"weights", "a test")
+    weights.unlink()
+    checkpoint = made.finetuned_dir(ARCH.key) / "checkpoint.pt"
+    pipes = {
+        weights,
+        made.features_dir / "abc.safetensors",
+        made.make(made.features_dir) / "latents-abc.bin",
+        made.make(checkpoint.parent) / checkpoint.name,
+    }
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    assert {made.root / one.file for one in verify_files(made).problems} == pipes
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_one_bit_in_any_file_is_named_with_what_to_do(study, seed):
     rng = random.Random(seed)
