@@ -12,6 +12,7 @@ from sdsearch.labels import read_floors, read_label, read_recovery_values
 from sdsearch.model import FrozenModel
 from sdsearch.space import read_latency_table
 from sdsearch.study import (
+    MachineConfig,
     draw_sample,
     find_stages,
     read_designs,
@@ -139,7 +140,7 @@ def _values(study: StudyFolder) -> Looked:
     kinds: list[tuple[Path, str, Callable[[Path], object], str]] = [
         (study.root, "protocols.json", read_protocols, label),
         (study.root / "floors", "*.json", read_floors, label),
-        (study.root / "plan", "*.json", _read_sealed_json, _DERIVED),
+        (study.root / "plan", "*.json", _read_settings, _DERIVED),
         (study.features_dir, "latents-*.bin", check_records, _DERIVED),
         (learned[0], "*/*/values.json", read_recovery_values, recover),
         *((place, "**/checkpoint.pt", check_sealed, _DERIVED) for place in learned),
@@ -152,8 +153,11 @@ def _values(study: StudyFolder) -> Looked:
         yield file, _trouble(read_latency_table, file), "remove it, then run: sdsearch latency"
 
 
-def _read_sealed_json(file: Path) -> None:
-    without_seal(read_json(file))
+def _read_settings(file: Path) -> None:
+    """Found settings, sealed, or alone as they were before there were seals."""
+    found = read_json(file)
+    if not found.keys() <= MachineConfig.model_fields.keys():
+        without_seal(found)
 
 
 def _weights(study: StudyFolder) -> Looked:

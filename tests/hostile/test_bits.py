@@ -125,6 +125,13 @@ def test_a_latency_table_is_looked_at_wherever_it_lies(tmp_path):
     assert verify_files(made).unchecked == 1  # study.toml
 
 
+def test_settings_without_a_seal_are_of_before_there_were_any(tmp_path):
+    made = make_study(tmp_path / "study")
+    for name, said in (("a", '{"micro_batch": 4}'), ("b", '{"machime": {}, "seal": "0123"}')):
+        write_atomic(made.root / "plan" / f"{name}.json", said, made.root)
+    assert [one.file for one in verify_files(made).problems] == ["plan/b.json"]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="there are no pipes in a file's place")
 def test_pipes_among_the_files_of_a_study_are_named_and_not_opened(tmp_path):
     made = make_study(tmp_path / "study")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from sdsearch.console import say
 from sdsearch.errors import InputError
@@ -37,6 +37,13 @@ class FoundSettings(SealedModel):
     """A file of `plan/`: the settings under which a study's work fits a machine."""
 
     machine: MachineConfig
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier_form(cls, data: Any) -> Any:
+        """It once was the settings alone, without a seal."""
+        is_earlier = isinstance(data, dict) and data.keys() <= MachineConfig.model_fields.keys()
+        return {"machine": data} if is_earlier else data
 
 
 NOTHING = Counted({"weights": 0}, 0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from sdsearch import create_study
 from sdsearch.study import MachineConfig
@@ -14,6 +15,7 @@ from sdsearch_eval.nets import extract_features, load_extractor
 from sdsearch_eval.planning import describe_work
 from sdsearch_eval.planning.fitting import fit_label
 from sdsearch_eval.planning.proposals import propose_settings
+from sdsearch_eval.planning.settling import FoundSettings
 from sdsearch_eval.planning.storage import Storage
 from tests.eval.counting.test_counts import DESIGN
 from tests.fakes import full_geometry
@@ -69,6 +71,14 @@ def test_a_study_of_68_labels_and_16_designs_keeps_less_than_2_gigabytes_beside_
     storage = Storage(work, made.pooled.numel(), sum(one.numel() for one in made.maps), 0)
     assert work.protocol.samples == 256
     assert storage.shared() + (68 + 16) * storage.label() <= 2 * GB
+
+
+def test_settings_that_were_found_before_there_were_seals_are_kept() -> None:
+    found = MachineConfig(micro_batch=4, gradient_checkpointing=True)
+    for said in (found.model_dump_json(), FoundSettings(machine=found).to_json()):
+        assert FoundSettings.model_validate_json(said).machine == found
+    with pytest.raises(ValidationError, match="damaged"):
+        FoundSettings.model_validate_json(said.replace("4", "5", 1))
 
 
 def test_what_changes_no_value_is_proposed_before_what_does(work: Work) -> None:
