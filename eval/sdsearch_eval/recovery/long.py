@@ -8,6 +8,7 @@ are summed. A killed run goes on from its last checkpoint and learns what it wou
 from __future__ import annotations
 
 import json
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -113,7 +114,7 @@ def finetune_student(
     school = _School(model, unet, course, world, accelerator)
     if world.is_first:
         make_folder(folder, folder.parent)
-        _trim_log(folder / "log.jsonl", progress.step)
+        trim_log(folder / "log.jsonl", progress.step)
         if watch is not None:
             watch.tell(progress.step, {})
     order = Order(course.seed, course.source.count, recipe.batch_size)
@@ -261,9 +262,18 @@ def _report(
             watch.draw(step, unet)
 
 
-def _trim_log(path: Path, step: int) -> None:
-    """Drop what a killed run logged after its last checkpoint."""
+def trim_log(path: Path, step: int) -> None:
+    """Drop what a killed run logged after its last checkpoint, and lines that are damaged."""
     if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        write_atomic(path, "".join(kept))
+        lines = path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith(b"\n") and _step_of(line) <= step]
+        write_atomic(path, b"".join(kept))
+
+
+def _step_of(line: bytes) -> float:
+    """The step that a line of the log tells of; infinite where it cannot be read."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return math.inf
+    return step if isinstance(step, int) else math.inf

@@ -21,7 +21,13 @@ from sdsearch.study.config import MachineConfig
 from sdsearch.study.requests import FinetuneRequest
 from sdsearch_eval.jobs import workspace as job
 from sdsearch_eval.models.teacher import load_teacher
-from sdsearch_eval.recovery.long import CHECKPOINT, Course, Watch, finetune_student
+from sdsearch_eval.recovery.long import (
+    CHECKPOINT,
+    Course,
+    Watch,
+    finetune_student,
+    trim_log,
+)
 from sdsearch_eval.recovery.progress import begin_recovery
 from sdsearch_eval.recovery.sources import open_source
 from sdsearch_eval.recovery.tutor import Tutor
@@ -314,6 +320,14 @@ def test_a_long_recovery_leaves_weights_values_log_and_pictures(tmp_path, teache
     stamp = (folder / "weights.safetensors").stat().st_mtime_ns
     assert ask(FinetuneRequest(study=study.root, arch_key=KEY), tmp_path) == 0
     assert (folder / "weights.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_damaged_lines_of_a_log_are_dropped_and_stop_no_recovery(tmp_path):
+    log, whole = tmp_path / "log.jsonl", b'{"step": 1}\n{"step": 2}\n'
+    damaged = b'{"step": \xff}\n[1]\n{"stap": 1}\n{"step": "1"}\n\0\n'
+    log.write_bytes(whole + damaged + b'{"step": 3}\n{"step":')
+    trim_log(log, 2)
+    assert log.read_bytes() == whole
 
 
 def test_a_design_that_was_not_built_is_one_clear_error(tmp_path):
