@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError, WorkError
+from sdsearch.files import DamagedFileError
 from sdsearch.labels import Label
 from sdsearch.unet import UNPRUNED, count_macs, count_params
 from sdsearch_eval.bench.failures import find_disk_error, name_failure
@@ -70,8 +71,9 @@ def evaluate_architecture(
     written to `weights` if they are to be kept, or other processes wait for them; else they never
     leave memory, and a run that goes on recovers once more, to the same weights. The blocks are
     dealt to the processes of `world`. Whatever goes wrong with this architecture, in any process,
-    becomes a failed label with its reason; wrong input (`InputError`) and a file system in trouble
-    (`OSError`) concern all architectures and are raised.
+    becomes a failed label with its reason; wrong input (`InputError`), a file system in trouble
+    (`OSError`) and rows that were damaged meanwhile (`DamagedFileError`) tell nothing of it and are
+    raised.
     """
     watch = Stopwatch()
     watch_memory(bench.teacher.device)
@@ -213,7 +215,7 @@ def _attempt(work: Callable[[], None], watch: Stopwatch) -> Trouble:
     """
     try:
         work()
-    except (InputError, OSError) as error:
+    except (InputError, OSError, DamagedFileError) as error:
         return error
     except _ITS_OWN_FAULTS as error:
         return find_disk_error(error) or name_failure(error, watch.running)

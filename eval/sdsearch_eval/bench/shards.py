@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from sdsearch.console import say
-from sdsearch.errors import WorkError
 from sdsearch.files import UNSEALED, DamagedFileError, read_sealed, write_sealed
 from sdsearch_eval.bench.rows import Rows, merge_rows
 
@@ -46,7 +45,7 @@ class Shards:
         """The rows of all blocks, in the order of the samples.
 
         Raises:
-            WorkError: a block is missing or its file is damaged.
+            DamagedFileError: a block is missing or its file is damaged.
         """
         return merge_rows([self._read(number) for number in range(self.count)])
 
@@ -68,9 +67,10 @@ class Shards:
         try:
             data = read_sealed(path)
         except FileNotFoundError:
-            raise WorkError(f"block {number} of {self.folder} is missing; label again") from None
+            said = f"block {number} of {self.folder} is missing; label again"
+            raise DamagedFileError(said) from None
         except DamagedFileError as error:
-            raise WorkError(f"{error}; label again to make it anew") from None
+            raise DamagedFileError(f"{error}; label again to make it anew") from None
         return {name: tensor.numpy() for name, tensor in load(data).items()}
 
     def _path(self, number: int) -> Path:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import os
 
+import numpy as np
 import pytest
 import torch
 
 from sdsearch.errors import WorkError
+from sdsearch.files import DamagedFileError
 from sdsearch_eval.bench import evaluate
 from sdsearch_eval.bench.bench import prepare_bench
 from sdsearch_eval.bench.evaluate import Stopwatch, evaluate_architecture
 from sdsearch_eval.bench.failures import name_failure
+from sdsearch_eval.bench.shards import Shards
 from tests.fakes import tiny_member
 
 CPU = (
@@ -108,3 +111,17 @@ def test_what_a_disk_refused_fails_no_architecture(number: int) -> None:
     trouble = evaluate._attempt(work, Stopwatch())
     assert isinstance(trouble, OSError)
     assert trouble.errno == number
+
+
+def test_rows_that_were_damaged_meanwhile_fail_no_architecture(tmp_path) -> None:
+    shards = Shards(tmp_path / "rows", 1)
+
+    def work() -> None:
+        shards.read()
+
+    missing = evaluate._attempt(work, Stopwatch())
+    shards.write(0, {"fd": np.zeros(3)})
+    (tmp_path / "rows" / "block-00000.safetensors").write_bytes(b"no rows")
+    damaged = evaluate._attempt(work, Stopwatch())
+    assert [type(one) for one in (missing, damaged)] == [DamagedFileError] * 2
+    assert all("label again" in str(one) for one in (missing, damaged))
