@@ -198,14 +198,13 @@ def test_a_disk_that_is_full_during_a_label_loses_nothing_done_before(
     whole: StudyFolder, tmp_path: Path
 ) -> None:
     study = listed_study(tmp_path / "study", 20)
-    architectures = study.architectures_file.read_text()
-    study.architectures_file.write_text("".join(architectures.splitlines(keepends=True)[:2]))
+    listed = list(read_sample(study).architectures.values())
+    list_members(study, listed[:2])
     label_study(study)
-    study.architectures_file.write_text("".join(architectures.splitlines(keepends=True)[:4]))
+    list_members(study, listed[:4])
     before = {path: path.read_bytes() for path in study.labels.folder.glob("*/*.json")}
     # No file above 1 MiB can be written: the weights of the third, a design's, cannot be kept.
-    third = list(read_sample(study).architectures.values())[2]
-    write_designs(study, [make_design(third, "autobuild", 1)])
+    write_designs(study, [make_design(listed[2], "autobuild", 1)])
     done = subprocess.run(
         [
             "bash",
