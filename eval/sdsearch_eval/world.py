@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sdsearch.errors import InputError
+from sdsearch.errors import InputError, WorkError
 from sdsearch.harness import is_of_launcher
 from sdsearch.labels import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Trouble = Failure | Exception | None
 """What went wrong in a process: with one architecture, or with everything."""
@@ -20,6 +24,10 @@ _PATIENCE = timedelta(hours=3)
 
 _SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where launchers say how many processes they have started."""
+
+
+class OthersGoneError(WorkError):
+    """Another process of the job cannot be reached; how it ended tells their launcher alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +48,39 @@ class World:
         return blocks[self.rank :: self.size]
 
     def agree(self, trouble: Trouble = None) -> Trouble:
-        """Wait for all processes; what troubled the first of them that had trouble, if any had."""
+        """Wait for all processes; what troubled the first of them that had trouble, if any had.
+
+        Raises:
+            OthersGoneError: one of them has ended.
+        """
         if self.size == 1:
             return trouble
         from accelerate.utils import gather_object
 
-        found: list[Any] = gather_object([trouble])
+        with _noticing_ends():
+            found: list[Any] = gather_object([trouble])
         return next((one for one in found if one is not None), None)
 
     def share(self, value: Any) -> Any:
-        """What the first process has as `value`, in every process; all must call it."""
+        """What the first process has as `value`, in every process; all must call it.
+
+        Raises:
+            OthersGoneError: one of them has ended.
+        """
         if self.size == 1:
             return value
         from accelerate.utils import broadcast_object_list
 
-        return broadcast_object_list([value])[0]
+        with _noticing_ends():
+            return broadcast_object_list([value])[0]
+
+
+@contextmanager
+def _noticing_ends() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise OthersGoneError(f"another process of this job has ended: {error}") from error
 
 
 def open_world(expected: int | None = None) -> World:

@@ -11,7 +11,9 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, NoReturn
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import psutil
 import pytest
@@ -20,11 +22,15 @@ from sdsearch.errors import WorkError
 from sdsearch.labels.label import Failure
 from sdsearch.stages.label import label_study
 from sdsearch.study.listing import read_listing
+from sdsearch.study.requests import ServeRequest
 from sdsearch.workers import process as harness_process
 from sdsearch.workers.claims import AttemptState, Claim, Claims, this_process
 from sdsearch.workers.job import LabelJob, open_claims
 from sdsearch.workers.local import label_here
+from sdsearch.workers.messages import LabelOrder
 from sdsearch.workers.worker import AttemptLostError
+from sdsearch_eval.jobs import serve
+from sdsearch_eval.world import OthersGoneError, World
 from tests.hostile.in_process import Desk
 from tests.stand_in import (
     ELSEWHERE,
@@ -42,7 +48,6 @@ from tests.stand_in import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from sdsearch.study.folder import StudyFolder
 
@@ -247,3 +252,31 @@ def test_what_comes_after_the_last_label_is_done_once_however_many_workers_there
             run.result()
     assert desk.finished == 1
     assert statuses(study) == ALL_OK
+
+
+def test_a_process_whose_others_are_gone_leaves_it_to_the_launcher_to_say_how_they_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr("accelerate.utils.gather_object", fail)
+    monkeypatch.setattr("accelerate.utils.broadcast_object_list", fail)
+    desk: Any = SimpleNamespace(label=lambda _: World(0, 2).agree())
+    with pytest.raises(OthersGoneError, match="has ended: Connection closed by peer"):
+        serve._answer(desk, LabelOrder(arch_key="teacher"))
+    with pytest.raises(OthersGoneError):
+        World(1, 2).share(None)
+    given, slept = list[object](), list[float]()
+    monkeypatch.setattr(serve, "open_world", lambda _: World(0, 2))
+    monkeypatch.setattr(serve, "open_desk", lambda *_: World(0, 2).share(None))
+    monkeypatch.setattr(serve, "_keep_answers_apart", lambda: None)
+    monkeypatch.setattr(serve, "_give", lambda _, answer: given.append(answer))
+    monkeypatch.setattr("time.sleep", slept.append)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(OthersGoneError):
+            serve.serve_labels(ServeRequest(study=Path(), seed=0, processes=2))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (given, slept) == ([], [5.0])

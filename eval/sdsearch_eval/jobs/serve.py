@@ -7,6 +7,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 import traceback
 from dataclasses import dataclass
 from io import TextIOWrapper
@@ -43,7 +44,7 @@ from sdsearch_eval.bench import (
 )
 from sdsearch_eval.jobs.workspace import open_bench, open_console
 from sdsearch_eval.planning import settle_labels
-from sdsearch_eval.world import World, open_world
+from sdsearch_eval.world import OthersGoneError, World, open_world
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from sdsearch.unet import Architecture
     from sdsearch_eval.bench import Bench
 
+_NOTICED = 5.0
+"""Seconds in which a launcher notices that one of its processes has ended."""
 _UNFORESEEN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
@@ -119,6 +122,10 @@ def serve_labels(request: ServeRequest) -> int:
     """Answer orders from standard input, as `sdsearch.workers.messages` has them; exit code.
 
     It ends with whoever gives the orders: at the end of its input, whatever it is doing.
+
+    Raises:
+        OthersGoneError: another process of this job has ended. That is no answer: only how it
+            ended, which their launcher says, tells whether the architecture is to blame.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # whoever gives the orders ends this
     answers = _keep_answers_apart()
@@ -136,6 +143,9 @@ def serve_labels(request: ServeRequest) -> int:
             if isinstance(order, LabelOrder):
                 _give(answers, Begun())
             _give(answers, _answer(desk, order))
+    except OthersGoneError:
+        time.sleep(_NOTICED)  # the launcher says how the first of its processes ended
+        raise
     except (InputError, WorkError, OSError) as error:
         if not world.is_first:
             raise

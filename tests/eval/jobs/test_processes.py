@@ -247,7 +247,7 @@ def test_a_label_killed_at_ten_moments_is_that_of_an_undisturbed_run(
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_is_a_lost_attempt_and_the_next_one_brings_the_same_label(
+def test_a_process_that_is_killed_counts_for_nothing_and_the_next_one_brings_the_same_label(
     study: StudyFolder, tmp_path: Path
 ) -> None:
     subprocess.run(command(study), env=environment(), check=True, capture_output=True)
@@ -262,5 +262,5 @@ def test_a_process_that_dies_is_a_lost_attempt_and_the_next_one_brings_the_same_
     psutil.Process(job.pid).children(recursive=True)[-1].kill()
     assert job.wait(timeout=180) == 0
     attempts = read_attempts(open_claims(twin).folder / KEY)
-    assert [attempt.state for attempt in attempts] == ["lost", "done"]
+    assert [attempt.state for attempt in attempts] == ["released", "done"]
     assert np.array_equal(rows_of(twin)[IMAGE_HASH], rows_of(study)[IMAGE_HASH])
