@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shutil
 import uuid
 from contextlib import contextmanager, nullcontext
@@ -132,7 +133,7 @@ def write_folder(
     """
     _check_replaceable(final)
     _remove_leftovers(final)
-    folder = final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}.tmp")
+    folder = _beside(final)
     try:
         with _full_disk_told(final):
             _write_pipeline(folder, final.name, pipeline, student, kind)
@@ -267,15 +268,22 @@ def _public(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _remove_leftovers(final: Path) -> None:
-    """Remove what a killed export of the same name left behind."""
-    for leftover in final.parent.glob(f".{final.name}-*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    """Remove what a killed export of the same name left behind, and of no longer name."""
+    ours = re.compile(rf"\.{re.escape(final.name)}-[0-9a-f]{{8}}\.tmp")
+    for leftover in final.parent.glob(".*.tmp"):
+        if ours.fullmatch(leftover.name):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _beside(final: Path) -> Path:
+    """A name that no folder has yet, which is removed if it is left behind."""
+    return final.with_name(f".{final.name}-{uuid.uuid4().hex[:8]}.tmp")
 
 
 def _give_name(folder: Path, final: Path) -> None:
     """Rename a complete folder; an outdated one is moved out of the way first."""
     if final.exists():
-        old = final.with_name(f".{final.name}-old-{uuid.uuid4().hex[:8]}.tmp")
+        old = _beside(final)
         final.rename(old)
         folder.rename(final)
         shutil.rmtree(old, ignore_errors=True)

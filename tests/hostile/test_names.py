@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from sdsearch.design.designs import DesignFile, DesignName
 from sdsearch.errors import InputError
+from sdsearch.export import pipeline
 from sdsearch.export.pipeline import export_pipeline
 from sdsearch.space import Budget
 from sdsearch.study.listing import read_designs
@@ -82,6 +83,14 @@ def test_two_designs_of_one_name_are_refused(study):
     study.designs_file.write_text(json.dumps(built))
     with pytest.raises(InputError, match="names of their own"):
         read_designs(study)
+
+
+def test_what_another_export_of_a_longer_name_writes_is_no_leftover(tmp_path):
+    left, other = tmp_path / ".own-0123abcd.tmp", tmp_path / ".own-2-0123abcd.tmp"
+    for folder in (left, other):
+        folder.mkdir()
+    pipeline._remove_leftovers(tmp_path / "own")
+    assert list(tmp_path.iterdir()) == [other]
 
 
 @pytest.mark.parametrize("kind", ["folder", "link"])
