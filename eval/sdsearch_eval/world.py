@@ -22,6 +22,7 @@ Trouble = Failure | Exception | None
 _PATIENCE = timedelta(hours=3)
 """How long a process waits for the others: the first makes all lessons of a recovery alone."""
 
+_TORCHRUN = "PYTHONSAFEPATH=1 torchrun --standalone --nproc_per_node"
 _SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where launchers say how many processes they have started."""
 
@@ -97,8 +98,7 @@ def open_world(expected: int | None = None) -> World:
     if expected is not None and state.num_processes != expected:
         raise InputError(
             f"{expected} processes were asked for, but {state.num_processes} run; start them with "
-            f"torchrun --standalone --nproc_per_node {expected} -m sdsearch_eval ... "
-            "(accelerate launch --cpu starts one only)"
+            f"{_TORCHRUN} {expected} -m sdsearch_eval ... (accelerate launch --cpu starts one only)"
         )
     return World(state.process_index, state.num_processes, state.device)
 
@@ -114,9 +114,8 @@ def _check_launch(expected: int | None) -> None:
     if expected is not None and said != str(expected):
         leftover = f"; without a launcher unset {name}, which says {said}" if name else ""
         raise InputError(
-            f"{expected} processes were asked for, but {said} run; start them with torchrun "
-            f"--standalone --nproc_per_node {expected} -m sdsearch_eval ... (accelerate launch "
-            f"--cpu starts one only){leftover}"
+            f"{expected} processes were asked for, but {said} run; start them with {_TORCHRUN} "
+            f"{expected} -m sdsearch_eval ... (accelerate launch --cpu starts one only){leftover}"
         )
     if expected == 1:
         for name in filter(is_of_launcher, tuple(os.environ)):

@@ -271,7 +271,7 @@ def conversion_command(folder: Path, weights: WeightFiles) -> str:
         f"UNet.from_pretrained({place}, use_safetensors=False{variant}).save_pretrained({place}"
         f"{variant})"
     )
-    return f"python -c {shlex.quote(code)}"
+    return f"python -P -c {shlex.quote(code)}"
 
 
 def _files_of(folder: Path, names: Collection[str], weights: WeightFiles | None) -> list[str]:

@@ -11,9 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from sdsearch.errors import InputError
 from sdsearch.harness import harness_environment, safe_paths
+from sdsearch.pipelines.folder import conversion_command
+from sdsearch.pipelines.weight_files import WeightFiles
 from sdsearch.replay import runs
 from sdsearch.workers import ray as on_ray
+from sdsearch_eval.world import open_world
 from tests.fakes import make_study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,3 +154,11 @@ def test_processes_are_started_in_places_that_are_known():
     for name in ("sdsearch/harness.py", "sdsearch/workers/process.py"):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert len(re.findall(r"\bPopen\(", text)) == text.count("env=harness_environment()")
+
+
+def test_what_users_are_advised_to_start_imports_nothing_there_either(monkeypatch):
+    weights = WeightFiles(None, True, ("diffusion_pytorch_model.bin",), None)
+    assert conversion_command(Path("unet"), weights).startswith("python -P -c ")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with pytest.raises(InputError, match="with PYTHONSAFEPATH=1 torchrun"):
+        open_world(2)
