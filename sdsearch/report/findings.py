@@ -142,8 +142,23 @@ def list_options(scores: Scores) -> list[dict[str, Any]]:
 
 
 def list_predictors(study: StudyFolder) -> list[dict[str, Any]]:
-    """Predictors, best first, with their out-of-fold rank correlation; then the GNN's hops."""
-    report = read_if_done(study.ranker_dir / "ranker.json").get("report", {})
+    """Predictors, best first, with their out-of-fold rank correlation; then the GNN's hops.
+
+    Raises:
+        InputError: the file that says so is damaged.
+    """
+    file = study.ranker_dir / "ranker.json"
+    report = read_if_done(file).get("report", {})
+    try:
+        return _list_qualities(report)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{file} must hold the report of a fit, but: {error!r}; remove it, then run: "
+            f"sdsearch run {study.root}"
+        ) from None
+
+
+def _list_qualities(report: dict[str, Any]) -> list[dict[str, Any]]:
     rows = [
         {
             "name": name,

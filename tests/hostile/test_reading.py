@@ -24,11 +24,12 @@ from sdsearch.files.reading import (
     read_toml,
 )
 from sdsearch.labels.store import read_label, read_label_table
+from sdsearch.report.findings import list_predictors
 from sdsearch.space.lookup import find_member
 from sdsearch.space.space import search_space
 from sdsearch.weights.tensorfiles import TensorFiles
 from sdsearch_eval.metrics import references
-from tests.fakes import measured, tiny_member
+from tests.fakes import make_study, measured, tiny_member
 from tests.hostile.broken import DEEP, DIGITS
 
 READERS = {
@@ -175,6 +176,15 @@ def test_tensors_of_no_values_and_in_any_order_are_read(tmp_path):
     found = TensorFiles(file)
     assert found.shape("none") == (2, 0)
     assert torch.equal(found["half"], torch.ones(3, dtype=torch.float16))
+
+
+@pytest.mark.parametrize("report", [[], {"predictors": [1]}, {"predictors": {"gnn": {}}}])
+def test_a_fit_that_reports_nothing_is_refused_in_words(report, tmp_path):
+    made = make_study(tmp_path)
+    made.make(made.ranker_dir)
+    (made.ranker_dir / "ranker.json").write_text(json.dumps({"report": report}))
+    with pytest.raises(InputError, match="must hold the report of a fit"):
+        list_predictors(made)
 
 
 def test_the_sides_of_a_tensor_are_counted_before_they_are_multiplied(tmp_path):
