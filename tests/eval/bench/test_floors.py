@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from sdsearch.labels.protocol import Protocol
+from sdsearch.labels.store import read_floors
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch_eval.bench import floors
 from sdsearch_eval.bench.bench import prepare_bench
@@ -47,9 +46,9 @@ def test_floors_are_measured_once_for_a_teacher_and_its_samples(bench, tmp_path,
     write_floors(bench, path)
     write_floors(bench, path)
     assert calls == ["a", "t"]
-    found = json.loads(path.read_text())
-    assert set(found["rows"]) == {"autoencoder", "teacher reseeded"}
-    path.write_text(json.dumps({**found, "of": "another teacher"}))
+    found = read_floors(path)
+    assert set(found.rows) == {"autoencoder", "teacher reseeded"}
+    path.write_text(found.model_copy(update={"of": "another teacher"}).to_json())
     write_floors(bench, path)
     assert len(calls) == 4
 
