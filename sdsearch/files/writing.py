@@ -106,13 +106,16 @@ def write_once(path: Path, data: str | bytes, home: Path | None = None) -> bool:
     return True
 
 
-def has_hard_links(folder: Path) -> bool:
+def has_hard_links(folder: Path, home: Path) -> bool:
     """Whether files in a folder, which is made if need be, can have two names.
 
+    `home` holds it, and must be there.
+
     Raises:
-        OSError: nothing can be written there.
+        FolderGoneError: `home` is not there.
+        OSError: nothing can be written in the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, home)
     one, other = (_partial(folder / "links") for _ in range(2))
     try:
         one.touch()
@@ -135,7 +138,7 @@ def share_file(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError as error:
-        if error.errno not in (*_NO_HARD_LINKS, errno.EXDEV, errno.EMLINK):
+        if error.errno not in _NO_HARD_LINKS:
             raise
         shutil.copyfile(source, target)
 

@@ -46,7 +46,7 @@ class LabelJob:
         """What a worker needs in hand for this job."""
         study = self.measured
         attempts = study.config.label.attempts
-        if not has_hard_links(study.claims_dir):
+        if not has_hard_links(study.claims_dir, study.root):
             say(
                 f"{study.claims_dir} is on a file system without hard links: workers there claim "
                 "by making files that must be new, which a local disk and NFS hold to, and not "

@@ -102,7 +102,7 @@ def test_a_name_that_was_taken_and_cannot_be_filled_is_free_again(tmp_path, monk
 
 
 def test_whether_there_are_hard_links_is_tried(tmp_path, monkeypatch):
-    assert has_hard_links(tmp_path / "new")
+    assert has_hard_links(tmp_path / "new", tmp_path)
     monkeypatch.setattr(os, "link", no_links)
-    assert not has_hard_links(tmp_path / "new")
+    assert not has_hard_links(tmp_path / "new", tmp_path)
     assert os.listdir(tmp_path / "new") == []

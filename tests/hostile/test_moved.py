@@ -22,7 +22,7 @@ from sdsearch.study.locks import one_at_a_time
 from sdsearch.study.records import record_done
 from sdsearch.study.requests import RecoverRequest
 from sdsearch.weights.notes import write_noted
-from sdsearch.workers.job import open_claims
+from sdsearch.workers.job import LabelJob, open_claims
 from sdsearch.workers.worker import Shift, work_off
 from sdsearch_eval import jobs
 from sdsearch_eval.bench.shards import Shards
@@ -101,6 +101,14 @@ class Mover:
 
     def tidy(self, arch_key):
         """There is nothing to tidy."""
+
+
+def test_a_worker_that_begins_when_its_study_is_gone_makes_nothing(tmp_path):
+    study = make_study(tmp_path / "study")
+    study.root.rename(tmp_path / "moved")
+    with pytest.raises(FolderGoneError):
+        LabelJob(study, (ARCH.key,)).open_shift()
+    assert [place.name for place in tmp_path.iterdir()] == ["moved"]
 
 
 def test_a_worker_stops_and_says_so_when_its_study_is_moved(tmp_path):
