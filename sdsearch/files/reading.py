@@ -51,10 +51,12 @@ def read_bytes(path: Path, largest: int = LARGEST_TEXT) -> bytes:
     Raises:
         InputError: it is missing, no regular file, or has more bytes than `largest`.
     """
-    check_file(path, largest)
+    size = check_file(path, largest)
     try:
         with path.open("rb") as stream:
-            data = stream.read(largest + 1)  # some files do not say their size
+            data = stream.read(size + 1)  # which takes as much memory, whatever there is
+            if len(data) > size:  # some files do not say their size
+                data += stream.read(largest + 1 - len(data))
     except OSError as error:
         raise InputError(f"{path} must be readable: {_reason(error)}") from None
     if len(data) > largest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -66,6 +67,17 @@ def test_a_file_is_measured_before_it_is_read(tmp_path):
         read_json(large)
     with pytest.raises(InputError, match="at most 10 bytes"):
         check_file(large, 10)
+
+
+def test_a_small_file_takes_little_memory(tmp_path):
+    small = tmp_path / "a.txt"
+    small.write_bytes(b"a caption")
+    tracemalloc.start()
+    try:
+        assert read_bytes(small) == b"a caption"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="no file here hides its size")
