@@ -141,7 +141,12 @@ def _values(study: StudyFolder) -> Looked:
         (study.root, "protocols.json", read_protocols, label),
         (study.root / "floors", "*.json", read_floors, label),
         (study.root / "plan", "*.json", _read_settings, _DERIVED),
-        (study.features_dir, "latents-*.bin", check_records, _DERIVED),
+        (
+            study.features_dir,
+            "latents-*.bin",
+            check_records,
+            "remove it; what is needed is made again",
+        ),
         (learned[0], "*/*/values.json", read_recovery_values, recover),
         *((place, "**/checkpoint.pt", check_sealed, _DERIVED) for place in learned),
     ]

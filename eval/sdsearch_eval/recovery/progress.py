@@ -113,7 +113,7 @@ def _load(path: Path, of: str, device: torch.device) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except DamagedFileError as error:
-        say(f"{error}; all steps are done again")
+        say(f"{error}, or is from before checkpoints had hashes; all steps are done again")
         return None
     state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     return state if state["of"] == of else None
