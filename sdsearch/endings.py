@@ -83,16 +83,27 @@ def is_own_end(code: int | None, *, memory_ran_out: bool = False) -> bool:
 
 
 def count_memory_kills() -> int:
-    """How many processes Linux has killed since it started because memory ran out.
+    """How many processes Linux has killed so far because memory ran out; 0 where it does not say.
 
-    0 where the system does not say.
+    Of this process's own control group, such as a container or a job of a scheduler, where there is
+    one: what other programs of the machine come to is no evidence. Else of the whole machine.
     """
-    with suppress(OSError, ValueError):
-        for line in Path("/proc/vmstat").read_text(encoding="ascii").splitlines():
-            name, _, number = line.partition(" ")
-            if name == "oom_kill":
-                return int(number)
+    for file in (*_own_events(), Path("/proc/vmstat")):
+        with suppress(OSError, ValueError):
+            for line in file.read_text(encoding="ascii").splitlines():
+                name, _, number = line.partition(" ")
+                if name == "oom_kill":
+                    return int(number)
     return 0
+
+
+def _own_events() -> tuple[Path, ...]:
+    """The file of the memory events of this process's control group (version 2), if it has one."""
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            if line.startswith("0::/"):
+                return (Path("/sys/fs/cgroup", line.removeprefix("0::/"), "memory.events"),)
+    return ()
 
 
 def name_signal(code: int) -> str | None:

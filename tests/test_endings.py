@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import signal
+from typing import TYPE_CHECKING
 
 import pytest
 
+from sdsearch import endings
 from sdsearch.endings import advise, describe_exit, name_signal, shell_code
 from sdsearch.errors import HarnessError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -52,3 +57,13 @@ def test_a_harness_error_says_stage_ending_and_what_to_change(code, told):
     assert error.has_been_told == told
     assert str(error).startswith("recover: its process ")
     assert ("lower micro_batch" in str(error)) == (code == -9)
+
+
+def test_of_processes_killed_for_memory_those_of_ones_own_control_group_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "memory.events"
+    monkeypatch.setattr(endings, "_own_events", lambda: (file,))
+    of_the_machine = endings.count_memory_kills()
+    file.write_text(f"low 0\noom 3\noom_kill {of_the_machine + 2}\noom_group_kill 0\n")
+    assert endings.count_memory_kills() == of_the_machine + 2
