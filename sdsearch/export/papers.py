@@ -11,7 +11,7 @@ from sdsearch.export.index import choose_class
 from sdsearch.export.inventory import record_files
 from sdsearch.export.portable import drop_places
 from sdsearch.export.recovered import read_source
-from sdsearch.files import markdown_templates, write_atomic
+from sdsearch.files import LARGEST_JSON, markdown_templates, read_bytes, write_atomic
 from sdsearch.labels import Measurement, PipelineCost, read_costs
 from sdsearch.pipelines import find_card, locate_pipeline, open_pipeline, read_part
 from sdsearch.study import find_teacher, set_beside, versions
@@ -169,7 +169,7 @@ def teacher_licence(pipeline: str) -> str:
         return "mit"
     card = find_card(pipeline)
     if card is not None:
-        text = card.read_text(encoding="utf-8", errors="replace")
+        text = read_bytes(card, LARGEST_JSON).decode(errors="replace")
         stated = re.search(r"^license:\s*[\"']?([\w.+-]+)", text, re.MULTILINE)
         if stated:
             return stated[1]

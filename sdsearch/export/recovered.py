@@ -110,7 +110,7 @@ def find_weights(arch_key: str, study: StudyFolder) -> Path | None:
     """
     if _read_long_values(arch_key, study):
         weights = study.finetuned_dir(arch_key) / "weights.safetensors"
-        if origin_of(weights) is None:
+        if origin_of(weights, study.hashes.of) is None:
             raise WorkError(
                 f"{weights} must be as the long recovery wrote it, but is missing or damaged; "
                 f"remove {weights.parent}, then recover again"

@@ -28,11 +28,14 @@ def check_pulled(file: Path) -> None:
     """Refuse what git-lfs leaves in place of a large file until that is pulled.
 
     Raises:
-        InputError: it is such a pointer, or no regular file.
+        InputError: it is such a pointer, or no regular file that can be read.
     """
     check_file(file)
-    with file.open("rb") as stream:
-        is_pointer = stream.read(len(_POINTER)) == _POINTER
+    try:
+        with file.open("rb") as stream:
+            is_pointer = stream.read(len(_POINTER)) == _POINTER
+    except OSError as error:
+        raise InputError(f"{file} must be readable: {error.strerror}") from None
     if is_pointer:
         raise InputError(
             f"{file} must be the file itself, but is a pointer of git-lfs; install git-lfs and run "
