@@ -13,6 +13,8 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from sdsearch.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
@@ -64,6 +66,7 @@ def write_atomic(
 
     Raises:
         FolderGoneError: it is not there.
+        InputError: a folder has the file's name.
     """
     home = home or path.parent
     partial = _partial(make_folder(path.parent, home) / path.name)
@@ -71,6 +74,10 @@ def write_atomic(
         with noticing_moves(home):
             _write_through(partial, data)
             partial.replace(path)
+    except OSError:
+        if path.is_dir():  # what is raised for that differs from system to system
+            raise InputError(f"{path} must be a file, but is a folder; move it away") from None
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

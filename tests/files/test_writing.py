@@ -5,6 +5,7 @@ from threading import Barrier
 
 import pytest
 
+from sdsearch.errors import InputError
 from sdsearch.files import has_hard_links, write_atomic, write_once
 
 
@@ -27,6 +28,13 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_behind(tmp_path, m
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["c.json"]
+
+
+def test_a_folder_of_the_files_name_is_no_file_and_stays(tmp_path):
+    (tmp_path / "a.json" / "own").mkdir(parents=True)
+    with pytest.raises(InputError, match="move it away"):
+        write_atomic(tmp_path / "a.json", "{}")
+    assert [one.name for one in tmp_path.rglob("*")] == ["a.json", "own"]
 
 
 def test_many_writers_leave_one_whole_file(tmp_path):
