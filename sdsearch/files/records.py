@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from sdsearch.files.sealed import DamagedFileError
+from sdsearch.files.sealed import DamagedFileError, open_sealed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,8 +45,8 @@ def check_records(path: Path) -> None:
         OSError: the file cannot be read.
         DamagedFileError: it does not hold what was written.
     """
-    total = path.stat().st_size - _SIZE_BYTES
-    with path.open("rb") as file:
+    with open_sealed(path) as file:
+        total = path.stat().st_size - _SIZE_BYTES
         file.seek(max(total, 0))
         size = int.from_bytes(file.read(), "little")
         count = 8 * total // (8 * size + 1)  # a byte for each 8 records

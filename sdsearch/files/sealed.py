@@ -62,7 +62,8 @@ def read_sealed(path: Path) -> bytes:
         OSError: it cannot be read.
         DamagedFileError: it has no seal, or another than its content.
     """
-    data = path.read_bytes()
+    with open_sealed(path) as file:
+        data = file.read()
     try:
         length = int.from_bytes(data[:_LENGTH], "little")
         header = json.loads(data[_LENGTH : _LENGTH + length])
@@ -129,14 +130,26 @@ def check_sealed(path: Path) -> None:
         DamagedFileError: it does not end in the hash of all before.
     """
     found = hashlib.sha256()
-    left = path.stat().st_size - found.digest_size
-    with path.open("rb") as file:
+    with open_sealed(path) as file:
+        left = path.stat().st_size - found.digest_size
         while left > 0:
             part = file.read(min(left, _PART))
             found.update(part)
             left -= len(part)
         if left < 0 or file.read() != found.digest():
             raise DamagedFileError(f"{path} is damaged: its content is not what was written")
+
+
+def open_sealed(path: Path) -> BinaryIO:
+    """Open a file that is to be checked; a pipe in its place would never end.
+
+    Raises:
+        OSError: it cannot be opened.
+        DamagedFileError: it is no file.
+    """
+    if path.exists() and not path.is_file():
+        raise DamagedFileError(f"{path} is damaged: it must be a file, but is none; remove it")
+    return path.open("rb")
 
 
 def _digest(data: bytes, start: int) -> str:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save, save_file
 
-from sdsearch.files import UNSEALED, DamagedFileError, read_sealed, write_sealed
+from sdsearch.files import (
+    UNSEALED,
+    DamagedFileError,
+    check_records,
+    check_sealed,
+    read_sealed,
+    write_sealed,
+)
 
 TENSORS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "sha256": np.ones(3, np.int64)}
 
@@ -48,3 +57,13 @@ def test_a_file_without_a_seal_is_refused(tmp_path, metadata):
     save_file(TENSORS, path, metadata)
     with pytest.raises(DamagedFileError):
         read_sealed(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no such pipes")
+@pytest.mark.parametrize("read", [read_sealed, check_sealed, check_records])
+def test_a_pipe_in_the_place_of_a_sealed_file_is_damage_and_is_not_waited_for(read, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DamagedFileError, match="must be a file"):
+        read(tmp_path / "pipe")
+    with pytest.raises(FileNotFoundError):
+        read(tmp_path / "missing")
