@@ -54,10 +54,20 @@ class SpaceScores:
 
     @classmethod
     def load(cls, file: Path) -> SpaceScores:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        arrays = load_file(file)
+        try:
+            arrays = load_file(file)
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                f"{file} must hold predictions, but: {error}; remove it, then run: sdsearch score"
+            ) from None
         count = sum(name.startswith("marginals.") for name in arrays)
         marginals = tuple(arrays[f"marginals.{axis}"] for axis in range(count))
         return cls(arrays["predicted"], arrays["spread"], marginals)

@@ -100,3 +100,12 @@ def test_top_of_a_space_can_be_limited_to_allowed_members() -> None:
     scored = SpaceScores(np.array([0.0, 5.0, 2.0, 3.0], np.float32), np.zeros(4, np.float32), ())
     assert scored.top(2) == [1, 3]
     assert scored.top(2, np.array([True, False, True, False])) == [2, 0]
+
+
+@pytest.mark.parametrize("held", [b"", b"no tensors", None])
+def test_predictions_that_are_damaged_or_gone_say_what_to_do(held, tmp_path):
+    file = tmp_path / "predictions.safetensors"
+    if held is not None:
+        file.write_bytes(held)
+    with pytest.raises(InputError, match=r"predictions\.safetensors.*sdsearch score"):
+        SpaceScores.load(file)

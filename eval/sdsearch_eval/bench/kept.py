@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sdsearch.files import DamagedFileError
 from sdsearch.weights import METADATA, origin_of, write_noted
 from sdsearch_eval.sampling import cast_unet
 
@@ -36,9 +37,17 @@ def _origin(arch: Architecture, bench: Bench) -> str:
 
 
 def load_recovered(arch: Architecture, bench: Bench, weights: Path) -> UNet2DConditionModel:
-    """The recovered student in a freshly built UNet, in the protocol's precision."""
+    """The recovered student in a freshly built UNet, in the protocol's precision.
+
+    Raises:
+        DamagedFileError: the weights were damaged since they were found to be whole.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     unet = bench.teacher.empty_student(arch)
-    unet.load_state_dict(load_file(weights), strict=True)
+    try:
+        unet.load_state_dict(load_file(weights), strict=True)
+    except SafetensorError as error:
+        raise DamagedFileError(f"{weights} is damaged: {error}; run again") from None
     return cast_unet(unet, bench.protocol.dtype)
