@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_ACTIVE = re.compile(r"[\\`*\[\]<>|~]|&(?=[#\w])|(?<!\w)_|_(?!\w)|(?<=:)/(?=/)|(?<=www)\.")
-"""What begins emphasis, code, links, HTML, cells, entities or, of themselves, addresses."""
+_ACTIVE = re.compile(r"[\\`*\[\]<>|~$]|&(?=[#\w])|(?<!\w)_|_(?!\w)|(?<=:)/(?=/)|(?<=www)\.")
+"""What begins emphasis, code, links, HTML, cells, formulas, entities or addresses."""
 _AT_START = re.compile(r"^(\s*\d*)((?<=\d)[.)](?=\s|$)|(?<!\d)[-+=](?=\s|[-+=])|(?<!\d)#)")
 """What begins a list, a heading or a rule as the first thing of a line."""
 _LINES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -45,7 +45,7 @@ def as_code(said: object) -> str:
     line = _LINES.sub(" ", str(said)).replace("|", "\N{FULLWIDTH VERTICAL LINE}")
     longest = max((len(run) for run in re.findall("`+", line)), default=0)
     if not longest:
-        return _Code(f"`{line}`")
+        return _Code(f"`{line or ' '}`")
     fence = "`" * (longest + 1)
     return _Code(f"{fence} {line} {fence}")
 
