@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,11 +43,15 @@ def limit_uploads() -> None:
 
 def trim_uploads(folder: Path) -> None:
     """Delete the oldest files of a folder beyond what is kept of them, at any depth."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    files.sort(key=lambda path: path.lstat().st_mtime, reverse=True)
+    files = []
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # others delete here too
+            said = path.lstat()
+            if stat.S_ISREG(said.st_mode):
+                files.append((said.st_mtime, said.st_size, path))
     size = 0
-    for number, path in enumerate(files, start=1):
-        size += path.lstat().st_size
+    for number, (_, bytes_held, path) in enumerate(sorted(files, reverse=True), start=1):
+        size += bytes_held
         if number > MOST_FILES or size > LARGEST_FOLDER:
             path.unlink(missing_ok=True)
 
