@@ -237,6 +237,8 @@ FORMATS = {
     "a.avif": "AVIF",
     "a.jp2": "JPEG2000",
     "a.qoi": "QOI",
+    "a.dds": "DDS",
+    "a.im": "IM",
 }
 
 
@@ -251,6 +253,13 @@ def test_every_raster_format_of_pillow_is_a_photo(tmp_path, name, kind):
     (case,) = list_dataset(tmp_path).cases
     assert case.name == name
     assert np.abs(read_file(case.photo).astype(int) - (200, 40, 40)).max() < 8
+
+
+def test_a_sun_raster_is_a_photo(tmp_path):
+    header = struct.pack(">8I", 0x59A66A95, SIZE, SIZE, 24, 3 * SIZE * SIZE, 1, 0, 0)
+    (tmp_path / "a.ras").write_bytes(header + bytes((40, 40, 200)) * SIZE * SIZE)  # blue first
+    (case,) = list_dataset(tmp_path).cases
+    assert (read_file(case.photo) == (200, 40, 40)).all()
 
 
 def test_what_is_left_out_is_counted_with_the_reason(tmp_path):

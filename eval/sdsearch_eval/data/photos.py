@@ -30,12 +30,13 @@ DARKEST_WHITE = 1 / 16
 """The share of its depth that a photo deeper than 8 bits must reach, else its depth is wrong."""
 UPRIGHT = 1
 FORMATS = (
-    *("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD", "QOI"),
-    *("SGI", "TGA", "TIFF", "WEBP"),
+    *("AVIF", "BMP", "DDS", "DIB", "GIF", "HEIF", "IM", "JPEG", "JPEG2000", "MSP", "PCX", "PNG"),
+    *("PPM", "PSD", "QOI", "SGI", "SUN", "TGA", "TIFF", "WEBP", "XBM", "XPM"),
 )
 """What is decoded, told by a file's content whatever its name says: pixels, read by Pillow alone.
 
-Some that it knows besides start other programs (EPS), or hold images of another size than they say.
+Some that it knows besides start other programs (EPS), or hold several images, of which the header
+says no size (icons), or what is no photo (FITS, GRIB).
 """
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
