@@ -31,15 +31,14 @@ def export(
     yes: Annotated[bool, typer.Option("--yes", help="Really push.")] = False,
 ) -> None:
     """Export designs (by default those of autobuild) as stock diffusers pipelines."""
-    from sdsearch.stages import add_lora, add_onnx, push_export
+    from sdsearch.stages import add_lora, add_onnx, check_additions, push_export
 
     loaded = sdsearch.load_study(study)
-    if lora is not None and not lora.is_file():
-        raise InputError(f"--lora must be a safetensors file, but {lora} is no file")
     if push is not None and len(names or ()) != 1:
         raise InputError(
             f"--push takes one design, but {len(names or ())} are named; name it with --design"
         )
+    check_additions(onnx=onnx, lora=lora, push=push)
     for folder in loaded.export(*names or ()):
         if onnx:
             add_onnx(folder)

@@ -3,7 +3,7 @@
 It imports `study`, `weights` and what is below. Start at `pipeline`.
 """
 
-from sdsearch.export.hub import plan_push, push
+from sdsearch.export.hub import check_repository, plan_push, push
 from sdsearch.export.inventory import (
     INVENTORY,
     find_changed,
@@ -12,7 +12,7 @@ from sdsearch.export.inventory import (
     record_files,
 )
 from sdsearch.export.lora import cut_lora, write_lora
-from sdsearch.export.onnx import export_onnx
+from sdsearch.export.onnx import check_onnx, export_onnx
 from sdsearch.export.papers import renew_card
 from sdsearch.export.pipeline import at_export, export_pipeline
 from sdsearch.export.portable import complete_vocabulary, tensor_name
@@ -22,6 +22,8 @@ from sdsearch.export.teacher import export_teacher
 __all__ = [
     "INVENTORY",
     "at_export",
+    "check_onnx",
+    "check_repository",
     "complete_vocabulary",
     "cut_lora",
     "export_onnx",

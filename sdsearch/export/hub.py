@@ -27,6 +27,18 @@ class PushPlan:
     hashes: dict[str, str] = field(default_factory=dict)
 
 
+def check_repository(repository: str) -> None:
+    """Refuse what is no name of a repository of the hub.
+
+    Raises:
+        InputError: it is not `owner/name`.
+
+    >>> check_repository("somebody/small-sd")
+    """
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repository, re.ASCII):
+        raise InputError(f"the repository to push to must be owner/name, but is {repository!r}")
+
+
 def plan_push(folder: Path, repository: str) -> PushPlan:
     """List what a push would upload: files that the export wrote. Nothing leaves this machine.
 
@@ -34,8 +46,7 @@ def plan_push(folder: Path, repository: str) -> PushPlan:
         InputError: the repository is no `owner/name`, the folder is no exported pipeline, or
             one of its files has changed.
     """
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repository, re.ASCII):
-        raise InputError(f"the repository to push to must be owner/name, but is {repository!r}")
+    check_repository(repository)
     files = read_inventory(folder)
     if "model_index.json" not in files:
         raise InputError(f"{folder} must be an exported pipeline, but has no {INVENTORY} of one")

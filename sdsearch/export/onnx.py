@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import uuid
@@ -83,6 +84,17 @@ class DecodeLatents(nn.Module):
         return found
 
 
+def check_onnx() -> None:
+    """Refuse an ONNX export where the extra `onnx` is not installed.
+
+    Raises:
+        InputError: it is not; the message says how to install it.
+    """
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        if importlib.util.find_spec(name) is None:
+            raise InputError(f"an ONNX export needs {name}; install it: {_INSTALL}")
+
+
 def export_onnx(folder: Path) -> dict[str, float]:
     """Write `folder`/onnx/<part>/model.onnx for UNet, text encoder, VAE encoder and decoder.
 
@@ -94,11 +106,7 @@ def export_onnx(folder: Path) -> dict[str, float]:
         InputError: the extra `onnx` is not installed.
         WorkError: a part differs by more than 1e-3; nothing is left behind then.
     """
-    try:
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise InputError(f"an ONNX export needs {error.name}; install it: {_INSTALL}") from None
+    check_onnx()
     from diffusers import StableDiffusionInpaintPipeline
 
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(

@@ -6,7 +6,13 @@ does all.
 
 from sdsearch.stages.build import build_study, build_within
 from sdsearch.stages.compare import compare_pipelines, compare_study
-from sdsearch.stages.export import add_lora, add_onnx, export_designs, push_export
+from sdsearch.stages.export import (
+    add_lora,
+    add_onnx,
+    check_additions,
+    export_designs,
+    push_export,
+)
 from sdsearch.stages.fit import fit_study
 from sdsearch.stages.journey import run_study
 from sdsearch.stages.label import (
@@ -31,6 +37,7 @@ __all__ = [
     "add_onnx",
     "build_study",
     "build_within",
+    "check_additions",
     "compare_pipelines",
     "compare_study",
     "export_designs",

@@ -53,6 +53,28 @@ def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
     return folders
 
 
+def check_additions(
+    *, onnx: bool = False, lora: Path | None = None, push: str | None = None
+) -> None:
+    """Refuse beforehand what cannot be put beside an export, or be pushed.
+
+    Raises:
+        InputError: the extra `onnx` is missing, `lora` is no file of tensors, or `push` is no
+            `owner/name`.
+    """
+    from sdsearch.export import check_onnx, check_repository
+    from sdsearch.weights import TensorFiles
+
+    if onnx:
+        check_onnx()
+    if lora is not None:
+        if not lora.is_file():
+            raise InputError(f"--lora must be a safetensors file, but {lora} is no file")
+        TensorFiles(lora)
+    if push is not None:
+        check_repository(push)
+
+
 def add_thumbnails(study: StudyFolder, folders: Sequence[Path]) -> None:
     """Put small pictures of what each export paints into its folder `thumbnails`.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 import sdsearch
@@ -112,6 +114,31 @@ def test_an_unknown_design_is_named_before_any_work(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli.app, ["export", str(study.root), "--design", "autobild-1"])
     assert isinstance(done.exception, sdsearch.InputError)
     assert "did you mean 'autobuild-1'" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        (["--push", "no name"], "must be owner/name"),
+        (["--lora", "cut.safetensors"], "cut.safetensors"),
+        (["--lora", "nowhere.safetensors"], "is no file"),
+        (["--onnx"], "pip install onnx"),
+    ],
+)
+def test_what_cannot_be_put_beside_an_export_is_refused_before_it(
+    asked: list[str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make_study(tmp_path / "study")
+    write_designs(study, [make_design(tiny_member("bk-small"), "autobuild", 1)])
+    monkeypatch.chdir(tmp_path)
+    Path("cut.safetensors").write_bytes(b"\xff" * 20)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    done = CliRunner().invoke(
+        cli.app, ["export", str(study.root), "--design", "autobuild-1", *asked]
+    )
+    assert isinstance(done.exception, InputError)
+    assert reason in str(done.exception)
+    assert not study.pipelines_dir.exists()
 
 
 def test_commands_reach_the_stages_by_the_interface_where_it_has_them() -> None:
