@@ -21,6 +21,7 @@ from sdsearch.unet.architecture import UNPRUNED
 from sdsearch.unet.backbone import TINY
 from sdsearch.unet.cost import count_params
 from sdsearch_eval.app.actions import Studio
+from sdsearch_eval.bench import bench as bench_module
 from sdsearch_eval.bench.bench import prepare_bench
 from sdsearch_eval.bench.evaluate import evaluate_architecture
 from sdsearch_eval.bench.floors import write_floors
@@ -29,6 +30,7 @@ from sdsearch_eval.devices import memory_format, name_device, set_arithmetic
 from sdsearch_eval.jobs import workspace
 from sdsearch_eval.jobs.workspace import open_console
 from sdsearch_eval.models.teacher import load_teacher
+from sdsearch_eval.nets.lpips import Lpips, linear_weights
 from sdsearch_eval.pictures.costs import measure_exports
 from sdsearch_eval.pictures.side_by_side import paint_side_by_side
 from sdsearch_eval.pictures.thumbnails import draw_thumbnails
@@ -36,6 +38,7 @@ from sdsearch_eval.recovery.short import Lessons, recover_student
 from sdsearch_eval.sampling import latency
 from sdsearch_eval.sampling.survey import fill_survey
 from sdsearch_eval.world import World
+from tests.eval.nets.test_lpips import random_trunk
 from tests.eval.pictures.test_side_by_side import request
 from tests.eval.pretended import GPU, pretended_gpu
 from tests.fakes import make_study, tiny_member
@@ -80,6 +83,15 @@ def test_a_label_on_a_gpu_has_the_values_of_one_on_the_processor(teacher, small,
         assert there.scalar(name) == pytest.approx(here.scalar(name), rel=0.02), name
     assert there.provenance["peak_device_bytes"] == 1 << 20
     assert "peak_device_bytes" not in here.provenance
+
+
+def test_official_lpips_is_measured_on_a_gpu(small, monkeypatch):
+    linear = torch.load(linear_weights(), map_location="cpu", weights_only=True)
+    net, places = Lpips(random_trunk(), linear).eval(), []
+    net.register_forward_hook(lambda *call: places.append(call[2].device))
+    monkeypatch.setattr(bench_module, "load_lpips", lambda: net)
+    assert on_the_gpu(small.model_copy(update={"lpips": "alex"}), 9).scalar("lpips_alex") > 0
+    assert set(places) == {GPU}
 
 
 def test_all_losses_and_a_half_teacher_learn_on_a_gpu(small):

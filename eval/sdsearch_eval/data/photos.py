@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import threading
 import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ LARGEST_PHOTO = 200_000_000
 DARKEST_WHITE = 1 / 16
 """The share of its depth that a photo deeper than 8 bits must reach, else its depth is wrong."""
 UPRIGHT = 1
+_LIMIT = threading.Lock()
 FORMATS = (
     *("AVIF", "BMP", "DDS", "DIB", "GIF", "HEIF", "IM", "JPEG", "JPEG2000", "MSP", "PCX", "PNG"),
     *("PPM", "PSD", "QOI", "SGI", "SUN", "TGA", "TIFF", "WEBP", "XBM", "XPM"),
@@ -176,13 +178,17 @@ def name_errors(name: str) -> Iterator[None]:
 
 @contextmanager
 def _any_size() -> Iterator[None]:
-    """Have Pillow read the header of an image of any size; `check_size` stands in for its limit."""
-    limit = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    """Have Pillow read the header of an image of any size; `check_size` stands in for its limit.
+
+    One thread at a time: the limit is Pillow's own, and two that lift it must not lose it.
+    """
+    with _LIMIT:
+        limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 @cache

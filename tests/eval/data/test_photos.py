@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -51,6 +52,14 @@ def read_photos(folder, size=32):
 def centre(image):
     half = image.shape[0] // 2
     return image[half, half].tolist()
+
+
+def test_photos_opened_at_once_leave_pillows_limit_as_it_was(tmp_path):
+    save(tmp_path, "a.png", Image.new("RGB", (9, 6), RED))
+    limit = Image.MAX_IMAGE_PIXELS
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(open_picture, [tmp_path / "a.png"] * 400))
+    assert limit == Image.MAX_IMAGE_PIXELS
 
 
 def test_photos_come_in_order_of_their_names_squared_and_resized(tmp_path):
