@@ -44,7 +44,7 @@ class TensorCache:
                 return _own(load(read_sealed(path)), device)
             except DamagedFileError as error:
                 say(f"{error}; it is made again")
-        tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in make().items()}
+        tensors = {key: tensor.detach().contiguous() for key, tensor in make().items()}
         write_sealed(path, save(tensors, metadata=dict(UNSEALED)), self.folder.parent)
         # Read back, so that a first run computes with the very same memory layout as a later one.
         return _own(load(read_sealed(path)), device)

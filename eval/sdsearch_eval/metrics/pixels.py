@@ -135,9 +135,9 @@ def _mean_step(error: Tensor, band: Tensor) -> float:
         length = band.shape[axis] - 1
         before, after = (band.narrow(axis, shift, length) for shift in (0, 1))
         left, right = (error.narrow(axis + 1, shift, length) for shift in (0, 1))
-        step = (right - left)[:, before & after]
-        total += float(step.abs_().sum())
-        steps += step.numel()
+        near = before & after
+        total += float(((right - left).abs_() * near).sum())
+        steps += len(error) * int(near.sum())
     return total / max(steps, 1)
 
 

@@ -214,7 +214,7 @@ def measure_distances(
     column, gaussian = protocol.column, references.gaussian
     if gaussian is not None:
         return {column("fd"): _alone(lambda some: frechet_to_gaussian(some, gaussian), pooled)}
-    others = references.features.pooled.cpu().double().numpy()
+    others = references.features.pooled.double().numpy()
     found = {}
     if min(len(pooled), len(others)) >= FEWEST_TO_EXTRAPOLATE:
         line = frechet_at_infinity(pooled, others, np.random.default_rng(seed))
