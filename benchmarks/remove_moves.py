@@ -1,8 +1,8 @@
 """Delete every move between devices in the harness, one at a time, and see a test fail.
 
-python -m benchmarks.remove_moves [--every N] works on a copy of the checkout and runs the tests on
-a pretended GPU after each deletion. Printed: a line for each move, with the first test that failed;
-the exit code is 1 if all tests passed without some move.
+python -m benchmarks.remove_moves [--every N] [--first N] works on a copy of the checkout and runs
+the tests on a pretended GPU after each deletion. Printed: a line for each move, with the first test
+that failed; the exit code is 1 if all tests passed without some move.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ ROOT = Path(__file__).resolve().parents[1]
 HARNESS = Path("eval") / "sdsearch_eval"
 UNMOVED = ("planning", "counting", "devices.py")
 """What only counts, or moves for others: each caller's call is deleted instead."""
-TESTS = ("tests/eval/test_devices.py", "tests/eval/recovery/test_long.py", "tests/eval/nets")
+TESTS = (
+    *("tests/eval/test_devices.py", "tests/eval/metrics/test_scores.py", "tests/eval/nets"),
+    "tests/eval/recovery/test_long.py",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,20 +132,22 @@ def main() -> int:
     """Try all moves, or each N-th."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--every", type=int, default=1)
-    every = parser.parse_args().every
+    parser.add_argument("--first", type=int, default=0, help="the number of the first one, from 0")
+    given = parser.parse_args()
     survivors = 0
     with tempfile.TemporaryDirectory() as place:
         root = Path(place) / "checkout"
         shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".*"))
         moves = list(find_moves(root))
-        for move in moves[::every]:
+        chosen = moves[given.first :: given.every]
+        for move in chosen:
             whole = (root / move.file).read_bytes()
             move.delete(root)
             failure = first_failure(root)
             (root / move.file).write_bytes(whole)
             survivors += failure is None
             print(f"{move.file}:{move.line}: {move.call}: {failure or 'ALL PASSED'}", flush=True)
-        print(f"{len(moves[::every])} of {len(moves)} moves deleted, {survivors} unnoticed")
+        print(f"{len(chosen)} of {len(moves)} moves deleted, {survivors} unnoticed")
     return 1 if survivors else 0
 
 

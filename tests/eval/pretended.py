@@ -133,13 +133,17 @@ class _Kernels(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = func._schema.name
-        on = off = False
+        on = off = number = False
         for tensor in _tensors((args, kwargs)):
             if self.marks.has(tensor):
                 on = True
             elif tensor.dim() > 0:
                 off = True
+            else:
+                number = True
         allowed = name in _COPIES or (name in _TAKES_HOST_INDICES and self.marks.has(args[0]))
+        # A number in host memory may be read by a kernel, but not written to.
+        off = off or (on and number and self._writes_to_host(func, args))
         if on and off and not allowed:
             raise RuntimeError(
                 "Expected all tensors to be on the same device, but found at least two devices, "
@@ -152,6 +156,15 @@ class _Kernels(TorchDispatchMode):
             for tensor in _tensors(made):
                 self.marks.put(tensor)
         return made
+
+    def _writes_to_host(self, func: Any, args: Any) -> bool:
+        return any(
+            argument.alias_info is not None
+            and argument.alias_info.is_write
+            and isinstance(value, torch.Tensor)
+            and not self.marks.has(value)
+            for argument, value in zip(func._schema.arguments, args, strict=False)
+        )
 
 
 @contextmanager

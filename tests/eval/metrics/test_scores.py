@@ -24,6 +24,7 @@ from sdsearch_eval.bench.evaluate import evaluate_architecture
 from sdsearch_eval.data.sample import paint_prompts
 from sdsearch_eval.metrics.scores import hash_scorers, load_scores
 from sdsearch_eval.nets.clip_score import ClipScore, _Processor, _Towers, clip_files
+from tests.eval.pretended import GPU, pretended_gpu
 
 CPU = torch.device("cpu")
 CAPTIONS = ("a red house", "a lake at night", "green hills")
@@ -85,6 +86,15 @@ def test_the_clip_score_is_the_cosine_of_the_embeddings(clip, images):
     expected = cosines(clip, images, CAPTIONS)
     assert found == pytest.approx(expected.clip(0), abs=1e-3)
     assert (expected > 0).any()
+
+
+def test_the_clip_score_is_computed_on_the_gpu(clip, images):
+    with pretended_gpu():
+        score = ClipScore(clip, GPU)
+        found = score(images, CAPTIONS)
+        places = {one.device for one in (score._metric.score, *score._metric.model.parameters())}
+    assert places == {GPU}
+    assert found == pytest.approx(ClipScore(clip, CPU)(images, CAPTIONS), abs=1e-3)
 
 
 def test_the_end_of_a_long_caption_is_cut_and_not_the_mark_of_its_end(clip, images):
