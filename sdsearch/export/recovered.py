@@ -14,6 +14,7 @@ from sdsearch.study import RecoverRequest, find_preset, load_space
 from sdsearch.weights import origin_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from sdsearch.design import Design
@@ -85,20 +86,34 @@ def read_source(design: Design, study: StudyFolder, teacher: str) -> ExportSourc
     )
 
 
+def recover_missing(designs: Sequence[Design], study: StudyFolder) -> None:
+    """Recover those of some designs whose weights are not there, in one process.
+
+    Raises:
+        WorkError: weights of a long recovery are damaged.
+        HarnessError: the harness failed, and has said why.
+    """
+    lacking = {
+        one.arch_key: one.name for one in designs if find_weights(one.arch_key, study) is None
+    }
+    if lacking:
+        say(
+            f"{', '.join(lacking.values())}: not recovered yet; training for "
+            f"{study.config.protocol.recovery.steps} steps each, as for a label (UNets with "
+            "inherited weights are there without that)"
+        )
+        run_harness(RecoverRequest(study=study.root, arch_keys=tuple(lacking)))
+
+
 def recovered_weights(source: ExportSource) -> Path:
     """The recovered weights of a design, recovering it now where they are missing."""
     study, arch_key = source.study, source.design.arch_key
+    recover_missing([source.design], study)
     weights = find_weights(arch_key, study)
     if weights is None:
-        say(
-            f"{source.design.name} is not recovered: training it for "
-            f"{study.config.protocol.recovery.steps} steps as for a label; its UNet with inherited "
-            "weights is there without that"
+        raise WorkError(
+            f"recovering {arch_key} must have made {study.recovered_file(arch_key)}, but has not"
         )
-        run_harness(RecoverRequest(study=study.root, arch_key=arch_key))
-        weights = study.recovered_file(arch_key)
-        if origin_of(weights, study.hashes.of) is None:
-            raise WorkError(f"recovering {arch_key} must have made {weights}, but has not")
     return weights
 
 

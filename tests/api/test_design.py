@@ -89,7 +89,7 @@ def test_a_pipeline_says_that_it_trains_first_and_nothing_of_an_export_that_fail
     with pytest.raises(sdsearch.WorkError, match="no room"):
         design.pipeline()
     said = capsys.readouterr().err
-    assert "autobuild-1 is not recovered: training it for 30 steps" in said
+    assert "autobuild-1: not recovered yet; training for 30 steps each" in said
     assert "exporting autobuild-1:" not in said
 
 

@@ -86,7 +86,7 @@ def test_missing_weights_are_recovered_by_the_harness(
 
     monkeypatch.setattr(recovered, "run_harness", recover)
     export_now(design, study)
-    assert asked == [RecoverRequest(study=study.root, arch_key=design.arch_key)]
+    assert asked == [RecoverRequest(study=study.root, arch_keys=(design.arch_key,))]
 
 
 def test_weights_take_space_once_and_outlive_their_export(

@@ -131,8 +131,8 @@ def test_a_job_of_the_harness_whose_study_is_moved_says_so(tmp_path, monkeypatch
         study.root.rename(tmp_path / "moved")
         (study.root / "recovered" / "log.jsonl").open("a")
 
-    monkeypatch.setattr(jobs, "recover_architecture", move)
-    assert ask(RecoverRequest(study=study.root, arch_key=ARCH.key), tmp_path) == 1
+    monkeypatch.setattr(jobs, "recover_architectures", move)
+    assert ask(RecoverRequest(study=study.root, arch_keys=(ARCH.key,)), tmp_path) == 1
     (last,) = capsys.readouterr().err.splitlines()
     assert "moved or deleted" in last
     assert last.endswith(f"{study.root}; run again where it is now")

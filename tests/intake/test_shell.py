@@ -260,7 +260,7 @@ except KeyboardInterrupt:
 """
     monkeypatch.setattr("sdsearch.harness.harness_line", lambda *_: [sys.executable, "-c", code])
     with pytest.raises(KeyboardInterrupt):
-        run_harness(RecoverRequest(study=tmp_path, arch_key="0"))
+        run_harness(RecoverRequest(study=tmp_path, arch_keys=("0",)))
     child = int(started.read_text())
     for _ in range(50):
         if not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie":
@@ -341,7 +341,7 @@ def test_a_name_that_is_no_utf_8_can_be_told(tmp_path: Path) -> None:
     assert "caf\\udce9" in done.stdout
     with (
         pytest.raises(InputError, match="paths must be UTF-8"),
-        written(RecoverRequest(study=odd, arch_key="0")),
+        written(RecoverRequest(study=odd, arch_keys=("0",))),
     ):
         pass
 

@@ -26,7 +26,7 @@ STUDY = Path("a study/ü [1]")
 REQUESTS = [
     ServeRequest(study=STUDY, seed=2**32 - 1, rung=0, processes=2),
     RecomputeRequest(study=STUDY),
-    RecoverRequest(study=STUDY, arch_key="0" * 12),
+    RecoverRequest(study=STUDY, arch_keys=("0" * 12,)),
     FinetuneRequest(study=STUDY, arch_key="0" * 12, processes=3),
     GridRequest(study=STUDY, columns={'a = "b"': "0" * 12}),
     InpaintRequest(
@@ -66,5 +66,5 @@ def test_a_request_that_lacks_what_it_needs_is_refused_before_a_process_starts()
 
 def test_a_harness_that_ends_badly_says_with_which_code(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="export") as ended:
-        run_harness(RecoverRequest(study=tmp_path, arch_key="0"))
+        run_harness(RecoverRequest(study=tmp_path, arch_keys=("0",)))
     assert ended.value.code == 2

@@ -1,4 +1,4 @@
-"""Recovering: the weights of one architecture, as its label would recover them."""
+"""Recovering: the weights of architectures, as their labels would recover them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from sdsearch.study import RecoverRequest
 
 
-def recover_architecture(request: RecoverRequest) -> None:
-    """Write the recovered weights of an architecture, unless they are there, undamaged."""
+def recover_architectures(request: RecoverRequest) -> None:
+    """Write the recovered weights of some architectures, unless they are there, undamaged."""
     study = read_study(request.study)
-    arch = find_architecture(study, request.arch_key)
-    if origin_of(study.recovered_file(arch.key)) is None:
-        world = open_world(1)
-        study = settle_labels(study, read_listing(study).architectures.values(), world.device)
-        console = open_console(world)
-        open_student(study, arch, open_bench(study, console, world), console)
+    wanted = [find_architecture(study, key) for key in request.arch_keys]
+    wanted = [arch for arch in wanted if origin_of(study.recovered_file(arch.key)) is None]
+    if not wanted:
+        return
+    world = open_world(1)
+    study = settle_labels(study, read_listing(study).architectures.values(), world.device)
+    console = open_console(world)
+    bench = open_bench(study, console, world)
+    for arch in wanted:
+        open_student(study, arch, bench, console)

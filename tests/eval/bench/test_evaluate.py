@@ -26,7 +26,7 @@ from sdsearch_eval.bench.evaluate import evaluate_architecture, load_recovered
 from sdsearch_eval.jobs import serve
 from sdsearch_eval.jobs import workspace as job
 from sdsearch_eval.jobs.pictures import draw_grid
-from sdsearch_eval.jobs.recover import recover_architecture
+from sdsearch_eval.jobs.recover import recover_architectures
 from sdsearch_eval.world import World
 from tests.eval.desk import ask, label_all
 from tests.fakes import make_design, make_study, tiny_member, write_designs
@@ -242,7 +242,7 @@ def test_recovered_weights_are_the_same_whenever_they_are_made(study):
     path = study.recovered_file(arch.key)
     kept = path.read_bytes()
     path.unlink()
-    recover_architecture(RecoverRequest(study=study.root, arch_key=arch.key))
+    recover_architectures(RecoverRequest(study=study.root, arch_keys=(arch.key,)))
     assert path.read_bytes() == kept
 
 
@@ -253,7 +253,7 @@ def test_kept_weights_with_a_flipped_bit_are_made_again(study):
     path = study.recovered_file(arch.key)
     kept = path.read_bytes()
     path.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
-    recover_architecture(RecoverRequest(study=study.root, arch_key=arch.key))
+    recover_architectures(RecoverRequest(study=study.root, arch_keys=(arch.key,)))
     assert path.read_bytes() == kept
 
 
@@ -271,8 +271,8 @@ def test_weights_made_again_that_paint_other_images_are_measured_again(study, mo
         unet.conv_out.bias.data += 0.1
         return unet
 
-    monkeypatch.setattr(bench_evaluate, "recover_architecture", recover_otherwise)
-    recover_architecture(RecoverRequest(study=study.root, arch_key=arch.key))
+    monkeypatch.setattr(bench_evaluate, "recover_architectures", recover_otherwise)
+    recover_architectures(RecoverRequest(study=study.root, arch_keys=(arch.key,)))
     after = study.labels.read(key)
     assert after.scalar("fd_efflite0") != before.scalar("fd_efflite0")
     assert f"{arch.key} was measured again" in capsys.readouterr().err
@@ -308,8 +308,8 @@ def test_labels_of_another_teacher_are_not_added_to(study, teacher, monkeypatch)
     [
         GridRequest(study="STUDY", columns={"x": "0" * 12}),
         GridRequest(study="STUDY", columns={"x": tiny_member().key}, rows=99),
-        RecoverRequest(study="STUDY", arch_key="0" * 12),
-        RecoverRequest(study="nowhere", arch_key="0" * 12),
+        RecoverRequest(study="STUDY", arch_keys=("0" * 12,)),
+        RecoverRequest(study="nowhere", arch_keys=("0" * 12,)),
     ],
 )
 def test_a_request_that_cannot_be_met_is_one_error_and_exit_code_2(study, tmp_path, capsys, asked):

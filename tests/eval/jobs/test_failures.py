@@ -185,7 +185,7 @@ def test_missing_weights_of_the_teacher_end_the_run_before_the_first_sample(
     (pipeline / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     made = make_study(tmp_path / "study", f'[teacher]\npipeline = "{pipeline}"\n' + TOML)
     write_list(made)
-    assert ask(RecoverRequest(study=made.root, arch_key=KEY), tmp_path) == 2
+    assert ask(RecoverRequest(study=made.root, arch_keys=(KEY,)), tmp_path) == 2
     assert "unet must hold weights" in " ".join(capsys.readouterr().err.split())
 
 
