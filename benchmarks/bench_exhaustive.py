@@ -16,6 +16,7 @@ import torch
 from benchmarks.pyg_ranker import PygRanker, batch_of
 from sdsearch.ranker import (
     FeatureLayout,
+    FittedNet,
     FittedRanker,
     Ranker,
     RankerConfig,
@@ -32,8 +33,10 @@ TIMED, COMPARED, BATCH = 2048, 500, 256
 def with_one_member(fitted: FittedRanker, layout: FeatureLayout) -> FittedRanker:
     """The same fit with one model of fresh weights: as fast as a trained one."""
     config, generator = fitted.config, torch.Generator().manual_seed(0)
-    ranker = Ranker(1, layout.sizes, config.hops, config.width, generator)
-    return replace(fitted, ranker=ranker, centre=fitted.centre[:1], spread=fitted.spread[:1])
+    ranker = Ranker(1, layout, config.hops, config.width, generator)
+    net = fitted.nets["gnn"]
+    one = FittedNet(layout, ranker, net.centre[:1], net.spread[:1])
+    return replace(fitted, nets={"gnn": one})
 
 
 def main() -> None:
@@ -55,7 +58,8 @@ def main() -> None:
     scored = score_space(fitted, space)
     ensemble = time.perf_counter() - start
     print(f"{len(space):,} members, one model: {alone:.1f} s; {MEMBERS} models: {ensemble:.1f} s")
-    nets = [PygRanker.of_member(fitted.ranker, member) for member in range(MEMBERS)]
+    ours = fitted.nets["gnn"]
+    nets = [PygRanker.of_member(ours.ranker, member) for member in range(MEMBERS)]
     numbers = rng.choice(len(space), TIMED, replace=False)
     members_archs = [space.arch(int(number)) for number in numbers]
     batches = [
@@ -69,7 +73,7 @@ def main() -> None:
             nets[0](batch)
         pyg = (time.perf_counter() - start) / TIMED * len(space)
         few = batch_of(members_archs[:COMPARED], space.backbone, layout)
-        found = torch.stack([net(few)[1] for net in nets], 1) * fitted.spread + fitted.centre
+        found = torch.stack([net(few)[1] for net in nets], 1) * ours.spread + ours.centre
     apart = np.abs(found.mean(1).numpy() - scored.predicted[numbers[:COMPARED]]).max()
     print(f"PyG, one model, {TIMED} members in batches of {BATCH}: all would take {pyg:.0f} s")
     print(f"largest difference on {COMPARED} members: {apart:.1e} (at most 1e-5)")

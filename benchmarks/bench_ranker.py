@@ -38,7 +38,7 @@ from tests.planted import PlantedTruth
 
 if TYPE_CHECKING:
     from sdsearch.design import Rule
-    from sdsearch.ranker.losses import CorrelationMode
+    from sdsearch.ranker.training import CorrelationMode
 
 SPACE = search_space("tiny")
 LABELS, POOL, SPEED_MEMBERS = 68, 20_000, 20

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from sdsearch.api import LatencyReport
 from sdsearch.check import CheckReport
-from sdsearch.design import Design, Scores
+from sdsearch.design import Design, Probe, Scores
 from sdsearch.files import write_atomic
 from sdsearch.planning import StudyPlan
 from sdsearch.ranker import FitReport
@@ -26,6 +26,7 @@ FOLDER = Path(__file__).parents[1] / "sdsearch" / "cli" / "schemas"
 def schemas() -> dict[str, str]:
     """File name -> its text, for every command."""
     printed = {
+        "probe": Probe,
         "fit": FitReport,
         "score": Scores,
         "build": list[Design],

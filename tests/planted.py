@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdsearch.ranker.fit import FittedRanker, RankerConfig, fit_ranker
+from sdsearch.design.probe import Probe, Removal
+from sdsearch.ranker.fit import FittedRanker, fit_ranker
+from sdsearch.ranker.training import RankerConfig
+from sdsearch.space.removals import list_losses, list_removals
 from sdsearch.space.space import SearchSpace, search_space
 from sdsearch.unet.slots import SLOTS
 
@@ -68,6 +71,36 @@ class PlantedTruth:
             archs = [space.arch(int(i)) for i in space.indices(digits)]
             found.append(-np.log(self.fid(archs)).mean())
         return np.array(found)
+
+
+def planted_probe(space: SearchSpace, seed: int = 0, timesteps: int = 2) -> Probe:
+    """A probe whose smallest removals have random errors of many sizes, and pairs some more."""
+    rng, removals = np.random.default_rng(seed), []
+    for axis, (unit, numbers) in enumerate(zip(space.units, list_removals(space), strict=True)):
+        losses = list_losses(space, axis)
+        own = {slot.name: 10.0 ** rng.uniform(-5, 0) for slot in SLOTS}
+        for number in numbers:
+            error = sum(own.get(name, 0.01) for name in losses[number])
+            removals.append(
+                Removal(
+                    unit=unit.name,
+                    option=number,
+                    words=str(unit.options[number]),
+                    lost=tuple(slot.name for slot in SLOTS if slot.name in losses[number]),
+                    errors=tuple(float(error * factor) for factor in range(1, timesteps + 1)),
+                    se=0.1 * error,
+                )
+            )
+    return Probe(
+        space=space.name,
+        asked=4,
+        samples=4,
+        timesteps=tuple(range(100, 100 * timesteps + 1, 100)),
+        weights=(1 / timesteps,) * timesteps,
+        removals=tuple(removals),
+        milliseconds={slot.name: 1.0 + number for number, slot in enumerate(SLOTS)},
+        device="a processor",
+    )
 
 
 def small_fit(kind: str = "gnn") -> FittedRanker:

@@ -131,7 +131,7 @@ def _do(request: HarnessRequest) -> int:
     elif request.command == "plan":
         jobs.write_plan(request)
     elif request.command == "recover":
-        jobs.recover_architecture(request)
+        jobs.recover_architectures(request)
     elif request.command == "finetune":
         jobs.finetune_architecture(request)
     elif request.command == "tune":
@@ -142,6 +142,8 @@ def _do(request: HarnessRequest) -> int:
         jobs.inpaint_images(request)
     elif request.command == "thumbnails":
         jobs.add_thumbnails(request)
+    elif request.command == "probe":
+        jobs.probe_teacher(request)
     else:
         jobs.time_members(request)
     return 0

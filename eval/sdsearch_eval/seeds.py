@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 DERIVATION = "the first 4 bytes of sha256('run|sample|stream')"
-Stream = Literal["noise", "mask", "recovery"]
+Stream = Literal["noise", "mask", "recovery", "probe"]
 Draw = Literal["order", "view", "lesson", "whole"]
 
 

@@ -15,6 +15,7 @@ from sdsearch.study import (
     open_study,
     read_designs,
     read_study,
+    with_methods,
 )
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sdsearch.api.verify import FileReport
-    from sdsearch.design import Scores
+    from sdsearch.design import Probe, Scores
     from sdsearch.labels import ImportReport
     from sdsearch.planning import StudyPlan
     from sdsearch.ranker import FitReport
@@ -159,6 +160,19 @@ class Study:
 
         return tune_teacher(self._open(), processes)
 
+    def probe(self, *, samples: int = 8, timesteps: int = 4) -> Probe:
+        """Measure what the teacher loses with each removal: no label, a few dozen forward passes.
+
+        `probe.svg` in the study's folder shows every block with its error, MACs and milliseconds.
+
+        Args:
+            samples: pictures that the teacher is asked about at each timestep.
+            timesteps: how many timesteps.
+        """
+        from sdsearch.stages import probe_study
+
+        return probe_study(self._open(), samples, timesteps)
+
     def sample(self) -> Listing:
         """Pick the architectures to measure: architectures.jsonl, the same every time."""
         from sdsearch.stages import sample_study
@@ -266,11 +280,16 @@ class Study:
 
         return score_study(self.folder)
 
-    def build(self) -> tuple[StudyDesign, ...]:
-        """Build the best designs under the budget, by each method of `[build]`."""
+    def build(self, methods: Sequence[str] = ()) -> tuple[StudyDesign, ...]:
+        """Build the best designs under the budget, by each method of `[build]`.
+
+        Args:
+            methods: other methods than the study's, for this time.
+        """
         from sdsearch.stages import build_study
 
-        return tuple(StudyDesign(self.folder, design) for design in build_study(self.folder))
+        found = build_study(with_methods(self.folder, methods))
+        return tuple(StudyDesign(self.folder, design) for design in found)
 
     def design(self, name: str) -> StudyDesign:
         """The built design of this name.
@@ -306,7 +325,7 @@ class Study:
 
     def report(self) -> Path:
         """Print the outcome and write report.html, one offline file; returns its path."""
-        from sdsearch.stages import report_study
+        from sdsearch.report import report_study
 
         return report_study(self.folder)
 

@@ -11,7 +11,7 @@ from sdsearch.cli.bench import bench
 from sdsearch.cli.compare import ManyValues, compare
 from sdsearch.cli.export import export
 from sdsearch.cli.label import label
-from sdsearch.cli.search import build, fit, sample, score
+from sdsearch.cli.search import build, fit, probe, sample, score
 from sdsearch.cli.study import init, plan, recover, report, run, serve_app, tune
 from sdsearch.cli.tools import check, latency, space
 from sdsearch.harness import safe_paths
@@ -35,7 +35,7 @@ Exit codes: 0 done, 2 bad input, 1 failed work, 130 stopped by Ctrl-C.
 
 app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 _COMMANDS: tuple[Callable[..., None], ...] = (
-    *(init, plan, run, tune, sample, label, fit, score, build, recover, export, report),
+    *(init, plan, probe, run, tune, sample, label, fit, score, build, recover, export, report),
     *(space, check, latency, bench),
 )
 for command in _COMMANDS:

@@ -1,4 +1,4 @@
-"""`sdsearch sample`, `fit`, `score` and `build`: from a space to designs."""
+"""`sdsearch probe`, `sample`, `fit`, `score` and `build`: from a space to designs."""
 
 from __future__ import annotations
 
@@ -27,6 +27,25 @@ def sample(
     show(f"{len(loaded.sample())} architectures in {study / 'architectures.jsonl'}")
 
 
+def probe(
+    study: Folder = STUDY,
+    samples: Annotated[int, typer.Option(min=1, help="Pictures at each timestep.")] = 8,
+    timesteps: Annotated[int, typer.Option(min=1, help="How many timesteps.")] = 4,
+    as_json: Json = False,
+) -> None:
+    """Show which blocks the teacher can do without: no labels, a few dozen forward passes."""
+    from sdsearch.report import describe_probe
+
+    loaded = sdsearch.load_study(study)
+    found = loaded.probe(samples=samples, timesteps=timesteps)
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+        return
+    for line in describe_probe(found, loaded.space()):
+        show(f"  {line}", one_line=True)
+    show(f"picture: {loaded.folder.probe_file.with_suffix('.svg')}")
+
+
 def fit(study: Folder = STUDY, as_json: Json = False) -> None:
     """Fit the predictor on the labels and compare it with baselines on the same folds."""
     report = sdsearch.load_study(study).fit()
@@ -48,9 +67,16 @@ def score(study: Folder = STUDY, as_json: Json = False) -> None:
         show(f"  {line}", one_line=True)
 
 
-def build(study: Folder = STUDY, as_json: Json = False) -> None:
+def build(
+    study: Folder = STUDY,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(help="Instead of those of study.toml; repeatable. one-shot needs no labels."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Build the best designs by each method under the budget."""
-    designs = sdsearch.load_study(study).build()
+    designs = sdsearch.load_study(study).build(methods or ())
     if as_json:
         print_json([design.record.model_dump(mode="json") for design in designs])
         return

@@ -6,12 +6,21 @@ It imports `space` and `unet`. Start at `builder`; `scores` and `designs` are it
 from sdsearch.design.builder import build_designs, find_allowed
 from sdsearch.design.designs import Design, DesignFile, Method
 from sdsearch.design.evolution import TOURNAMENT
+from sdsearch.design.probe import (
+    LEAST_ERROR,
+    Probe,
+    Removal,
+    log_errors,
+    read_probe,
+    score_by_probe,
+)
 from sdsearch.design.proposals import propose_labels
 from sdsearch.design.scores import (
     READ_RULES,
     BlockScore,
     FeatureScore,
     OptionScore,
+    PredictorKind,
     ReadRule,
     Rule,
     Scores,
@@ -21,6 +30,7 @@ from sdsearch.design.scores import (
 )
 
 __all__ = [
+    "LEAST_ERROR",
     "READ_RULES",
     "TOURNAMENT",
     "BlockScore",
@@ -29,13 +39,19 @@ __all__ = [
     "FeatureScore",
     "Method",
     "OptionScore",
+    "PredictorKind",
+    "Probe",
     "ReadRule",
+    "Removal",
     "Rule",
     "Scores",
     "SpaceScores",
     "UnitScores",
     "build_designs",
     "find_allowed",
+    "log_errors",
     "propose_labels",
+    "read_probe",
     "read_scores",
+    "score_by_probe",
 ]

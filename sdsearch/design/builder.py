@@ -45,7 +45,7 @@ def build_designs(
     rng: np.random.Generator,
     *,
     top: int = 4,
-    ridge: SpaceScores | None = None,
+    baselines: Mapping[Method, SpaceScores] | None = None,
     paper: Sequence[npt.NDArray[np.float64]] | None = None,
     least_difference: int = 1,
 ) -> list[Design]:
@@ -54,11 +54,12 @@ def build_designs(
     A method that is named again finds its next ones, numbered on.
 
     `autobuild`: the best by sum of unit scores; `exhaustive`: the best predicted members of the
-    whole space; `ridge`: the same by the ridge baseline (`ridge` scores needed); `autobuild-paper`:
-    the best by sum of the published method's option scores (`paper` needed); `evolution`:
-    regularised evolution on the prediction; `evolution-reduced`: the same among the best options of
-    each unit; `pareto`: spread over the front of summed score and parameters; `random`: uniform.
-    Two designs of a method differ in at least `least_difference` blocks kept.
+    whole space; `ridge`, `ridge-probe`, `one-shot`: the same by that predictor (in `baselines`);
+    `autobuild-paper`: the best by sum of the published method's option scores (`paper` needed);
+    `evolution`: regularised evolution on the prediction; `evolution-reduced`: the same among the
+    best options of each unit; `pareto`: spread over the front of summed score and parameters;
+    `most-macs`, `most-params`: the largest that fit;
+    `random`: uniform. Two designs of a method differ in at least `least_difference` blocks kept.
 
     Raises:
         InputError: fewer than `top` members satisfy the budget and differ enough.
@@ -76,10 +77,16 @@ def build_designs(
             return _best_first(sums, within)
         if method == "exhaustive":
             return _best_first(scored.predicted, within)
-        if method == "ridge":
-            if ridge is None:
-                raise InputError("method 'ridge' needs the ridge scores of the space, but got none")
-            return _best_first(ridge.predicted, within)
+        if method in ("ridge", "ridge-probe", "one-shot"):
+            if baselines is None or method not in baselines:
+                raise InputError(
+                    f"method {method!r} needs the scores of its predictor, but got none"
+                )
+            return _best_first(baselines[method].predicted, within)
+        if method in ("most-macs", "most-params"):
+            return _largest_first(
+                meter.whole("macs" if method == "most-macs" else "params"), within
+            )
         if method == "autobuild-paper":
             if paper is None:
                 raise InputError("method 'autobuild-paper' needs the published scores of options")
@@ -116,6 +123,10 @@ def _best_first(value: npt.NDArray[np.floating], within: npt.NDArray[np.int64]) 
         part = best_of(value[within], size, within)
         yield from part[seen:]
         seen, size = len(part), size * 8
+
+
+def _largest_first(cost: npt.NDArray[np.floating], within: npt.NDArray[np.int64]) -> Iterator[int]:
+    yield from (int(i) for i in within[np.argsort(-cost[within], kind="stable")])
 
 
 def _drawn(within: npt.NDArray[np.int64], top: int, rng: np.random.Generator) -> Iterator[int]:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 ReadRule = Literal["graph", "module", "last"]
 Rule = ReadRule | Literal["partial-dependence"]
+PredictorKind = Literal[
+    "gnn", "gnn-probe", "ridge", "ridge-pairs", "forest", "ridge-probe", "one-shot"
+]
+"""What predicts the target; those named after a probe need one, "one-shot" needs no labels."""
 READ_RULES: tuple[ReadRule, ...] = ("graph", "module", "last")
 
 
@@ -159,7 +163,7 @@ class Scores(SealedModel):
 
     schema_version: Literal[1] = Field(1, alias="schema")
     space: str
-    kind: Literal["gnn", "ridge", "ridge-pairs", "forest"]
+    kind: PredictorKind
     rule: Rule
     hop_weights: tuple[float, ...]
     mean: float  # of the predicted target over the space

@@ -89,6 +89,17 @@ def fit_ridge(
     return Linear(found[:columns], np.asarray(model.intercept_), pairs)
 
 
+def fit_scale(x: Floats, y: Floats, weight: Floats | None = None) -> Linear:
+    """The order of one column, the larger the worse, in the units of the target.
+
+    Mean and deviation are the target's; labels say nothing about the order.
+    """
+    spread = x.std() or 1.0
+    slope = -(y.std() or 1.0) / spread
+    centre = np.average(y, weights=weight) - slope * x.mean()
+    return Linear(np.array([slope]), np.asarray(centre), np.zeros((1, 1)))
+
+
 def fit_forest(x: Floats, y: Floats, seed: int, weight: Floats | None = None) -> Forest:
     """A random forest of 100 trees; `x` holds only 0 and 1."""
     from sklearn.ensemble import RandomForestRegressor

@@ -10,14 +10,16 @@ import safetensors.torch
 import torch
 from pydantic import Field
 
+from sdsearch.design import PredictorKind
 from sdsearch.errors import InputError
 from sdsearch.files import read_json_bytes, write_atomic
 from sdsearch.model import SealedModel
 from sdsearch.ranker.baselines import Forest, Linear
 from sdsearch.ranker.features import FeatureLayout
-from sdsearch.ranker.fit import FitReport, FittedRanker, RankerConfig
+from sdsearch.ranker.fit import FitReport, FittedRanker
 from sdsearch.ranker.net import Ranker
-from sdsearch.ranker.validation import BASELINES, PredictorKind
+from sdsearch.ranker.training import FittedNet, RankerConfig
+from sdsearch.unet import UNIT_NAMES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,26 +28,38 @@ if TYPE_CHECKING:
 
 
 class _RankerFile(SealedModel):
-    """`ranker.json`: all that is not a tensor."""
+    """`ranker.json`: all that is not a tensor; `layouts` are those of the nets."""
 
-    schema_version: Literal[1] = Field(1, alias="schema")
+    schema_version: Literal[2] = Field(2, alias="schema")
     config: RankerConfig
     layout: FeatureLayout
+    layouts: dict[PredictorKind, FeatureLayout]
+    baselines: tuple[PredictorKind, ...]
     report: FitReport
 
 
 def save_ranker(fitted: FittedRanker, folder: Path) -> None:
     """Write `ranker.safetensors` and `ranker.json`; loading gives bit-identical predictions."""
-    tensors = {f"ranker.{name}": value for name, value in fitted.ranker.state_dict().items()}
-    tensors |= {"centre": fitted.centre, "spread": fitted.spread}
+    tensors: dict[str, Tensor] = {}
+    for name, net in fitted.nets.items():
+        state = net.ranker.state_dict() | {"centre": net.centre, "spread": net.spread}
+        tensors |= {f"{name}.{part}": value for part, value in state.items()}
     for name, model in fitted.baselines.items():
         tensors |= {
             f"{name}.{field.name}": torch.from_numpy(np.asarray(getattr(model, field.name)))
             for field in fields(model)
         }
+    for axis, errors in enumerate(fitted.errors or ()):
+        tensors[f"errors.{axis}"] = torch.from_numpy(errors)
     tensors = {name: value.contiguous() for name, value in tensors.items()}
     write_atomic(folder / "ranker.safetensors", safetensors.torch.save(tensors), folder.parent)
-    described = _RankerFile(config=fitted.config, layout=fitted.layout, report=fitted.report)
+    described = _RankerFile(
+        config=fitted.config,
+        layout=fitted.layout,
+        layouts={name: net.layout for name, net in fitted.nets.items()},
+        baselines=tuple(fitted.baselines),
+        report=fitted.report,
+    )
     write_atomic(folder / "ranker.json", described.to_json(indent=2))
 
 
@@ -57,30 +71,38 @@ def load_ranker(folder: Path) -> FittedRanker:
         return _assemble(described, tensors)
     except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
         raise InputError(
-            f"{folder} must hold a fitted ranker of schema 1, but: {error};"
+            f"{folder} must hold a fitted ranker of schema 2, but: {error};"
             " refit: sdsearch fit STUDY"
         ) from error
 
 
 def _assemble(described: _RankerFile, tensors: dict[str, Tensor]) -> FittedRanker:
-    config = described.config
-    ranker = Ranker(
-        described.report.members,
-        described.layout.sizes,
-        config.hops,
-        config.width,
-        torch.Generator().manual_seed(0),
-    )
-    state = {name: tensors.pop(f"ranker.{name}") for name in ranker.state_dict()}
-    ranker.load_state_dict(state, strict=True)
-    centre, spread = tensors.pop("centre"), tensors.pop("spread")
+    nets = {
+        name: _take_net(f"{name}.", layout, described, tensors)
+        for name, layout in described.layouts.items()
+    }
     baselines: dict[PredictorKind, Linear | Forest] = {}
-    for name in BASELINES:
+    for name in described.baselines:
         model: type[Linear | Forest] = Forest if name == "forest" else Linear
         parts = [tensors.pop(f"{name}.{field.name}").numpy() for field in fields(model)]
         baselines[name] = model(*parts)
+    errors = None
+    if "errors.0" in tensors:
+        errors = tuple(tensors.pop(f"errors.{axis}").numpy() for axis in range(len(UNIT_NAMES)))
     if tensors:
         raise ValueError(f"unknown tensors {sorted(tensors)}")
+    if described.report.kind not in nets.keys() | baselines.keys():
+        raise ValueError(f"the predictor in use, {described.report.kind}, is missing")
     return FittedRanker(
-        config, described.layout, described.report, ranker, centre, spread, baselines
+        described.config, described.layout, described.report, nets, baselines, errors
     )
+
+
+def _take_net(
+    prefix: str, layout: FeatureLayout, described: _RankerFile, tensors: dict[str, Tensor]
+) -> FittedNet:
+    config = described.config
+    ranker = Ranker(described.report.members, layout, config.hops, config.width, torch.Generator())
+    state = {name: tensors.pop(f"{prefix}{name}") for name in ranker.state_dict()}
+    ranker.load_state_dict(state, strict=True)
+    return FittedNet(layout, ranker, tensors.pop(f"{prefix}centre"), tensors.pop(f"{prefix}spread"))

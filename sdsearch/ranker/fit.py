@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field, model_validator
-from torch import Tensor
 
+from sdsearch.design import LEAST_ERROR, PredictorKind
 from sdsearch.errors import InputError
 from sdsearch.model import FrozenModel
 from sdsearch.ranker.baselines import Forest, Linear, kept_slots
 from sdsearch.ranker.features import FeatureLayout, encode_all
-from sdsearch.ranker.losses import CorrelationMode, average_rank, pearson, soft_spearman
-from sdsearch.ranker.net import PlanTensors, Ranker
-from sdsearch.ranker.plan import plan_batch
+from sdsearch.ranker.training import FittedNet, RankerConfig, fit_net, training_rows
 from sdsearch.ranker.validation import (
-    BASELINES,
-    Held,
-    PredictorKind,
+    NETS,
     Quality,
-    average_held_out,
     baselines_out_of_fold,
     choose_kind,
-    fit_of,
+    columns_of,
+    fit_baselines,
     rate_predictions,
     split_folds,
 )
@@ -36,36 +31,11 @@ from sdsearch.unet import build_graph
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sdsearch.design import Probe
     from sdsearch.space import SearchSpace
     from sdsearch.unet import Architecture
 
 Floats = npt.NDArray[np.float64]
-
-
-class RankerConfig(FrozenModel):
-    """How to fit; `auto` is the GNN unless a baseline ranks held-out labels clearly better.
-
-    Without `baselines` the GNN, which `kind` must then be, is fitted and measured alone.
-    """
-
-    kind: PredictorKind | Literal["auto"] = "auto"
-    hops: int = Field(4, ge=1)
-    width: int = Field(32, ge=1)
-    # More steps fit noise: on planted truths with 10-15 % of it, 600 lose .05 of held-out SRCC.
-    steps: int = Field(200, ge=1)
-    learning_rate: float = Field(3e-3, gt=0)
-    weight_decay: float = Field(1e-2, ge=0)
-    rank_weight: float = Field(1.0, ge=0)
-    correlation: CorrelationMode = "spearman"
-    folds: int = Field(5, ge=2)
-    repeats: int = Field(2, ge=1)
-    baselines: bool = True
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if not self.baselines and self.kind != "gnn":
-            raise ValueError(f"without baselines, kind must be 'gnn', but is {self.kind!r}")
-        return self
 
 
 class FitReport(FrozenModel):
@@ -81,11 +51,9 @@ class FitReport(FrozenModel):
     seconds: float
 
     def __repr__(self) -> str:
-        quality = self.predictors[self.kind]
-        return (
-            f"FitReport({self.kind} on {self.labels} labels: SRCC {quality.srcc:.3f} "
-            f"[{quality.low:.2f}, {quality.high:.2f}])"
-        )
+        quality = self.predictors.get(self.kind)
+        found = quality and f": SRCC {quality.srcc:.3f} [{quality.low:.2f}, {quality.high:.2f}]"
+        return f"FitReport({self.kind} on {self.labels} labels{found or ''})"
 
     def __str__(self) -> str:
         return repr(self)
@@ -93,31 +61,36 @@ class FitReport(FrozenModel):
 
 @dataclass(frozen=True, slots=True)
 class FittedRanker:
-    """A fitted ensemble with the baselines; predictions are in units of the target."""
+    """All predictors that were fitted, and which of them is used; predictions are in target units.
+
+    `errors` are a probe's, per unit those of its options, where there is a probe. Without labels
+    the probe is all there is: "predictions" are then minus the logarithm of the one-shot error.
+    """
 
     config: RankerConfig
     layout: FeatureLayout
     report: FitReport
-    ranker: Ranker
-    centre: Tensor  # (members,) mean target of each member's training labels
-    spread: Tensor  # (members,) their deviation
+    nets: Mapping[PredictorKind, FittedNet]
     baselines: Mapping[PredictorKind, Linear | Forest]
+    errors: tuple[Floats, ...] | None = None
 
     @property
     def kind(self) -> PredictorKind:
         """The predictor in use."""
         return self.report.kind
 
+    @property
+    def net(self) -> FittedNet | None:
+        """The nets in use; None where a baseline is."""
+        return self.nets.get(self.kind)
+
     def predict(self, architectures: Sequence[Architecture], space: SearchSpace) -> Floats:
         """Predicted target by each ensemble member: (architectures, members or 1)."""
-        features = encode_all(architectures, space.backbone, self.layout)
-        if self.kind != "gnn":
-            kept = kept_slots(features, self.layout)
-            return self.baselines[self.kind].predict(kept)[:, None]
-        with torch.inference_mode():
-            plan = PlanTensors.of(plan_batch(features, self.config.hops))
-            found: Tensor = self.ranker(plan)[0] * self.spread + self.centre
-        return found.double().numpy()
+        if self.net is not None:
+            return self.net.predict(encode_all(architectures, space.backbone, self.net.layout))
+        kept = kept_slots(encode_all(architectures, space.backbone, self.layout), self.layout)
+        logs = None if self.errors is None else errors_of(architectures, space, self.errors)
+        return self.baselines[self.kind].predict(columns_of(self.kind, kept, logs))[:, None]
 
 
 def fit_ranker(
@@ -127,49 +100,95 @@ def fit_ranker(
     config: RankerConfig,
     rng: np.random.Generator,
     errors: Sequence[float | None] = (),
+    probe: Probe | None = None,
 ) -> FittedRanker:
     """Fit on labelled architectures; `y` is higher-is-better, None for a failed one.
 
     A failed architecture counts as the worst measured one: dropping it would hide what fails.
-    `errors` are standard errors of `y`: noisy labels count less in the squared error.
+    `errors` are standard errors of `y`: noisy labels count less in the squared error. With a
+    `probe` its errors are a column of the nets and of ridge, beside those without.
     """
     start = time.monotonic()
     target = _with_failures(architectures, y)
     weight = label_weights(target, errors)
-    layout = FeatureLayout.for_space(space)
-    features = encode_all(architectures, space.backbone, layout)
+    layouts = {"gnn": FeatureLayout.for_space(space)}
+    options = logs = None
+    if probe is not None:
+        options = probe.option_errors(space)
+        logs = errors_of(architectures, space, options)
+        layouts["gnn-probe"] = FeatureLayout.for_space(space, probe.slot_errors(space))
+    features = encode_all(architectures, space.backbone, layouts["gnn"])
     held = split_folds(len(target), config.folds, config.repeats, rng)
-    generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+    first_weights = int(rng.integers(2**63))
     seed = int(rng.integers(2**31))
-    ranker = Ranker(len(held), layout.sizes, config.hops, config.width, generator)
-    plan = PlanTensors.of(plan_batch(features, config.hops))
     train = training_rows(held, rng)
-    centre, spread = train_ensemble(
-        ranker, plan, torch.from_numpy(target), train, config, torch.from_numpy(weight)
-    )
-    guesses, hops = _out_of_fold(ranker, plan, train, held, centre, spread)
-    x = kept_slots(features, layout)
-    predictors = {"gnn": guesses}
+    nets: dict[PredictorKind, FittedNet] = {}
+    guesses: dict[str, Floats] = {}
+    hops: dict[str, tuple[Floats, ...]] = {}
+    for name in NETS:
+        if name not in layouts:
+            continue
+        layout = layouts[name]
+        encoded = features if name == "gnn" else encode_all(architectures, space.backbone, layout)
+        generator = torch.Generator().manual_seed(first_weights)
+        nets[name], found = fit_net(layout, encoded, target, weight, held, train, config, generator)
+        guesses[name], hops[name] = found.predicted, found.hops
+    kept, baselines = kept_slots(features, layouts["gnn"]), dict[PredictorKind, Linear | Forest]()
     if config.baselines:
         costs = _costs(architectures, space)
-        predictors |= baselines_out_of_fold(x, costs, target, weight, held, seed)
-    qualities = {name: rate_predictions(target, guess, rng) for name, guess in predictors.items()}
+        guesses |= baselines_out_of_fold(kept, costs, target, weight, held, seed, logs)
+        baselines = fit_baselines(kept, target, weight, seed, logs)
+    qualities = {name: rate_predictions(target, guess, rng) for name, guess in guesses.items()}
     kind, reason = config.kind, "the only one fitted"
     if kind == "auto" or config.baselines:
-        kind, reason = choose_kind(config.kind, target, predictors, qualities, rng)
+        kind, reason = choose_kind(config.kind, target, guesses, qualities, rng)
     report = FitReport(
         labels=len(target),
         failed=sum(value is None for value in y),
         kind=kind,
         reason=reason,
         predictors=qualities,
-        hops=tuple(rate_predictions(target, guess, rng) for guess in hops),
+        hops=tuple(rate_predictions(target, guess, rng) for guess in hops.get(kind, hops["gnn"])),
         members=len(held),
         seconds=time.monotonic() - start,
     )
-    wanted = BASELINES if config.baselines else ()
-    baselines = {name: fit_of(name, seed)(x, target, weight) for name in wanted}
-    return FittedRanker(config, layout, report, ranker, centre, spread, baselines)
+    return FittedRanker(config, layouts["gnn"], report, nets, baselines, options)
+
+
+def rank_by_probe(space: SearchSpace, probe: Probe, config: RankerConfig) -> FittedRanker:
+    """The ranker of a study without labels: the order of the probe's one-shot errors.
+
+    Raises:
+        InputError: the configuration asks for a predictor that learns from labels.
+    """
+    if config.kind not in ("auto", "one-shot"):
+        raise InputError(
+            f"kind = {config.kind!r} in [ranker] learns from labels, but there are none; run: "
+            'sdsearch label STUDY, or take kind = "one-shot"'
+        )
+    report = FitReport(
+        labels=0,
+        failed=0,
+        kind="one-shot",
+        reason="there are no labels: architectures are ordered by the probe alone",
+        predictors={},
+        hops=(),
+        members=0,
+        seconds=0.0,
+    )
+    order = Linear(np.array([-1.0]), np.asarray(0.0), np.zeros((1, 1)))
+    layout, errors = FeatureLayout.for_space(space), probe.option_errors(space)
+    return FittedRanker(config, layout, report, {}, {"one-shot": order}, errors)
+
+
+def errors_of(
+    architectures: Sequence[Architecture], space: SearchSpace, errors: Sequence[Floats]
+) -> Floats:
+    """(n,) the logarithms of the one-shot errors of members; `errors` are those of the options."""
+    digits = np.array([space.option_indices(arch) for arch in architectures])
+    total = sum(one[digits[:, axis]] for axis, one in enumerate(errors))
+    found: Floats = np.log(total + LEAST_ERROR)
+    return found
 
 
 def label_weights(y: Floats, errors: Sequence[float | None]) -> Floats:
@@ -186,84 +205,6 @@ def label_weights(y: Floats, errors: Sequence[float | None]) -> Floats:
     weight: Floats = 1.0 / np.maximum(np.square(0.1 * y.std()) + np.square(e), 1e-24)
     weight /= weight.mean()
     return weight
-
-
-def training_rows(held: Held, rng: np.random.Generator) -> Tensor:
-    """Indices of each member's training labels, (members, rows) int64.
-
-    Folds differ by one label at most; the shorter rows repeat one label so that all are as long.
-    """
-    rows = [np.flatnonzero(~out) for out in held]
-    longest = max(len(row) for row in rows)
-    padded = [np.concatenate([row, rng.choice(row, longest - len(row))]) for row in rows]
-    return torch.from_numpy(np.stack(padded).astype(np.int64))
-
-
-def train_ensemble(
-    ranker: Ranker,
-    plan: PlanTensors,
-    y: Tensor,
-    train: Tensor,
-    config: RankerConfig,
-    weight: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Train all members in place, full batch; returns each member's target mean and deviation.
-
-    `y` and `weight` are (n,); the weight is of the squared error alone, ranks count all alike.
-    """
-    importance = torch.ones_like(train, dtype=torch.float32)
-    if weight is not None:
-        importance = weight[train].float()
-        importance = importance / importance.mean(1, keepdim=True)
-    rows = y[train]  # (members, rows)
-    centre, spread = rows.mean(1), rows.std(1, correction=0)
-    spread = torch.where(spread > 1e-12, spread, torch.ones_like(spread))
-    target = (rows - centre[:, None]) / spread[:, None]
-    goal = average_rank(target) if config.correlation == "spearman" else target
-    correlation = soft_spearman if config.correlation == "spearman" else pearson
-    target = target.float()
-    goal = goal.float().repeat(config.hops + 1, 1)  # ((hops + 1) * members, rows)
-    uses = torch.zeros(len(y), len(train))  # (n, members): how often each trains on a label
-    uses.scatter_add_(0, train.T, torch.ones(train.T.shape))
-    # Per hop (items, members): the share of an item among all slots that a member trains on
-    weights = [count.T @ uses for count in plan.counts]
-    weights = [weight / weight.sum(0) for weight in weights]
-    optimizer = torch.optim.AdamW(
-        ranker.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
-    for _ in range(config.steps):
-        predicted, norms = ranker(plan, weights)  # (n, members), (hops + 1, n, members)
-        error = (importance * (predicted.T.gather(1, train) - target).square()).mean(1)
-        index = train.expand(len(norms), -1, -1)  # (hops + 1, members, rows)
-        rho = correlation(norms.transpose(1, 2).gather(2, index).flatten(0, 1), goal)
-        # A sum over members: each trains exactly as it would alone.
-        loss = error.sum() + config.rank_weight * (1.0 - rho).sum() / len(norms)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    with torch.no_grad():
-        ranker(plan, weights)  # store the statistics of the final weights
-    return centre.float(), spread.float()
-
-
-def _out_of_fold(
-    ranker: Ranker,
-    plan: PlanTensors,
-    train: Tensor,
-    held: Held,
-    centre: Tensor,
-    spread: Tensor,
-) -> tuple[Floats, list[Floats]]:
-    """Held-out predictions (n,) and, per hop, held-out norms made comparable over members."""
-    with torch.no_grad():
-        predicted, norms = ranker(plan)
-        seen = norms.transpose(1, 2).gather(2, train.expand(len(norms), -1, -1))
-        scale = seen.std(2, correction=0).clamp(min=1e-12)
-        norms = (norms - seen.mean(2)[:, None]) / scale[:, None]
-    guesses = average_held_out((predicted * spread + centre).double().numpy().T, held)
-    return guesses, [average_held_out(norm.double().numpy().T, held) for norm in norms]
 
 
 def _costs(architectures: Sequence[Architecture], space: SearchSpace) -> Floats:

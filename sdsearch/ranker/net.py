@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sdsearch.ranker.features import CATEGORICAL, CONTINUOUS, EDGE_KINDS
+from sdsearch.ranker.features import EDGE_KINDS
 from sdsearch.unet import SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sdsearch.ranker.features import FeatureLayout
     from sdsearch.ranker.plan import HopPlan
 
 _EPS = 1e-5  # of batch normalisation, as in torch
@@ -32,7 +33,7 @@ class PlanTensors:
     """A `HopPlan` as tensors, with what pooling needs when the plan is a batch of graphs."""
 
     categorical: Tensor  # (items 0, 5) int64
-    continuous: Tensor  # (items 0, 5) float32
+    continuous: Tensor  # (items 0, 5 or 6) float32
     sources: tuple[Tensor, ...]  # per hop (items, 3) int64, voids point at item 0
     void: tuple[Tensor, ...]  # per hop (items, 3) bool
     counts: tuple[Tensor, ...]  # per hop (graphs, items) float32: slots of a graph using an item
@@ -71,18 +72,20 @@ def _draw(shape: Sequence[int], bound: float, generator: torch.Generator) -> nn.
 class FeatureEmbedding(nn.Module):
     """Each feature category to one non-negative scalar: |table[id]| or |weight * value + bias|."""
 
-    def __init__(self, members: int, sizes: Sequence[int], generator: torch.Generator) -> None:
+    def __init__(
+        self, members: int, sizes: Sequence[int], continuous: int, generator: torch.Generator
+    ) -> None:
         super().__init__()
         self.tables = nn.ParameterList([_draw((n, members), 1.0, generator) for n in sizes])
-        self.weight = _draw((len(CONTINUOUS), members), 1.0, generator)
-        self.bias = _draw((len(CONTINUOUS), members), 1.0, generator)
+        self.weight = _draw((continuous, members), 1.0, generator)
+        self.bias = _draw((continuous, members), 1.0, generator)
 
     def forward(self, categorical: Tensor, continuous: Tensor) -> Tensor:
-        """(items, 5) ids and (items, 5) floats -> (items, members, 10)."""
+        """(items, 5) ids and (items, c) floats -> (items, members, 5 + c)."""
         looked_up = [
             functional.embedding(categorical[:, i], table) for i, table in enumerate(self.tables)
         ]
-        affine = continuous[:, :, None] * self.weight + self.bias  # (items, 5, members)
+        affine = continuous[:, :, None] * self.weight + self.bias  # (items, c, members)
         return torch.cat([torch.stack(looked_up, dim=1), affine], dim=1).transpose(1, 2).abs()
 
 
@@ -169,14 +172,14 @@ class Ranker(nn.Module):
     def __init__(
         self,
         members: int,
-        sizes: Sequence[int],
+        layout: FeatureLayout,
         hops: int,
         width: int,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.features = FeatureEmbedding(members, sizes, generator)
-        inputs = [len(CATEGORICAL) + len(CONTINUOUS)] + [width] * (hops - 1)
+        self.features = FeatureEmbedding(members, layout.sizes, len(layout.continuous), generator)
+        inputs = [len(layout.columns)] + [width] * (hops - 1)
         self.layers = nn.ModuleList(
             [AttentionLayer(members, size, width, generator) for size in inputs]
         )

@@ -16,7 +16,6 @@ import numpy as np
 from sdsearch.errors import InputError
 from sdsearch.ranker.features import (
     CATEGORICAL,
-    CONTINUOUS,
     FeatureLayout,
     Floats32,
     Ints,
@@ -114,7 +113,7 @@ def _plan(rows: list[tuple[Ints, Floats32]], hops: int) -> HopPlan:
     # Per slot (graphs or options, 10). Equal rows are one item of hop 0, whichever slots have them.
     flat = [
         np.concatenate([ids, values], axis=-1, dtype=np.float64).reshape(
-            -1, len(CATEGORICAL) + len(CONTINUOUS)
+            -1, ids.shape[-1] + values.shape[-1]
         )
         for ids, values in rows
     ]

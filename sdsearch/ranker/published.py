@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sdsearch.ranker.losses import pearson
+from sdsearch.ranker.training import pearson
 from sdsearch.unet import SLOTS, UNPRUNED
 
 if TYPE_CHECKING:

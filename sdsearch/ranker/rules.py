@@ -14,7 +14,7 @@ import torch
 from scipy import stats as scipy_stats
 
 from sdsearch.design import FeatureScore
-from sdsearch.ranker.features import CATEGORICAL, CONTINUOUS, encode_all
+from sdsearch.ranker.features import CATEGORICAL, encode_all
 from sdsearch.ranker.net import PlanTensors
 from sdsearch.ranker.plan import plan_batch, plan_space
 from sdsearch.unet import SLOTS, UNIT_NAMES, UNPRUNED, Half
@@ -22,6 +22,7 @@ from sdsearch.unet import SLOTS, UNIT_NAMES, UNPRUNED, Half
 if TYPE_CHECKING:
     from sdsearch.design import Rule
     from sdsearch.ranker.fit import FittedRanker
+    from sdsearch.ranker.training import FittedNet
     from sdsearch.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
@@ -30,14 +31,14 @@ LAST_HOPS: dict[Half, int] = {"enc": 2, "mid": 0, "dec": 3}
 """At which hop the output of each half is read by the rule `last`."""
 
 
-def slot_norms(fitted: FittedRanker, space: SearchSpace) -> list[Floats]:
+def slot_norms(net: FittedNet, space: SearchSpace) -> list[Floats]:
     """Per unit (hops + 1, slots, options, members): L1 norms, their mean over all backgrounds."""
-    hops, members = fitted.config.hops, len(fitted.centre)
+    hops, members = net.hops, len(net.centre)
     found = [np.zeros((hops + 1, len(SLOTS), len(u.options), members)) for u in space.units]
     for digits, part in space.width_parts:  # digits: per unit the part's option numbers
         with torch.inference_mode():
-            plan = plan_space(part, fitted.layout, hops)
-            embedded = fitted.ranker.embed(PlanTensors.of(plan, batch=False))
+            plan = plan_space(part, net.layout, hops)
+            embedded = net.ranker.embed(PlanTensors.of(plan, batch=False))
         for hop, x in enumerate(embedded):
             norms = x.sum(-1).double().numpy()  # (items, members); L1, as nothing is negative
             for slot, items in enumerate(plan.items[hop]):
@@ -88,14 +89,12 @@ def hop_weights(fitted: FittedRanker) -> Floats:
     return srcc / srcc.sum() if srcc[1:].sum() > 0 else np.full(len(srcc), 1.0 / len(srcc))
 
 
-def slot_contributions(
-    fitted: FittedRanker, space: SearchSpace, weights: Floats
-) -> dict[str, float]:
+def slot_contributions(net: FittedNet, space: SearchSpace, weights: Floats) -> dict[str, float]:
     """What each slot adds to the graph score of the unpruned net: weighted norms of hops 0..M."""
-    teacher = encode_all([UNPRUNED], space.backbone, fitted.layout)
-    plan = plan_batch(teacher, fitted.config.hops)
+    teacher = encode_all([UNPRUNED], space.backbone, net.layout)
+    plan = plan_batch(teacher, net.hops)
     with torch.inference_mode():
-        embedded = fitted.ranker.embed(PlanTensors.of(plan))
+        embedded = net.ranker.embed(PlanTensors.of(plan))
     norms = [x.sum(-1).mean(1).double().numpy() / len(SLOTS) for x in embedded]  # (items,) a hop
     return {
         slot.name: float(
@@ -108,20 +107,20 @@ def slot_contributions(
     }
 
 
-def feature_scores(fitted: FittedRanker, space: SearchSpace) -> tuple[FeatureScore, ...]:
+def feature_scores(net: FittedNet, space: SearchSpace) -> tuple[FeatureScore, ...]:
     """Hop-0 scalars of every value that occurs; continuous features at their extremes."""
-    found = [plan_space(part, fitted.layout, 0).features for _, part in space.width_parts]
+    found = [plan_space(part, net.layout, 0).features for _, part in space.width_parts]
     categorical = np.concatenate([features.categorical for features in found])
     continuous = np.concatenate([features.continuous for features in found])
-    table, rows = fitted.ranker.features, []
+    table, rows = net.ranker.features, []
     with torch.inference_mode():
         for column, name in enumerate(CATEGORICAL):
-            words = fitted.layout.vocabularies[name]
+            words = net.layout.vocabularies[name]
             rows += [
                 (name, words[value], table.tables[column][int(value)].abs())
                 for value in np.unique(categorical[:, column])
             ]
-        for column, name in enumerate(CONTINUOUS):
+        for column, name in enumerate(net.layout.continuous):
             values = continuous[:, column]
             for value in sorted({float(values.min()), float(values.max())}):
                 scalar = (table.weight[column] * value + table.bias[column]).abs()

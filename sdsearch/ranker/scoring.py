@@ -14,8 +14,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sdsearch.design import READ_RULES, BlockScore, OptionScore, Scores, SpaceScores, UnitScores
-from sdsearch.ranker.baselines import Forest, Linear, kept_slots
+from sdsearch.design import (
+    READ_RULES,
+    BlockScore,
+    OptionScore,
+    Scores,
+    SpaceScores,
+    UnitScores,
+    log_errors,
+)
+from sdsearch.errors import InputError
+from sdsearch.ranker.baselines import kept_slots
 from sdsearch.ranker.net import PlanTensors, gather
 from sdsearch.ranker.plan import plan_space
 from sdsearch.ranker.rules import (
@@ -26,15 +35,16 @@ from sdsearch.ranker.rules import (
     slot_norms,
     stability,
 )
+from sdsearch.ranker.validation import columns_of
 from sdsearch.unet import SLOTS, build_graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sdsearch.design import ReadRule, Rule
+    from sdsearch.design import PredictorKind, ReadRule, Rule
     from sdsearch.ranker.fit import FittedRanker
     from sdsearch.ranker.plan import HopPlan
-    from sdsearch.ranker.validation import PredictorKind
+    from sdsearch.ranker.training import FittedNet
     from sdsearch.space import SearchSpace, Unit
 
 Floats = npt.NDArray[np.float64]
@@ -50,15 +60,21 @@ def score_space(
     """
     fitted.layout.check_space(space)
     kind = kind or fitted.kind
+    if fitted.errors is not None and tuple(map(len, fitted.errors)) != space.radices:
+        raise InputError(
+            f"a fit with a probe must be scored in the space of the probe, but {space.name} has "
+            f"other options; fit in it: sdsearch fit STUDY"
+        )
     shape = space.radices
     predicted, spread = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    models = len(fitted.centre) if kind == "gnn" else 1
+    net = fitted.nets.get(kind)
+    models = 1 if net is None else len(net.centre)
     sums = [np.zeros((size, models)) for size in shape]
     for digits, part in space.width_parts:
-        if kind == "gnn":
-            found = _score_part(fitted, part)
+        if net is not None:
+            found = _score_part(net, part)
         else:
-            found = _score_with(fitted.baselines[kind], fitted, part)
+            found = _score_with(kind, fitted, part, digits)
         where = np.ix_(*digits)
         predicted[where] = found.predicted.reshape(part.radices)
         spread[where] = found.spread.reshape(part.radices)
@@ -68,28 +84,28 @@ def score_space(
     return SpaceScores(predicted.reshape(-1), spread.reshape(-1), marginals)
 
 
-def _score_part(fitted: FittedRanker, space: SearchSpace) -> SpaceScores:
-    """`score_space` of the GNN where every unit has one width.
+def _score_part(net: FittedNet, space: SearchSpace) -> SpaceScores:
+    """`score_space` of nets where every unit has one width.
 
     The head is linear up to its ReLU, so it is applied to the few rows of the tables, and a member
     only adds up what its slots have become.
     """
     shape = space.radices  # (a, b, c, d) options of the four units
     with torch.inference_mode():
-        plan = plan_space(space, fitted.layout, fitted.config.hops)
-        last = fitted.ranker.embed(PlanTensors.of(plan, batch=False))[-1]  # (items, members, width)
+        plan = plan_space(space, net.layout, net.hops)
+        last = net.ranker.embed(PlanTensors.of(plan, batch=False))[-1]  # (items, members, width)
         tables = [  # each (a, b, c, d, members, width), with 1 for units it does not depend on
-            fitted.ranker.head.project(table.flatten(0, 3) / len(SLOTS)).reshape(table.shape)
+            net.ranker.head.project(table.flatten(0, 3) / len(SLOTS)).reshape(table.shape)
             for table in _tables(plan, last)
         ]
         predicted, spread = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        sums = [np.zeros((size, len(fitted.centre))) for size in shape]
+        sums = [np.zeros((size, len(net.centre))) for size in shape]
         for first in range(shape[0]):  # one option of unit 0 at a time, for memory
             total = torch.zeros(*shape[1:], *last.shape[1:])  # (b, c, d, members, width)
             for table in tables:
                 total += table[min(first, len(table) - 1)]
             # (b, c, d, members), back in units of the target
-            y = fitted.ranker.head.finish(total) * fitted.spread + fitted.centre
+            y = net.ranker.head.finish(total) * net.spread + net.centre
             predicted[first] = y.mean(-1).numpy()
             spread[first] = y.std(-1, correction=0).numpy()
             exact = y.double().numpy()
@@ -111,8 +127,9 @@ def score_units(
     of `effect` over the unit's options. A baseline has no embeddings: its rule is its effect.
     """
     fitted.layout.check_space(space)
-    weights = hop_weights(fitted)
-    norms = slot_norms(fitted, space) if fitted.kind == "gnn" else None
+    net = fitted.net
+    weights = hop_weights(fitted) if net is not None else np.zeros(0)
+    norms = slot_norms(net, space) if net is not None else None
     rule = rule if norms is not None else "partial-dependence"
     units, blocks = [], []
     for axis, unit in enumerate(space.units):
@@ -131,10 +148,10 @@ def score_units(
         rule=rule,
         hop_weights=tuple(weights),
         mean=float(scored.predicted.mean(dtype=np.float64)),
-        features=feature_scores(fitted, space) if norms is not None else (),
+        features=feature_scores(net, space) if net is not None else (),
         blocks=tuple(blocks),
         units=tuple(units),
-        contributions=slot_contributions(fitted, space, weights) if norms is not None else {},
+        contributions=slot_contributions(net, space, weights) if net is not None else {},
     )
 
 
@@ -249,16 +266,27 @@ def _without(
     return max(fits, key=lambda j: len(kept[j]), default=None)
 
 
-def _score_with(model: Linear | Forest, fitted: FittedRanker, space: SearchSpace) -> SpaceScores:
-    plan = plan_space(space, fitted.layout, 0)
+def _score_with(
+    kind: PredictorKind,
+    fitted: FittedRanker,
+    space: SearchSpace,
+    digits: tuple[npt.NDArray[np.int64], ...],
+) -> SpaceScores:
+    """`score_space` of a baseline; `digits` are per unit the numbers of the part's options."""
+    plan, model = plan_space(space, fitted.layout, 0), fitted.baselines[kind]
     kept = kept_slots(plan.features, fitted.layout)
     columns = [kept[items] for items in plan.items[0]]  # per slot, broadcasts to the space
     shape = space.radices
+    logs = None  # (a, b * c * d) of the one-shot errors
+    if fitted.errors is not None:
+        errors = tuple(one[numbers] for one, numbers in zip(fitted.errors, digits, strict=True))
+        logs = log_errors(errors).reshape(shape[0], -1)
     cube = np.empty(shape)
     for first in range(shape[0]):
         # Per slot (b * c * d,): which of the members with this option of unit 0 keep it.
         rows = [np.broadcast_to(c[min(first, len(c) - 1)], shape[1:]).reshape(-1) for c in columns]
-        cube[first] = model.predict(np.stack(rows, axis=1)).reshape(shape[1:])
+        seen = columns_of(kind, np.stack(rows, axis=1), None if logs is None else logs[first])
+        cube[first] = model.predict(seen).reshape(shape[1:])
     axes = range(len(shape))
     marginals = tuple(cube.mean(axis=tuple(set(axes) - {axis}))[:, None] for axis in axes)
     flat = cube.reshape(-1).astype(np.float32)

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from sdsearch.errors import InputError
 from sdsearch.model import FrozenModel
-from sdsearch.ranker.baselines import Forest, Linear, fit_forest, fit_ridge
+from sdsearch.ranker.baselines import Forest, Linear, fit_forest, fit_ridge, fit_scale
 from sdsearch.stats import (
     bootstrap_interval,
     kendall,
@@ -24,12 +25,18 @@ from sdsearch.stats import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sdsearch.design import PredictorKind
+
 Floats = npt.NDArray[np.float64]
 Fit = Callable[[Floats, Floats, Floats], Linear | Forest]
 """Columns (n, c), targets (n,) and weights (n,) to a fitted baseline."""
 Held = npt.NDArray[np.bool_]  # (members, n): what each ensemble member does not train on
-PredictorKind = Literal["gnn", "ridge", "ridge-pairs", "forest"]
+NETS: tuple[PredictorKind, ...] = ("gnn", "gnn-probe")
 BASELINES: tuple[PredictorKind, ...] = ("ridge", "ridge-pairs", "forest")
+PROBED: tuple[PredictorKind, ...] = ("ridge-probe", "one-shot")
+"""Baselines that need a probe."""
+PROBE_SCALE = 3.0
+"""What ridge sees of a probe is so much larger than a block: its penalty holds it back less."""
 
 TOP = 4  # designs are built by fours, so the top of the ranking is what counts
 
@@ -72,14 +79,21 @@ def average_held_out(guesses: Floats, held: Held) -> Floats:
 
 
 def baselines_out_of_fold(
-    x: Floats, costs: Floats, y: Floats, weight: Floats, held: Held, seed: int
+    kept: Floats,
+    costs: Floats,
+    y: Floats,
+    weight: Floats,
+    held: Held,
+    seed: int,
+    logs: Floats | None = None,
 ) -> dict[str, Floats]:
     """Pooled held-out predictions of the baselines, of params alone and of MACs alone.
 
-    `x` is (n, 46) kept slots, `costs` (n, 2) params and MACs, `weight` (n,) of the labels.
+    `kept` is (n, 46) kept slots, `costs` (n, 2) params and MACs, `weight` (n,) of the labels,
+    `logs` (n,) the logarithms of a probe's one-shot errors where there is one.
     """
     fits: dict[str, tuple[Floats, Fit]] = {
-        **{name: (x, fit_of(name, seed)) for name in BASELINES},
+        **{name: (columns_of(name, kept, logs), fit_of(name, seed)) for name in _known(logs)},
         "params": (np.log(costs[:, :1]), fit_ridge),
         "macs": (np.log(costs[:, 1:]), fit_ridge),
     }
@@ -90,11 +104,36 @@ def baselines_out_of_fold(
     return found
 
 
+def fit_baselines(
+    kept: Floats, y: Floats, weight: Floats, seed: int, logs: Floats | None = None
+) -> dict[PredictorKind, Linear | Forest]:
+    """All baselines on all labels; the arguments are those of `baselines_out_of_fold`."""
+    return {
+        name: fit_of(name, seed)(columns_of(name, kept, logs), y, weight) for name in _known(logs)
+    }
+
+
+def columns_of(kind: PredictorKind, kept: Floats, logs: Floats | None) -> Floats:
+    """What a baseline sees of architectures, (n, columns): `kept` (n, 46), `logs` (n,) or both."""
+    if kind not in PROBED:
+        return kept
+    assert logs is not None, f"{kind} needs a probe"
+    if kind == "one-shot":
+        return logs[:, None]
+    return np.concatenate([kept, PROBE_SCALE * logs[:, None]], axis=1)
+
+
 def fit_of(kind: PredictorKind, seed: int) -> Fit:
     """How a baseline is fitted to columns, targets and weights."""
     if kind == "forest":
         return lambda x, y, weight: fit_forest(x, y, seed, weight)
+    if kind == "one-shot":
+        return fit_scale
     return lambda x, y, weight: fit_ridge(x, y, weight, with_pairs=kind == "ridge-pairs")
+
+
+def _known(logs: Floats | None) -> tuple[PredictorKind, ...]:
+    return BASELINES if logs is None else (*BASELINES, *PROBED)
 
 
 def rate_predictions(y: Floats, guess: Floats, rng: np.random.Generator) -> Quality:
@@ -126,21 +165,32 @@ def choose_kind(
 ) -> tuple[PredictorKind, str]:
     """The predictor to use and why, in words.
 
-    `auto` is the GNN, unless the best baseline ranks the same held-out labels better beyond noise:
-    the 95 % interval of its gain, paired over labels, lies above 0.
+    `auto` is ridge with the probe where there is a probe, and else the GNN; but the best of the
+    others where it ranks the same held-out labels better beyond noise: the 95 % interval of its
+    gain, paired over labels, lies above 0.
+
+    Raises:
+        InputError: what is asked for needs a probe, and there is none.
     """
-    gnn = qualities["gnn"]
-    best = max(BASELINES, key=lambda name: qualities[name].srcc)
-    gain = spearman_gain_interval(y, guesses[best], guesses["gnn"], rng)
+    rivals: list[PredictorKind] = [n for n in (*NETS, *BASELINES, *PROBED) if n in guesses]
+    if asked != "auto" and asked not in rivals:
+        raise InputError(
+            f"kind = {asked!r} in [ranker] needs a probe, but there is none; run: "
+            "sdsearch probe STUDY"
+        )
+    first: PredictorKind = "ridge-probe" if "ridge-probe" in rivals else "gnn"
+    best = max((n for n in rivals if n != first), key=lambda name: qualities[name].srcc)
+    gain = spearman_gain_interval(y, guesses[best], guesses[first], rng)
+    own = qualities[first]
     found = (
-        f"out-of-fold SRCC {gnn.srcc:.2f} [{gnn.low:.2f}, {gnn.high:.2f}] for gnn,"
-        f" {qualities[best].srcc:.2f} for {best}, the best baseline, whose gain is"
+        f"out-of-fold SRCC {own.srcc:.2f} [{own.low:.2f}, {own.high:.2f}] for {first},"
+        f" {qualities[best].srcc:.2f} for {best}, the best of the others, whose gain is"
         f" [{gain.low:+.2f}, {gain.high:+.2f}]"
     )
     if asked != "auto":
         return asked, f"chosen by the user; {found}"
     if gain.low > 0:
-        return best, f"{best} ranks held-out labels better than the GNN, beyond noise; {found}"
-    if qualities[best].srcc > gnn.srcc:
-        return "gnn", f"{best} is ahead, but not beyond noise; {found}"
-    return "gnn", f"the GNN ranks held-out labels best; {found}"
+        return best, f"{best} ranks held-out labels better than {first}, beyond noise; {found}"
+    if qualities[best].srcc > own.srcc:
+        return first, f"{best} is ahead, but not beyond noise; {found}"
+    return first, f"{first} ranks held-out labels best; {found}"

@@ -14,17 +14,21 @@ from sdsearch.report.outcome import (
     summarize_outcome,
     with_error,
 )
-from sdsearch.report.page import write_report
+from sdsearch.report.page import report_study, write_report
+from sdsearch.report.probing import describe_probe, draw_probe
 
 __all__ = [
     "Drawing",
     "Outcome",
+    "describe_probe",
+    "draw_probe",
     "draw_scores",
     "draw_unet",
     "html_table",
     "nice_ticks",
     "noise_floor",
     "outcome_table",
+    "report_study",
     "summarize_outcome",
     "with_error",
     "write_report",

@@ -37,7 +37,7 @@ from sdsearch.unet import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sdsearch.unet import Architecture, Backbone
 
@@ -48,6 +48,7 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _STYLE = """
 .sds{font:13px system-ui,sans-serif;color-scheme:light dark}.sds text{fill:#222}
 .sds .sds-light{fill:#fff}.sds .sds-dark{fill:#000}.sds .sds-faint{fill:#555;font-size:12px}
+.sds .sds-tiny{fill:#444;font-size:9px;text-anchor:middle}
 .sds .sds-title{font-size:16px;font-weight:600}.sds-slot text{text-anchor:middle}
 .sds-page{fill:#fff}.sds-band{fill:#f2f3f5}.sds-skip{fill:none;stroke:#35618f;stroke-width:1.8}
 .sds-skip-void{fill:none;stroke:#8a8f94;stroke-width:1.2;stroke-dasharray:2 4}
@@ -58,7 +59,8 @@ _STYLE = """
 .sds-ghost .sds-box{fill:#f7dfe4;stroke:#a8435a;stroke-dasharray:4 3}
 .sds .sds-removed text,.sds .sds-ghost text{fill:#555}
 @media screen and (prefers-color-scheme:dark){
-.sds text{fill:#e8eaed}.sds .sds-faint{fill:#aaa}.sds-page{fill:#17191c}.sds-band{fill:#23262a}
+.sds text{fill:#e8eaed}.sds .sds-faint{fill:#aaa}
+.sds .sds-tiny{fill:#bbb}.sds-page{fill:#17191c}.sds-band{fill:#23262a}
 .sds-skip{stroke:#8ab4f8}.sds-plain .sds-box{fill:#3b4046}.sds-removed .sds-box{fill:#17191c}
 .sds .sds-removed text{fill:#aaa}.sds-ghost .sds-box{fill:#47232c;stroke:#d98a9b}
 .sds .sds-ghost text{fill:#e8c5cd}}
@@ -83,13 +85,15 @@ def draw_unet(
     scores: Mapping[str, float] | None = None,
     title: str | None = None,
     said: Mapping[str, str] | None = None,
+    below: Mapping[str, Sequence[str]] | None = None,
 ) -> Drawing:
     """A standalone SVG document of a member; the same input gives the same bytes.
 
     `scores` maps slot names to numbers, which colour the boxes from low to high; without them the
     kind of a block gives its colour. `title` may be any text: it is escaped. The document can also
     be put into an HTML page as it is, beside others. `said` maps slot names to more words about
-    them, any text; every box can then be reached by keyboard.
+    them, any text; every box can then be reached by keyboard. `below` maps slot names to at most
+    two short lines that are written below their boxes.
 
     Raises:
         InputError: a score names a slot that does not exist, or is not finite.
@@ -106,6 +110,7 @@ def draw_unet(
         *_flow(boxes),
         *(_draw_skip(skip) for skip in place_skips(arch, backbone, boxes)),
         *(_draw_box(b, c, scores, said) for b, c in zip(boxes.values(), cost.slots, strict=True)),
+        *_lines_below(boxes, below or {}),
         *_legend(scores),
     ]
     facts = [arch.model_dump(mode="json"), backbone.model_dump(mode="json"), scores, heading]
@@ -245,6 +250,13 @@ def _draw_box(
         + _rect("sds-box", box.x, box.y, BOX_WIDTH, BOX_HEIGHT, f' rx="5"{colour}')
         + f"{strip}{_text(ink, box.middle, y, words)}</g>"
     )
+
+
+def _lines_below(boxes: Mapping[str, Box], lines: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    for name, words in lines.items():
+        for number, line in enumerate(words):
+            top = boxes[name].y + BOX_HEIGHT + 11 + 10 * number
+            yield _text("sds-tiny", boxes[name].middle, top, line)
 
 
 def _legend(scores: Mapping[str, float]) -> Iterator[str]:

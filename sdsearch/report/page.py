@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from sdsearch.console import say
+from sdsearch.console import make_console, say
 from sdsearch.files import write_atomic
 from sdsearch.labels import read_costs
 from sdsearch.report.charts import Point, Scatter, scatter
@@ -22,7 +22,7 @@ from sdsearch.report.findings import (
     tell,
 )
 from sdsearch.report.gallery import read_gallery
-from sdsearch.report.outcome import Outcome, notes, with_error
+from sdsearch.report.outcome import Outcome, notes, outcome_table, summarize_outcome, with_error
 from sdsearch.study import is_as_written, versions
 from sdsearch.unet import is_full_size
 
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 
     from sdsearch.report.gallery import GalleryRow
     from sdsearch.study import StudyFolder
+
+
+def report_study(study: StudyFolder) -> Path:
+    """Print the outcome table and write report.html; return its path."""
+    outcome = summarize_outcome(study)
+    make_console(to_stdout=True).print(outcome_table(outcome))
+    return write_report(study, outcome)
 
 
 def write_report(study: StudyFolder, outcome: Outcome) -> Path:

@@ -19,6 +19,7 @@ from sdsearch.space.latency import (
 )
 from sdsearch.space.lookup import find_member
 from sdsearch.space.meter import Meter
+from sdsearch.space.removals import list_losses, list_removals, spread_errors, with_option
 from sdsearch.space.space import SPACES, SearchSpace, search_space
 from sdsearch.space.summary import SpaceSummary, summarize_space
 from sdsearch.space.units import Unit
@@ -42,9 +43,13 @@ __all__ = [
     "design_survey",
     "find_member",
     "fit_latency_table",
+    "list_losses",
+    "list_removals",
     "read_latency_table",
     "read_survey",
     "say_amount",
     "search_space",
+    "spread_errors",
     "summarize_space",
+    "with_option",
 ]

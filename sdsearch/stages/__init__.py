@@ -25,8 +25,8 @@ from sdsearch.stages.label import (
     read_statuses,
     recompute_labels,
 )
+from sdsearch.stages.probe import probe_study
 from sdsearch.stages.recover import recover_design
-from sdsearch.stages.report import report_study
 from sdsearch.stages.sample import propose_architectures, sample_study
 from sdsearch.stages.score import score_study
 from sdsearch.stages.tune import tune_teacher
@@ -47,12 +47,12 @@ __all__ = [
     "import_table",
     "label_study",
     "prepare_study",
+    "probe_study",
     "propose_architectures",
     "push_export",
     "read_statuses",
     "recompute_labels",
     "recover_design",
-    "report_study",
     "run_study",
     "sample_study",
     "score_study",

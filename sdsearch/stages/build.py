@@ -11,7 +11,7 @@ from sdsearch.design import DesignFile, SpaceScores, build_designs
 from sdsearch.files import write_atomic
 from sdsearch.planning import check_study
 from sdsearch.space import RESOURCES
-from sdsearch.stages.score import PUBLISHED, load_published_scores, score_study
+from sdsearch.stages.score import BASELINE_METHODS, PUBLISHED, load_published_scores, score_study
 from sdsearch.study import (
     is_current,
     load_meter,
@@ -49,7 +49,11 @@ def build_study(study: StudyFolder) -> tuple[Design, ...]:
                 SpaceScores.load(predictions("space")),
                 np.random.default_rng(study.config.space.seed),
                 top=settings.top,
-                ridge=SpaceScores.load(predictions("ridge")) if "ridge" in methods else None,
+                baselines={
+                    name: SpaceScores.load(predictions(name))
+                    for name in BASELINE_METHODS
+                    if name in methods
+                },
                 paper=load_published_scores(study) if PUBLISHED in methods else None,
                 least_difference=settings.least_difference,
             )

@@ -31,7 +31,7 @@ def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
     Raises:
         InputError: nothing was built, or there is no design of a name.
     """
-    from sdsearch.export import at_export, export_pipeline, renew_card
+    from sdsearch.export import at_export, export_pipeline, recover_missing, renew_card
 
     teacher = name_teacher(study)
     built = read_designs(study)
@@ -44,6 +44,7 @@ def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
         # In one order, so that nobody waits in a ring.
         for name in sorted({design.name for design in chosen}):
             held.enter_context(at_export(study.pipelines_dir / name))
+        recover_missing(chosen, study)
         for design in chosen:
             with working(f"exporting {design.name}"), noticing_moves(study.root):
                 folders.append(export_pipeline(design, study, teacher))
@@ -69,7 +70,7 @@ def check_additions(
         check_onnx()
     if lora is not None:
         if not lora.is_file():
-            raise InputError(f"--lora must be a safetensors file, but {lora} is no file")
+            raise InputError(f"a LoRA must be a safetensors file, but {lora} is no file")
         TensorFiles(lora)
     if push is not None:
         check_repository(push)

@@ -8,43 +8,76 @@ import numpy as np
 
 from sdsearch.console import working
 from sdsearch.errors import InputError
-from sdsearch.study import is_current, load_space, name_teacher, read_sample, record_done
+from sdsearch.stages.probe import find_probe, probe_study
+from sdsearch.study import (
+    is_current,
+    load_space,
+    name_teacher,
+    outputs_of,
+    read_sample,
+    record_done,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sdsearch.design import Probe
     from sdsearch.labels import Label
-    from sdsearch.ranker import FitReport
+    from sdsearch.ranker import FitReport, FittedRanker
     from sdsearch.study import StudyFolder
 
 
 def fit_study(study: StudyFolder) -> FitReport:
     """Fit the predictor on the labels of the sample, into ranker/; return how well it ranks.
 
-    A fit is current as long as labels, their standard errors (which weigh them), the space, the
-    teacher's content and the settings stay.
+    A probe that is there is learned from too, and alone where there are no labels. A fit is current
+    as long as labels, their standard errors (which weigh them), the probe, the space, the teacher's
+    content and the settings stay.
 
     Raises:
         InputError: nothing is measured yet.
     """
-    labels, settings = training_labels(study), study.config.ranker
-    if all(label.failure for label in labels):
+    labels = training_labels(study)
+    if needs_probe(study):
+        probe_study(study)
+    probe = find_probe(study)
+    if all(label.failure for label in labels) and (labels or probe is None):
         raise InputError(_why_no_fit(study, len(labels)))
-    y = training_targets(study, labels)
-    errors = [settings.target.standard_error(label) for label in labels]
     inputs = fit_inputs(study, labels)
-    from sdsearch.ranker import RankerConfig, fit_ranker, load_ranker, save_ranker
+    from sdsearch.ranker import load_ranker, save_ranker
 
     if not is_current(study, "fit", inputs):
-        rng = np.random.default_rng(study.config.space.seed)
-        config = RankerConfig(kind=settings.kind)
         with working(f"fitting the predictor on {len(labels)} labels"):
-            architectures = [label.architecture for label in labels]
-            fitted = fit_ranker(load_space(study), architectures, y, config, rng, errors)
+            fitted = _fit(study, labels, probe)
         save_ranker(fitted, study.ranker_dir)
         files = [study.ranker_dir / "ranker.safetensors", study.ranker_dir / "ranker.json"]
         record_done(study, "fit", inputs, files)
     return load_ranker(study.ranker_dir).report
+
+
+def _fit(study: StudyFolder, labels: Sequence[Label], probe: Probe | None) -> FittedRanker:
+    from sdsearch.ranker import RankerConfig, fit_ranker, rank_by_probe
+
+    settings, space = study.config.ranker, load_space(study)
+    config = RankerConfig(kind=settings.kind)
+    if not labels:
+        assert probe is not None, "without labels and a probe there is nothing to learn from"
+        return rank_by_probe(space, probe, config)
+    return fit_ranker(
+        space,
+        [label.architecture for label in labels],
+        training_targets(study, labels),
+        config,
+        np.random.default_rng(study.config.space.seed),
+        [settings.target.standard_error(label) for label in labels],
+        probe,
+    )
+
+
+def needs_probe(study: StudyFolder) -> bool:
+    """Whether the study asks for what only a probe can give, by predictor or method."""
+    asked = {study.config.ranker.kind, *study.config.build.methods}
+    return not asked.isdisjoint(("gnn-probe", "ridge-probe", "one-shot"))
 
 
 def _why_no_fit(study: StudyFolder, failed: int) -> str:
@@ -55,7 +88,8 @@ def _why_no_fit(study: StudyFolder, failed: int) -> str:
     other = ", or import the tiny model's own labels" if tiny else ""
     return (
         f"a fit needs measured architectures, but of {drawn} sampled ones {found}; run: sdsearch "
-        f"label {study.root}{other}"
+        f"label {study.root}{other}; without any label a probe can rank them: sdsearch probe "
+        f"{study.root}"
     )
 
 
@@ -70,11 +104,14 @@ def fit_inputs(study: StudyFolder, labels: Sequence[Label]) -> dict[str, Any]:
         "space": study.config.space.model_dump(mode="json"),
         "teacher": name_teacher(study),
         "ranker": settings.model_dump(mode="json", exclude={"rule"}),
+        "probe": None if find_probe(study) is None else outputs_of(study, "probe"),
     }
 
 
 def training_labels(study: StudyFolder) -> list[Label]:
     """The labels to learn from: those of what was drawn or proposed, in the study's series."""
+    if not study.architectures_file.is_file():
+        return []
     drawn = read_sample(study).keys_from("sample", "proposal")
     labels = study.labels.read_series(study.series)
     return [labels[key] for key in drawn if key in labels]

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from sdsearch.console import say
 from sdsearch.planning import check_study
+from sdsearch.report import report_study
 from sdsearch.stages.build import build_study
 from sdsearch.stages.compare import compare_study
 from sdsearch.stages.export import export_designs
 from sdsearch.stages.fit import fit_study
 from sdsearch.stages.label import import_own_table, label_study
-from sdsearch.stages.report import report_study
 from sdsearch.stages.sample import sample_study
 from sdsearch.stages.score import score_study
 from sdsearch.stages.tune import tune_teacher

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from sdsearch.console import working
 from sdsearch.design import Scores
+from sdsearch.errors import InputError
 from sdsearch.files import LARGEST_TEXT, parse_json, read_bytes, read_json_bytes, write_atomic
 from sdsearch.stages.fit import fit_study, training_labels, training_targets
 from sdsearch.study import is_current, load_space, outputs_of, record_done
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy.typing as npt
 
+    from sdsearch.ranker import FittedRanker
     from sdsearch.space import SearchSpace
     from sdsearch.study import StudyFolder
 
 PUBLISHED = "autobuild-paper"
 """The method that builds by the scores of AutoBuild as published."""
+BASELINE_METHODS: tuple[Literal["ridge", "ridge-probe", "one-shot"], ...] = (
+    *("ridge", "ridge-probe", "one-shot"),
+)
+"""The methods that build by the predictions of the predictor that they are named after."""
+SCORED_APART = (*BASELINE_METHODS, PUBLISHED)
 
 
 def score_study(study: StudyFolder) -> Scores:
@@ -31,7 +39,7 @@ def score_study(study: StudyFolder) -> Scores:
     settings = study.config
     inputs = {
         "fit": outputs_of(study, "fit"),
-        "methods": [name for name in ("ridge", PUBLISHED) if name in settings.build.methods],
+        "methods": [name for name in SCORED_APART if name in settings.build.methods],
         "rule": settings.ranker.rule,
     }
     if not is_current(study, "score", inputs):
@@ -42,15 +50,31 @@ def score_study(study: StudyFolder) -> Scores:
             scored = score_space(fitted, space)
             scores = score_units(fitted, space, scored, settings.ranker.rule)
         outputs = [scored.save(study.predictions_file("space"))]
-        if "ridge" in settings.build.methods:
-            ridge = score_space(fitted, space, kind="ridge")
-            outputs.append(ridge.save(study.predictions_file("ridge")))
+        _check_methods(settings.build.methods, fitted)
+        for name in BASELINE_METHODS:
+            if name in settings.build.methods:
+                found = score_space(fitted, space, kind=name)
+                outputs.append(found.save(study.predictions_file(name)))
         if PUBLISHED in settings.build.methods:
             with working("fitting the published method"):
                 outputs.append(_score_as_published(study, space))
         write_atomic(study.scores_file, scores.to_json(indent=2) + "\n")
         record_done(study, "score", inputs, [study.scores_file, *outputs])
     return Scores.model_validate_json(read_json_bytes(study.scores_file, LARGEST_TEXT))
+
+
+def _check_methods(methods: Sequence[str], fitted: FittedRanker) -> None:
+    """Refuse methods that learn from labels where there are none.
+
+    Raises:
+        InputError: there is such a method; which ones work is said.
+    """
+    learning = [name for name in methods if name in ("ridge", "ridge-probe", PUBLISHED)]
+    if learning and not fitted.report.labels:
+        raise InputError(
+            f"{' and '.join(learning)} in [build] methods learn from labels, but there are none; "
+            "run: sdsearch label STUDY, or build by one-shot, most-macs, most-params or random"
+        )
 
 
 def load_published_scores(study: StudyFolder) -> list[npt.NDArray[np.float64]]:

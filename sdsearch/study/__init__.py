@@ -14,6 +14,7 @@ from sdsearch.study.folder import (
     name_teacher,
     read_protocols,
     read_study,
+    with_methods,
     write_protocols,
 )
 from sdsearch.study.listing import (
@@ -57,6 +58,7 @@ from sdsearch.study.requests import (
     InspectRequest,
     LatencyRequest,
     PlanRequest,
+    ProbeRequest,
     RecomputeRequest,
     RecoverRequest,
     ResolveRequest,
@@ -88,6 +90,7 @@ __all__ = [
     "Origin",
     "PlanRequest",
     "Preset",
+    "ProbeRequest",
     "Recipe",
     "RecomputeRequest",
     "RecoverRequest",
@@ -137,6 +140,7 @@ __all__ = [
     "set_beside",
     "versions",
     "warn_of_resolution",
+    "with_methods",
     "write_protocols",
     "write_sample",
 ]

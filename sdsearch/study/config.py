@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import Field, PlainSerializer, PlainValidator, ValidationError
 
-from sdsearch.design import Method, Rule
+from sdsearch.design import Method, PredictorKind, Rule
 from sdsearch.errors import InputError, nearest
 from sdsearch.labels import LongRecovery, Protocol, Rung, Target, TeacherTuning
 from sdsearch.model import FrozenModel
@@ -61,7 +61,7 @@ ParsedTarget = Annotated[
 class RankerSettings(FrozenModel):
     """Which predictor learns what target from the labels, and how options are scored."""
 
-    kind: Literal["auto", "gnn", "ridge", "ridge-pairs", "forest"] = "auto"
+    kind: Literal["auto"] | PredictorKind = "auto"
     target: ParsedTarget = Target("-log(fd_efflite0)")
     rule: Rule = "graph"
 

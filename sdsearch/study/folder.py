@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import ValidationError, model_validator
 
 from sdsearch.console import say
-from sdsearch.errors import InputError
+from sdsearch.design import Method
+from sdsearch.errors import InputError, nearest
 from sdsearch.files import make_folder, read_json_bytes, read_toml, write_atomic
 from sdsearch.keys import FileHashes, content_key
 from sdsearch.labels import LabelStore, ResolvedProtocol, Series
@@ -110,6 +111,11 @@ class StudyFolder:
     def architectures_file(self) -> Path:
         """Architectures to label, one JSON object a line."""
         return self.root / "architectures.jsonl"
+
+    @property
+    def probe_file(self) -> Path:
+        """What each removal changes in the teacher's output, measured without labels."""
+        return self.root / "probe.json"
 
     @property
     def scores_file(self) -> Path:
@@ -274,6 +280,24 @@ def is_tuned(study: StudyFolder) -> bool:
     except InputError:
         return False
     return True
+
+
+def with_methods(study: StudyFolder, methods: Sequence[str]) -> StudyFolder:
+    """The study as if [build] named these methods; itself where there are none.
+
+    Raises:
+        InputError: there is no method of a name; the nearest is given.
+    """
+    if not methods:
+        return study
+    for method in methods:
+        if method not in (known := get_args(Method)):
+            raise InputError(
+                f"a method must be one of {', '.join(known)}, but is {method!r}; did you mean "
+                f"{nearest(method, known)!r}?"
+            )
+    build = study.config.build.model_copy(update={"methods": tuple(methods)})
+    return replace(study, config=study.config.model_copy(update={"build": build}))
 
 
 def load_space(study: StudyFolder) -> SearchSpace:

@@ -143,13 +143,15 @@ def read_listing(study: StudyFolder) -> Listing:
     """All architectures of a study: those picked to be measured, then the designs.
 
     Raises:
-        InputError: nothing was sampled yet, or a file is damaged.
+        InputError: nothing was sampled or built yet, or a file is damaged.
     """
-    designs = (
+    designs = [
         (design.architecture, Origin(kind="design", name=design.name))
         for design in read_designs(study)
-    )
-    return Listing.of([*read_sample(study).pairs(), *designs])
+    ]
+    # What a probe alone has built needs no sample.
+    picked = not designs or study.architectures_file.is_file()
+    return Listing.of([*(read_sample(study).pairs() if picked else ()), *designs])
 
 
 def read_sample(study: StudyFolder) -> Listing:

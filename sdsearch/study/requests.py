@@ -86,11 +86,11 @@ class RecomputeRequest(StudyRequest):
 
 
 class RecoverRequest(StudyRequest):
-    """Write the recovered weights of an architecture, as its label recovers it."""
+    """Write the recovered weights of architectures, as their labels recover them."""
 
     stage: ClassVar = "export"
     command: Literal["recover"] = "recover"
-    arch_key: str
+    arch_keys: tuple[str, ...] = Field(min_length=1)
 
 
 class FinetuneRequest(StudyRequest):
@@ -198,6 +198,20 @@ class ThumbnailsRequest(StudyRequest):
     designs: tuple[str, ...] = Field(min_length=1)
 
 
+class ProbeRequest(StudyRequest):
+    """Measure what a study's teacher loses with each removal, into the study's probe.json.
+
+    Attributes:
+        samples: recovery samples that are asked about at each timestep.
+        timesteps: how many timesteps, spread evenly over those of the training.
+    """
+
+    stage: ClassVar = "probe"
+    command: Literal["probe"] = "probe"
+    samples: int = Field(8, ge=1)
+    timesteps: int = Field(4, ge=1)
+
+
 class LatencyRequest(Request):
     """Time the members that a latency survey asks for, in its file."""
 
@@ -228,6 +242,7 @@ HarnessRequest = Annotated[
     | GridRequest
     | InpaintRequest
     | ThumbnailsRequest
+    | ProbeRequest
     | LatencyRequest
     | AppRequest,
     Field(discriminator="command"),

@@ -17,8 +17,8 @@ from tests.fakes import full_geometry, make_design, make_study, tiny_member, wri
 
 ROOT = Path(sdsearch.__file__).parent
 COMMANDS = (
-    "init plan run tune sample label fit score build recover export report space check latency "
-    "bench compare app"
+    "init plan probe run tune sample label fit score build recover export report space check "
+    "latency bench compare app"
 )
 
 

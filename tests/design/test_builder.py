@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sdsearch.design.builder import build_designs, pareto_front
-from sdsearch.design.designs import DesignFile
+from sdsearch.design.designs import DesignFile, Method
+from sdsearch.design.probe import score_by_probe
 from sdsearch.design.scores import OptionScore, Scores, SpaceScores, UnitScores
 from sdsearch.errors import InputError
 from sdsearch.space.budget import RESOURCES, Budget, Resource
@@ -15,9 +16,10 @@ from sdsearch.space.latency import fit_latency_table
 from sdsearch.space.meter import Meter
 from sdsearch.space.space import SearchSpace, search_space
 from sdsearch.unet.cost import count_macs, count_params
+from tests.planted import planted_probe
 from tests.space.test_latency import planted_survey
 
-METHODS = ("autobuild", "exhaustive", "random", "ridge")
+METHODS = ("autobuild", "exhaustive", "random", "ridge", "one-shot", "most-macs", "most-params")
 
 
 def made_up(space: SearchSpace, seed: int = 0) -> tuple[Scores, SpaceScores, SpaceScores]:
@@ -64,6 +66,7 @@ def made_up(space: SearchSpace, seed: int = 0) -> tuple[Scores, SpaceScores, Spa
 
 SPACE = search_space("tiny")
 SCORES, SCORED, RIDGE = made_up(SPACE)
+ONE_SHOT = score_by_probe(planted_probe(SPACE).option_errors(SPACE))
 BLOCKS = search_space("sd14-blocks", SPACE.backbone)
 TABLE = fit_latency_table(planted_survey())
 
@@ -77,7 +80,7 @@ def build(budget: Budget, methods: tuple[str, ...] = METHODS, seed: int = 0, top
         SCORED,
         np.random.default_rng(seed),
         top=top,
-        ridge=RIDGE,
+        baselines={"ridge": RIDGE, "one-shot": ONE_SHOT},
     )
 
 
@@ -107,7 +110,7 @@ def test_every_method_builds_top_designs_with_exact_costs_and_reasons() -> None:
         "autobuild-4",
         "exhaustive-1",
     ]
-    assert len(designs) == 16
+    assert len(designs) == 4 * len(METHODS)
     for design in designs:
         assert design.arch_key == design.architecture.key
         assert design.params == count_params(design.architecture, SPACE.backbone)
@@ -141,7 +144,7 @@ def test_a_budget_holds_for_every_method_and_is_solved_exactly(resource: str) ->
     costs = {"params": space_params, "macs": space_macs}[resource](SPACE)
     limit = 0.6 * costs[SPACE.index(SPACE.members["teacher"])]
     designs = build(budget)
-    assert len(designs) == 16
+    assert len(designs) == 4 * len(METHODS)
     assert all(getattr(design, resource) <= limit for design in designs)
     best = np.sort(add_up(SCORES.values())[costs <= limit])[::-1][:4]
     np.testing.assert_allclose([d.score for d in designs if d.method == "autobuild"], best)
@@ -150,7 +153,9 @@ def test_a_budget_holds_for_every_method_and_is_solved_exactly(resource: str) ->
     assert [d.arch_key for d in build(absolute)] == [d.arch_key for d in designs]
 
 
-@pytest.mark.parametrize("method", ["autobuild", "exhaustive", "ridge"])
+@pytest.mark.parametrize(
+    "method", ["autobuild", "exhaustive", "ridge", "one-shot", "most-macs", "most-params"]
+)
 @pytest.mark.parametrize("seed", range(5))
 def test_the_top_10_of_every_exact_method_are_those_of_brute_force(method: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -159,10 +164,14 @@ def test_the_top_10_of_every_exact_method_are_those_of_brute_force(method: str, 
     named = rng.permutation(sorted(costs))[: 1 + seed % 3]
     limits = {str(name): float(np.quantile(costs[name], rng.uniform(0.2, 0.9))) for name in named}
     scores, scored, ridge = made_up(BLOCKS)
+    one_shot = score_by_probe(planted_probe(BLOCKS, seed).option_errors(BLOCKS))
     value = {
         "autobuild": add_up(scores.values()),
         "exhaustive": scored.predicted,
         "ridge": ridge.predicted,
+        "one-shot": one_shot.predicted,
+        "most-macs": meter.whole("macs"),
+        "most-params": meter.whole("params"),
     }
     fits = np.all([costs[name] <= limit for name, limit in limits.items()], axis=0)  # type: ignore[index]
     brute = sorted(np.flatnonzero(fits), key=lambda index: -value[method][index])[:10]
@@ -174,7 +183,7 @@ def test_the_top_10_of_every_exact_method_are_those_of_brute_force(method: str, 
         scored,
         rng,
         top=10,
-        ridge=ridge,
+        baselines={"ridge": ridge, "one-shot": one_shot},
     )
     assert [BLOCKS.index(design.architecture) for design in designs] == brute
 
@@ -314,9 +323,10 @@ def test_a_budget_that_admits_too_few_says_the_smallest_cost() -> None:
         build(Budget(params=1000.0))
 
 
-def test_ridge_without_its_scores_is_refused() -> None:
-    with pytest.raises(InputError, match="ridge"):
-        build_designs(Meter(SPACE), ["ridge"], Budget(), SCORES, SCORED, np.random.default_rng(0))
+@pytest.mark.parametrize("method", ["ridge", "ridge-probe", "one-shot"])
+def test_a_predictor_without_its_scores_is_refused(method: Method) -> None:
+    with pytest.raises(InputError, match=method):
+        build_designs(Meter(SPACE), [method], Budget(), SCORES, SCORED, np.random.default_rng(0))
 
 
 def test_the_published_method_takes_the_best_sums_of_its_own_scores() -> None:

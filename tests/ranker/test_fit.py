@@ -11,7 +11,8 @@ import torch
 from sdsearch.errors import InputError
 from sdsearch.keys import with_seal, without_seal
 from sdsearch.ranker.file import load_ranker, save_ranker
-from sdsearch.ranker.fit import RankerConfig, fit_ranker, label_weights, training_rows
+from sdsearch.ranker.fit import fit_ranker, label_weights
+from sdsearch.ranker.training import RankerConfig, training_rows
 from sdsearch.ranker.validation import split_folds
 from sdsearch.space.space import search_space
 from tests.planted import SMALL, PlantedTruth, small_fit
@@ -99,7 +100,10 @@ def test_few_or_constant_labels_never_give_nan(correlation: str, y: list[float])
     config = QUICK.model_copy(update={"correlation": correlation})
     fitted = fit_ranker(SPACE, archs, y, config, np.random.default_rng(0))
     assert np.isfinite(fitted.predict(archs, SPACE)).all()
-    assert all(bool(torch.isfinite(value).all()) for value in fitted.ranker.state_dict().values())
+    assert all(
+        bool(torch.isfinite(value).all())
+        for value in fitted.nets["gnn"].ranker.state_dict().values()
+    )
     assert np.isfinite([one.srcc for one in fitted.report.hops]).all()
 
 
@@ -142,12 +146,12 @@ def test_loading_is_strict(tmp_path: Path) -> None:
     safetensors.torch.save_file(tensors | {"extra": torch.ones(1)}, file)
     with pytest.raises(InputError, match="extra"):
         load_ranker(tmp_path)
-    safetensors.torch.save_file({k: v for k, v in tensors.items() if k != "centre"}, file)
-    with pytest.raises(InputError, match="centre"):
+    safetensors.torch.save_file({k: v for k, v in tensors.items() if k != "gnn.centre"}, file)
+    with pytest.raises(InputError, match=r"gnn\.centre"):
         load_ranker(tmp_path)
     save_ranker(small_fit(), tmp_path)
     described = json.loads((tmp_path / "ranker.json").read_text(encoding="utf-8"))
-    assert described["schema"] == 1
+    assert described["schema"] == 2
     described = without_seal(described)
     described["config"]["width"] = 9
     (tmp_path / "ranker.json").write_text(json.dumps(with_seal(described)), encoding="utf-8")

@@ -19,7 +19,7 @@ ARCHS = SPACE.sample(9, np.random.default_rng(0))
 def make_ranker(seed: int = 0) -> Ranker:
     """A ranker whose every tensor is random, statistics included."""
     generator = torch.Generator().manual_seed(seed)
-    ranker = Ranker(MEMBERS, LAYOUT.sizes, HOPS, WIDTH, generator)
+    ranker = Ranker(MEMBERS, LAYOUT, HOPS, WIDTH, generator)
     with torch.no_grad():
         for name, value in ranker.state_dict().items():
             noise = torch.rand(value.shape, generator=generator)

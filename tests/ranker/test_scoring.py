@@ -11,7 +11,7 @@ from scipy import stats
 from sdsearch.design.builder import build_designs
 from sdsearch.errors import InputError
 from sdsearch.ranker.features import encode_all
-from sdsearch.ranker.fit import RankerConfig, fit_ranker
+from sdsearch.ranker.fit import fit_ranker
 from sdsearch.ranker.net import PlanTensors
 from sdsearch.ranker.plan import plan_batch
 from sdsearch.ranker.rules import (
@@ -22,6 +22,7 @@ from sdsearch.ranker.rules import (
     stability,
 )
 from sdsearch.ranker.scoring import score_space, score_units
+from sdsearch.ranker.training import RankerConfig
 from sdsearch.space.budget import Budget
 from sdsearch.space.meter import Meter
 from sdsearch.space.space import SearchSpace, search_space
@@ -48,7 +49,7 @@ def graph_norms(fitted: FittedRanker, archs: list[Architecture]) -> np.ndarray:
     """(hops + 1, graphs, members) norms, by listing every graph."""
     plan = plan_batch(encode_all(archs, SPACE.backbone, fitted.layout), fitted.config.hops)
     with torch.no_grad():
-        norms: np.ndarray = fitted.ranker(PlanTensors.of(plan))[1].double().numpy()
+        norms: np.ndarray = fitted.nets["gnn"].ranker(PlanTensors.of(plan))[1].double().numpy()
     return norms
 
 
@@ -82,7 +83,7 @@ def test_option_norms_are_the_mean_graph_norms_over_all_backgrounds() -> None:
     digits = BLOCKS.digits(np.arange(len(BLOCKS)))
     with_option = BLOCKS.indices(digits[digits[:, axis] == option])
     norms = graph_norms(fitted, [BLOCKS.arch(int(i)) for i in with_option])
-    found = slot_norms(fitted, BLOCKS)[axis][:, :, option].sum(1) / len(SLOTS)
+    found = slot_norms(fitted.nets["gnn"], BLOCKS)[axis][:, :, option].sum(1) / len(SLOTS)
     np.testing.assert_allclose(found, norms.mean(1), rtol=1e-4)
 
 
@@ -117,7 +118,7 @@ def test_option_norms_of_a_space_with_widths_are_the_mean_norms_of_its_graphs() 
     space, fitted = few_of_many_widths(), small_fit()
     norms = graph_norms(fitted, [space.arch(i) for i in range(len(space))])
     cube = norms.reshape(len(norms), *space.radices, -1)
-    for axis, found in enumerate(slot_norms(fitted, space)):
+    for axis, found in enumerate(slot_norms(fitted.nets["gnn"], space)):
         others = tuple(i + 1 for i in range(4) if i != axis)
         graph = found.sum(1) / len(SLOTS)
         np.testing.assert_allclose(graph, cube.mean(axis=others), rtol=1e-4)

@@ -11,6 +11,13 @@ from sdsearch_eval.sampling.latency import (
     measure_latency,
     measure_picture,
 )
+from sdsearch_eval.sampling.probing import (
+    pose_questions,
+    probe_removals,
+    spread_timesteps,
+    time_slots,
+    weigh_timesteps,
+)
 from sdsearch_eval.sampling.sampling import (
     UNetInputs,
     cast_unet,
@@ -38,8 +45,13 @@ __all__ = [
     "measure_latency",
     "measure_picture",
     "paste_back",
+    "pose_questions",
     "prepare_inputs",
+    "probe_removals",
     "sample_latents",
+    "spread_timesteps",
     "tensor_to_images",
+    "time_slots",
     "unet_input",
+    "weigh_timesteps",
 ]

@@ -5,7 +5,7 @@ from scipy import stats as reference
 from scipy.optimize import isotonic_regression
 from torch import Tensor
 
-from sdsearch.ranker.losses import (
+from sdsearch.ranker.training import (
     _isotonic_min_max,
     _isotonic_pooling,
     average_rank,

@@ -1,0 +1,217 @@
+"""A probe: what the unpruned net's answers lose with each removal, and where its time goes.
+
+No label and no training: noised recovery samples at a few timesteps, answered once by the whole
+net and once without each removal, its weights inherited. One net is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from sdsearch.design import Removal
+from sdsearch.errors import WorkError
+from sdsearch.space import list_losses, list_removals, with_option
+from sdsearch.unet import SLOTS, UNPRUNED, student_path
+from sdsearch.weights import make_unet
+from sdsearch_eval.devices import release_memory, synchronize
+from sdsearch_eval.sampling.sampling import (
+    cast_unet,
+    images_to_tensor,
+    prepare_inputs,
+    unet_input,
+)
+from sdsearch_eval.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from diffusers import UNet2DConditionModel
+    from torch import Tensor
+
+    from sdsearch.space import SearchSpace
+    from sdsearch.unet import Architecture
+    from sdsearch_eval.cache import TensorCache
+    from sdsearch_eval.data import Sample
+    from sdsearch_eval.models import Teacher
+
+WARM_UP, RUNS = 2, 5
+LARGEST_SNR = 5.0
+"""Where the weight of a timestep stops growing: the gamma of Min-SNR (Hang et al., ICCV 2023)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a UNet is asked: n noisy inputs (n, c, h, w) of one timestep, and their words."""
+
+    model_input: Tensor
+    timestep: int
+    text: Tensor
+
+    def parts(self, size: int) -> Iterator[Question]:
+        """The same in consecutive parts of at most `size`."""
+        pairs = zip(self.model_input.split(size), self.text.split(size), strict=True)
+        for model_input, text in pairs:
+            yield Question(model_input, self.timestep, text)
+
+
+def pose_questions(
+    teacher: Teacher, samples: Sequence[Sample], timesteps: Sequence[int], seed: int
+) -> list[Question]:
+    """A question for each timestep: all samples, each noised to it under noise of its own."""
+    inputs = prepare_inputs(teacher, samples, seed)
+    images = images_to_tensor(np.stack([sample.image for sample in samples]))
+    clean, scheduler = teacher.encode_images(images), teacher.scheduler()
+    shapes, found = make_unet(UNPRUNED, teacher.backbone, torch.device("meta")), []
+    for timestep in timesteps:
+        source = torch.Generator().manual_seed(derive_seed(seed, f"timestep-{timestep}", "probe"))
+        noise = torch.randn(clean.shape, generator=source).to(clean.device)
+        at = torch.full((len(clean),), timestep, device=clean.device)
+        noisy = scheduler.add_noise(clean, noise, at)
+        found.append(Question(unet_input(shapes, noisy, inputs), timestep, inputs.text))
+    return found
+
+
+def spread_timesteps(teacher: Teacher, count: int) -> tuple[int, ...]:
+    """The middles of `count` equal parts of the training timesteps, cleanest first."""
+    steps = teacher.scheduler().config.num_train_timesteps
+    return tuple(int((number + 0.5) * steps / count) for number in range(count))
+
+
+def weigh_timesteps(teacher: Teacher, timesteps: Sequence[int]) -> tuple[float, ...]:
+    """How much each timestep counts: its signal-to-noise ratio, at most `LARGEST_SNR`, as a share.
+
+    Measured on tiny teachers: where the inner levels are alive, errors at clean timesteps order
+    architectures far better than those at noisy ones; where they are dead, it hardly matters
+    (docs/probe.md).
+    """
+    kept = teacher.scheduler().alphas_cumprod[list(timesteps)].double()
+    weights = (kept / (1 - kept)).clamp(max=LARGEST_SNR)
+    return tuple((weights / weights.sum()).tolist())
+
+
+def probe_removals(
+    teacher: Teacher,
+    space: SearchSpace,
+    questions: Sequence[Question],
+    weights: Sequence[float],
+    dtype: str,
+    cache: TensorCache,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Removal]:
+    """The errors of all removals that `list_removals` names, at the questions' timesteps.
+
+    `weights` are the timesteps', for the standard error of their mean.
+
+    What is measured is kept in `cache`, so that a killed probe goes on. An answer that is not
+    finite in half precision is asked for once more in float32.
+
+    Raises:
+        WorkError: an answer is not finite in float32 either.
+        torch.OutOfMemoryError: a single sample does not fit.
+    """
+    removals = list_removals(space)
+    whole = _answer_all(teacher, UNPRUNED, questions, dtype)
+    power = torch.stack([answer.square().mean() for answer in whole])  # (timesteps,)
+    total, found = sum(len(numbers) for numbers in removals), list[Removal]()
+    for axis, numbers in enumerate(removals):
+        unit, losses = space.units[axis], list_losses(space, axis)
+        for number in numbers:
+            arch = with_option(space, axis, number)
+
+            def measure(arch: Architecture = arch) -> dict[str, Tensor]:
+                answers = _answer_all(teacher, arch, questions, dtype)
+                pairs = zip(answers, whole, strict=True)
+                changes = torch.stack([(a - b).square().mean((1, 2, 3)) for a, b in pairs])
+                return {"errors": changes / power[:, None]}  # (timesteps, samples)
+
+            errors = cache.get(f"removal-{arch.key}", measure)["errors"].double().numpy()
+            of_samples = np.asarray(weights) @ errors  # (samples,)
+            spread = of_samples.std(ddof=1) if len(of_samples) > 1 else 0.0
+            found.append(
+                Removal(
+                    unit=unit.name,
+                    option=number,
+                    words=str(unit.options[number]),
+                    lost=tuple(slot.name for slot in SLOTS if slot.name in losses[number]),
+                    errors=tuple(errors.mean(1).tolist()),
+                    se=float(spread / np.sqrt(len(of_samples))),
+                )
+            )
+            progress(len(found), total)
+    return found
+
+
+def _answer_all(
+    teacher: Teacher, arch: Architecture, questions: Sequence[Question], dtype: str
+) -> list[Tensor]:
+    """The answers of a member with inherited weights, in float32: (n, 4, h, w) a question."""
+    unet = cast_unet(teacher.student(arch), dtype)
+    answers = [_answer(unet, question) for question in questions]
+    if dtype != "float32" and not all(torch.isfinite(answer).all() for answer in answers):
+        unet = teacher.student(arch)
+        answers = [_answer(unet, question) for question in questions]
+    if not all(torch.isfinite(answer).all() for answer in answers):
+        raise WorkError(f"the answers of {arch.key} must be finite, but hold NaN or infinity")
+    return answers
+
+
+@torch.no_grad()
+def _answer(unet: UNet2DConditionModel, question: Question) -> Tensor:
+    """An answer, of halves of the samples where all of them do not fit into memory."""
+    try:
+        given = question.model_input.to(unet.dtype), question.timestep, question.text.to(unet.dtype)
+        output: Tensor = unet(*given, return_dict=False)[0]
+        return output.float()
+    except torch.OutOfMemoryError:
+        if len(question.text) == 1:
+            raise
+    # Outside of the handler, whose traceback keeps the tensors of the failed try alive.
+    release_memory(question.text.device)
+    halves = question.parts((len(question.text) + 1) // 2)
+    return torch.cat([_answer(unet, half) for half in halves])
+
+
+@torch.no_grad()
+def time_slots(unet: UNet2DConditionModel, question: Question) -> dict[str, float]:
+    """Median milliseconds of each slot in a call of the unpruned net on the first sample.
+
+    The device is waited for at every slot, so that the whole call takes longer than without.
+    """
+    first, device = next(question.parts(1)), question.text.device
+    begun: dict[str, float] = {}
+    taken: dict[str, list[float]] = {slot.name: [] for slot in SLOTS}
+
+    def begin(name: str) -> Callable[..., None]:
+        def hook(*_: object) -> None:
+            synchronize(device)
+            begun[name] = time.perf_counter()
+
+        return hook
+
+    def end(name: str) -> Callable[..., None]:
+        def hook(*_: object) -> None:
+            synchronize(device)
+            taken[name].append(1e3 * (time.perf_counter() - begun[name]))
+
+        return hook
+
+    hooks = []
+    for slot in SLOTS:
+        module = unet.get_submodule(student_path(slot, UNPRUNED))
+        hooks += [
+            module.register_forward_pre_hook(begin(slot.name)),
+            module.register_forward_hook(end(slot.name)),
+        ]
+    try:
+        for _ in range(WARM_UP + RUNS):
+            _answer(unet, first)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: median(times[WARM_UP:]) for name, times in taken.items()}

@@ -1,0 +1,70 @@
+"""What a probe found: the unpruned net with every block's error, MACs and time, and in words."""
+
+from __future__ import annotations
+
+from math import log10, sqrt
+from typing import TYPE_CHECKING
+
+from sdsearch.design import LEAST_ERROR
+from sdsearch.report.drawing import draw_unet
+from sdsearch.space import say_amount
+from sdsearch.unet import SLOTS, UNPRUNED, unet_cost
+
+if TYPE_CHECKING:
+    from sdsearch.design import Probe, Removal
+    from sdsearch.report.drawing import Drawing
+    from sdsearch.space import SearchSpace
+
+_SHOWN = 5
+
+
+def draw_probe(probe: Probe, space: SearchSpace) -> Drawing:
+    """The unpruned net as SVG, brighter boxes for what changes the output more.
+
+    Below a box stand the change of the output without it (root mean square, as a share of the
+    output) and its milliseconds.
+    """
+    errors, costs = probe.slot_errors(space), unet_cost(UNPRUNED, space.backbone).slots
+    said, below = {}, {}
+    for slot, cost in zip(SLOTS, costs, strict=True):
+        name = slot.name
+        time = f"{probe.milliseconds[name]:.3g} ms"
+        change = f"{say_change(errors[name])} change" if name in errors else "always kept"
+        below[name] = (say_change(errors[name]) if name in errors else "kept", time)
+        said[name] = f"{time}; {say_amount(cost.macs.total)} MACs; {change} without it"
+    coloured = {name: log10(error + LEAST_ERROR) for name, error in errors.items()}
+    title = "What the output loses without each block (share, root mean square), and its time"
+    return draw_unet(UNPRUNED, space.backbone, coloured, title, said, below)
+
+
+def describe_probe(probe: Probe, space: SearchSpace) -> list[str]:
+    """The findings in words: what can go, what must stay, and how levels share the errors."""
+    ranked = sorted(probe.removals, key=probe.error)
+    total = {unit.name: 0.0 for unit in space.units}
+    for removal in probe.removals:
+        total[removal.unit] = max(total[removal.unit], probe.error(removal))
+    whole = sum(total.values()) or 1.0
+    shares = ", ".join(f"{name} {error / whole:.0%}" for name, error in total.items())
+    return [
+        f"{len(ranked)} removals, {probe.samples} samples at timesteps "
+        f"{', '.join(map(str, probe.timesteps))}: how far the output changes without any training",
+        *(f"least: {_say(removal, probe)}" for removal in ranked[:_SHOWN]),
+        *(f"most: {_say(removal, probe)}" for removal in ranked[::-1][:_SHOWN]),
+        f"the worst removals of the levels share the squared errors so: {shares}",
+    ]
+
+
+def say_change(error: float) -> str:
+    """A relative squared error as the root mean square change of the output.
+
+    >>> say_change(0.0025)
+    '5 %'
+    """
+    return f"{100 * sqrt(error):.2g} %"
+
+
+def _say(removal: Removal, probe: Probe) -> str:
+    return (
+        f"{say_change(probe.error(removal))} without {', '.join(removal.lost) or removal.words}"
+        f" ({removal.unit})"
+    )
