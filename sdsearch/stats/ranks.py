@@ -4,35 +4,18 @@ Every function returns finite numbers for every finite input: a constant or too 
 no order, so its correlation is 0.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
-from scipy import stats as scipy_stats
 
-Vector = npt.NDArray[np.float64]
-VectorLike = Sequence[float] | npt.NDArray[np.floating]
+from sdsearch.stats.intervals import Interval, bootstrap_interval
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
-class Interval(NamedTuple):
-    """A two-sided confidence interval."""
-
-    low: float
-    high: float
-
-
-def mean_and_se(values: VectorLike) -> tuple[float, float]:
-    """Mean and standard error (0 for a single value).
-
-    >>> mean_and_se([1.0, 3.0])
-    (2.0, 1.0)
-    """
-    x = np.asarray(values, dtype=np.float64)
-    if x.size == 0:
-        raise ValueError("mean_and_se needs at least one value, but got none")
-    se = x.std(ddof=1) / np.sqrt(x.size) if x.size > 1 else 0.0
-    return float(x.mean()), float(se)
+    from sdsearch.stats.intervals import Vector, VectorLike
 
 
 def spearman(a: VectorLike, b: VectorLike) -> float:
@@ -46,7 +29,9 @@ def kendall(a: VectorLike, b: VectorLike) -> float:
     x, y = _pair(a, b)
     if x.size < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return 0.0
-    return float(scipy_stats.kendalltau(x, y).statistic)
+    from scipy import stats  # takes half a second to import
+
+    return float(stats.kendalltau(x, y).statistic)
 
 
 def spearman_interval(
@@ -77,34 +62,6 @@ def spearman_gain_interval(
         return _spearman(y, a, axis) - _spearman(y, b, axis)
 
     return bootstrap_interval(gain, (truth, first, second), rng, resamples=resamples)
-
-
-def bootstrap_interval(
-    statistic: Callable[..., float | Vector],
-    samples: Sequence[Vector],
-    rng: np.random.Generator,
-    *,
-    resamples: int = 200,
-) -> Interval:
-    """95 % percentile bootstrap interval of a statistic of paired samples.
-
-    A resample draws rows with replacement, the same of every sample. A single row can only be drawn
-    as itself: its interval is its value.
-
-    Args:
-        statistic: of one vector per sample; one that takes `axis` is called once, with all
-            resamples as arrays of shape (resamples, n).
-        samples: vectors (n,) of one length.
-        rng: draws the rows.
-        resamples: how often rows are drawn.
-    """
-    if len(samples[0]) == 1:
-        value = float(statistic(*samples))
-        return Interval(value, value)
-    low, high = scipy_stats.bootstrap(
-        samples, statistic, paired=True, n_resamples=resamples, method="percentile", rng=rng
-    ).confidence_interval
-    return Interval(float(low), float(high))
 
 
 def ndcg_at(y: VectorLike, predicted: VectorLike, k: int) -> float:
@@ -141,7 +98,9 @@ def _spearman(x: Vector, y: Vector, axis: int = -1) -> Vector:
 
 
 def _centred_ranks(values: Vector, axis: int) -> Vector:
-    ranks: Vector = scipy_stats.rankdata(values, axis=axis)
+    from scipy import stats
+
+    ranks: Vector = stats.rankdata(values, axis=axis)
     ranks -= (values.shape[axis] + 1) / 2
     return ranks
 
