@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from sdsearch.errors import InputError, nearest
-from sdsearch.model import FrozenModel, SealedModel
+from sdsearch.model import FrozenModel, KeyedModel, SealedModel
 from sdsearch.unet import Architecture
 
 FailureKind = Literal["architecture", "memory", "device", "time", "lost"]
@@ -35,12 +35,20 @@ class LabelKey:
     series: Series
 
 
-class Measurement(FrozenModel):
-    """A measured value with its standard error over n samples, where they exist."""
+class Measurement(KeyedModel):
+    """A measured value with its standard error over n samples, where they exist.
+
+    `blocks` are its values without each of some blocks of consecutive samples, by which two labels
+    of the same samples are compared in pairs (`sdsearch.stats.leave_out_blocks`). Labels of before
+    have none, and stay as they are when they are written again.
+    """
+
+    later_fields: ClassVar = frozenset({"blocks"})
 
     value: float
     se: float | None = None
     n: int | None = None
+    blocks: tuple[float, ...] | None = Field(None, min_length=2)
 
 
 class Latency(FrozenModel):

@@ -56,6 +56,21 @@ def test_a_label_survives_the_round_trip_with_its_file_names(tmp_path: Path) -> 
     ]
 
 
+def test_blocks_are_part_of_a_label_and_of_no_file_that_has_none(tmp_path: Path) -> None:
+    store = LabelStore(tmp_path / "labels")
+    bare = make_label(fd={"value": 41.2, "se": 0.9, "n": 256})
+    text = store.write(bare).read_text()
+    assert "blocks" not in text, "a label of before is written as it was"
+    kept = make_label(fd={"value": 41.2, "se": 0.9, "n": 256, "blocks": [41.0, 41.5]})
+    assert kept.key == bare.key
+    store.write(kept)
+    (read,) = store.read_all()
+    assert isinstance(read.values["fd"], Measurement)
+    assert read.values["fd"].blocks == (41.0, 41.5)
+    with pytest.raises(ValidationError, match="at least 2"):
+        make_label(fd={"value": 41.2, "blocks": [41.0]})
+
+
 def test_writing_a_label_again_leaves_one_file_and_no_rest(tmp_path: Path) -> None:
     store = LabelStore(tmp_path / "labels")
     store.write(make_label(fd=1.0))

@@ -9,6 +9,7 @@ import numpy as np
 
 from sdsearch.errors import InputError
 from sdsearch.labels import FEWEST_TO_EXTRAPOLATE, Measurement
+from sdsearch.stats import jackknife_error, leave_out_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-JACKKNIFE_BLOCKS = 8
 VALUES_AT_ONCE = 1 << 25
 """Of a kernel between two sets, which is held in parts where it has more: 256 MB."""
 
@@ -138,19 +138,11 @@ def frechet_at_infinity(
 def jackknife(
     statistic: Callable[[Array, Array], float], first: Array, second: Array
 ) -> Measurement:
-    """A set statistic with its delete-a-block jackknife standard error over paired rows.
-
-    A naive bootstrap would be wrong here: repeated rows bias a Frechet distance upward.
-    """
-    value = statistic(first, second)
-    blocks = np.array_split(np.arange(len(first)), min(JACKKNIFE_BLOCKS, len(first) // 2))
-    if len(blocks) < 2:
+    """A set statistic of paired rows with its delete-a-block jackknife error, and its blocks."""
+    value, left = statistic(first, second), leave_out_blocks(statistic, first, second)
+    if not len(left):
         return Measurement(value=value, n=len(first))
-    left = np.array(
-        [statistic(np.delete(first, b, axis=0), np.delete(second, b, axis=0)) for b in blocks]
-    )
-    spread = np.square(left - left.mean()).sum() * (len(blocks) - 1) / len(blocks)
-    return Measurement(value=value, se=float(np.sqrt(spread)), n=len(first))
+    return Measurement(value=value, se=jackknife_error(left), n=len(first), blocks=left.tolist())
 
 
 def diversity(features: Array, variations: int) -> Array:
@@ -167,9 +159,10 @@ def diversity(features: Array, variations: int) -> Array:
 
 
 def mean_of(values: Array) -> Measurement:
-    """The mean of per-sample values with its standard error."""
+    """The mean of per-sample values with its standard error, and its blocks."""
     se = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
-    return Measurement(value=float(values.mean()), se=se, n=len(values))
+    blocks = leave_out_blocks(lambda some: float(some.mean()), values).tolist() or None
+    return Measurement(value=float(values.mean()), se=se, n=len(values), blocks=blocks)
 
 
 def _check_features(first: Array, second: Array) -> None:

@@ -84,6 +84,7 @@ def test_a_label_holds_all_columns_with_errors_and_n(bench):
     ):
         assert label.values[name].n == 6, name
         assert label.values[name].se is not None, name
+        assert len(label.values[name].blocks) == 3, name
     assert label.values["params"] == sum(p.numel() for p in unet.parameters())
     assert label.values["macs"] > label.values["macs_conv_linear"] > 0
     assert label.values["latency_ms"].threads >= 1

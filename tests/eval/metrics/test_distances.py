@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
 from sdsearch.errors import InputError
+from sdsearch.stats import paired_difference
 from sdsearch_eval.metrics import distances
 from sdsearch_eval.metrics.distances import (
     Gaussian,
@@ -173,6 +174,32 @@ def test_a_mean_has_the_textbook_standard_error():
     assert measured.value == 3.0
     assert measured.se == pytest.approx(np.sqrt(14 / 3) / 2)
     assert mean_of(np.array([2.0])).se is None
+
+
+def test_blocks_are_the_values_without_each_eighth_of_the_samples():
+    rng = np.random.default_rng(2)
+    first, second = rng.standard_normal((2, 32, 3))
+    distance, mean = jackknife(frechet_distance, first, second), mean_of(first[:, 0])
+    assert len(distance.blocks) == len(mean.blocks) == 8
+    assert distance.blocks[0] == frechet_distance(first[4:], second[4:])
+    assert mean.blocks[7] == first[:28, 0].mean()
+    assert mean_of(first[:3, 0]).blocks is None
+    assert jackknife(frechet_distance, first[:3], second[:3]).blocks is None
+
+
+def test_labels_of_the_same_samples_differ_with_the_error_of_the_whole_computation():
+    rng = np.random.default_rng(3)
+    originals = rng.standard_normal((64, 4))
+    near, far = (originals + shift * rng.standard_normal((64, 4)) for shift in (0.5, 0.8))
+    both = np.hstack([far, near])
+
+    def gain(joined, real):
+        return frechet_distance(joined[:, :4], real) - frechet_distance(joined[:, 4:], real)
+
+    expected = jackknife(gain, both, originals)
+    found = paired_difference(*(jackknife(frechet_distance, x, originals) for x in (far, near)))
+    assert found.value == pytest.approx(expected.value)
+    assert found.se == pytest.approx(expected.se)
 
 
 @pytest.mark.parametrize(("n", "m", "d"), [(40, 60, 8), (200, 90, 8), (12, 9, 30), (50, 40, 30)])
