@@ -122,9 +122,14 @@ class MachineConfig(FrozenModel):
 
 
 class ReportConfig(FrozenModel):
-    """What report and cards show beside measured values: a preset's, a name or a `.toml` file."""
+    """What report and cards show beside measured values, and which loss does not matter.
+
+    `preset` names what is published beside them: a preset's name, or a `.toml` file. `margin` is
+    the share of the teacher's distance by which a design may be worse and still be as good as it.
+    """
 
     preset: str | None = None
+    margin: float = Field(0.01, gt=0, lt=1)
 
 
 class StudyConfig(FrozenModel):
