@@ -17,7 +17,7 @@ from tiny_groups import group_keys
 
 from sdsearch.files import write_atomic
 from sdsearch.labels import Protocol, ResolvedProtocol, Target, read_label_table
-from sdsearch.report import noise_floor
+from sdsearch.report import measure_noise
 from sdsearch.space import search_space
 from sdsearch.stats import spearman
 from sdsearch.unet import UNPRUNED
@@ -56,14 +56,16 @@ def facts(labels: list[Label]) -> dict[str, str]:
     values = np.array([label.scalar(COLUMN) for label in measured])
     groups = group_keys(space)
     uniform = [label for label in measured if label.arch_key in groups["uniform"]]
-    floor = noise_floor(labels, uniform, COLUMN, TARGET)
-    if floor is None or floor.target_spread is None:
+    noise = measure_noise(labels, uniform, COLUMN, TARGET)
+    if noise is None or noise.of_value.source != "seeds":
         raise SystemExit("the table must hold labels of two seeds; run scripts/make_tiny_labels.py")
+    value_line, target_line = noise.lines()
     seeds: dict[str, set[int]] = {}
     for label in labels:
         seeds.setdefault(label.arch_key, set()).add(label.seed)
     seconds = [sum(label.provenance["seconds"].values()) for label in measured]
     teacher = next(x for x in measured if x.arch_key == UNPRUNED.key)
+    best = teacher.scalar(COLUMN)
     known = {key for keys in groups.values() for key in keys}
     rows = [
         f"| {name} | {len(found)} | {quantiles(found)} |"
@@ -89,16 +91,14 @@ def facts(labels: list[Label]) -> dict[str, str]:
         "repeated": str(sum(len(found) >= 3 for found in seeds.values())),
         "key": ResolvedProtocol(protocol=Protocol()).key,
         "teacher_sha": teacher.provenance["teacher_sha256"],
-        "teacher": f"{teacher.scalar(COLUMN):.1f}",
+        "teacher": f"{best:.1f}",
         "groups": "\n".join(rows),
         "related": "\n".join(related),
-        "value_sd": f"{floor.value_sd:.2f}",
-        "target_sd": f"{floor.target_sd:.4f}",
-        "spread": f"{floor.target_spread:.3f}",
-        "ratio": f"{floor.target_spread / floor.target_sd:.1f}",
+        "value_noise": value_line,
+        "target_noise": target_line,
         "seconds": f"{np.median(seconds):.0f}",
         "most_seconds": f"{np.quantile(seconds, 0.95):.0f}",
-        "near_teacher": str(int((values <= teacher.scalar(COLUMN) + 2 * floor.value_sd).sum())),
+        "near_teacher": str(int((values <= best + 2 * noise.of_value.at(best)).sum())),
         "within_60": str(within(measured, space, 0.60)),
         "within_45": str(within(measured, space, 0.45)),
     }

@@ -28,7 +28,7 @@ from tiny_groups import draw_stratified
 from sdsearch.api import create_study
 from sdsearch.labels import Protocol, read_label_table, write_label_table
 from sdsearch.pipelines import open_pipeline
-from sdsearch.report import noise_floor
+from sdsearch.report import measure_noise
 from sdsearch.stages import label_study, sample_study
 from sdsearch.study import Listing, Origin, load_space, write_sample
 from sdsearch.unet import UNPRUNED, count_params
@@ -151,12 +151,13 @@ def remeasure_latency(table: Path) -> None:
 
 
 def summarize(table: Path, study: StudyFolder) -> str:
-    """How many labels the table holds and what their noise floor is."""
+    """How many labels the table holds and what their noise is."""
     labels = read_label_table(table)
     evaluated = [label for label in labels if label.seed == 0]
-    floor = noise_floor(labels, evaluated, "fd_efflite0", study.config.ranker.target)
+    noise = measure_noise(labels, evaluated, "fd_efflite0", study.config.ranker.target)
+    said = "; ".join(noise.lines()) if noise else "no noise is known"
     distinct = len({label.arch_key for label in labels})
-    return f"{len(labels)} labels of {distinct} architectures in {table}; noise floor: {floor}"
+    return f"{len(labels)} labels of {distinct} architectures in {table}; {said}"
 
 
 if __name__ == "__main__":

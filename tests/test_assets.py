@@ -18,7 +18,7 @@ from sdsearch.labels.protocol import Protocol
 from sdsearch.labels.store import read_label_table
 from sdsearch.labels.target import Target
 from sdsearch.pipelines import open_pipeline
-from sdsearch.report.outcome import noise_floor
+from sdsearch.report.noise import measure_noise
 from sdsearch.space.space import search_space
 from sdsearch.unet.backbone import TINY, Backbone
 from sdsearch.unet.cost import count_params
@@ -98,7 +98,15 @@ def test_the_shipped_labels_are_spread_five_times_wider_than_their_noise(
     assert sum(count >= 3 for count in seeds.values()) >= 20
     members = {arch.key for arch in search_space("tiny").members.values()}
     evaluated = [label for label in table if label.seed == 0 and label.arch_key not in members]
-    floor = noise_floor(table, evaluated, "fd_efflite0", Target("-log(fd_efflite0)"))
-    assert floor is not None
-    assert floor.target_spread is not None
-    assert floor.target_spread >= 5 * floor.target_sd
+    noise = measure_noise(table, evaluated, "fd_efflite0", Target("-log(fd_efflite0)"))
+    assert noise is not None
+    assert noise.of_target is not None
+    assert noise.target_spread is not None
+    assert noise.of_target.source == "seeds"
+    assert noise.target_spread >= 5 * max(map(noise.of_target.at, noise.targets))
+
+
+def test_the_shipped_labels_are_the_less_certain_the_worse_they_are(table: list[Label]) -> None:
+    noise = measure_noise(table, table, "fd_efflite0", Target("-log(fd_efflite0)"))
+    assert noise is not None
+    assert 3 * noise.of_value.at(80.0) < noise.of_value.at(300.0)

@@ -4,30 +4,31 @@ It imports `study`, `design` and what is below. Start at `summarize_outcome`, th
 """
 
 from sdsearch.report.charts import nice_ticks
+from sdsearch.report.claims import Claim, claim_notes, make_claims, read_claims
 from sdsearch.report.drawing import Drawing, draw_unet
 from sdsearch.report.findings import draw_scores
 from sdsearch.report.html import html_table
-from sdsearch.report.outcome import (
-    Outcome,
-    noise_floor,
-    outcome_table,
-    summarize_outcome,
-    with_error,
-)
+from sdsearch.report.noise import MeasuredNoise, measure_noise
+from sdsearch.report.outcome import Outcome, outcome_table, summarize_outcome, with_error
 from sdsearch.report.page import report_study, write_report
 from sdsearch.report.probing import describe_probe, draw_probe
 
 __all__ = [
+    "Claim",
     "Drawing",
+    "MeasuredNoise",
     "Outcome",
+    "claim_notes",
     "describe_probe",
     "draw_probe",
     "draw_scores",
     "draw_unet",
     "html_table",
+    "make_claims",
+    "measure_noise",
     "nice_ticks",
-    "noise_floor",
     "outcome_table",
+    "read_claims",
     "report_study",
     "summarize_outcome",
     "with_error",

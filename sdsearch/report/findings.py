@@ -81,6 +81,7 @@ def find_answer(evidence: Evidence, outcome: Outcome) -> dict[str, Any] | None:
         "params": label.scalar("params") / teacher.scalar("params"),
         "macs": label.scalar("macs") / teacher.scalar("macs"),
         "speed": _speed(label, teacher),
+        "claim": next((one for one in outcome.claims if design.name in one.names), None),
         "methods": sorted({one.method for one in measured if one.arch_key == design.arch_key}),
     }
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from sdsearch.console import print_plainly
 from sdsearch.labels import Label, Measurement, read_floors
+from sdsearch.report.claims import CLAIM_HEADER, claim_notes, make_claims
 from sdsearch.report.html import html_table
+from sdsearch.report.noise import measure_noise
 from sdsearch.space import say_amount
 from sdsearch.study import load_meter, read_designs, read_listing, set_beside
 from sdsearch.unet import UNPRUNED, count_params, is_full_size
@@ -19,11 +21,13 @@ if TYPE_CHECKING:
 
     from rich.console import Group
 
-    from sdsearch.labels import Target
+    from sdsearch.report.claims import Claim
+    from sdsearch.report.noise import MeasuredNoise
     from sdsearch.space import Meter, Resource
     from sdsearch.study import Beside, StudyFolder
 
 HEADER = ("architectures", "n", "mean", "best", "params")
+CLAIMS = "what the differences bear"
 MEMBERS = ("teacher", "bk-base", "bk-small", "bk-tiny")
 
 
@@ -55,23 +59,6 @@ class OutcomeRow:
 
 
 @dataclass(frozen=True, slots=True)
-class NoiseFloor:
-    """Spread over seeds of one architecture, against the spread over architectures.
-
-    Attributes:
-        architectures: how many have at least two seeds.
-        value_sd: pooled standard deviation over seeds, in the quality column.
-        target_sd: the same in the target.
-        target_spread: standard deviation of the target over the evaluated architectures.
-    """
-
-    architectures: int
-    value_sd: float
-    target_sd: float
-    target_spread: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """The table of one study with what is needed to read it."""
 
@@ -80,9 +67,10 @@ class Outcome:
     protocol_key: str
     limits: dict[Resource, float]
     rows: tuple[OutcomeRow, ...]
-    noise: NoiseFloor | None
+    noise: MeasuredNoise | None
     floors: dict[str, dict[str, Measurement]]
     beside: Beside | None = None
+    claims: tuple[Claim, ...] = ()
 
     @property
     def heading(self) -> str:
@@ -112,6 +100,9 @@ class Outcome:
 
     def _repr_html_(self) -> str:
         found, beside = html_table(self.heading, self.cells(), HEADER, notes(self)), self.beside
+        if self.claims:
+            rows = [claim.cells for claim in self.claims]
+            found += html_table(CLAIMS, rows, CLAIM_HEADER, claim_notes(self.claims))
         if beside is None:
             return found
         return found + html_table("beside others", beside.rows, beside.header, [beside.note])
@@ -150,7 +141,7 @@ def summarize_outcome(study: StudyFolder) -> Outcome:
         protocol_key=study.protocol_key,
         limits=limits,
         rows=tuple(rows),
-        noise=noise_floor(labels, evaluated, column, study.config.ranker.target),
+        noise=measure_noise(labels, evaluated, column, study.config.ranker.target),
         floors=floors.rows if floors else {},
         beside=set_beside(
             study.config,
@@ -160,6 +151,7 @@ def summarize_outcome(study: StudyFolder) -> Outcome:
                 if key in by_key and by_key[key].status == "ok"
             },
         ),
+        claims=make_claims(labels, designs, column, study.config.seed, study.config.report.margin),
     )
 
 
@@ -171,26 +163,6 @@ def title(study: StudyFolder) -> str:
         shipped = pipeline == "tiny" and task == "inpaint"
         world = "tiny Stable Diffusion" if shipped else f"tiny model, {world}"
     return f"{world}, protocol {study.protocol_key}, label seed {study.config.seed}"
-
-
-def noise_floor(
-    labels: Iterable[Label], evaluated: Iterable[Label], column: str, target: Target
-) -> NoiseFloor | None:
-    """Pool the variance over seeds of every architecture with two or more; None without any."""
-    seeds: dict[str, list[Label]] = {}
-    for label in labels:
-        if label.status == "ok":
-            seeds.setdefault(label.arch_key, []).append(label)
-    repeated = [group for group in seeds.values() if len(group) >= 2]
-    if not repeated:
-        return None
-    targets = [target.evaluate(label) for label in evaluated if label.status == "ok"]
-    return NoiseFloor(
-        architectures=len(repeated),
-        value_sd=_pooled([[label.scalar(column) for label in group] for group in repeated]),
-        target_sd=_pooled([[target.evaluate(label) for label in group] for group in repeated]),
-        target_spread=stdev(targets) if len(targets) >= 2 else None,
-    )
 
 
 def outcome_table(result: Outcome) -> Group:
@@ -207,6 +179,9 @@ def outcome_table(result: Outcome) -> Group:
         return table
 
     parts: list[str | Table] = [result.heading, draw(HEADER, result.cells()), *notes(result)]
+    if result.claims:
+        claims = draw(CLAIM_HEADER, [claim.cells for claim in result.claims])
+        parts += [CLAIMS, claims, *claim_notes(result.claims)]
     if result.beside:
         parts += [draw(result.beside.header, result.beside.rows)] if result.beside.rows else []
         parts.append(result.beside.note)
@@ -226,17 +201,7 @@ def notes(result: Outcome) -> list[str]:
             f"{name} <= {say_amount(limit)}" for name, limit in result.limits.items()
         )
         lines.append(f"budget of the built designs: {stated}")
-    noise = result.noise
-    if noise:
-        lines.append(
-            f"noise floor: {noise.value_sd:.2f} ({result.column}, standard deviation over seeds of "
-            f"{noise.architectures} architectures)"
-        )
-        if noise.target_spread is not None and noise.target_sd > 0:
-            lines.append(
-                f"target: spread {noise.target_spread:.3f} is "
-                f"{noise.target_spread / noise.target_sd:.1f} times its noise {noise.target_sd:.3f}"
-            )
+    lines += result.noise.lines() if result.noise else []
     for name, row in result.floors.items():
         if found := row.get(result.column):
             lines.append(f"floor, {name}: {with_error(found.value, found.se)} {result.column}")

@@ -11,6 +11,7 @@ from sdsearch.console import make_console, say
 from sdsearch.files import write_atomic
 from sdsearch.labels import read_costs
 from sdsearch.report.charts import Point, Scatter, scatter
+from sdsearch.report.claims import CLAIM_HEADER, claim_notes
 from sdsearch.report.findings import (
     Evidence,
     draw_scores,
@@ -64,6 +65,8 @@ def render(evidence: Evidence, outcome: Outcome) -> str:
         outcome=outcome,
         answer=find_answer(evidence, outcome),
         notes=notes(outcome),
+        claim_header=CLAIM_HEADER,
+        claim_notes=claim_notes(outcome.claims),
         with_error=with_error,
         tiny=not is_full_size(study.config.teacher.pipeline),
         target=study.config.ranker.target.expression,

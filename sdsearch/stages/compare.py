@@ -9,6 +9,7 @@ from sdsearch.errors import InputError
 from sdsearch.harness import run_harness
 from sdsearch.labels import describe_costs, read_costs
 from sdsearch.planning import COMPARED
+from sdsearch.report import read_claims
 from sdsearch.study import GridRequest, is_current, name_teacher, read_designs, record_done
 from sdsearch.unet import UNPRUNED, is_full_size
 
@@ -24,7 +25,8 @@ COMPARED_SCENES = 8
 def compare_study(study: StudyFolder) -> Path:
     """Paint the same samples with the teacher and the best measured design of each method.
 
-    What a UNet call and a whole picture of each takes is said, and kept in compare/comparison.json.
+    What a UNet call and a whole picture of each takes is said, and kept in compare/comparison.json;
+    so is said which of them are better than the teacher, and by which test.
 
     Raises:
         InputError: nothing was built.
@@ -51,6 +53,9 @@ def compare_study(study: StudyFolder) -> Path:
         files = [picture, *(study.compare_dir / f"{n}.json" for n in ("comparison", "gallery"))]
         record_done(study, "compare", inputs, files)
     _say_costs(study.compare_dir / "comparison.json")
+    for claim in read_claims(study):
+        if not claim.names or {prefix + name for name in claim.names} & columns.keys():
+            say(str(claim))
     return picture
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from sdsearch.errors import InputError
 from sdsearch.labels.label import Failure
-from sdsearch.labels.target import Target
-from sdsearch.report.outcome import noise_floor, outcome_table, summarize_outcome, title, with_error
+from sdsearch.report.outcome import outcome_table, summarize_outcome, title, with_error
 from sdsearch.stages.sample import sample_study
 from sdsearch.unet.backbone import SD14_INPAINT, TINY
 from sdsearch.unet.cost import count_params
@@ -113,22 +112,6 @@ def test_labels_of_other_protocols_and_seeds_do_not_enter_the_rows(tmp_path: Pat
     assert "bk-tiny" not in table
 
 
-def test_the_noise_floor_pools_seeds_of_the_same_architecture() -> None:
-    teacher, small = tiny_member(), tiny_member("bk-small")
-    labels = [
-        *(measured(teacher, fd, seed=seed) for seed, fd in enumerate((10.0, 12.0, 14.0))),
-        *(measured(small, fd, seed=seed) for seed, fd in enumerate((20.0, 22.0))),
-        measured(tiny_member("bk-tiny"), 99.0),
-    ]
-    floor = noise_floor(labels, labels[:1] + labels[3:4], "fd_efflite0", Target("-fd_efflite0"))
-    assert floor is not None
-    assert floor.architectures == 2
-    # Sums of squares 8 and 2 over 2 + 1 degrees of freedom.
-    assert floor.value_sd == floor.target_sd == pytest.approx(math.sqrt(10 / 3))
-    assert floor.target_spread == pytest.approx(math.sqrt(50.0))
-    assert noise_floor(labels[5:], [], "fd_efflite0", Target("-fd_efflite0")) is None
-
-
 def test_the_printed_table_says_tiny_and_states_the_noise(tmp_path: Path) -> None:
     from rich.console import Console
 
@@ -141,7 +124,30 @@ def test_the_printed_table_says_tiny_and_states_the_noise(tmp_path: Path) -> Non
     assert "tiny" in text
     assert "lower is better" in text
     assert "20.00 ± 5.77" in text
-    assert "noise floor: 1.41" in text
+    # Sums of squares 2 of the teacher's two seeds, over one degree of freedom
+    assert "noise of fd_efflite0: 1.41 at 10.00, 1.41 at 20.00, 1.41 at 30.00" in text
+    assert "over label seeds, by 1 architectures" in text
+
+
+def test_without_a_second_seed_the_errors_of_labels_are_the_noise(tmp_path: Path) -> None:
+    study, _ = sampled_study(tmp_path)
+    said = str(summarize_outcome(study))
+    assert "noise of fd_efflite0: 0.50 at 10.00" in said
+    assert "none is labelled under several seeds" in " ".join(said.split())
+
+
+def test_claims_stand_below_the_table_with_what_they_mean(tmp_path: Path) -> None:
+    study, _ = sampled_study(tmp_path)
+    write_designs(study, [make_design(tiny_member("bk-small"), "autobuild", 1)])
+    study.labels.write(measured(tiny_member(), 80.0, 0.5))
+    study.labels.write(measured(tiny_member("bk-small"), 70.0, 0.5))
+    result = summarize_outcome(study)
+    for said in (str(result), result._repr_html_()):
+        words = " ".join(said.split())
+        assert "what the differences bear" in words
+        assert "autobuild-1 against the teacher" in words
+        assert "a loss of 0.8 or more is ruled out at 2.5 %" in words
+        assert "labels have no blocks" in words
 
 
 def test_an_outcome_needs_the_sampled_architectures(tmp_path: Path) -> None:

@@ -194,6 +194,18 @@ def test_the_answer_is_the_best_measured_design_beside_the_teacher(study: StudyF
     )
 
 
+def test_the_answer_and_a_table_of_claims_say_what_the_difference_bears(study: StudyFolder) -> None:
+    study.labels.write(measured(tiny_member("teacher"), 80.0, 0.1))
+    study.labels.write(measured(tiny_member("bk-tiny"), 84.5, 0.1))
+    html = render(read_evidence(study), summarize_outcome(study))
+    answer = html[html.index('<div class="answer">') : html.index("Who found the better")]
+    assert "Against the teacher: worse (+4.50 [" in answer
+    assert "t test, unpaired errors, 1 label seed; one claim" in answer
+    table = html[html.index("Which differences are real?") : html.index("Quality against size")]
+    assert "<td>autobuild-1 against the teacher</td>" in table
+    assert "labels have no blocks" in table
+
+
 def test_latencies_of_different_machines_are_not_set_side_by_side(study: StudyFolder) -> None:
     for name, device in (("teacher", "a GPU"), ("bk-tiny", "a CPU")):
         label = measured(tiny_member(name), 80.0, 2.0)

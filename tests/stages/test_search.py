@@ -151,3 +151,23 @@ def test_a_study_of_few_samples_is_compared_on_those_it_has(
     monkeypatch.setattr("sdsearch.stages.compare.record_done", lambda *_: None)
     compare_study(study)
     assert [request.rows for request in asked] == [4]
+
+
+def test_comparing_says_what_the_difference_of_each_painted_design_bears(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make_study(tmp_path / "study")
+    built = (("bk-small", "autobuild", 1), ("bk-tiny", "autobuild", 2), ("bk-base", "random", 1))
+    designs = [make_design(tiny_member(name), method, rank) for name, method, rank in built]
+    write_designs(study, designs)
+    for name, fd in (("teacher", 80.0), ("bk-small", 90.0), ("bk-tiny", 60.0), ("bk-base", 95.0)):
+        study.labels.write(measured(tiny_member(name), fd, 0.5))
+    said: list[str] = []
+    monkeypatch.setattr("sdsearch.stages.compare.run_harness", lambda _: None)
+    monkeypatch.setattr("sdsearch.stages.compare.record_done", lambda *_: None)
+    monkeypatch.setattr("sdsearch.stages.compare.say", said.append)
+    compare_study(study)
+    painted, methods = said
+    assert painted.startswith("autobuild-2 against the teacher: better; difference -20.00 [")
+    assert painted.endswith("(t test, unpaired errors, 1 label seed; Holm over 3 claims)")
+    assert methods.startswith("autobuild (2) against random (1): better; difference -20.00 [")
