@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CLAIM_HEADER = ("claim", "difference", "verdict", "test")
 _Keys = tuple[str, ...]
 _TESTS = {
-    "crossed": "crossed: of other scenes and other label seeds too",
+    "crossed": "crossed: a mean over label seeds, of other scenes and other seeds too",
     "paired": "paired: of other scenes too, but of this label seed alone",
     "unpaired": "unpaired: labels have no blocks, so that their errors count as independent and "
     "intervals are too wide; compute their metrics again where their rows are kept",

@@ -41,7 +41,8 @@ class MeasuredNoise:
 
     def lines(self) -> list[str]:
         """What a table says of it."""
-        many = f"{self.of_value.count} architectures"
+        count = self.of_value.count
+        many = f"{count} architecture{'' if count == 1 else 's'}"
         source = (
             f"standard deviation over label seeds, by {many}"
             if self.of_value.source == "seeds"
@@ -91,6 +92,8 @@ def _error(label: Label, column: str) -> float | None:
 
 
 def _tell(noise: Noise, values: tuple[float, ...], digits: int = 2) -> str:
-    """The noise at the lowest, the middle and the highest value."""
+    """The noise at the lowest, the middle and the highest value, or the one number there is."""
+    if not noise.slope:
+        return f"{noise.at(values[0]):.{digits}f} at every value, pooled"
     places = dict.fromkeys((values[0], median(values), values[-1]))
     return ", ".join(f"{noise.at(place):.{digits}f} at {place:.2f}" for place in places)
