@@ -48,7 +48,7 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _STYLE = """
 .sds{font:13px system-ui,sans-serif;color-scheme:light dark}.sds text{fill:#222}
 .sds .sds-light{fill:#fff}.sds .sds-dark{fill:#000}.sds .sds-faint{fill:#555;font-size:12px}
-.sds .sds-tiny{fill:#444;font-size:9px;text-anchor:middle}
+.sds .sds-tiny{fill:#444;font-size:8px;text-anchor:middle}
 .sds .sds-title{font-size:16px;font-weight:600}.sds-slot text{text-anchor:middle}
 .sds-page{fill:#fff}.sds-band{fill:#f2f3f5}.sds-skip{fill:none;stroke:#35618f;stroke-width:1.8}
 .sds-skip-void{fill:none;stroke:#8a8f94;stroke-width:1.2;stroke-dasharray:2 4}
@@ -86,6 +86,7 @@ def draw_unet(
     title: str | None = None,
     said: Mapping[str, str] | None = None,
     below: Mapping[str, Sequence[str]] | None = None,
+    ends: tuple[str, str] | None = None,
 ) -> Drawing:
     """A standalone SVG document of a member; the same input gives the same bytes.
 
@@ -93,7 +94,7 @@ def draw_unet(
     kind of a block gives its colour. `title` may be any text: it is escaped. The document can also
     be put into an HTML page as it is, beside others. `said` maps slot names to more words about
     them, any text; every box can then be reached by keyboard. `below` maps slot names to at most
-    two short lines that are written below their boxes.
+    three short lines that are written below their boxes, `ends` what the ends of the colours mean.
 
     Raises:
         InputError: a score names a slot that does not exist, or is not finite.
@@ -111,7 +112,7 @@ def draw_unet(
         *(_draw_skip(skip) for skip in place_skips(arch, backbone, boxes)),
         *(_draw_box(b, c, scores, said) for b, c in zip(boxes.values(), cost.slots, strict=True)),
         *_lines_below(boxes, below or {}),
-        *_legend(scores),
+        *_legend(scores, ends),
     ]
     facts = [arch.model_dump(mode="json"), backbone.model_dump(mode="json"), scores, heading]
     identity = f"sds-{content_key(facts)}"
@@ -255,18 +256,19 @@ def _draw_box(
 def _lines_below(boxes: Mapping[str, Box], lines: Mapping[str, Sequence[str]]) -> Iterator[str]:
     for name, words in lines.items():
         for number, line in enumerate(words):
-            top = boxes[name].y + BOX_HEIGHT + 11 + 10 * number
+            top = boxes[name].y + BOX_HEIGHT + 8.5 + 8 * number
             yield _text("sds-tiny", boxes[name].middle, top, line)
 
 
-def _legend(scores: Mapping[str, float]) -> Iterator[str]:
+def _legend(scores: Mapping[str, float], ends: tuple[str, str] | None) -> Iterator[str]:
     """Swatches and their words from left to right, along the lower edge."""
     items: list[tuple[str, int, str]] = []
     if scores:
         shades = (f' style="fill:{score_colour(step / 23)}"' for step in range(24))
         bar = "".join(_rect("sds-shade", 5 * n, 0, 5.5, 12, more) for n, more in enumerate(shades))
-        items.append(("", 0, f"score {min(scores.values()):.4g}"))
-        items.append((bar, 120, f"{max(scores.values()):.4g}"))
+        values = scores.values()
+        low, high = ends or (f"score {min(values):.4g}", f"{max(values):.4g}")
+        items += [("", 0, low), (bar, 120, high)]
         looks = [("plain", "not scored")]
     else:
         looks = [("res", "residual"), ("attn", "attention"), ("sample", "resampling")]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from math import log10, sqrt
+from math import floor, log10, sqrt
 from typing import TYPE_CHECKING
 
 from sdsearch.design import LEAST_ERROR
 from sdsearch.report.drawing import draw_unet
-from sdsearch.space import say_amount
 from sdsearch.unet import SLOTS, UNPRUNED, unet_cost
 
 if TYPE_CHECKING:
@@ -22,19 +21,20 @@ def draw_probe(probe: Probe, space: SearchSpace) -> Drawing:
     """The unpruned net as SVG, brighter boxes for what changes the output more.
 
     Below a box stand the change of the output without it (root mean square, as a share of the
-    output) and its milliseconds.
+    output), and its MACs and milliseconds.
     """
     errors, costs = probe.slot_errors(space), unet_cost(UNPRUNED, space.backbone).slots
     said, below = {}, {}
     for slot, cost in zip(SLOTS, costs, strict=True):
-        name = slot.name
-        time = f"{probe.milliseconds[name]:.3g} ms"
-        change = f"{say_change(errors[name])} change" if name in errors else "always kept"
-        below[name] = (say_change(errors[name]) if name in errors else "kept", time)
-        said[name] = f"{time}; {say_amount(cost.macs.total)} MACs; {change} without it"
+        name, macs = slot.name, _short(cost.macs.total)
+        change = say_change(errors[name]) if name in errors else "kept"
+        time = f"{_round(probe.milliseconds[name])} ms"
+        below[name] = (change, f"{macs} MACs", time)
+        said[name] = f"{time}; output changes by {change} without it" if name in errors else time
     coloured = {name: log10(error + LEAST_ERROR) for name, error in errors.items()}
-    title = "What the output loses without each block (share, root mean square), and its time"
-    return draw_unet(UNPRUNED, space.backbone, coloured, title, said, below)
+    ends = say_change(min(errors.values())), say_change(max(errors.values()))
+    title = "Without each block: change of the output. Its MACs and time"
+    return draw_unet(UNPRUNED, space.backbone, coloured, title, said, below, ends)
 
 
 def describe_probe(probe: Probe, space: SearchSpace) -> list[str]:
@@ -57,10 +57,28 @@ def describe_probe(probe: Probe, space: SearchSpace) -> list[str]:
 def say_change(error: float) -> str:
     """A relative squared error as the root mean square change of the output.
 
-    >>> say_change(0.0025)
-    '5 %'
+    >>> say_change(0.0025), say_change(1.44)
+    ('5 %', '120 %')
     """
-    return f"{100 * sqrt(error):.2g} %"
+    return f"{_round(100 * sqrt(error))} %"
+
+
+def _round(number: float) -> str:
+    """Two digits that mean something, without an exponent."""
+    digits = max(0, 1 - floor(log10(number))) if number > 0 else 0
+    return f"{number:.{digits}f}"
+
+
+def _short(count: int) -> str:
+    """A count in five letters at most.
+
+    >>> _short(7_080_000), _short(3_400_000_000)
+    ('7.1M', '3.4G')
+    """
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if count >= size:
+            return f"{_round(count / size)}{unit}"
+    return str(count)
 
 
 def _say(removal: Removal, probe: Probe) -> str:

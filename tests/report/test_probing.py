@@ -1,0 +1,36 @@
+"""What a probe found, drawn and told."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from sdsearch.report.probing import describe_probe, draw_probe
+from sdsearch.space.space import search_space
+from sdsearch.unet.slots import SLOTS
+from tests.planted import planted_probe
+
+SPACE = search_space("tiny")
+PROBE = planted_probe(SPACE)
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_every_block_has_its_change_macs_and_milliseconds_below_it():
+    root = ElementTree.fromstring(draw_probe(PROBE, SPACE))
+    lines = [text.text for text in root.iter(f"{SVG}text") if text.get("class") == "sds-tiny"]
+    assert len(lines) == 3 * len(SLOTS)
+    assert lines[:3] == ["kept", "664k MACs", "1.0 ms"]
+    changes = [line for line in lines if line.endswith(" %")]
+    assert len(changes) == sum(slot.name in PROBE.slot_errors(SPACE) for slot in SLOTS)
+
+
+def test_the_drawing_is_the_same_for_the_same_probe_and_fits_beside_others():
+    assert draw_probe(PROBE, SPACE) == draw_probe(PROBE, SPACE)
+
+
+def test_the_words_name_what_can_go_first_and_share_the_errors_over_levels():
+    said = describe_probe(PROBE, SPACE)
+    least = min(PROBE.removals, key=PROBE.error)
+    assert all(name in said[1] for name in least.lost)
+    parts = said[-1].split(": ")[1].split(", ")
+    shares = [int(part.rpartition(" ")[2].rstrip("%")) for part in parts]
+    assert 98 <= sum(shares) <= 102

@@ -1,0 +1,88 @@
+"""From a probe to designs, without a single label."""
+
+from __future__ import annotations
+
+import pytest
+
+import sdsearch
+from sdsearch.design.probe import Probe
+from sdsearch.errors import InputError
+from sdsearch.files import write_atomic
+from sdsearch.space.space import search_space
+from sdsearch.stages import probe as stage
+from sdsearch.stages.probe import find_probe, probe_study
+from tests.fakes import label_by_params, make_study
+from tests.planted import planted_probe
+
+SPACE = search_space("tiny")
+TOML = "[build]\nbudget = { macs = { share = 0.6 } }\n"
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The requests to a harness that writes a planted probe."""
+    requests = []
+
+    def run(request):
+        requests.append(request)
+        probe = planted_probe(SPACE, timesteps=request.timesteps)
+        probe = probe.model_copy(update={"asked": request.samples})
+        write_atomic(request.study / "probe.json", probe.to_json())
+
+    monkeypatch.setattr(stage, "run_harness", run)
+    return requests
+
+
+def test_a_probe_is_made_once_and_again_where_more_is_asked(tmp_path, asked):
+    study = make_study(tmp_path / "study", TOML)
+    assert find_probe(study) is None
+    first = probe_study(study)
+    assert isinstance(first, Probe)
+    assert probe_study(study) == find_probe(study) == first
+    assert len(asked) == 1
+    assert (study.root / "probe.svg").read_text(encoding="utf-8").startswith("<svg")
+    probe_study(study, samples=2)
+    assert [(one.samples, one.timesteps) for one in asked] == [(8, 4), (2, 4)]
+
+
+def test_a_damaged_probe_is_made_again(tmp_path, asked):
+    study = make_study(tmp_path / "study", TOML)
+    probe_study(study)
+    text = study.probe_file.read_text(encoding="utf-8")
+    study.probe_file.write_text(text.replace("processor", "prozessor"), encoding="utf-8")
+    assert probe_study(study).device == "a processor"
+    assert len(asked) == 2
+
+
+def test_a_study_without_labels_builds_what_the_probe_ranks_first(tmp_path, asked):
+    study = sdsearch.load_study(make_study(tmp_path / "study", TOML).root)
+    designs = study.build(["one-shot", "most-macs"])
+    assert len(asked) == 1, "the method has asked for the probe itself"
+    report = study.fit()
+    assert (report.kind, report.labels) == ("one-shot", 0)
+    assert [one.name for one in designs[:4]] == [f"one-shot-{rank}" for rank in (1, 2, 3, 4)]
+    predicted = [one.record.predicted.target for one in designs[:4]]
+    assert sorted(predicted, reverse=True) == predicted
+    assert all(one.record.macs <= 0.6 * 224e6 for one in designs)
+    with pytest.raises(InputError, match=r"ridge in \[build\] methods learn from labels"):
+        study.build(["ridge"])
+    with pytest.raises(InputError, match="did you mean 'one-shot'"):
+        study.build(["oneshot"])
+
+
+def test_a_study_without_labels_and_probe_says_how_to_get_either(tmp_path):
+    study = sdsearch.load_study(make_study(tmp_path / "study", TOML).root)
+    study.sample()
+    with pytest.raises(InputError, match=r"sdsearch label .*sdsearch probe"):
+        study.fit()
+
+
+@pytest.mark.slow
+def test_labels_and_probe_are_learned_from_together(tmp_path, asked):
+    folder = make_study(tmp_path / "study", "[space]\nlabels = 8\n")
+    study = sdsearch.load_study(folder.root)
+    study.sample()
+    label_by_params(folder)
+    assert "one-shot" not in study.fit().predictors
+    study.probe()
+    assert {"gnn-probe", "ridge-probe", "one-shot"} <= study.fit().predictors.keys()
