@@ -6,7 +6,7 @@ It imports `design`, `space`, `unet` and torch. Start at `fit`, then `scoring`.
 from sdsearch.ranker.baselines import fit_forest, fit_ridge
 from sdsearch.ranker.features import CATEGORICAL, CONTINUOUS, FeatureLayout, to_data
 from sdsearch.ranker.file import load_ranker, save_ranker
-from sdsearch.ranker.fit import FitReport, FittedRanker, fit_ranker, rank_by_probe
+from sdsearch.ranker.fit import FitReport, FittedRanker, errors_of, fit_ranker, rank_by_probe
 from sdsearch.ranker.net import Ranker
 from sdsearch.ranker.published import PaperConfig, fit_paper, score_options
 from sdsearch.ranker.scoring import score_space, score_units
@@ -23,6 +23,7 @@ __all__ = [
     "Ranker",
     "RankerConfig",
     "average_rank",
+    "errors_of",
     "fit_forest",
     "fit_paper",
     "fit_ranker",

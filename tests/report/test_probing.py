@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from xml.etree import ElementTree
 
+from sdsearch.assets import TINY_PROBE, asset_path
+from sdsearch.design.probe import read_probe
 from sdsearch.report.probing import describe_probe, draw_probe
 from sdsearch.space.space import search_space
 from sdsearch.unet.slots import SLOTS
@@ -25,6 +28,13 @@ def test_every_block_has_its_change_macs_and_milliseconds_below_it():
 
 def test_the_drawing_is_the_same_for_the_same_probe_and_fits_beside_others():
     assert draw_probe(PROBE, SPACE) == draw_probe(PROBE, SPACE)
+
+
+def test_the_page_shows_the_tiny_teachers_probe_as_it_is_drawn_now():
+    probe = read_probe(asset_path(TINY_PROBE))
+    assert probe is not None
+    page = Path(__file__).parents[2] / "docs" / "probe.svg"
+    assert page.read_text(encoding="utf-8") == draw_probe(probe, SPACE)
 
 
 def test_the_words_name_what_can_go_first_and_share_the_errors_over_levels():
