@@ -147,7 +147,7 @@ def test_the_outcome_is_shown_as_one_line_and_as_a_table(study: Study) -> None:
     assert "share of the teacher's" in str(found)
     shown = found._repr_html_()
     assert '<th scope="row">autobuild</th>' in shown
-    assert shown.count("<tr>") == 1 + len(found.rows)
+    assert shown.count("<tr>") == 2 + len(found.rows) + len(found.claims)
 
 
 def test_a_study_without_designs_or_labels_says_what_to_run_before_heavy_work(

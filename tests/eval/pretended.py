@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -158,13 +159,8 @@ class _Kernels(TorchDispatchMode):
         return made
 
     def _writes_to_host(self, func: Any, args: Any) -> bool:
-        return any(
-            argument.alias_info is not None
-            and argument.alias_info.is_write
-            and isinstance(value, torch.Tensor)
-            and not self.marks.has(value)
-            for argument, value in zip(func._schema.arguments, args, strict=False)
-        )
+        written = (args[place] for place in _written(func) if place < len(args))
+        return any(isinstance(one, torch.Tensor) and not self.marks.has(one) for one in written)
 
 
 @contextmanager
@@ -191,6 +187,13 @@ def pretended_gpu() -> Iterator[Marks]:
         stack.enter_context(_Kernels(marks))
         stack.enter_context(_Names(marks))
         yield marks
+
+
+@cache
+def _written(func: Any) -> tuple[int, ...]:
+    """The places of the arguments that a kernel writes to; asking its schema is slow."""
+    infos = [argument.alias_info for argument in func._schema.arguments]
+    return tuple(place for place, info in enumerate(infos) if info is not None and info.is_write)
 
 
 def _device_in(value: object) -> torch.device | None:

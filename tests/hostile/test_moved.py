@@ -146,6 +146,7 @@ def test_an_export_whose_study_is_moved_says_so(tmp_path, monkeypatch):
         study.root.rename(tmp_path / "moved")
         (study.root / "pipelines" / "model_index.json").write_text("{}")
 
+    monkeypatch.setattr("sdsearch.export.recover_missing", lambda *_: None)
     monkeypatch.setattr("sdsearch.export.export_pipeline", move)
     with pytest.raises(FolderGoneError, match=re.escape(f"'{study.root}'")):
         export_designs(study)

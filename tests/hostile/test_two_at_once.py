@@ -40,6 +40,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyFolder:
         return folder
 
     monkeypatch.setattr(export, "export_pipeline", export_one)
+    monkeypatch.setattr(export, "recover_missing", lambda *_: None)
     monkeypatch.setattr(export, "renew_card", lambda *_: None)
     return made
 
