@@ -15,7 +15,6 @@ from sdsearch.study import (
     open_study,
     read_designs,
     read_study,
-    with_methods,
 )
 
 if TYPE_CHECKING:
@@ -160,14 +159,14 @@ class Study:
 
         return tune_teacher(self._open(), processes)
 
-    def probe(self, *, samples: int = 8, timesteps: int = 4) -> Probe:
+    def probe(self, *, samples: int | None = None, timesteps: int | None = None) -> Probe:
         """Measure what the teacher loses with each removal: no label, a few dozen forward passes.
 
         `probe.svg` in the study's folder shows every block with its error, MACs and milliseconds.
 
         Args:
-            samples: pictures that the teacher is asked about at each timestep.
-            timesteps: how many timesteps.
+            samples: pictures that the teacher is asked about at each timestep, by default 8.
+            timesteps: how many timesteps, by default 4.
         """
         from sdsearch.stages import probe_study
 
@@ -288,7 +287,7 @@ class Study:
         """
         from sdsearch.stages import build_study
 
-        found = build_study(with_methods(self.folder, methods))
+        found = build_study(self.folder.with_methods(methods))
         return tuple(StudyDesign(self.folder, design) for design in found)
 
     def design(self, name: str) -> StudyDesign:

@@ -109,7 +109,8 @@ def _outputs(study: StudyFolder) -> Looked:
             continue
         yield record, None, again
         for file, is_whole in outputs.items():
-            yield study.root / file, None if is_whole else f"not what {record.stem} wrote", again
+            step = f"run: sdsearch probe {study.root}" if record.stem == "probe" else again
+            yield study.root / file, None if is_whole else f"not what {record.stem} wrote", step
 
 
 def _listing(study: StudyFolder) -> Looked:

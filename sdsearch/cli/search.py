@@ -29,8 +29,12 @@ def sample(
 
 def probe(
     study: Folder = STUDY,
-    samples: Annotated[int, typer.Option(min=1, help="Pictures at each timestep.")] = 8,
-    timesteps: Annotated[int, typer.Option(min=1, help="How many timesteps.")] = 4,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Pictures at each timestep (default: 8).")
+    ] = None,
+    timesteps: Annotated[
+        int | None, typer.Option(min=1, help="How many timesteps (default: 4).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show which blocks the teacher can do without: no labels, a few dozen forward passes."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from sdsearch.console import working
 from sdsearch.errors import InputError
-from sdsearch.stages.probe import find_probe, probe_study
+from sdsearch.stages.probe import probe_study
 from sdsearch.study import (
     is_current,
     load_space,
@@ -38,9 +38,8 @@ def fit_study(study: StudyFolder) -> FitReport:
         InputError: nothing is measured yet.
     """
     labels = training_labels(study)
-    if needs_probe(study):
-        probe_study(study)
-    probe = find_probe(study)
+    has_probe = needs_probe(study) or study.probe_file.is_file()
+    probe = probe_study(study) if has_probe else None
     if all(label.failure for label in labels) and (labels or probe is None):
         raise InputError(_why_no_fit(study, len(labels)))
     inputs = fit_inputs(study, labels)
@@ -104,7 +103,7 @@ def fit_inputs(study: StudyFolder, labels: Sequence[Label]) -> dict[str, Any]:
         "space": study.config.space.model_dump(mode="json"),
         "teacher": name_teacher(study),
         "ranker": settings.model_dump(mode="json", exclude={"rule"}),
-        "probe": None if find_probe(study) is None else outputs_of(study, "probe"),
+        "probe": outputs_of(study, "probe") if study.probe_file.is_file() else None,
     }
 
 

@@ -15,24 +15,37 @@ if TYPE_CHECKING:
     from sdsearch.study import StudyFolder
 
 
-def probe_study(study: StudyFolder, samples: int = 8, timesteps: int = 4) -> Probe:
+SAMPLES, TIMESTEPS = 8, 4
+"""How much a probe asks where nobody says more."""
+
+
+def probe_study(
+    study: StudyFolder, samples: int | None = None, timesteps: int | None = None
+) -> Probe:
     """Measure every removal of the space on the teacher: probe.json, and probe.svg to look at.
 
     Args:
         study: whose teacher, space, pictures and precision are taken.
-        samples: recovery samples that are asked about at each timestep.
-        timesteps: how many timesteps, spread over those of the training.
+        samples: recovery samples that are asked about at each timestep; None: as many as the
+            probe that is there has asked about, else `SAMPLES`.
+        timesteps: how many timesteps, spread over those of the training; None: likewise.
 
     Raises:
         InputError: something in the study would be refused later, or a number is below 1.
         HarnessError: the harness failed, and has said why; what was measured is kept.
     """
-    check_study(study)
-    request = ProbeRequest.from_options(
-        {"study": study.root, "samples": samples, "timesteps": timesteps}
-    )
     found = find_probe(study)
-    if found is None or (found.asked, len(found.timesteps)) != (samples, timesteps):
+    before = (found.asked, len(found.timesteps)) if found else None
+    usual = before or (SAMPLES, TIMESTEPS)
+    wanted = (
+        usual[0] if samples is None else samples,
+        usual[1] if timesteps is None else timesteps,
+    )
+    request = ProbeRequest.from_options(
+        {"study": study.root, "samples": wanted[0], "timesteps": wanted[1]}
+    )
+    if found is None or before != wanted:
+        check_study(study)
         run_harness(request)
         found = read_probe(study.probe_file)
         assert found is not None, "the harness has written it"

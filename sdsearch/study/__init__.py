@@ -14,7 +14,6 @@ from sdsearch.study.folder import (
     name_teacher,
     read_protocols,
     read_study,
-    with_methods,
     write_protocols,
 )
 from sdsearch.study.listing import (
@@ -140,7 +139,6 @@ __all__ = [
     "set_beside",
     "versions",
     "warn_of_resolution",
-    "with_methods",
     "write_protocols",
     "write_sample",
 ]

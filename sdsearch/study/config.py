@@ -146,6 +146,22 @@ class StudyConfig(FrozenModel):
     export: ExportConfig = ExportConfig()
     report: ReportConfig = ReportConfig()
 
+    def with_methods(self, methods: Sequence[str]) -> StudyConfig:
+        """The same with other methods in [build].
+
+        Raises:
+            InputError: there is no method of a name; the nearest is given.
+        """
+        known = get_args(Method)
+        for method in methods:
+            if method not in known:
+                raise InputError(
+                    f"a method must be one of {', '.join(known)}, but is {method!r}; did you mean "
+                    f"{nearest(method, known)!r}?"
+                )
+        build = self.build.model_copy(update={"methods": tuple(methods)})
+        return self.model_copy(update={"build": build})
+
 
 def parse_config(data: dict[str, Any], file: Path) -> StudyConfig:
     """Validate what a study.toml holds; `InputError` names the section, the key and the nearest."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError, model_validator
 
 from sdsearch.console import say
-from sdsearch.design import Method
-from sdsearch.errors import InputError, nearest
+from sdsearch.errors import InputError
 from sdsearch.files import make_folder, read_json_bytes, read_toml, write_atomic
 from sdsearch.keys import FileHashes, content_key
 from sdsearch.labels import LabelStore, ResolvedProtocol, Series
@@ -138,6 +137,10 @@ class StudyFolder:
             return self
         protocol = self.config.label.rungs[rung].cheapen(self.config.protocol)
         return replace(self, config=self.config.model_copy(update={"protocol": protocol}))
+
+    def with_methods(self, methods: Sequence[str]) -> StudyFolder:
+        """This study as if [build] named other methods, where there are some."""
+        return replace(self, config=self.config.with_methods(methods)) if methods else self
 
     def knowing(self, *resolved: ResolvedProtocol) -> StudyFolder:
         """This study with the content of its protocols' files."""
@@ -280,24 +283,6 @@ def is_tuned(study: StudyFolder) -> bool:
     except InputError:
         return False
     return True
-
-
-def with_methods(study: StudyFolder, methods: Sequence[str]) -> StudyFolder:
-    """The study as if [build] named these methods; itself where there are none.
-
-    Raises:
-        InputError: there is no method of a name; the nearest is given.
-    """
-    if not methods:
-        return study
-    for method in methods:
-        if method not in (known := get_args(Method)):
-            raise InputError(
-                f"a method must be one of {', '.join(known)}, but is {method!r}; did you mean "
-                f"{nearest(method, known)!r}?"
-            )
-    build = study.config.build.model_copy(update={"methods": tuple(methods)})
-    return replace(study, config=study.config.model_copy(update={"build": build}))
 
 
 def load_space(study: StudyFolder) -> SearchSpace:

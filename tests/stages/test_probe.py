@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 import sdsearch
+from sdsearch.api.verify import verify_files
 from sdsearch.design.probe import Probe
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.space.space import search_space
 from sdsearch.stages import probe as stage
+from sdsearch.stages.fit import fit_study
 from sdsearch.stages.probe import find_probe, probe_study
 from tests.fakes import label_by_params, make_study
 from tests.planted import planted_probe
@@ -43,13 +45,18 @@ def test_a_probe_is_made_once_and_again_where_more_is_asked(tmp_path, asked):
     assert (study.root / "probe.svg").read_text(encoding="utf-8").startswith("<svg")
     probe_study(study, samples=2)
     assert [(one.samples, one.timesteps) for one in asked] == [(8, 4), (2, 4)]
+    probe_study(study)
+    assert len(asked) == 2, "as much as was asked before"
 
 
-def test_a_damaged_probe_is_made_again(tmp_path, asked):
+def test_a_damaged_probe_is_named_and_made_again_where_it_is_needed(tmp_path, asked):
     study = make_study(tmp_path / "study", TOML)
     probe_study(study)
     text = study.probe_file.read_text(encoding="utf-8")
     study.probe_file.write_text(text.replace("processor", "prozessor"), encoding="utf-8")
+    (damage,) = verify_files(study).problems
+    assert damage.next_step == f"run: sdsearch probe {study.root}"
+    assert fit_study(study).kind == "one-shot"
     assert probe_study(study).device == "a processor"
     assert len(asked) == 2
 

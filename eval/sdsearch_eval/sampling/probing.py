@@ -112,12 +112,17 @@ def probe_removals(
     finite in half precision is asked for once more in float32.
 
     Raises:
-        WorkError: an answer is not finite in float32 either.
+        WorkError: an answer is not finite in float32 either, or those of the whole net are 0.
         torch.OutOfMemoryError: a single sample does not fit.
     """
     removals = list_removals(space)
     whole = _answer_all(teacher, UNPRUNED, questions, dtype)
     power = torch.stack([answer.square().mean() for answer in whole])  # (timesteps,)
+    if not (power > 0).all():
+        raise WorkError(
+            "the unpruned net must answer something, but its answers are all 0; is its last layer "
+            "trained?"
+        )
     total, found = sum(len(numbers) for numbers in removals), list[Removal]()
     for axis, numbers in enumerate(removals):
         unit, losses = space.units[axis], list_losses(space, axis)

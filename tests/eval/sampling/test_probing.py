@@ -124,6 +124,12 @@ def test_answers_that_are_not_finite_are_refused(teacher, small, tmp_path, monke
         probe(teacher, small, tmp_path)
 
 
+def test_a_net_that_says_nothing_is_refused(teacher, small, tmp_path, monkeypatch):
+    monkeypatch.setattr(probing, "_answer", lambda unet, question: torch.zeros(3, 4, 2, 2))
+    with pytest.raises(WorkError, match="all 0"):
+        probe(teacher, small, tmp_path)
+
+
 def test_timesteps_are_the_middles_of_equal_parts_and_clean_ones_count_more(teacher):
     timesteps = spread_timesteps(teacher, 4)
     assert timesteps == (125, 375, 625, 875)
