@@ -2,11 +2,11 @@
 
     python -m benchmarks.full_size FOLDER [--size tiny] [--channels 4] [--stage prepare]
 
-Preparing a study, labelling its 60 % design and recovering it are processes of their own, with the
-fewest samples and steps that show their peaks; the largest process of each is what counts. A stage
-that is done is skipped, so that they may be run one at a time: FOLDER (25 GB) keeps the study and
-memory.json. Without --stage all that are left run, for an hour or so on two cores. Exit code 1: a
-stage failed, or took more than it may at full size.
+Probing a study's teacher, preparing it, labelling its 60 % design and recovering it are processes
+of their own, with the fewest samples and steps that show their peaks; the largest process of each
+is what counts. A stage that is done is skipped, so that they may be run one at a time: FOLDER
+(25 GB) keeps the study and memory.json. Without --stage all that are left run, for an hour or so on
+two cores. Exit code 1: a stage failed, or took more than it may at full size.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SHARE = 0.60
 """Of the teacher's parameters: the design that is measured has at most so many."""
-MOST_GB = {"prepare": 8.0, "label": 11.0, "recover": 15.0}
+MOST_GB = {"probe": 10.0, "prepare": 8.0, "label": 11.0, "recover": 15.0}
 """What a process of each stage may take at full size, in 10^9 bytes."""
 STAGES = ("make", *MOST_GB)
 
@@ -86,6 +86,9 @@ def run_stage(stage: str, folder: Path, geometry: tuple[str, str]) -> Spent:
     say = [sys.executable, "-m", "sdsearch", "label", str(folder / "study")]
     if stage == "make":
         return _watch([sys.executable, "-m", "benchmarks.random_study", str(folder), *geometry])
+    if stage == "probe":
+        probe = [sys.executable, "-m", "sdsearch", "probe", str(folder / "study")]
+        return _watch([*probe, "--samples", "1", "--timesteps", "1"])
     if stage == "prepare":
         return _watch([*say, "--prepare"])
     study = read_study(folder / "study")
