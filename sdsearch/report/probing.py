@@ -58,7 +58,7 @@ def say_change(error: float) -> str:
     """A relative squared error as the root mean square change of the output.
 
     >>> say_change(0.0025), say_change(1.44)
-    ('5 %', '120 %')
+    ('5.0 %', '120 %')
     """
     return f"{_round(100 * sqrt(error))} %"
 
