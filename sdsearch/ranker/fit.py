@@ -17,9 +17,9 @@ from sdsearch.ranker.baselines import Forest, Linear, kept_slots
 from sdsearch.ranker.features import FeatureLayout, encode_all
 from sdsearch.ranker.training import FittedNet, RankerConfig, fit_net, training_rows
 from sdsearch.ranker.validation import (
-    NETS,
     Quality,
     baselines_out_of_fold,
+    check_fitted,
     choose_kind,
     columns_of,
     fit_baselines,
@@ -111,13 +111,10 @@ def fit_ranker(
     start = time.monotonic()
     target = _with_failures(architectures, y)
     weight = label_weights(target, errors)
-    layouts = {"gnn": FeatureLayout.for_space(space)}
-    options = logs = None
-    if probe is not None:
-        options = probe.option_errors(space)
-        logs = errors_of(architectures, space, options)
-        layouts["gnn-probe"] = FeatureLayout.for_space(space, probe.slot_errors(space))
-    features = encode_all(architectures, space.backbone, layouts["gnn"])
+    options = None if probe is None else probe.option_errors(space)
+    logs = None if options is None else errors_of(architectures, space, options)
+    plain = FeatureLayout.for_space(space)
+    features = encode_all(architectures, space.backbone, plain)
     held = split_folds(len(target), config.folds, config.repeats, rng)
     first_weights = int(rng.integers(2**63))
     seed = int(rng.integers(2**31))
@@ -125,15 +122,12 @@ def fit_ranker(
     nets: dict[PredictorKind, FittedNet] = {}
     guesses: dict[str, Floats] = {}
     hops: dict[str, tuple[Floats, ...]] = {}
-    for name in NETS:
-        if name not in layouts:
-            continue
-        layout = layouts[name]
-        encoded = features if name == "gnn" else encode_all(architectures, space.backbone, layout)
+    for name, layout in _layouts(plain, space, probe, config).items():
+        encoded = features if layout is plain else encode_all(architectures, space.backbone, layout)
         generator = torch.Generator().manual_seed(first_weights)
         nets[name], found = fit_net(layout, encoded, target, weight, held, train, config, generator)
         guesses[name], hops[name] = found.predicted, found.hops
-    kept, baselines = kept_slots(features, layouts["gnn"]), dict[PredictorKind, Linear | Forest]()
+    kept, baselines = kept_slots(features, plain), dict[PredictorKind, Linear | Forest]()
     if config.baselines:
         costs = _costs(architectures, space)
         guesses |= baselines_out_of_fold(kept, costs, target, weight, held, seed, logs)
@@ -148,11 +142,24 @@ def fit_ranker(
         kind=kind,
         reason=reason,
         predictors=qualities,
-        hops=tuple(rate_predictions(target, guess, rng) for guess in hops.get(kind, hops["gnn"])),
+        hops=tuple(rate_predictions(target, guess, rng) for guess in hops.get(kind) or hops["gnn"]),
         members=len(held),
         seconds=time.monotonic() - start,
     )
-    return FittedRanker(config, layouts["gnn"], report, nets, baselines, options)
+    return FittedRanker(config, plain, report, nets, baselines, options)
+
+
+def _layouts(
+    plain: FeatureLayout, space: SearchSpace, probe: Probe | None, config: RankerConfig
+) -> dict[PredictorKind, FeatureLayout]:
+    """What each net that is to be fitted sees of a slot; `plain` is without a probe."""
+    found: dict[PredictorKind, FeatureLayout] = {"gnn": plain}
+    if probe is not None:
+        found["gnn-probe"] = FeatureLayout.for_space(space, probe.slot_errors(space))
+    if config.baselines or config.kind == "auto":
+        return found
+    check_fitted(config.kind, found)
+    return {config.kind: found[config.kind]}
 
 
 def rank_by_probe(space: SearchSpace, probe: Probe, config: RankerConfig) -> FittedRanker:

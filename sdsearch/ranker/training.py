@@ -22,7 +22,7 @@ from sdsearch.design import PredictorKind
 from sdsearch.model import FrozenModel
 from sdsearch.ranker.net import PlanTensors, Ranker
 from sdsearch.ranker.plan import plan_batch
-from sdsearch.ranker.validation import Held, average_held_out
+from sdsearch.ranker.validation import NETS, Held, average_held_out
 
 if TYPE_CHECKING:
     from sdsearch.ranker.features import FeatureLayout, SlotFeatures
@@ -42,7 +42,7 @@ POOLING_FROM = 200
 class RankerConfig(FrozenModel):
     """How to fit; `auto` is the GNN unless a baseline ranks held-out labels clearly better.
 
-    Without `baselines` the GNN, which `kind` must then be, is fitted and measured alone.
+    Without `baselines` one net, which `kind` must then name, is fitted and measured alone.
     """
 
     kind: PredictorKind | Literal["auto"] = "auto"
@@ -60,8 +60,10 @@ class RankerConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.baselines and self.kind != "gnn":
-            raise ValueError(f"without baselines, kind must be 'gnn', but is {self.kind!r}")
+        if not self.baselines and self.kind not in NETS:
+            raise ValueError(
+                f"without baselines, kind must be one of {', '.join(NETS)}, but is {self.kind!r}"
+            )
         return self
 
 

@@ -23,7 +23,7 @@ from sdsearch.stats import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from sdsearch.design import PredictorKind
 
@@ -156,6 +156,15 @@ def rate_predictions(y: Floats, guess: Floats, rng: np.random.Generator) -> Qual
     )
 
 
+def check_fitted(asked: PredictorKind, fitted: Collection[PredictorKind]) -> None:
+    """Raise `InputError` where what is asked for could not be fitted without a probe."""
+    if asked not in fitted:
+        raise InputError(
+            f"kind = {asked!r} in [ranker] needs a probe, but there is none; run: "
+            "sdsearch probe STUDY"
+        )
+
+
 def choose_kind(
     asked: PredictorKind | Literal["auto"],
     y: Floats,
@@ -173,11 +182,8 @@ def choose_kind(
         InputError: what is asked for needs a probe, and there is none.
     """
     rivals: list[PredictorKind] = [n for n in (*NETS, *BASELINES, *PROBED) if n in guesses]
-    if asked != "auto" and asked not in rivals:
-        raise InputError(
-            f"kind = {asked!r} in [ranker] needs a probe, but there is none; run: "
-            "sdsearch probe STUDY"
-        )
+    if asked != "auto":
+        check_fitted(asked, rivals)
     first: PredictorKind = "ridge-probe" if "ridge-probe" in rivals else "gnn"
     best = max((n for n in rivals if n != first), key=lambda name: qualities[name].srcc)
     gain = spearman_gain_interval(y, guesses[best], guesses[first], rng)

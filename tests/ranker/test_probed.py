@@ -94,6 +94,26 @@ def test_what_needs_a_probe_is_refused_without_one(kind):
         fit_ranker(SPACE, archs, PlantedTruth.draw(rng).labels(archs, rng), config, rng)
 
 
+def test_a_net_that_is_fitted_alone_is_the_one_among_all_predictors() -> None:
+    rng = np.random.default_rng(0)
+    archs = SPACE.sample(12, rng)
+    y = PlantedTruth.draw(rng).labels(archs, rng)
+    config = SMALL.model_copy(update={"kind": "gnn-probe"})
+    among = fit_ranker(SPACE, archs, y, config, np.random.default_rng(1), probe=PROBE)
+    config = config.model_copy(update={"baselines": False})
+    alone = fit_ranker(SPACE, archs, y, config, np.random.default_rng(1), probe=PROBE)
+    assert (set(alone.nets), alone.baselines) == ({"gnn-probe"}, {})
+    np.testing.assert_array_equal(alone.predict(archs, SPACE), among.predict(archs, SPACE))
+    assert [hop.srcc for hop in alone.report.hops] == [hop.srcc for hop in among.report.hops]
+    with pytest.raises(InputError, match="sdsearch probe"):
+        fit_ranker(SPACE, archs, y, config, np.random.default_rng(1))
+
+
+def test_only_a_net_is_fitted_without_baselines() -> None:
+    with pytest.raises(ValueError, match="kind must be one of gnn, gnn-probe, but is 'ridge'"):
+        RankerConfig(kind="ridge", baselines=False)
+
+
 def test_a_fit_with_a_probe_is_not_scored_in_another_space():
     with pytest.raises(InputError, match="space of the probe"):
         score_space(fit(), search_space("tiny"))
