@@ -11,6 +11,7 @@ from sdsearch.ranker.net import Ranker
 from sdsearch.ranker.published import PaperConfig, fit_paper, score_options
 from sdsearch.ranker.scoring import score_space, score_units
 from sdsearch.ranker.training import FittedNet, RankerConfig, average_rank, soft_spearman
+from sdsearch.ranker.validation import columns_of
 
 __all__ = [
     "CATEGORICAL",
@@ -23,6 +24,7 @@ __all__ = [
     "Ranker",
     "RankerConfig",
     "average_rank",
+    "columns_of",
     "errors_of",
     "fit_forest",
     "fit_paper",

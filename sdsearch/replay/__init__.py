@@ -1,19 +1,28 @@
 """Search methods replayed on measured architectures, as if each had run.
 
-It imports `ranker`, `design`, `report` and what is below. Start at `replay`.
+It imports `ranker`, `study`, `report` and what is below. Start at `pool`, then `replay`.
 """
 
-from sdsearch.replay.methods import METHODS
+from sdsearch.replay.methods import METHODS, default_methods
 from sdsearch.replay.plot import draw_replay
-from sdsearch.replay.replay import check_replay, read_pool
+from sdsearch.replay.pool import BUILT, BudgetShare, Pool, check_replay, mean_overlap, read_pool
+from sdsearch.replay.replay import fit_members, make_task, pick_best
 from sdsearch.replay.runs import ReplaySummary, describe_summary, run_replay, summarize_trials
 
 __all__ = [
+    "BUILT",
     "METHODS",
+    "BudgetShare",
+    "Pool",
     "ReplaySummary",
     "check_replay",
+    "default_methods",
     "describe_summary",
     "draw_replay",
+    "fit_members",
+    "make_task",
+    "mean_overlap",
+    "pick_best",
     "read_pool",
     "run_replay",
     "summarize_trials",

@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sdsearch.design import TOURNAMENT
-from sdsearch.ranker import fit_forest, fit_ridge
-from sdsearch.replay.replay import slots_kept
+from sdsearch.errors import InputError
+from sdsearch.ranker import columns_of, errors_of, fit_forest, fit_ridge
+from sdsearch.replay.replay import MEMBERS, Method, find_method, slots_kept
 from sdsearch.space import add_up
-from sdsearch.unet import count_params
+from sdsearch.unet import count_macs, count_params
 
 if TYPE_CHECKING:
-    from sdsearch.replay.replay import Floats, ReplayTask, SearchMethod
+    from collections.abc import Iterable
+
+    from sdsearch.design import Probe
+    from sdsearch.replay.pool import Floats
+    from sdsearch.replay.replay import ReplayTask
 
 PAPER_STEPS, PAPER_RATE = 220, 2e-3
 """A twentieth of the published steps at twenty times the rate: a replay trains dozens of them."""
@@ -32,12 +37,19 @@ def autobuild(task: ReplayTask, rng: np.random.Generator) -> Floats:
 
 
 def autobuild_paper(task: ReplayTask, rng: np.random.Generator) -> Floats:
-    """Sum of option scores by the published method, its training shortened to `PAPER_STEPS`."""
+    """Sum of option scores by the published method, the mean of `MEMBERS` nets.
+
+    Each has first weights of its own; training is shortened to `PAPER_STEPS`.
+    """
     from sdsearch.ranker import PaperConfig, fit_paper, score_options
 
     config = PaperConfig(steps=PAPER_STEPS, learning_rate=PAPER_RATE)
-    scores = score_options(fit_paper(list(task.labelled), task.y, rng, config), task.space)
-    return add_up(scores)[task.indices]
+    sums = [
+        add_up(score_options(fit_paper(list(task.labelled), task.y, rng, config), task.space))
+        for _ in range(MEMBERS)
+    ]
+    mean: Floats = np.mean(sums, axis=0)[task.indices]
+    return mean
 
 
 def exhaustive(task: ReplayTask, rng: np.random.Generator) -> Floats:
@@ -45,9 +57,31 @@ def exhaustive(task: ReplayTask, rng: np.random.Generator) -> Floats:
     return task.scored.predicted[task.indices].astype(np.float64)
 
 
+def autobuild_probe(task: ReplayTask, rng: np.random.Generator) -> Floats:
+    """`autobuild` by the GNN that knows the probe."""
+    from sdsearch.ranker import score_units
+
+    scores = score_units(task.fitted_probe, task.space, task.scored_probe, "graph")
+    return add_up(scores.values())[task.indices]
+
+
+def exhaustive_probe(task: ReplayTask, rng: np.random.Generator) -> Floats:
+    """`exhaustive` by the GNN that knows the probe."""
+    return task.scored_probe.predicted[task.indices].astype(np.float64)
+
+
 def ridge(task: ReplayTask, rng: np.random.Generator) -> Floats:
     """Ridge regression on which slots are kept."""
     labelled, candidates = task.kept
+    return fit_ridge(labelled, task.y).predict(candidates)
+
+
+def ridge_probe(task: ReplayTask, rng: np.random.Generator) -> Floats:
+    """Ridge regression on which slots are kept and the logarithm of the one-shot error."""
+    labelled, candidates = (
+        columns_of("ridge-probe", kept, errors_of(archs, task.space, task.errors))
+        for kept, archs in zip(task.kept, (task.labelled, task.candidates), strict=True)
+    )
     return fit_ridge(labelled, task.y).predict(candidates)
 
 
@@ -57,10 +91,21 @@ def forest(task: ReplayTask, rng: np.random.Generator) -> Floats:
     return fit_forest(labelled, task.y, int(rng.integers(2**31))).predict(candidates)
 
 
-def params(task: ReplayTask, rng: np.random.Generator) -> Floats:
-    """The more parameters, the better."""
+def one_shot(task: ReplayTask, rng: np.random.Generator) -> Floats:
+    """The less the teacher's output loses with all that is removed, the better; no labels."""
+    return -errors_of(task.candidates, task.space, task.errors)
+
+
+def most_params(task: ReplayTask, rng: np.random.Generator) -> Floats:
+    """The more parameters, the better; no labels."""
     backbone = task.space.backbone
     return np.array([count_params(arch, backbone) for arch in task.candidates], dtype=np.float64)
+
+
+def most_macs(task: ReplayTask, rng: np.random.Generator) -> Floats:
+    """The more multiply-accumulates, the better; no labels."""
+    backbone = task.space.backbone
+    return np.array([count_macs(a, backbone).total for a in task.candidates], dtype=np.float64)
 
 
 def evolution(task: ReplayTask, rng: np.random.Generator) -> Floats:
@@ -89,13 +134,38 @@ def random(task: ReplayTask, rng: np.random.Generator) -> Floats:
     return rng.random(len(task.candidates))
 
 
-METHODS: dict[str, SearchMethod] = {
-    "autobuild": autobuild,
-    "autobuild-paper": autobuild_paper,
-    "exhaustive": exhaustive,
-    "ridge": ridge,
-    "forest": forest,
-    "params": params,
-    "evolution": evolution,
-    "random": random,
+METHODS: dict[str, Method] = {
+    "autobuild": Method(autobuild),
+    "autobuild-paper": Method(autobuild_paper),
+    "autobuild-probe": Method(autobuild_probe, probed=True),
+    "exhaustive": Method(exhaustive),
+    "exhaustive-probe": Method(exhaustive_probe, probed=True),
+    "ridge": Method(ridge),
+    "ridge-probe": Method(ridge_probe, probed=True),
+    "forest": Method(forest),
+    "evolution": Method(evolution),
+    "one-shot": Method(one_shot, learns=False, probed=True),
+    "most-macs": Method(most_macs, learns=False),
+    "most-params": Method(most_params, learns=False),
+    "random": Method(random, learns=False),
 }
+
+
+def default_methods(probe: Probe | None) -> list[str]:
+    """All methods that can run: those that need a probe only where there is one."""
+    return [name for name, method in METHODS.items() if probe is not None or not method.probed]
+
+
+def find_methods(names: Iterable[str], probe: Probe | None) -> dict[str, Method]:
+    """Methods by name, built-in ones or "module:function".
+
+    Raises:
+        InputError: there is none of a name, or it needs a probe and there is none.
+    """
+    found = {name: find_method(name, METHODS) for name in names}
+    if lacking := [name for name, method in found.items() if method.probed and probe is None]:
+        raise InputError(
+            f"{', '.join(lacking)} must have a probe of the teacher, but there is none; run: "
+            "sdsearch probe STUDY, and give its probe.json"
+        )
+    return found

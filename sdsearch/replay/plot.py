@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from sdsearch.replay.runs import say_budget
+from sdsearch.replay.pool import say_budget
 from sdsearch.report import nice_ticks
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
 """The methods of search, replayed on a table of measured architectures.
 
-Each resampling labels a random N of the table, hands them to every method, and looks up the truth
-of what the method ranks first among the others. All methods see the same N: common random numbers.
+Each resampling labels a random N of the pool's uniform members, hands them to every method, and
+looks up the truth of what the method ranks first among the others, the teacher left out. All
+methods see the same N: common random numbers.
 """
 
 from __future__ import annotations
@@ -17,22 +18,20 @@ import numpy as np
 import numpy.typing as npt
 
 from sdsearch.errors import InputError, nearest
+from sdsearch.replay.pool import BUILT, BudgetShare, Floats, Pool, Rows, say_budget
 from sdsearch.stats import ndcg_at, spearman
-from sdsearch.unet import SLOTS, UNPRUNED, count_params
+from sdsearch.unet import SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from sdsearch.design import SpaceScores
-    from sdsearch.labels import Label, Target
+    from sdsearch.design import PredictorKind, Probe, SpaceScores
     from sdsearch.ranker import FittedRanker
     from sdsearch.space import SearchSpace
     from sdsearch.unet import Architecture
 
-Floats = npt.NDArray[np.float64]
-
-BUILT = 4  # designs are built and measured by fours
-SMALLEST_POOL = 20
+MEMBERS = 5
+"""Nets that are trained and averaged, by the published method as by ours."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +42,15 @@ class ReplayTask:
         space: the space that all are members of.
         labelled: the architectures with a known target.
         y: (N,) their targets, higher is better.
-        candidates: (M) architectures without a label.
+        candidates: (M) architectures without a label; the teacher is none of them.
+        probe: what the teacher loses with each removal, where that is known.
     """
 
     space: SearchSpace
     labelled: tuple[Architecture, ...]
     y: Floats
     candidates: tuple[Architecture, ...]
+    probe: Probe | None = None
 
     @cached_property
     def kept(self) -> tuple[Floats, Floats]:
@@ -58,12 +59,8 @@ class ReplayTask:
 
     @cached_property
     def fitted(self) -> FittedRanker:
-        """The ranking GNN on the labels: five members, each without one fold."""
-        from sdsearch.ranker import RankerConfig, fit_ranker
-
-        config = RankerConfig(kind="gnn", repeats=1, baselines=False)
-        rng = np.random.default_rng(0)
-        return fit_ranker(self.space, list(self.labelled), self.y.tolist(), config, rng)
+        """The ranking GNN on the labels: `MEMBERS` members, each without one fold."""
+        return fit_members(self, "gnn")
 
     @cached_property
     def scored(self) -> SpaceScores:
@@ -73,9 +70,45 @@ class ReplayTask:
         return score_space(self.fitted, self.space)
 
     @cached_property
+    def errors(self) -> tuple[Floats, ...]:
+        """The probe's errors, per unit those of its options: (options,) each.
+
+        Raises:
+            InputError: there is no probe.
+        """
+        if self.probe is None:
+            raise InputError(
+                f"a method that knows what the teacher loses needs a probe of {self.space.name}, "
+                "but there is none; run: sdsearch probe STUDY, and give its probe.json"
+            )
+        return self.probe.option_errors(self.space)
+
+    @cached_property
+    def fitted_probe(self) -> FittedRanker:
+        """The GNN of `fitted`, but with the probe's errors as a column of its slots."""
+        return fit_members(self, "gnn-probe")
+
+    @cached_property
+    def scored_probe(self) -> SpaceScores:
+        """The predictions of `fitted_probe` for the whole space."""
+        from sdsearch.ranker import score_space
+
+        return score_space(self.fitted_probe, self.space)
+
+    @cached_property
     def indices(self) -> npt.NDArray[np.int64]:
         """(M,) the candidates' numbers in the space."""
         return np.array([self.space.index(arch) for arch in self.candidates])
+
+
+def fit_members(task: ReplayTask, kind: PredictorKind, steps: int | None = None) -> FittedRanker:
+    """One kind of net on a task's labels; `steps` of training are the ranker's default."""
+    from sdsearch.ranker import RankerConfig, fit_ranker
+
+    config = RankerConfig(kind=kind, folds=MEMBERS, repeats=1, baselines=False)
+    config = config.model_copy(update={} if steps is None else {"steps": steps})
+    labelled, rng = list(task.labelled), np.random.default_rng(0)
+    return fit_ranker(task.space, labelled, task.y.tolist(), config, rng, probe=task.probe)
 
 
 def slots_kept(architectures: Sequence[Architecture]) -> Floats:
@@ -90,27 +123,19 @@ SearchMethod = Callable[[ReplayTask, np.random.Generator], Floats]
 """A search method: how good it takes each candidate to be, (M,), higher is better."""
 
 
-@dataclass(frozen=True)
-class Pool:
-    """The measured architectures of a table.
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A search method and what it needs.
 
     Attributes:
-        architectures: (P) distinct members of the space.
-        y: (P,) target, higher is better; a failed label counts as the worst.
-        quality: (P,) the column that results are told in, lower is better.
-        share: (P,) parameters as a share of the unpruned member's.
+        rank: the method itself.
+        learns: whether it looks at labels; one that does not has paid for none.
+        probed: whether it needs a probe.
     """
 
-    space: SearchSpace
-    architectures: tuple[Architecture, ...]
-    y: Floats
-    quality: Floats
-    share: Floats
-    column: str
-
-    def allowed(self, budget: float | None) -> npt.NDArray[np.bool_]:
-        """(P,) which members have at most `budget` of the parameters."""
-        return self.share <= (np.inf if budget is None else budget)
+    rank: SearchMethod
+    learns: bool = True
+    probed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +143,18 @@ class Trial:
     """What one method found in one resampling under one budget.
 
     Attributes:
-        budget: most parameters as a share, None for no limit.
+        budget: what the picks may cost, None for no limit.
         srcc: rank correlation over all candidates, whatever the budget.
         ndcg: NDCG@4 among the candidates within the budget.
         mean: mean quality of the four ranked first, lower is better.
         best: the best of them.
         regret: `best` minus the best quality among the candidates.
-        needed: labels until one of the best 1 % of the candidates is found, the N included.
+        needed: labels until one of the best 1 % of the candidates is found, the N included where
+            the method learns from them.
     """
 
     method: str
-    budget: float | None
+    budget: BudgetShare | None
     resampling: int
     srcc: float
     ndcg: float
@@ -138,55 +164,7 @@ class Trial:
     needed: int
 
 
-def read_pool(
-    labels: Sequence[Label], space: SearchSpace, target: Target, column: str, protocol: str | None
-) -> Pool:
-    """The pool of one protocol's labels under label seed 0; the commonest protocol by default.
-
-    Raises:
-        InputError: too few architectures are measured, or one is no member of the space.
-    """
-    found = [label for label in labels if label.seed == 0]
-    keys = [label.protocol_key for label in found]
-    protocol = protocol or (max(sorted(set(keys)), key=keys.count) if keys else None)
-    found = [label for label in found if label.protocol_key == protocol]
-    measured = [label for label in found if label.status == "ok"]
-    if len(measured) < SMALLEST_POOL:
-        raise InputError(
-            f"a replay needs {SMALLEST_POOL} measured architectures of one protocol, but the table "
-            f"has {len(measured)} of {protocol}; label more first: sdsearch label STUDY"
-        )
-    y = {label.arch_key: target.evaluate(label) for label in measured}
-    quality = {label.arch_key: label.scalar(column) for label in measured}
-    total = count_params(UNPRUNED, space.backbone)
-    for label in found:
-        space.option_indices(label.architecture)  # says why where it is no member
-    return Pool(
-        space,
-        tuple(label.architecture for label in found),
-        np.array([y.get(label.arch_key, min(y.values())) for label in found]),
-        np.array([quality.get(label.arch_key, max(quality.values())) for label in found]),
-        np.array([count_params(x.architecture, space.backbone) / total for x in found]),
-        column,
-    )
-
-
-def check_replay(pool: Pool, budgets: Sequence[float | None], labels: int) -> None:
-    """Raise `InputError` where a replay could not have `BUILT` candidates under every budget."""
-    for budget in budgets:
-        if budget is not None and not 0 < budget <= 1:
-            raise InputError(f"a budget is a share with 0 < share <= 1, but is {budget}")
-        count = int(pool.allowed(budget).sum())
-        left = round(count * (1 - labels / len(pool.y)))
-        if left < 2 * BUILT:
-            raise InputError(
-                f"a replay needs {2 * BUILT} candidates, but of {len(pool.y)} architectures "
-                f"{count} are within {budget or 'no budget'} and {labels} labels leave about "
-                f"{max(left, 0)}; take fewer labels or a larger share"
-            )
-
-
-def find_method(name: str, known: Mapping[str, SearchMethod]) -> SearchMethod:
+def find_method(name: str, known: Mapping[str, Method]) -> Method:
     """A built-in method by its name, or the user's own as "module:function".
 
     Raises:
@@ -211,71 +189,88 @@ def find_method(name: str, known: Mapping[str, SearchMethod]) -> SearchMethod:
         raise InputError(
             f"the method {name!r} must be a function of a ReplayTask, but is no function"
         )
-    method: SearchMethod = found
-    return method
+    return Method(found)
 
 
 def replay_once(
     pool: Pool,
-    methods: Mapping[str, SearchMethod],
-    budgets: Sequence[float | None],
+    methods: Mapping[str, Method],
+    budgets: Sequence[BudgetShare | None],
     labels: int,
     seed: tuple[int, int],
 ) -> Iterator[Trial]:
     """One resampling, `seed` = (seed, its number): every method, judged under every budget.
 
     Raises:
-        InputError: a method returns something else than one finite value for each candidate.
+        InputError: a method returns something else than one finite value for each candidate, or
+            needs a probe where there is none.
     """
-    order = np.random.default_rng([*seed, 0]).permutation(len(pool.y))
-    train, rest = order[:labels], np.sort(order[labels:])
-    task = ReplayTask(
-        pool.space,
-        tuple(pool.architectures[i] for i in train),
-        pool.y[train],
-        tuple(pool.architectures[i] for i in rest),
-    )
+    train = pool.draw(labels, seed)
+    rest = pool.others(train)
+    task = make_task(pool, train, rest)
     for name, method in methods.items():
         # A stream of its own by name, so that adding a method changes no other's result.
-        values = method(task, np.random.default_rng([*seed, 1, *name.encode()]))
+        values = method.rank(task, np.random.default_rng([*seed, 1, *name.encode()]))
         values = np.asarray(values, dtype=np.float64)
         if values.shape != (len(rest),) or np.isnan(values).any():
             raise InputError(
                 f"the method {name!r} must return {len(rest)} values, one for each candidate and "
                 f"none of them NaN, but returned shape {values.shape}"
             )
+        paid = len(train) if method.learns else 0
         for budget in budgets:
-            yield _judge(pool, rest, values, budget, name, seed[1])
+            yield _judge(pool, rest, values, budget, (name, seed[1], paid))
+
+
+def make_task(pool: Pool, labelled: Rows, candidates: Rows) -> ReplayTask:
+    """What a method is given of a pool where some rows are labelled."""
+    return ReplayTask(
+        pool.space,
+        tuple(pool.architectures[i] for i in labelled),
+        pool.y[labelled],
+        tuple(pool.architectures[i] for i in candidates),
+        pool.probe,
+    )
+
+
+def pick_best(pool: Pool, rest: Rows, values: Floats, budget: BudgetShare | None) -> Rows:
+    """All candidates within the budget, best first; `values` (M,) are of `rest`, (M,).
+
+    Raises:
+        InputError: fewer than `BUILT` are within the budget.
+    """
+    within = np.flatnonzero(pool.allowed(budget)[rest])
+    if len(within) < BUILT:
+        raise InputError(
+            f"a replay needs {BUILT} candidates, but {len(within)} are within "
+            f"{say_budget(budget)}; take fewer labels or a larger share"
+        )
+    return rest[within[np.argsort(-values[within], kind="stable")]]
 
 
 def _judge(
     pool: Pool,
-    rest: npt.NDArray[np.int64],
+    rest: Rows,
     values: Floats,
-    budget: float | None,
-    name: str,
-    resampling: int,
+    budget: BudgetShare | None,
+    whose: tuple[str, int, int],
 ) -> Trial:
-    """Look up what the method would have got, and how far that is from the best there was."""
-    within = np.flatnonzero(pool.allowed(budget)[rest])
-    at = rest[within]
-    if len(at) < BUILT:
-        raise InputError(
-            f"resampling {resampling} leaves {len(at)} of {BUILT} candidates within a share of "
-            f"{budget}; take fewer labels or a larger share"
-        )
-    ranking = at[np.argsort(-values[within], kind="stable")]
-    found = pool.quality[ranking[:BUILT]]
-    best = set(at[np.argsort(-pool.y[at], kind="stable")][: max(1, round(0.01 * len(at)))])
-    first = next(place for place, i in enumerate(ranking) if i in best)
+    """Look up what the method would have got, and how far that is from the best there was.
+
+    `whose` is the method's name, the number of the resampling and the labels that were paid for.
+    """
+    name, resampling, paid = whose
+    ranking = pick_best(pool, rest, values, budget)
+    found, best_first = pool.quality[ranking[:BUILT]], np.argsort(-pool.y[ranking], kind="stable")
+    best = best_first[: max(1, round(0.01 * len(ranking)))]  # places of the best 1 %
     return Trial(
         method=name,
         budget=budget,
         resampling=resampling,
         srcc=spearman(pool.y[rest], values),
-        ndcg=ndcg_at(pool.y[at], values[within], BUILT),
+        ndcg=ndcg_at(pool.y[ranking], -np.arange(len(ranking), dtype=np.float64), BUILT),
         mean=float(found.mean()),
         best=float(found.min()),
-        regret=float(found.min() - pool.quality[at].min()),
-        needed=len(pool.y) - len(rest) + first + 1,
+        regret=float(found.min() - pool.quality[ranking].min()),
+        needed=paid + int(best.min()) + 1,
     )

@@ -13,14 +13,15 @@ from pydantic import Field
 from sdsearch.files import as_text
 from sdsearch.harness import safe_paths
 from sdsearch.model import FrozenModel
-from sdsearch.replay.methods import METHODS
-from sdsearch.replay.replay import BUILT, Trial, find_method, replay_once
+from sdsearch.replay.methods import find_methods
+from sdsearch.replay.pool import BUILT, BudgetShare, mean_overlap, say_budget
+from sdsearch.replay.replay import Trial, replay_once
 from sdsearch.stats import bootstrap_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sdsearch.replay.replay import Floats, Pool
+    from sdsearch.replay.pool import Floats, Pool
     from sdsearch.stats import Interval
 
 MEASURES = ("srcc", "ndcg", "mean", "best", "regret", "needed")
@@ -43,7 +44,7 @@ class MethodSummary(FrozenModel):
     """
 
     method: str
-    budget: float | None
+    budget: BudgetShare | None
     srcc: Spread
     ndcg: Spread
     mean: Spread
@@ -54,14 +55,24 @@ class MethodSummary(FrozenModel):
 
 
 class ReplaySummary(FrozenModel):
-    """What `sdsearch bench` found, as it is written to JSON."""
+    """What `sdsearch bench` found, as it is written to JSON.
 
-    schema_version: Literal[1] = Field(1, alias="schema")
+    Attributes:
+        architectures: members in the table.
+        within: by budget in words, how many may be picked; the teacher may not.
+        drawn: members that the labels of methods were drawn from; `source` says which.
+        overlap: the mean share of labels that two resamplings have in common.
+    """
+
+    schema_version: Literal[2] = Field(2, alias="schema")
     space: str
     column: str
     architectures: int
     within: dict[str, int]
+    drawn: int
+    source: str
     labels: int
+    overlap: float
     resamplings: int
     seed: int
     rows: tuple[MethodSummary, ...]
@@ -70,7 +81,7 @@ class ReplaySummary(FrozenModel):
 def run_replay(
     pool: Pool,
     methods: Sequence[str],
-    budgets: Sequence[float | None],
+    budgets: Sequence[BudgetShare | None],
     labels: int,
     resamplings: int,
     seed: int,
@@ -79,8 +90,7 @@ def run_replay(
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Trial]:
     """All trials, in order; the values do not depend on the number of processes."""
-    for name in methods:
-        find_method(name, METHODS)  # a typing error shows before the work
+    find_methods(methods, pool.probe)  # a typing error shows before the work
     work = partial(_resampling, pool, tuple(methods), tuple(budgets), labels, seed)
     trials: list[Trial] = []
     # Spawned: a forked process would inherit torch's threads in whatever state they are.
@@ -95,7 +105,7 @@ def run_replay(
 def _resampling(
     pool: Pool,
     methods: Sequence[str],
-    budgets: Sequence[float | None],
+    budgets: Sequence[BudgetShare | None],
     labels: int,
     seed: int,
     number: int,
@@ -103,7 +113,7 @@ def _resampling(
     import torch
 
     torch.set_num_threads(1)  # the cores are shared by processes
-    found = {name: find_method(name, METHODS) for name in methods}
+    found = find_methods(methods, pool.probe)
     return list(replay_once(pool, found, budgets, labels, (seed, number)))
 
 
@@ -112,11 +122,11 @@ def summarize_trials(trials: Sequence[Trial], pool: Pool, labels: int, seed: int
 
     `seed` is that of the trials; every interval draws the same resamples by it.
     """
-    groups: dict[tuple[str, float | None], list[Trial]] = {}
+    groups: dict[tuple[str, BudgetShare | None], list[Trial]] = {}
     for trial in trials:
         groups.setdefault((trial.method, trial.budget), []).append(trial)
     first = trials[0].method
-    count = len({trial.resampling for trial in trials})
+    numbers = sorted({trial.resampling for trial in trials})
     rows = []
     for (method, budget), group in groups.items():
         columns = {name: np.array([getattr(t, name) for t in group]) for name in MEASURES}
@@ -136,16 +146,14 @@ def summarize_trials(trials: Sequence[Trial], pool: Pool, labels: int, seed: int
         column=pool.column,
         architectures=len(pool.y),
         within={say_budget(budget): int(pool.allowed(budget).sum()) for budget in budgets},
+        drawn=int(pool.drawn.sum()),
+        source=pool.source,
         labels=labels,
-        resamplings=count,
+        overlap=mean_overlap([pool.draw(labels, (seed, number)) for number in numbers]),
+        resamplings=len(numbers),
         seed=seed,
         rows=tuple(rows),
     )
-
-
-def say_budget(budget: float | None) -> str:
-    """A budget in words."""
-    return "no budget" if budget is None else f"<= {budget:.0%} of the parameters"
 
 
 def _spread(values: Floats, seed: int) -> Spread:
@@ -162,15 +170,18 @@ def describe_summary(summary: ReplaySummary) -> str:
     """The summary as Markdown: one table a budget, and how to read it."""
     parts = [
         f"{summary.resamplings} resamplings (seed {summary.seed}): {summary.labels} random labels "
-        f"of {summary.architectures} architectures of `{summary.space}`, {BUILT} picked among the "
-        f"others. Medians with 95 % bootstrap intervals; {summary.column}, lower is better. "
-        f"*behind* is the mean of four minus that of {summary.rows[0].method}, paired over "
-        "resamplings. *needed* counts labels until one of the best 1 % is found."
+        f"of {summary.drawn} architectures ({summary.source}), {BUILT} picked among the others of "
+        f"{summary.architectures} of `{summary.space}`; nobody may pick the teacher. Medians with "
+        f"95 % bootstrap intervals over resamplings, two of which share {summary.overlap:.0%} of "
+        "their labels on average: intervals are of this table, and too narrow for another. "
+        f"{summary.column}, lower is better. *behind* is the mean of four minus that of "
+        f"{as_text(summary.rows[0].method)}, paired over resamplings. *needed* counts labels until "
+        "one of the best 1 % is found; methods that do not learn need none before."
     ]
     for budget in dict.fromkeys(row.budget for row in summary.rows):
         within = summary.within[say_budget(budget)]
         parts.append(
-            f"**{say_budget(budget)}** ({within} architectures)\n\n"
+            f"**{say_budget(budget)}** ({within} may be picked)\n\n"
             "| method | SRCC | NDCG@4 | mean of 4 | best of 4 | regret | needed | behind |\n"
             "|---|---|---|---|---|---|---|---|\n"
             + "\n".join(

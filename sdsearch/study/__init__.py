@@ -3,7 +3,7 @@
 It imports `design`, `space`, `labels` and `unet`. Start at `folder`, then `listing`.
 """
 
-from sdsearch.study.config import MachineConfig, StudyConfig, parse_config
+from sdsearch.study.config import MachineConfig, SpaceConfig, StudyConfig, parse_config
 from sdsearch.study.folder import (
     StudyFolder,
     find_teacher,
@@ -95,6 +95,7 @@ __all__ = [
     "RecoverRequest",
     "ResolveRequest",
     "ServeRequest",
+    "SpaceConfig",
     "Stage",
     "StudyConfig",
     "StudyFolder",

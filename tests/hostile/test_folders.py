@@ -104,7 +104,8 @@ def test_replays_start_their_workers_with_safe_paths(monkeypatch):
 
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
     monkeypatch.setattr(runs, "ProcessPoolExecutor", Pool)
-    assert runs.run_replay(None, ["random"], [None], 5, 1, 0) == []
+    pool = SimpleNamespace(probe=None)
+    assert runs.run_replay(pool, ["random"], [None], 5, 1, 0) == []
     assert seen == ["1"]
 
 
