@@ -28,7 +28,7 @@ ELSEWHERE = {
     r".*teacher (my-sd|runwayml/|assets/w).*": OWN_MODEL,
     r"sdsearch export .*--(onnx|lora|push).*": "tests/export/",
     r"sdsearch app .*": "tests/browser/test_app_page.py (slow)",
-    r"sdsearch bench( .*)?": "tests/replay/test_replay.py; the whole of it takes five minutes",
+    r"sdsearch bench( .*)?": "tests/replay/test_replay.py; the whole of it takes four minutes",
     r"sdsearch compare --pipelines .*": "tests/eval/pictures/test_side_by_side.py",
     r"sdsearch tune study.*": "tests/eval/jobs/test_tune.py",
     r"sdsearch recover study .*": "tests/eval/recovery/test_long.py (slow)",
