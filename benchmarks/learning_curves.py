@@ -213,16 +213,16 @@ def _introduce(lines: Sequence[Line], sizes: Sequence[int], pool: Pool) -> str:
     """How to read the tables: the draws and what they have in common, the sets and budgets."""
     drawn = {size: [line.draw for line in lines if line.labels == size] for size in sizes}
     overlaps = [
-        f"{len(draws)} of {size} labels share "
-        f"{mean_overlap([pool.draw(size, (lines[0].seed, draw)) for draw in draws]):.0%}"
+        f"of {len(draws)} draws of {size} labels, two share "
+        f"{mean_overlap([pool.draw(size, (lines[0].seed, draw)) for draw in draws]):.0%} on average"
         for size, draws in drawn.items()
         if len(draws) > 1
     ]
     sets = ", ".join(f"{name} ({m.sum()})" for name, m in member_sets(pool).items())
     return (
         "Made by `python -m benchmarks.learning_curves`. Labels are drawn from "
-        f"{int(pool.drawn.sum())} architectures ({pool.source}); means ± standard errors over "
-        f"draws, two of which, on average: {'; '.join(overlaps) or 'there is one a size'}. So the "
+        f"{int(pool.drawn.sum())} architectures ({pool.source}). Cells are means ± standard errors "
+        f"over draws, which overlap ({'; '.join(overlaps) or 'there is one a size'}), so that the "
         "errors are too small for draws from the whole space. Nets are trained for "
         f"{lines[0].steps} steps. Sets, by true {pool.column}, labels left out: {sets}. Picks are "
         f"among the held-out members; the teacher, which has {teacher_quality(pool):.1f}, is none."

@@ -127,7 +127,7 @@ def test_the_table_says_means_errors_and_what_draws_have_in_common() -> None:
     text = describe(lines, POOL)
     draws = [{*POOL.draw(8, (0, number))} for number in range(3)]
     common = np.mean([len(one & other) / 8 for one, other in combinations(draws, 2)])
-    assert f"3 of 8 labels share {common:.0%}" in text
+    assert f"of 3 draws of 8 labels, two share {common:.0%} on average" in text
     (row,) = re.findall(r"SRCC, all\*\*(?:\n.*)*?\n\| ridge \|(.*)\|\n", text)
     mean, se = mean_and_se([line.found["ridge"]["SRCC, all"] for line in lines[1:]])
     assert [cell.strip() for cell in row.split("|")] == ["", f"{mean:.3f} ± {se:.3f}"]
