@@ -102,11 +102,19 @@ def add_thumbnails(study: StudyFolder, folders: Sequence[Path]) -> None:
 
 
 def add_onnx(folder: Path) -> None:
-    """Put checked ONNX files beside an export; one that has them keeps them."""
-    from sdsearch.export import at_export, export_onnx, list_own_files, read_inventory, record_files
+    """Put checked ONNX files beside an export; one that has them, undamaged, keeps them."""
+    from sdsearch.export import (
+        at_export,
+        export_onnx,
+        find_changed,
+        list_own_files,
+        read_inventory,
+        record_files,
+    )
 
     with at_export(folder):
-        if "onnx/checked.json" in read_inventory(folder):
+        changed = [name for name in find_changed(folder) if name.startswith("onnx/")]
+        if "onnx/checked.json" in read_inventory(folder) and not changed:
             return
         with working(f"ONNX of {folder.name}"):
             found = export_onnx(folder)

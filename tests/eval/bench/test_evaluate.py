@@ -272,7 +272,7 @@ def test_weights_made_again_that_paint_other_images_are_measured_again(study, mo
         unet.conv_out.bias.data += 0.1
         return unet
 
-    monkeypatch.setattr(bench_evaluate, "recover_architectures", recover_otherwise)
+    monkeypatch.setattr(bench_evaluate, "recover_architecture", recover_otherwise)
     recover_architectures(RecoverRequest(study=study.root, arch_keys=(arch.key,)))
     after = study.labels.read(key)
     assert after.scalar("fd_efflite0") != before.scalar("fd_efflite0")
