@@ -94,8 +94,7 @@ def fit_scale(x: Floats, y: Floats, weight: Floats | None = None) -> Linear:
 
     Mean and deviation are the target's; labels say nothing about the order.
     """
-    spread = x.std() or 1.0
-    slope = -(y.std() or 1.0) / spread
+    slope = -(y.std() or 1.0) / (x.std() or 1.0)
     centre = np.average(y, weights=weight) - slope * x.mean()
     return Linear(np.array([slope]), np.asarray(centre), np.zeros((1, 1)))
 

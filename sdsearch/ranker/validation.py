@@ -35,6 +35,8 @@ NETS: tuple[PredictorKind, ...] = ("gnn", "gnn-probe")
 BASELINES: tuple[PredictorKind, ...] = ("ridge", "ridge-pairs", "forest")
 PROBED: tuple[PredictorKind, ...] = ("ridge-probe", "one-shot")
 """Baselines that need a probe."""
+FEWEST_TO_LEARN = 8
+"""Labels from which on a predictor may replace a probe's order: fewer were never tried."""
 PROBE_SCALE = 3.0
 """What ridge sees of a probe is so much larger than a block: its penalty holds it back less."""
 
@@ -129,7 +131,22 @@ def fit_of(kind: PredictorKind, seed: int) -> Fit:
         return lambda x, y, weight: fit_forest(x, y, seed, weight)
     if kind == "one-shot":
         return fit_scale
+    if kind == "ridge-probe":
+        return _fit_probed_ridge
     return lambda x, y, weight: fit_ridge(x, y, weight, with_pairs=kind == "ridge-pairs")
+
+
+def _fit_probed_ridge(x: Floats, y: Floats, weight: Floats) -> Linear:
+    """Ridge on blocks and, in the last column, a probe; the probe's order where labels have none.
+
+    Ridge of fewer than 3 labels, or of labels that are all alike, is a constant.
+    """
+    if len(y) >= 3 and np.ptp(y) > 0:
+        return fit_ridge(x, y, weight)
+    order = fit_scale(x[:, -1:], y, weight)
+    coefficients = np.zeros(x.shape[1])
+    coefficients[-1:] = order.coefficients
+    return Linear(coefficients, order.intercept, np.zeros((x.shape[1], x.shape[1])))
 
 
 def _known(logs: Floats | None) -> tuple[PredictorKind, ...]:
@@ -176,7 +193,8 @@ def choose_kind(
 
     `auto` is ridge with the probe where there is a probe, and else the GNN; but the best of the
     others where it ranks the same held-out labels better beyond noise: the 95 % interval of its
-    gain, paired over labels, lies above 0.
+    gain, paired over labels, lies above 0. With a probe and fewer than `FEWEST_TO_LEARN` labels it
+    is the probe's order alone.
 
     Raises:
         InputError: what is asked for needs a probe, and there is none.
@@ -184,6 +202,11 @@ def choose_kind(
     rivals: list[PredictorKind] = [n for n in (*NETS, *BASELINES, *PROBED) if n in guesses]
     if asked != "auto":
         check_fitted(asked, rivals)
+    if asked == "auto" and "one-shot" in rivals and len(y) < FEWEST_TO_LEARN:
+        return "one-shot", (
+            f"{len(y)} labels are too few to learn an order from (at least {FEWEST_TO_LEARN}): "
+            "architectures are ordered by the probe, labels give the scale"
+        )
     first: PredictorKind = "ridge-probe" if "ridge-probe" in rivals else "gnn"
     best = max((n for n in rivals if n != first), key=lambda name: qualities[name].srcc)
     gain = spearman_gain_interval(y, guesses[best], guesses[first], rng)

@@ -76,6 +76,22 @@ def test_labels_give_one_shot_its_scale_and_never_its_order():
         assert (guess.mean(), guess.std()) == pytest.approx((y.mean(), y.std()))
 
 
+@pytest.mark.parametrize("kind", ["auto", "ridge-probe"])
+@pytest.mark.parametrize("y", [[1.0], [1.0, 2.0], [2.0] * 4])
+def test_labels_that_have_no_order_leave_the_probes_order(kind, y):
+    archs = SPACE.sample(len(y), np.random.default_rng(0))
+    config = SMALL.model_copy(update={"kind": kind, "steps": 3})
+    fitted = fit_ranker(SPACE, archs, y, config, np.random.default_rng(1), probe=PROBE)
+    some = SPACE.sample(40, np.random.default_rng(2))
+    truth = -errors_of(some, SPACE, PROBE.option_errors(SPACE))
+    assert spearman(fitted.predict(some, SPACE)[:, 0], truth) == 1.0
+
+
+def test_few_labels_are_no_reason_to_leave_the_probes_order():
+    assert (fit(labels=7).kind, fit(labels=8).kind) == ("one-shot", "ridge-probe")
+    assert "too few" in fit(labels=7).report.reason
+
+
 def test_without_labels_the_probe_ranks_alone():
     fitted = rank_by_probe(SPACE, PROBE, RankerConfig())
     assert (fitted.kind, fitted.report.labels) == ("one-shot", 0)
