@@ -16,10 +16,12 @@ from pydantic import (
 )
 
 from sdsearch.errors import InputError
+from sdsearch.files import LARGEST_TEXT, read_json_bytes
 from sdsearch.keys import believe, canonical_json, with_seal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 _AS_THEY_ARE: Mapping[str, str] = MappingProxyType({})
 
@@ -98,6 +100,26 @@ class SealedModel(FrozenModel):
             return believe(data)
         except ValueError as error:
             raise ValueError("; ".join(filter(None, [str(error), cls.when_damaged]))) from None
+
+    @classmethod
+    def read(cls, file: Path, what: str, again: str) -> Self | None:
+        """The value in a file, or None where there is no file.
+
+        `what` says what the file must hold, `again` by which command it is written again.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        if not file.is_file():
+            return None
+        data = read_json_bytes(file, LARGEST_TEXT)
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            raise InputError(
+                f"{file} must hold {what}, but: {error.errors()[0]['msg']}; remove the file, then "
+                f"run: {again}"
+            ) from None
 
     def to_json(self, indent: int | None = None) -> str:
         """JSON with a seal: a line in canonical form, or indented for people."""

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from sdsearch.design.scores import Scores, SpaceScores
     from sdsearch.space import Budget, Meter, Resource, SearchSpace
 
+NEED_SCORES: tuple[Method, ...] = ("ridge", "ridge-probe", "one-shot", "autobuild-paper")
+"""Methods that go by scores of their own, which those who build by them hand over."""
 REDUCED_OPTIONS = 8
 """Best options of each unit among which `evolution-reduced` chooses."""
 
@@ -58,8 +60,8 @@ def build_designs(
     `autobuild-paper`: the best by sum of the published method's option scores (`paper` needed);
     `evolution`: regularised evolution on the prediction; `evolution-reduced`: the same among the
     best options of each unit; `pareto`: spread over the front of summed score and parameters;
-    `most-macs`, `most-params`: the largest that fit;
-    `random`: uniform. Two designs of a method differ in at least `least_difference` blocks kept.
+    `most-macs`, `most-params`: the largest that fit; `random`: uniform. Two designs of a method
+    differ in at least `least_difference` blocks kept.
 
     Raises:
         InputError: fewer than `top` members satisfy the budget and differ enough.
@@ -71,26 +73,21 @@ def build_designs(
     writer = DesignWriter(meter, scores, scored, sums, allowed, limits)
     reduced = [_best_options(values) for values in scores.values()]
     within = np.flatnonzero(allowed)
+    orders: dict[Method, npt.NDArray[np.floating]] = {
+        "autobuild": sums,
+        "exhaustive": scored.predicted,
+        "most-macs": meter.whole("macs"),
+        "most-params": meter.whole("params"),
+        **{name: one.predicted for name, one in (baselines or {}).items()},
+    }
+    if paper is not None:
+        orders["autobuild-paper"] = add_up(paper)
 
     def ranking(method: Method) -> Iterator[int]:
-        if method == "autobuild":
-            return _best_first(sums, within)
-        if method == "exhaustive":
-            return _best_first(scored.predicted, within)
-        if method in ("ridge", "ridge-probe", "one-shot"):
-            if baselines is None or method not in baselines:
-                raise InputError(
-                    f"method {method!r} needs the scores of its predictor, but got none"
-                )
-            return _best_first(baselines[method].predicted, within)
-        if method in ("most-macs", "most-params"):
-            return _largest_first(
-                meter.whole("macs" if method == "most-macs" else "params"), within
-            )
-        if method == "autobuild-paper":
-            if paper is None:
-                raise InputError("method 'autobuild-paper' needs the published scores of options")
-            return _best_first(add_up(paper), within)
+        if method in orders:
+            return _best_first(orders[method], within)
+        if method in NEED_SCORES:
+            raise InputError(f"method {method!r} needs the scores that it goes by, but got none")
         if method == "random":
             return _drawn(within, wanted[method], rng)
         if method == "pareto":
@@ -123,10 +120,6 @@ def _best_first(value: npt.NDArray[np.floating], within: npt.NDArray[np.int64]) 
         part = best_of(value[within], size, within)
         yield from part[seen:]
         seen, size = len(part), size * 8
-
-
-def _largest_first(cost: npt.NDArray[np.floating], within: npt.NDArray[np.int64]) -> Iterator[int]:
-    yield from (int(i) for i in within[np.argsort(-cost[within], kind="stable")])
 
 
 def _drawn(within: npt.NDArray[np.int64], top: int, rng: np.random.Generator) -> Iterator[int]:

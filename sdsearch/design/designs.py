@@ -147,9 +147,10 @@ class DesignWriter:
 
     def _of_place(self, index: int) -> str:
         value = self.scored.predicted[index]
+        what = "one-shot estimate" if self.scores.kind == "one-shot" else "predicted target"
         ahead = int((self.scored.predicted[self.allowed] > value).sum())
         return (
-            f"predicted target {value:.4g} ± {self.scored.spread[index]:.2g}: place {ahead + 1:,}"
+            f"{what} {value:.4g} ± {self.scored.spread[index]:.2g}: place {ahead + 1:,}"
             f" of the {int(self.allowed.sum()):,} members within the budget"
         )
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from sdsearch.design.scores import SpaceScores
 from sdsearch.errors import InputError
-from sdsearch.files import LARGEST_TEXT, read_json_bytes
 from sdsearch.model import FrozenModel, SealedModel
 from sdsearch.space import add_up, list_losses, list_removals, spread_errors
 from sdsearch.unet import SLOTS, UNIT_NAMES
@@ -150,13 +149,4 @@ def read_probe(file: Path) -> Probe | None:
     Raises:
         InputError: the file is damaged.
     """
-    if not file.is_file():
-        return None
-    data = read_json_bytes(file, LARGEST_TEXT)
-    try:
-        return Probe.model_validate_json(data)
-    except ValidationError as error:
-        raise InputError(
-            f"{file} must hold a probe, but: {error.errors()[0]['msg']}; remove the file, then "
-            f"run: sdsearch probe {file.parent}"
-        ) from None
+    return Probe.read(file, "a probe", f"sdsearch probe {file.parent}")

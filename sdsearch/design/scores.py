@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from sdsearch.errors import InputError, nearest
-from sdsearch.files import LARGEST_TEXT, read_json_bytes, write_atomic
+from sdsearch.files import write_atomic
 from sdsearch.model import FrozenModel, SealedModel
 
 if TYPE_CHECKING:
@@ -230,16 +230,7 @@ def read_scores(file: Path) -> Scores | None:
     Raises:
         InputError: the file is damaged.
     """
-    if not file.is_file():
-        return None
-    data = read_json_bytes(file, LARGEST_TEXT)
-    try:
-        return Scores.model_validate_json(data)
-    except ValidationError as error:
-        raise InputError(
-            f"{file} must hold scores, but: {error.errors()[0]['msg']}; remove the file, then "
-            f"run: sdsearch score {file.parent}"
-        ) from None
+    return Scores.read(file, "scores", f"sdsearch score {file.parent}")
 
 
 def _once(blocks: list[BlockScore]) -> list[BlockScore]:

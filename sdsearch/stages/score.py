@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 
 PUBLISHED = "autobuild-paper"
 """The method that builds by the scores of AutoBuild as published."""
-BASELINE_METHODS: tuple[Literal["ridge", "ridge-probe", "one-shot"], ...] = (
-    *("ridge", "ridge-probe", "one-shot"),
-)
+_Baseline = Literal["ridge", "ridge-probe", "one-shot"]
+BASELINE_METHODS: tuple[_Baseline, ...] = get_args(_Baseline)
 """The methods that build by the predictions of the predictor that they are named after."""
 SCORED_APART = (*BASELINE_METHODS, PUBLISHED)
 

@@ -26,10 +26,6 @@ def test_every_block_has_its_change_macs_and_milliseconds_below_it():
     assert len(changes) == sum(slot.name in PROBE.slot_errors(SPACE) for slot in SLOTS)
 
 
-def test_the_drawing_is_the_same_for_the_same_probe_and_fits_beside_others():
-    assert draw_probe(PROBE, SPACE) == draw_probe(PROBE, SPACE)
-
-
 def test_the_page_shows_the_tiny_teachers_probe_as_it_is_drawn_now():
     probe = read_probe(asset_path(TINY_PROBE))
     assert probe is not None
