@@ -1,0 +1,263 @@
+"""Measure what the comparison needs, and what of the embedded teacher is open beside it.
+
+    python -m benchmarks.worlds.campaign FOLDER     # hours on 2 cores; killed, it resumes
+    python -m benchmarks.worlds.campaign FOLDER --workers 15 --seconds 540 --out FOLDER
+
+Studies lie in FOLDER; committed labels (assets/worlds/labels) are imported and not measured again.
+Each world's uniform members are first. Once all of them are there, every method's designs are
+chosen from each draw and measured under three seeds. `--out` gets the tables when the time is over;
+by default they go where the committed ones are. `--first N` takes N members and one draw of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.worlds.choose import Chosen, choose_designs
+from benchmarks.worlds.labelling import Group, label_groups
+from benchmarks.worlds.rules import rule_designs
+from benchmarks.worlds.studies import (
+    DRAW,
+    SEEDED,
+    SEEDS,
+    TABLES,
+    WORLDS,
+    World,
+    draw_members,
+    draw_stratified,
+    import_tables,
+    list_members,
+)
+from sdsearch.assets import TINY_PROBE, TINY_TABLE, asset_path
+from sdsearch.design import read_probe
+from sdsearch.files import write_atomic
+from sdsearch.harness import safe_paths
+from sdsearch.labels import read_label_table, write_label_table
+from sdsearch.space import list_removals, search_space
+from sdsearch.space.removals import with_option
+from sdsearch.unet import UNPRUNED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sdsearch.design import Probe
+    from sdsearch.labels import Label
+    from sdsearch.study import StudyFolder
+    from sdsearch.unet import Architecture
+
+PRIMARY = {"macs 60 %": 0.6}
+EMBEDDED = {"macs 70 %": 0.7, "macs 60 %": 0.6}
+SHIPPED = 68
+
+
+@dataclass
+class Campaign:
+    """One world's measurements."""
+
+    world: World
+    folder: Path
+    members: list[Architecture]
+    processes: int
+    probing: subprocess.Popen[bytes] | None = None
+    chosen: list[Chosen] = field(default_factory=list)
+
+    @property
+    def study(self) -> StudyFolder:
+        """Its study under the protocol of the comparison."""
+        return self.world.study(self.folder)
+
+    @property
+    def designs_file(self) -> Path:
+        """Where the chosen designs are, one a line."""
+        return self.study.root / "chosen.jsonl"
+
+    @property
+    def draws(self) -> list[list[Architecture]]:
+        """The members by draw."""
+        if self.world.name == "tiny-sd":
+            return [self.members]
+        return [self.members[at : at + DRAW] for at in range(0, len(self.members), DRAW)]
+
+    def begin(self) -> list[Group]:
+        """The groups that depend on nothing."""
+        study, name = self.study, self.world.name
+        first = {arch.key: arch for arch in [UNPRUNED, *self.members]}
+        extra = {arch.key: arch for arch in [*self._compared_long(), *self._ruled()]}
+        list_members(study, [*first.values(), *extra.values()])
+        import_tables(study, self._tables())
+        self._begin_probe(study)
+        groups = [Group.of(f"{name} members", study, 0, [*first, *extra])]
+        if name != "tiny-sd":
+            some = list(first)[: 1 + SEEDED]
+            groups += [Group.of(f"{name} seeded", study, seed, some) for seed in SEEDS[1:]]
+        return groups
+
+    def late(self) -> list[Group]:
+        """What is least urgent: recovery for longer."""
+        if self.world.name == "tiny-sd":
+            return []
+        return self._long_groups([arch.key for arch in self._compared_long()], [self.world.long])
+
+    def follow(self, group: Group) -> list[Group]:
+        """The designs, once all labels that they are chosen from are there."""
+        if group.name != f"{self.world.name} members, seed 0":
+            return []
+        self.chosen = self._choose()
+        architectures = {one.arch_key: one.architecture for one in self.chosen}
+        list_members(self.study, architectures.values())
+        keys = [UNPRUNED.key, *architectures]
+        groups = [Group.of(f"{self.world.name} designs", self.study, seed, keys) for seed in SEEDS]
+        if self.world.name == "tiny-sd":
+            tight = {one.arch_key: one for one in self.chosen if one.budget == "macs 60 %"}
+            groups += self._long_groups(list(tight), [30, self.world.long])
+        return groups
+
+    def write(self, out: Path) -> None:
+        """The tables: all labels, the probe, the designs."""
+        name = self.world.name
+        labels: list[Label] = []
+        for study in self._studies():
+            labels += study.labels.read_all()
+        if self.world.name == "tiny-sd":
+            shipped = {label.key for label in read_label_table(asset_path(TINY_TABLE))}
+            labels = [label for label in labels if label.key not in shipped]
+        write_label_table(out / f"{name}.jsonl", labels)
+        if self.study.probe_file.is_file():
+            write_atomic(out / f"{name}-probe.json", self.study.probe_file.read_bytes())
+        if self.designs_file.is_file():
+            write_atomic(out / f"{name}-chosen.jsonl", self.designs_file.read_bytes())
+
+    def _tables(self) -> list[Path]:
+        own = [TABLES / f"{self.world.name}.jsonl", asset_path(TINY_TABLE)]
+        return [*own, TABLES.parents[1] / "words-labels.jsonl"]
+
+    def _studies(self) -> list[StudyFolder]:
+        found = [self.study]
+        for path in sorted(self.folder.glob(f"{self.world.name}-*")):
+            said = path.name.removeprefix(f"{self.world.name}-")
+            if said.isdigit():
+                found.append(self.world.study(self.folder, int(said)))
+        return found
+
+    def _long_groups(self, keys: Sequence[str], steps: Sequence[int]) -> list[Group]:
+        known = {**{one.arch_key: one.architecture for one in self.chosen}}
+        known |= {arch.key: arch for arch in self._compared_long()}
+        groups = []
+        for count in steps:
+            study = self.world.study(self.folder, count)
+            list_members(study, [known[key] for key in keys])
+            import_tables(study, self._tables())
+            groups.append(Group.of(f"{self.world.name} {count} steps", study, 0, keys))
+        return groups
+
+    def _compared_long(self) -> list[Architecture]:
+        return [] if self.world.name == "tiny-sd" else draw_stratified()
+
+    def _ruled(self) -> list[Architecture]:
+        if self.world.name != "tiny-sd":
+            return list(rule_designs(self.study).values())
+        space = search_space("tiny")
+        return [
+            with_option(space, axis, number)
+            for axis, numbers in enumerate(list_removals(space))
+            for number in numbers
+        ]
+
+    def _begin_probe(self, study: StudyFolder) -> None:
+        committed = TABLES / f"{self.world.name}-probe.json"
+        if self.world.name == "tiny-sd" or study.probe_file.is_file() or committed.is_file():
+            return
+        self.probing = subprocess.Popen(
+            [sys.executable, "-m", "sdsearch", "probe", str(study.root)],
+            stdout=subprocess.DEVNULL,
+        )
+
+    def _probe(self) -> Probe:
+        if self.probing is not None and self.probing.wait():
+            raise RuntimeError(f"the probe of {self.world.name} failed")
+        own = self.study.probe_file
+        committed = TABLES / f"{self.world.name}-probe.json"
+        file = asset_path(TINY_PROBE) if self.world.name == "tiny-sd" else committed
+        found = read_probe(own if own.is_file() else file)
+        assert found is not None, "the probe was measured"
+        return found
+
+    def _choose(self) -> list[Chosen]:
+        if self.designs_file.is_file():
+            lines = self.designs_file.read_text(encoding="utf-8").splitlines()
+            return [Chosen.model_validate_json(line) for line in lines]
+        study, probe = self.study, self._probe()
+        labels = study.labels.read_series(study.series)
+        budgets = EMBEDDED if self.world.name == "tiny-sd" else PRIMARY
+        jobs = [
+            (self.world.name, study, budgets, draw, [labels[arch.key] for arch in members], probe)
+            for draw, members in enumerate(self.draws)
+        ]
+        context = multiprocessing.get_context("spawn")
+        with safe_paths(), ProcessPoolExecutor(min(self.processes, len(jobs)), context) as pool:
+            found = [one for part in pool.map(_choose_draw, jobs) for one in part]
+        text = "".join(one.model_dump_json() + "\n" for one in found)
+        write_atomic(self.designs_file, text)
+        print(f"{self.world.name}: {len({one.arch_key for one in found})} designs", flush=True)
+        return found
+
+
+def main() -> None:
+    """Measure until all is there, or the time is over."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--first", type=int)
+    parser.add_argument("--out", type=Path, default=TABLES)
+    asked = parser.parse_args()
+    folder = asked.folder.resolve()
+    campaigns = [
+        Campaign(WORLDS[name], folder, _members(name, asked.first), asked.workers)
+        for name in asked.worlds
+    ]
+    groups = [group for campaign in campaigns for group in campaign.begin()]
+    groups.sort(key=lambda group: "seeded" in group.name)
+    late = [group for campaign in campaigns for group in campaign.late()]
+
+    def follow(group: Group) -> list[Group]:
+        return [more for campaign in campaigns for more in campaign.follow(group)]
+
+    label_groups([*groups, *late], asked.workers, asked.seconds, follow)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    for campaign in campaigns:
+        campaign.write(asked.out)
+    print(json.dumps({one.world.name: _count(asked.out, one) for one in campaigns}))
+
+
+def _members(name: str, first: int | None) -> list[Architecture]:
+    if name != "tiny-sd":
+        return draw_members()[:first]
+    import numpy as np
+
+    return search_space("tiny").sample(SHIPPED, np.random.default_rng(0))
+
+
+def _count(out: Path, campaign: Campaign) -> int:
+    return len(read_label_table(out / f"{campaign.world.name}.jsonl"))
+
+
+def _choose_draw(
+    job: tuple[str, StudyFolder, dict[str, float], int, list[Label], Probe],
+) -> list[Chosen]:
+    return choose_designs(*job)
+
+
+if __name__ == "__main__":
+    main()
