@@ -89,7 +89,9 @@ class Campaign:
     def begin(self) -> list[Group]:
         """The groups that depend on nothing."""
         study, name = self.study, self.world.name
-        first = {arch.key: arch for arch in [UNPRUNED, *self.members]}
+        # What the embedded teacher's predictors learn from is measured already, without blocks.
+        members = [] if name == "tiny-sd" else self.members
+        first = {arch.key: arch for arch in [UNPRUNED, *members]}
         extra = {arch.key: arch for arch in [*self._compared_long(), *self._ruled()]}
         list_members(study, [*first.values(), *extra.values()])
         import_tables(study, self._tables())
@@ -126,9 +128,6 @@ class Campaign:
         labels: list[Label] = []
         for study in self._studies():
             labels += study.labels.read_all()
-        if self.world.name == "tiny-sd":
-            shipped = {label.key for label in read_label_table(asset_path(TINY_TABLE))}
-            labels = [label for label in labels if label.key not in shipped]
         write_label_table(out / f"{name}.jsonl", labels)
         if self.study.probe_file.is_file():
             write_atomic(out / f"{name}-probe.json", self.study.probe_file.read_bytes())
@@ -136,8 +135,7 @@ class Campaign:
             write_atomic(out / f"{name}-chosen.jsonl", self.designs_file.read_bytes())
 
     def _tables(self) -> list[Path]:
-        own = [TABLES / f"{self.world.name}.jsonl", asset_path(TINY_TABLE)]
-        return [*own, TABLES.parents[1] / "words-labels.jsonl"]
+        return [TABLES / f"{self.world.name}.jsonl"]
 
     def _studies(self) -> list[StudyFolder]:
         found = [self.study]
@@ -195,8 +193,10 @@ class Campaign:
             lines = self.designs_file.read_text(encoding="utf-8").splitlines()
             return [Chosen.model_validate_json(line) for line in lines]
         study, probe = self.study, self._probe()
-        labels = study.labels.read_series(study.series)
-        budgets = EMBEDDED if self.world.name == "tiny-sd" else PRIMARY
+        labels, budgets = study.labels.read_series(study.series), PRIMARY
+        if self.world.name == "tiny-sd":
+            table, budgets = read_label_table(asset_path(TINY_TABLE)), EMBEDDED
+            labels = {one.arch_key: one for one in table if one.seed == 0}
         jobs = [
             (self.world.name, study, budgets, draw, [labels[arch.key] for arch in members], probe)
             for draw, members in enumerate(self.draws)

@@ -62,7 +62,7 @@ class Queue:
             open_groups = [group for group in self.groups if group.keys]
             if chosen is None and open_groups:
                 chosen = min(
-                    open_groups[:4],
+                    open_groups[:2],
                     key=lambda group: self.busy.get(group.name, 0) / len(group.keys),
                 )
             if chosen is None:
@@ -88,7 +88,7 @@ class Queue:
             try:
                 more = self.then(group)
                 with self.lock:
-                    self.groups.extend(more)
+                    self.groups[:0] = more
             finally:
                 self.pending -= 1
 
@@ -103,7 +103,7 @@ def label_groups(
     queue = Queue([group for group in groups if group.keys], time.monotonic() + seconds, then)
     for group in groups:
         if not group.keys:
-            queue.groups.extend(then(group))
+            queue.groups[:0] = then(group)
     start = time.monotonic()
     threads = [
         threading.Thread(target=_work, args=(queue, start), name=f"worker {number}")

@@ -74,14 +74,14 @@ def _words(name: str) -> World:
 WORLDS = {
     world.name: world
     for world in (
-        _words("words-16"),
-        _words("words-16-b"),
         World(
             "fill-16",
             str(HOME / "assets/worlds/fill-16"),
             "lpips_like_efflite0",
             {"samples": 96, "masks": "thick", "guidance": 2.0, "threads": 1},
         ),
+        _words("words-16"),
+        _words("words-16-b"),
         World("tiny-sd", "tiny", "fd_efflite0", {}, long=480),
     )
 }
