@@ -1,9 +1,9 @@
-"""Hold a demo's study against the reference that was made before the modules moved into rooms.
+"""Hold a study against the demo as it was before the modules moved into rooms.
 
-python scripts/check_demo.py .demo/study
+python scripts/check_demo.py STUDY
 
-Designs must be the same architectures, label values equal, scores and held-out rank correlations
-within 1e-6. Processors round otherwise, which training carries to the second digit: there is a
+The demo of that time knew no probe: tests/stages/test_demo.py makes such a study. Designs must be
+the same architectures, label values equal, scores and held-out rank correlations within 1e-6. Processors round otherwise, which training carries to the second digit: there is a
 reference for each kind on which the commit before the move (482edba) was run, and one of them must
 be met. Keys and intervals are left out: how they are computed may change.
 """
@@ -85,5 +85,5 @@ def differences(where: str, found: Any, wanted: Any) -> list[str]:
 
 if __name__ == "__main__":
     found = find_differences(read_study(sys.argv[1]))
-    print("\n".join(found) or "the demo is the same as before the move")
+    print("\n".join(found) or "the search is the same as before the move")
     sys.exit(bool(found))

@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING
 
 from sdsearch.console import say
 from sdsearch.planning import check_study
-from sdsearch.report import report_study
+from sdsearch.report import describe_probe, report_study
 from sdsearch.stages.build import build_study
 from sdsearch.stages.compare import compare_study
 from sdsearch.stages.export import export_designs
 from sdsearch.stages.fit import fit_study
 from sdsearch.stages.label import import_own_table, label_study
+from sdsearch.stages.probe import probe_study
 from sdsearch.stages.sample import sample_study
 from sdsearch.stages.score import score_study
 from sdsearch.stages.tune import tune_teacher
+from sdsearch.study import load_space
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +29,8 @@ def run_study(study: StudyFolder) -> Path:
     check_study(study)
     if study.config.teacher.inpaint:
         tune_teacher(study)
+    for line in describe_probe(probe_study(study), load_space(study)):
+        say(line)
     sample_study(study)
     if study.config.teacher.pipeline == "tiny":
         import_own_table(study)

@@ -73,7 +73,7 @@ class BuildConfig(FrozenModel):
     file in the study, or a path, that a budget of `latency_ms` needs.
     """
 
-    methods: tuple[Method, ...] = ("autobuild", "exhaustive", "random")
+    methods: tuple[Method, ...] = ("autobuild", "exhaustive", "one-shot", "most-macs", "random")
     top: int = Field(4, ge=1)
     budget: Budget = Budget()
     least_difference: int = Field(1, ge=1)
