@@ -81,11 +81,11 @@ class Results:
         """The teacher's own value, a mean over the seeds."""
         return self.mean([UNPRUNED.key], column)
 
-    def draws(self, budget: str, method: Compared) -> list[Sequence[str]]:
+    def draws_of(self, budget: str, method: Compared) -> list[Sequence[str]]:
         """The designs of each draw; of a method without labels the same ones in every draw."""
-        own = self.chosen[budget, OWN]
+        count = max(len(found) for found in self.chosen.values())
         found = self.chosen[budget, method]
-        return [found.get(draw, found[0]) for draw in sorted(own)]
+        return [found.get(draw, found[0]) for draw in range(count)]
 
     def _value(self, key: str, seed: int, column: str) -> float:
         label = self.labels.get((key, seed))
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     parts = ["# The comparison of search methods on tiny worlds"]
-    for name in (*COMPARED, "tiny-sd"):
+    for name in COMPARED:
         if (asked.tables / f"{name}-chosen.jsonl").is_file():
             parts += describe_world(read_results(WORLDS[name], asked.tables))
     text = "\n\n".join(parts) + "\n"
@@ -168,7 +168,7 @@ def most_common(keys: Sequence[str]) -> str:
 def compare(results: Results, budget: str, rival: Compared, column: str) -> Verdict:
     """`autobuild` against a rival in one column, draw by draw."""
     teacher = results.teacher(column)
-    own, other = results.draws(budget, OWN), results.draws(budget, rival)
+    own, other = results.draws_of(budget, OWN), results.draws_of(budget, rival)
     sign = 1.0 if LOWER_IS_BETTER[column] else -1.0
     gaps = np.array(
         [
@@ -206,10 +206,10 @@ def describe_world(results: Results) -> list[str]:
     parts = [f"## {world.name}: primary endpoint, {world.endpoint}"]
     for budget in dict.fromkeys(budget for budget, _ in results.chosen):
         verdicts = [compare(results, budget, rival, world.endpoint) for rival in RIVALS]
-        parts.append(f"{budget}; {len(results.draws(budget, OWN))} draws")
+        parts.append(f"{budget}; {len(results.draws_of(budget, OWN))} draws")
         parts.append(_verdict_table(verdicts))
         parts.append("Exploratory: means over four designs, three seeds and all draws")
-        parts.append(_means_table(results, budget))
+        parts.append(means_table(results, budget))
     return parts
 
 
@@ -226,10 +226,11 @@ def _verdict_table(verdicts: Sequence[Verdict]) -> str:
     return "\n".join([head, "|---|---|---|---|---|", *rows])
 
 
-def _means_table(results: Results, budget: str) -> str:
+def means_table(results: Results, budget: str) -> str:
+    """Means over the designs of each method under a budget, over seeds and draws, by column."""
     columns = [name for name in SHOWN if not np.isnan(results.teacher(name))]
     groups = {
-        method: results.draws(budget, method) for at, method in results.chosen if at == budget
+        method: results.draws_of(budget, method) for at, method in results.chosen if at == budget
     }
     rows = [["designs", *columns], ["---"] * (1 + len(columns))]
     for method, draws in {"teacher": [[UNPRUNED.key]], **groups}.items():

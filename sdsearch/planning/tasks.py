@@ -93,14 +93,16 @@ def _find_designs(study: StudyFolder) -> tuple[Architecture, ...]:
         allowed = np.ones(len(meter.space), np.bool_)
     macs = np.where(allowed, meter.whole("macs"), -1.0)
     macs[meter.space.index(UNPRUNED)] = -1.0  # it would not be recovered
-    return (meter.space.arch(int(macs.argmax())),) * (len(build.methods) * build.top)
+    count = len(build.methods_for(probed=True)) * build.top
+    return (meter.space.arch(int(macs.argmax())),) * count
 
 
 def _compared(study: StudyFolder, designs: tuple[Architecture, ...]) -> tuple[Architecture, ...]:
     """One design of each method that is painted; the first stands for the best measured one."""
     built = read_designs(study)
     if not built:
-        return designs[: sum(method in study.config.build.methods for method in COMPARED)]
+        methods = study.config.build.methods_for(probed=True)
+        return designs[: sum(method in methods for method in COMPARED)]
     firsts = {design.method: design.architecture for design in reversed(built)}
     return tuple(firsts[method] for method in COMPARED if method in firsts)
 
@@ -109,7 +111,7 @@ def _exported(study: StudyFolder, designs: tuple[Architecture, ...]) -> tuple[Ar
     """Those that `sdsearch export` exports when it is told no name, and has not yet."""
     built, build = read_designs(study), study.config.build
     if not built:
-        return designs[: build.top] if "autobuild" in build.methods else designs
+        return designs[: build.top] if "autobuild" in build.methods_for(probed=True) else designs
     chosen = [one for one in built if one.method == "autobuild"] or built
     there = {folder.name for folder in study.pipelines_dir.glob("*")}
     return tuple(one.architecture for one in chosen if one.name not in there)

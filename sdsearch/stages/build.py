@@ -30,16 +30,17 @@ def build_study(study: StudyFolder) -> tuple[Design, ...]:
     """Build the best designs by each method of the study under its budget: designs.json."""
     check_study(study)
     scores, settings, meter = score_study(study), study.config.build, load_meter(study)
+    methods = settings.methods_for(probed=study.probe_file.is_file())
     inputs = {
         "score": outputs_of(study, "score"),
-        "build": settings.model_dump(mode="json"),
+        "build": {**settings.model_dump(mode="json"), "methods": list(methods)},
         "latency_table": meter.table and meter.table.model_dump(mode="json"),
         "protocol": study.protocol_key,
         "target": study.config.ranker.target.expression,
         "resources": RESOURCES,
     }
     if not is_current(study, "build", inputs):
-        predictions, methods = study.predictions_file, settings.methods
+        predictions = study.predictions_file
         with working("building designs"):
             designs = build_designs(
                 meter,

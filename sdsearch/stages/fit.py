@@ -74,8 +74,9 @@ def _fit(study: StudyFolder, labels: Sequence[Label], probe: Probe | None) -> Fi
 
 
 def needs_probe(study: StudyFolder) -> bool:
-    """Whether the study asks for what only a probe can give, by predictor or method."""
-    asked = {study.config.ranker.kind, *study.config.build.methods}
+    """Whether the study names what only a probe can give, a predictor or a method."""
+    methods = study.config.build.methods_for(probed=False)
+    asked = {study.config.ranker.kind, *methods}
     return not asked.isdisjoint(("gnn-probe", "ridge-probe", "one-shot"))
 
 

@@ -35,11 +35,12 @@ SCORED_APART = (*BASELINE_METHODS, PUBLISHED)
 def score_study(study: StudyFolder) -> Scores:
     """Predict every member of the space and score features, blocks and options: scores.json."""
     fit_study(study)
-    settings = study.config
+    rule = study.config.ranker.rule
+    methods = study.config.build.methods_for(probed=study.probe_file.is_file())
     inputs = {
         "fit": outputs_of(study, "fit"),
-        "methods": [name for name in SCORED_APART if name in settings.build.methods],
-        "rule": settings.ranker.rule,
+        "methods": [name for name in SCORED_APART if name in methods],
+        "rule": rule,
     }
     if not is_current(study, "score", inputs):
         from sdsearch.ranker import load_ranker, score_space, score_units
@@ -47,14 +48,14 @@ def score_study(study: StudyFolder) -> Scores:
         space, fitted = load_space(study), load_ranker(study.ranker_dir)
         with working(f"scoring all {len(space):,} architectures"):
             scored = score_space(fitted, space)
-            scores = score_units(fitted, space, scored, settings.ranker.rule)
+            scores = score_units(fitted, space, scored, rule)
         outputs = [scored.save(study.predictions_file("space"))]
-        _check_methods(settings.build.methods, fitted)
+        _check_methods(methods, fitted)
         for name in BASELINE_METHODS:
-            if name in settings.build.methods:
+            if name in methods:
                 found = score_space(fitted, space, kind=name)
                 outputs.append(found.save(study.predictions_file(name)))
-        if PUBLISHED in settings.build.methods:
+        if PUBLISHED in methods:
             with working("fitting the published method"):
                 outputs.append(_score_as_published(study, space))
         write_atomic(study.scores_file, scores.to_json(indent=2) + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import Field, PlainSerializer, PlainValidator, ValidationError
+from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationError
 
 from sdsearch.design import Method, PredictorKind, Rule
 from sdsearch.errors import InputError, nearest
@@ -66,18 +66,50 @@ class RankerSettings(FrozenModel):
     rule: Rule = "graph"
 
 
+AUTO_METHODS: tuple[Method, ...] = ("autobuild", "exhaustive", "one-shot", "most-macs", "random")
+"""What `methods = "auto"` builds by; `one-shot` only where the study has a probe."""
+
+
+def _parse_methods(said: object) -> object:
+    if said == "auto":
+        return said
+    if not isinstance(said, list | tuple):
+        raise ValueError('methods are "auto" or a list of names, such as ["autobuild"]')
+    for name in said:
+        _check_method(str(name))
+    return tuple(said)
+
+
+def _check_method(name: str) -> None:
+    if name not in (known := get_args(Method)):
+        raise ValueError(
+            f"a method must be one of {', '.join(known)}, but is {name!r}; did you mean "
+            f"{nearest(name, known)!r}?"
+        )
+
+
+Methods = Annotated[Literal["auto"] | tuple[Method, ...], BeforeValidator(_parse_methods)]
+
+
 class BuildConfig(FrozenModel):
     """Which methods build how many designs under which budget.
 
-    Two designs of a method differ in at least `least_difference` kept blocks; `latency_table` is a
-    file in the study, or a path, that a budget of `latency_ms` needs.
+    `methods` are names, or "auto": two that learn, and the rules that they have to beat. Designs
+    of one differ in at least `least_difference` kept blocks; `latency_table` is a file in the
+    study, or a path, that a budget of `latency_ms` needs.
     """
 
-    methods: tuple[Method, ...] = ("autobuild", "exhaustive", "one-shot", "most-macs", "random")
+    methods: Methods = "auto"
     top: int = Field(4, ge=1)
     budget: Budget = Budget()
     least_difference: int = Field(1, ge=1)
     latency_table: str | None = None
+
+    def methods_for(self, *, probed: bool) -> tuple[Method, ...]:
+        """The methods of a study that has a probe, or has none."""
+        if self.methods != "auto":
+            return self.methods
+        return tuple(name for name in AUTO_METHODS if probed or name != "one-shot")
 
 
 class ExportConfig(FrozenModel):
@@ -152,13 +184,11 @@ class StudyConfig(FrozenModel):
         Raises:
             InputError: there is no method of a name; the nearest is given.
         """
-        known = get_args(Method)
-        for method in methods:
-            if method not in known:
-                raise InputError(
-                    f"a method must be one of {', '.join(known)}, but is {method!r}; did you mean "
-                    f"{nearest(method, known)!r}?"
-                )
+        try:
+            for method in methods:
+                _check_method(method)
+        except ValueError as error:
+            raise InputError(str(error)) from None
         build = self.build.model_copy(update={"methods": tuple(methods)})
         return self.model_copy(update={"build": build})
 

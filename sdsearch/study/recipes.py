@@ -44,7 +44,7 @@ kind = "auto"
 target = "-log(fd_efflite0)" # over label columns; higher is better
 
 [build]
-methods = ["autobuild", "exhaustive", "one-shot", "most-macs", "random"]
+methods = "auto"             # two that learn, and one-shot, most-macs, random; or a list of names
 top = 4                      # designs of each method
 budget = {}                  # such as { params = { share = 0.60 } }; a bare number is absolute
 """
@@ -91,7 +91,7 @@ kind = "auto"
 target = "-log(fd_efflite0)" # over label columns; higher is better
 
 [build]
-methods = ["autobuild", "exhaustive", "one-shot", "most-macs", "random"]
+methods = "auto"             # two that learn, and one-shot, most-macs, random; or a list of names
 top = 4                      # designs of each method
 budget = {}                  # such as { params = { share = 0.60 } }; a bare number is absolute
 

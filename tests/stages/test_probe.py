@@ -13,6 +13,7 @@ from sdsearch.space.space import search_space
 from sdsearch.stages import probe as stage
 from sdsearch.stages.fit import fit_study
 from sdsearch.stages.probe import find_probe, probe_study
+from sdsearch.study.config import AUTO_METHODS
 from tests.fakes import label_by_params, make_study
 from tests.planted import planted_probe
 
@@ -75,6 +76,25 @@ def test_a_study_without_labels_builds_what_the_probe_ranks_first(tmp_path, aske
         study.build(["ridge"])
     with pytest.raises(InputError, match="did you mean 'one-shot'"):
         study.build(["oneshot"])
+
+
+def test_auto_methods_have_one_shot_among_them_once_there_is_a_probe(tmp_path, asked):
+    study = make_study(tmp_path / "study", TOML)
+    methods = study.config.build.methods_for
+    assert methods(probed=False) == ("autobuild", "exhaustive", "most-macs", "random")
+    probe_study(study)
+    built = sdsearch.load_study(study.root).build()
+    names = list(dict.fromkeys(design.name.rpartition("-")[0] for design in built))
+    assert names == list(methods(probed=True)) == [*AUTO_METHODS]
+    assert len(asked) == 1
+
+
+def test_auto_methods_without_a_probe_ask_for_none(tmp_path, asked):
+    study = sdsearch.load_study(make_study(tmp_path / "study", TOML + 'methods = "auto"\n').root)
+    study.sample()
+    with pytest.raises(InputError, match=r"sdsearch label .*sdsearch probe"):
+        study.build()
+    assert not asked
 
 
 def test_a_study_without_labels_and_probe_says_how_to_get_either(tmp_path):
