@@ -55,11 +55,16 @@ def init(
         float | None,
         typer.Option(min=0.01, max=1.0, help="Params budget as a share of the teacher's."),
     ] = None,
+    macs_share: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=1.0, help="MACs budget as a share of the teacher's."),
+    ] = None,
 ) -> None:
     """Make a study folder with a commented study.toml for a teacher; an existing one is kept."""
     if (study / "study.toml").exists():
         done, made = "kept", sdsearch.load_study(study)
-        config, limit = made.config, made.config.build.budget.params
+        config, budget = made.config, made.config.build.budget
+        params, macs = (getattr(limit, "share", limit) for limit in (budget.params, budget.macs))
         for option, asked, field, there in (
             ("--teacher", teacher, "teacher.pipeline", config.teacher.pipeline),
             ("--images", images, "protocol.dataset", config.protocol.dataset),
@@ -71,7 +76,8 @@ def init(
             ("--preset", preset, "report.preset", config.report.preset),
             ("--inpaint", inpaint or None, "teacher.inpaint", config.teacher.inpaint),
             ("--space", space, "space.name", config.space.name),
-            ("--share", share, "build.budget.params", getattr(limit, "share", limit)),
+            ("--share", share, "build.budget.params", params),
+            ("--macs-share", macs_share, "build.budget.macs", macs),
         ):
             if asked is not None and asked != there:
                 raise InputError(
@@ -85,6 +91,8 @@ def init(
             check_choice("--crop", crop, get_args(Crop))
         if task is not None:
             check_choice("--task", task, get_args(Task))
+        shares = {"params": share, "macs": macs_share}
+        limits = {name: {"share": said} for name, said in shares.items() if said is not None}
         made = sdsearch.create_study(
             study,
             teacher=teacher or "tiny",
@@ -97,7 +105,7 @@ def init(
             preset=preset,
             inpaint=inpaint,
             space=space,
-            budget=share,
+            budget=limits or None,
         )
         done = "wrote"
     show(f"{done} {made.path / 'study.toml'}; next: sdsearch run {study}")

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import sdsearch
 from sdsearch.cli import main as cli
 from sdsearch.errors import InputError
+from sdsearch.space import Budget
 from sdsearch.unet.backbone import SD14
 from tests.fakes import full_geometry, make_design, make_study, tiny_member, write_designs
 
@@ -58,6 +59,18 @@ def test_init_writes_what_create_study_does_and_keeps_what_is_there(tmp_path: Pa
     assert isinstance(done.exception, sdsearch.InputError)
     assert "it is 0.5, and build.budget.params is 0.6 there" in str(done.exception)
     assert (one / "study.toml").read_text() == text
+
+
+def test_init_limits_macs_beside_parameters_or_alone(tmp_path: Path) -> None:
+    both, alone = tmp_path / "both", tmp_path / "alone"
+    call("init", str(both), "--share", "0.6", "--macs-share", "0.7")
+    call("init", str(alone), "--macs-share", "0.7")
+    found = [sdsearch.load_study(path).config.build.budget for path in (both, alone)]
+    shares = {"params": {"share": 0.6}, "macs": {"share": 0.7}}
+    assert found == [Budget.model_validate(shares), Budget.model_validate({"macs": shares["macs"]})]
+    done = CliRunner().invoke(cli.app, ["init", str(alone), "--macs-share", "0.5"])
+    assert "--macs-share must be" in str(done.exception)
+    assert "it is 0.5, and build.budget.macs is 0.7 there" in str(done.exception)
 
 
 def test_init_for_a_full_size_teacher_writes_what_its_size_suggests(tmp_path: Path) -> None:

@@ -170,13 +170,25 @@ def kill_half_way(study: StudyFolder, cluster: Any, node: Any) -> None:
     def at_work() -> bool:
         family = {child.pid for child in inside.children(recursive=True)}
         return any(
-            attempt.worker.pid in family and attempt.state == "running"
+            attempt.worker.pid in family and is_held(folder)
             for folder in open_claims(study).folder.iterdir()
             for attempt in read_attempts(folder)[-1:]
         )
 
     wait_until(at_work, 240)
     cluster.remove_node(node, allow_graceful=False)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a label is in work; if so its worker is stopped, so that it cannot end by now."""
+    if read_attempts(folder)[-1].state != "running":
+        return False
+    worker = psutil.Process(read_attempts(folder)[-1].worker.pid)
+    worker.suspend()
+    if read_attempts(folder)[-1].state == "running":
+        return True
+    worker.resume()
+    return False
 
 
 def test_a_model_that_is_stopped_for_longer_than_its_limit_is_labelled_all_the_same(
