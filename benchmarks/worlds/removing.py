@@ -1,27 +1,20 @@
-"""How much of a tiny teacher's output each of its levels makes: what a search can find there.
+"""Removing blocks together, without any recovery: how far a tiny teacher's output changes.
 
-    python scripts/probe_worlds.py assets/tiny-sd assets/worlds/words-16 ...
-
-For each teacher all optional blocks of some levels are removed together, without any recovery, and
-the squared change of its output is taken relative to the output's mean square: the mean over five
-noise levels of 24 test scenes, whose holes are those of the default protocol, or everything where
-the teacher has no mask. A level that changes less than 1 % is dead weight: any rule that removes it
-does as well as a search.
+The squared change is taken relative to the output's mean square: the mean over five noise levels of
+24 test scenes, whose holes are those of the default protocol, or everything where the teacher has
+no mask.
 """
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from sdsearch.labels import Protocol
-from sdsearch.pipelines import open_pipeline
-from sdsearch.unet import UNPRUNED, Architecture, Bottom, Level, count_macs, count_params
+from sdsearch.unet import UNPRUNED, Architecture, Bottom, Level
 from sdsearch_eval.data import load_samples
-from sdsearch_eval.models import load_teacher
 from sdsearch_eval.sampling import images_to_tensor, prepare_inputs, unet_input
 
 if TYPE_CHECKING:
@@ -42,21 +35,6 @@ REMOVED: dict[str, tuple[tuple[int, ...], bool]] = {
     "level 2, 3, mid": ((2,), True),
     "level 1, 2, 3, mid": ((1, 2), True),
 }
-
-
-def main() -> None:
-    """Print a table for each teacher."""
-    for name in sys.argv[1:]:
-        teacher = load_teacher(open_pipeline(name), torch.device("cpu"))
-        change = measure_change(teacher)
-        print(f"\n{name}, widths {teacher.backbone.block_out_channels}\n")
-        print("| removed | change of the output | of the parameters | of the MACs |")
-        print("|---|---|---|---|")
-        for said, (levels, bottom) in REMOVED.items():
-            arch, backbone = remove(levels, bottom=bottom), teacher.backbone
-            params = 1 - count_params(arch, backbone) / count_params(UNPRUNED, backbone)
-            macs = 1 - count_macs(arch, backbone).total / count_macs(UNPRUNED, backbone).total
-            print(f"| {said} | {change(arch):.2%} | {params:.0%} | {macs:.0%} |", flush=True)
 
 
 def remove(levels: tuple[int, ...], *, bottom: bool) -> Architecture:
@@ -96,7 +74,3 @@ def measure_change(teacher: Teacher) -> Callable[[Architecture], float]:
         )
 
     return change
-
-
-if __name__ == "__main__":
-    main()

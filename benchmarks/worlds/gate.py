@@ -1,0 +1,237 @@
+"""Whether a tiny teacher deserves a search: its dead weight, and how far simple rules get.
+
+    python -m benchmarks.worlds.gate [WORLD ...] [--out FILE]      # a minute a world on 2 cores
+
+From the committed probe and labels (assets/worlds/labels), and some dozens of forward passes for
+blocks that are removed together. A world passes for a budget when dead weight is at most a quarter of what
+the budget counts, levels 0, 1 and 2 each change the output by 2 % or more, none of the first 32
+uniform members is within noise of the teacher, and the best simple rule is over 10 % behind it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from benchmarks.worlds.removing import REMOVED, measure_change, remove
+from benchmarks.worlds.rules import BUDGETS, RULES, rule_designs
+from benchmarks.worlds.studies import DRAW, TABLES, WORLDS, World, draw_members
+from sdsearch.assets import TINY_PROBE, TINY_TABLE, asset_path
+from sdsearch.design import read_probe
+from sdsearch.files import write_atomic
+from sdsearch.labels import read_label_table
+from sdsearch.pipelines import open_pipeline
+from sdsearch.ranker import errors_of
+from sdsearch.space import list_losses, list_removals
+from sdsearch.stats import spearman
+from sdsearch.study import find_teacher, load_meter
+from sdsearch.unet import SLOTS, UNPRUNED
+from sdsearch_eval.models import load_teacher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sdsearch.design import Probe
+    from sdsearch.labels import Label
+    from sdsearch.space import Meter, SearchSpace
+    from sdsearch.unet import Architecture
+
+    Change = Callable[[Architecture], float]
+
+COLUMN = "fd_efflite0"
+DEAD, MOST_DEAD, LEAST_LEVEL, LEAST_BEHIND = 0.01, 0.25, 0.02, 0.10
+NOISE = 2.0
+"""So many standard errors are within noise."""
+ORDERED = 100
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What the gate found of a world.
+
+    Attributes:
+        shares: by unit, the share of the errors of all single removals.
+        effective: how many single removals there are in effect, the inverse of the sum of their
+            squared shares.
+        single: how many there are.
+        levels: by what is removed together, the change of the output.
+        dead: share of parameters, MACs and milliseconds of the blocks that change it by under 1 %.
+        order: SRCC of MACs with the one-shot error over uniform members.
+        near: how many of the first uniform members are within noise of the teacher.
+        behind: by budget, how far the best simple rule is behind the teacher.
+    """
+
+    world: World
+    shares: Mapping[str, float]
+    effective: float
+    single: int
+    levels: Mapping[str, float]
+    dead: Mapping[str, float]
+    order: float
+    near: int | None
+    behind: Mapping[str, float | None]
+
+    def passes(self, budget: str) -> bool:
+        """Whether it passes for a budget."""
+        behind = self.behind[budget]
+        alive = min(self.levels[f"level {at}"] for at in (0, 1, 2))
+        return (
+            self.dead[BUDGETS[budget][0]] <= MOST_DEAD
+            and alive >= LEAST_LEVEL
+            and self.near == 0
+            and behind is not None
+            and behind > LEAST_BEHIND
+        )
+
+
+def main() -> None:
+    """Print a table with a row for each property and a column for each world."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("worlds", nargs="*", default=list(WORLDS))
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    torch.set_num_threads(2)
+    with TemporaryDirectory() as folder:
+        found = [measure_gate(WORLDS[name], Path(folder)) for name in asked.worlds]
+    text = describe(found)
+    if asked.out:
+        write_atomic(asked.out, text + "\n")
+    print(text)
+
+
+def measure_gate(world: World, folder: Path) -> Gate:
+    """Everything of one world; what has no labels is left open."""
+    study, is_tiny = world.study(folder), world.teacher == "tiny"
+    meter, space = load_meter(study), load_meter(study).space
+    probe = read_probe(asset_path(TINY_PROBE) if is_tiny else TABLES / f"{world.name}-probe.json")
+    assert probe is not None, "its probe is committed"
+    table = asset_path(TINY_TABLE) if is_tiny else TABLES / f"{world.name}.jsonl"
+    labels = {
+        one.arch_key: one
+        for one in read_label_table(table)
+        if (one.seed, one.protocol_key) == (0, study.protocol_key)
+    }
+    change = measure_change(load_teacher(open_pipeline(find_teacher(study)), torch.device("cpu")))
+    errors = single_errors(probe, space)
+    total = sum(errors.values())
+    shares = {
+        unit.name: sum(errors[at, n] for at, n in errors if at == axis) / total
+        for axis, unit in enumerate(space.units)
+    }
+    members = draw_members()
+    macs = [meter.member(arch)["macs"] for arch in members[:ORDERED]]
+    one_shot = errors_of(members[:ORDERED], space, probe.option_errors(space))
+    rules = {key: labels.get(arch.key) for key, arch in rule_designs(study).items()}
+    return Gate(
+        world=world,
+        shares=shares,
+        effective=1 / sum((error / total) ** 2 for error in errors.values()),
+        single=len(errors),
+        levels={name: change(remove(at, bottom=bottom)) for name, (at, bottom) in REMOVED.items()},
+        dead=find_dead_weight(meter, probe, change, errors),
+        order=spearman(macs, -one_shot),
+        near=count_near(labels, members[:DRAW]),
+        behind={budget: behind_teacher(labels, rules, budget) for budget in BUDGETS},
+    )
+
+
+def single_errors(probe: Probe, space: SearchSpace) -> dict[tuple[int, int], float]:
+    """By (unit, option) the errors of the smallest removals: those that hold no smaller one."""
+    found, errors = {}, probe.option_errors(space)
+    for axis, numbers in enumerate(list_removals(space)):
+        losses = list_losses(space, axis)
+        for number in numbers:
+            if losses[number] and not any(loss and loss < losses[number] for loss in losses):
+                found[axis, number] = float(errors[axis][number])
+    return found
+
+
+def find_dead_weight(
+    meter: Meter, probe: Probe, change: Change, errors: Mapping[tuple[int, int], float]
+) -> dict[str, float]:
+    """What goes when blocks are removed in the order of their errors, while under 1 % changes."""
+    space, lost = meter.space, [frozenset[str]() for _ in meter.space.units]
+    arch = UNPRUNED
+    for axis, number in sorted(errors, key=lambda one: errors[one]):
+        losses = list_losses(space, axis)
+        wanted = lost[axis] | losses[number]
+        if wanted not in losses:
+            continue
+        digits = np.array([space.option_indices(arch)])
+        digits[0, axis] = losses.index(wanted)
+        next_arch = space.arch(int(space.indices(digits)[0]))
+        if change(next_arch) >= DEAD:
+            continue
+        arch, lost[axis] = next_arch, wanted
+    whole, left = meter.member(UNPRUNED), meter.member(arch)
+    kept = arch.kept_slots
+    times = {slot.name: probe.milliseconds[slot.name] for slot in SLOTS}
+    gone = sum(time for name, time in times.items() if name not in kept)
+    return {
+        "params": 1 - left["params"] / whole["params"],
+        "macs": 1 - left["macs"] / whole["macs"],
+        "milliseconds": gone / sum(times.values()),
+    }
+
+
+def count_near(labels: Mapping[str, Label], members: list[Architecture]) -> int | None:
+    """How many members are within noise of the teacher; None where any was not measured."""
+    if any(arch.key not in labels for arch in [UNPRUNED, *members]):
+        return None
+    teacher = labels[UNPRUNED.key].values[COLUMN]
+    least = teacher.value + NOISE * (teacher.se or 0.0)  # type: ignore[union-attr]
+    return sum(labels[arch.key].scalar(COLUMN) <= least for arch in members)
+
+
+def behind_teacher(
+    labels: Mapping[str, Label], rules: Mapping[tuple[str, str], Label | None], budget: str
+) -> float | None:
+    """How far the best of the rules is behind the teacher; None where one was not measured."""
+    found = [rules[budget, rule] for rule in RULES]
+    measured = [label.scalar(COLUMN) for label in found if label is not None]
+    if UNPRUNED.key not in labels or len(measured) < len(RULES):
+        return None
+    return min(measured) / labels[UNPRUNED.key].scalar(COLUMN) - 1
+
+
+def describe(gates: list[Gate]) -> str:
+    """The table."""
+    rows: list[list[str]] = [["", *(gate.world.name for gate in gates)]]
+    rows.append(["---"] * len(rows[0]))
+
+    def add(name: str, said: Callable[[Gate], str]) -> None:
+        rows.append([name, *(said(gate) for gate in gates)])
+
+    add("single removals, effective number", lambda g: f"{g.effective:.1f} of {g.single}")
+    for name in ("level0", "level1", "level2", "bottom"):
+        add(f"share of single errors: {name}", lambda g, name=name: f"{g.shares[name]:.1%}")
+    for name in REMOVED:
+        add(f"change without {name}", lambda g, name=name: f"{g.levels[name]:.2%}")
+    for name in ("params", "macs", "milliseconds"):
+        add(f"dead weight, of {name}", lambda g, name=name: f"{g.dead[name]:.0%}")
+    add("SRCC of MACs with one-shot", lambda g: f"{g.order:.2f}")
+    add(f"of {DRAW} members within noise", lambda g: _or_open(g.near, "d"))
+    for budget in BUDGETS:
+        add(
+            f"best rule behind the teacher, {budget}",
+            lambda g, b=budget: _or_open(g.behind[b], ".0%"),
+        )
+    for budget in BUDGETS:
+        add(f"**passes for {budget}**", lambda g, b=budget: "yes" if g.passes(b) else "no")
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _or_open(value: float | None, form: str) -> str:
+    return "not measured" if value is None else format(value, form)
+
+
+if __name__ == "__main__":
+    main()
