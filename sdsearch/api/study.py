@@ -274,7 +274,7 @@ class Study:
         return fit_study(self.folder)
 
     def score(self) -> Scores:
-        """Score features, blocks and options of levels, from every architecture of the space."""
+        """Score blocks and options of levels, from every architecture of the space."""
         from sdsearch.stages import score_study
 
         return score_study(self.folder)

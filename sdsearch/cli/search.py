@@ -62,7 +62,7 @@ def fit(study: Folder = STUDY, as_json: Json = False) -> None:
 
 
 def score(study: Folder = STUDY, as_json: Json = False) -> None:
-    """Score features, blocks and options, and predict every member of the space."""
+    """Score blocks and options of levels, and predict every member of the space."""
     scores = sdsearch.load_study(study).score()
     if as_json:
         print_json(scores.model_dump(mode="json"))

@@ -16,12 +16,12 @@ from sdsearch.design.probe import (
 )
 from sdsearch.design.proposals import propose_labels
 from sdsearch.design.scores import (
-    READ_RULES,
     BlockScore,
-    FeatureScore,
+    EmbeddingNorms,
+    FeatureNorm,
+    NormRule,
     OptionScore,
     PredictorKind,
-    ReadRule,
     Rule,
     Scores,
     SpaceScores,
@@ -31,17 +31,17 @@ from sdsearch.design.scores import (
 
 __all__ = [
     "LEAST_ERROR",
-    "READ_RULES",
     "TOURNAMENT",
     "BlockScore",
     "Design",
     "DesignFile",
-    "FeatureScore",
+    "EmbeddingNorms",
+    "FeatureNorm",
     "Method",
+    "NormRule",
     "OptionScore",
     "PredictorKind",
     "Probe",
-    "ReadRule",
     "Removal",
     "Rule",
     "Scores",

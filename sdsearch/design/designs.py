@@ -135,13 +135,15 @@ class DesignWriter:
 
     def _of_units(self, architecture: Architecture) -> list[str]:
         digits = self.meter.space.option_indices(architecture)
+        rule = self.scores.rule
+        order = "by effect:" if rule == "partial-dependence" else f"by {rule}, effect"
         said = []
         for unit, digit in zip(self.scores.units, digits, strict=True):
             option = unit.options[digit]
             place = 1 + sum(other.score > option.score for other in unit.options)
             said.append(
-                f"{unit.unit}: {option.words}; {place} of {len(unit.options)} by score,"
-                f" effect {option.effect:+.3g} ± {option.spread:.2g} on the predicted target"
+                f"{unit.unit}: {option.words}; {place} of {len(unit.options)} {order}"
+                f" {option.effect:+.3g} ± {option.spread:.2g} on the predicted target"
             )
         return said
 

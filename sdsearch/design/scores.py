@@ -1,6 +1,6 @@
-"""Scores at three depths: what a feature value, a block and an option of a level are worth.
+"""Scores: what a block and an option of a level are worth, in units of the target.
 
-Sign convention: higher is better, everywhere. A block's scores say what changes when it is
+Sign convention: higher is better, everywhere. A block's effect says what changes when it is
 removed, so a negative effect means that the block is needed.
 """
 
@@ -20,13 +20,14 @@ from sdsearch.model import FrozenModel, SealedModel
 if TYPE_CHECKING:
     from pathlib import Path
 
-ReadRule = Literal["graph", "module", "last"]
-Rule = ReadRule | Literal["partial-dependence"]
+NormRule = Literal["graph", "module", "last"]
+"""Rules of the published method's family: they read norms of embeddings."""
+Rule = Literal["partial-dependence"] | NormRule
+"""What orders the options of a unit: their effects on the prediction, or norms."""
 PredictorKind = Literal[
     "gnn", "gnn-probe", "ridge", "ridge-pairs", "forest", "ridge-probe", "one-shot"
 ]
 """What predicts the target; those named after a probe need one, "one-shot" needs no labels."""
-READ_RULES: tuple[ReadRule, ...] = ("graph", "module", "last")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +88,30 @@ def best_of(values: npt.NDArray[np.floating], k: int, names: npt.NDArray[np.inte
     return [int(i) for i in names[at[np.argsort(-values[at], kind="stable")][:k]]]
 
 
-class FeatureScore(FrozenModel):
-    """The embedding of one feature value before any message passing (>= 0)."""
+class FeatureNorm(FrozenModel):
+    """The norm of one feature value's embedding before any message passing."""
 
     category: str
     value: str
-    score: float
+    norm: float
     spread: float
+
+
+class EmbeddingNorms(FrozenModel):
+    """What the published method reads: sizes of embeddings, in no unit of the target.
+
+    They say where the net looks, not what a removal changes: for that there are effects.
+
+    Attributes:
+        hop_weights: how much hops 0..M count, by their out-of-fold SRCC.
+        features: norms of feature values, at hop 0.
+        slots: what every slot of the unpruned net adds to its graph norm, a mean of hops 0..M by
+            `hop_weights` and over the ensemble.
+    """
+
+    hop_weights: tuple[float, ...]
+    features: tuple[FeatureNorm, ...]
+    slots: dict[str, float]
 
 
 class BlockScore(FrozenModel):
@@ -101,7 +119,6 @@ class BlockScore(FrozenModel):
 
     Attributes:
         effect: change of the predicted target.
-        graph: change of the unit's graph score, in standard deviations.
         spread: deviation of `effect` over the ensemble.
         together_with: blocks that the shapes force to go with it.
     """
@@ -109,7 +126,6 @@ class BlockScore(FrozenModel):
     name: str
     unit: str
     effect: float
-    graph: float
     spread: float
     together_with: tuple[str, ...]
 
@@ -120,9 +136,8 @@ class OptionScore(FrozenModel):
     Attributes:
         option: its index in the unit.
         words: the option in words.
-        score: what the builder adds up, in units of the target: see `scoring.score_units`.
-        graph, module, last: z-scores within the unit by the rules of these names, averaged over
-            the ensemble (0 for baselines without a graph); see `rules.rule_scores`.
+        score: what the builder adds up, in units of the target: `effect`, unless another rule is
+            asked for (see `scoring.score_units`).
         effect: partial dependence, mean predicted target minus the unit's mean.
         spread: deviation of `effect` over the ensemble.
     """
@@ -130,9 +145,6 @@ class OptionScore(FrozenModel):
     option: int
     words: str
     score: float
-    graph: float
-    module: float
-    last: float
     effect: float
     spread: float
 
@@ -155,22 +167,19 @@ class UnitScores(FrozenModel):
 
 
 class Scores(SealedModel):
-    """`scores.json`: what a fitted ranker thinks of features, blocks and units.
+    """`scores.json`: what a fitted ranker thinks of blocks and units.
 
-    `contributions` says what every slot of the unpruned net adds to its graph norm, a mean of hops
-    0..M by `hop_weights` and over the ensemble; a baseline has none.
+    `norms` is what the published method would read off the same net; a baseline has none.
     """
 
-    schema_version: Literal[1] = Field(1, alias="schema")
+    schema_version: Literal[2] = Field(2, alias="schema")
     space: str
     kind: PredictorKind
     rule: Rule
-    hop_weights: tuple[float, ...]
     mean: float  # of the predicted target over the space
-    features: tuple[FeatureScore, ...]
     blocks: tuple[BlockScore, ...]
     units: tuple[UnitScores, ...]
-    contributions: dict[str, float] = Field(default_factory=dict)
+    norms: EmbeddingNorms | None = None
 
     def __repr__(self) -> str:
         options = sum(len(unit.options) for unit in self.units)
@@ -178,11 +187,6 @@ class Scores(SealedModel):
 
     def __str__(self) -> str:
         return repr(self)
-
-    @property
-    def graph_score(self) -> float:
-        """The unpruned net's graph norm, hops weighted: exactly the sum of the contributions."""
-        return sum(self.contributions.values())
 
     @property
     def block_worth(self) -> dict[str, float]:

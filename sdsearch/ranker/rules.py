@@ -1,7 +1,8 @@
-"""What is read off the ranker's embeddings: the worth of feature values, slots and options.
+"""What the published method's family reads off the ranker: norms of embeddings.
 
 Rules score options, in place, over all backgrounds. They are z-scored within a unit: they order the
-options of one unit and say nothing about how much the unit matters.
+options of one unit and say nothing about how much the unit matters. What options and blocks change
+in the prediction is in `scoring`.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import numpy.typing as npt
 import torch
 from scipy import stats as scipy_stats
 
-from sdsearch.design import FeatureScore
+from sdsearch.design import EmbeddingNorms, FeatureNorm
 from sdsearch.ranker.features import CATEGORICAL, encode_all
 from sdsearch.ranker.net import PlanTensors
 from sdsearch.ranker.plan import plan_batch, plan_space
 from sdsearch.unet import SLOTS, UNIT_NAMES, UNPRUNED, Half
 
 if TYPE_CHECKING:
-    from sdsearch.design import Rule
+    from sdsearch.design import NormRule
     from sdsearch.ranker.fit import FittedRanker
     from sdsearch.ranker.training import FittedNet
     from sdsearch.space import SearchSpace
@@ -53,16 +54,13 @@ def slot_norms(net: FittedNet, space: SearchSpace) -> list[Floats]:
     return found
 
 
-def rule_scores(rule: Rule, norms: Floats, unit: str, effect: Floats, weights: Floats) -> Floats:
+def rule_scores(rule: NormRule, norms: Floats, unit: str, weights: Floats) -> Floats:
     """(options, members) scores of a unit's options by one rule.
 
     `graph`: norms of the whole graph at hops 1..M. `module`: those of the unit's own slots at hops
-    0..M. `last`: those of the unit's output slots alone, as published. `partial-dependence`: the
-    mean prediction, `effect` (options, members). `norms` are the unit's of `slot_norms`, `weights`
-    those of hops 0..M.
+    0..M. `last`: those of the unit's output slots alone, as published. `norms` are the unit's of
+    `slot_norms`, `weights` those of hops 0..M.
     """
-    if rule == "partial-dependence":
-        return _standardised(effect)
     if rule == "graph":
         return _weighted(norms[1:].sum(1), weights[1:] / weights[1:].sum())
     if rule == "module":
@@ -89,8 +87,17 @@ def hop_weights(fitted: FittedRanker) -> Floats:
     return srcc / srcc.sum() if srcc[1:].sum() > 0 else np.full(len(srcc), 1.0 / len(srcc))
 
 
-def slot_contributions(net: FittedNet, space: SearchSpace, weights: Floats) -> dict[str, float]:
-    """What each slot adds to the graph score of the unpruned net: weighted norms of hops 0..M."""
+def read_norms(net: FittedNet, space: SearchSpace, weights: Floats) -> EmbeddingNorms:
+    """Norms of feature values and of the unpruned net's slots; `weights` are those of hops."""
+    return EmbeddingNorms(
+        hop_weights=tuple(weights),
+        features=_feature_norms(net, space),
+        slots=_unpruned_norms(net, space, weights),
+    )
+
+
+def _unpruned_norms(net: FittedNet, space: SearchSpace, weights: Floats) -> dict[str, float]:
+    """What each slot adds to the graph norm of the unpruned net, hops 0..M weighted."""
     teacher = encode_all([UNPRUNED], space.backbone, net.layout)
     plan = plan_batch(teacher, net.hops)
     with torch.inference_mode():
@@ -107,7 +114,7 @@ def slot_contributions(net: FittedNet, space: SearchSpace, weights: Floats) -> d
     }
 
 
-def feature_scores(net: FittedNet, space: SearchSpace) -> tuple[FeatureScore, ...]:
+def _feature_norms(net: FittedNet, space: SearchSpace) -> tuple[FeatureNorm, ...]:
     """Hop-0 scalars of every value that occurs; continuous features at their extremes."""
     found = [plan_space(part, net.layout, 0).features for _, part in space.width_parts]
     categorical = np.concatenate([features.categorical for features in found])
@@ -126,10 +133,10 @@ def feature_scores(net: FittedNet, space: SearchSpace) -> tuple[FeatureScore, ..
                 scalar = (table.weight[column] * value + table.bias[column]).abs()
                 rows.append((name, f"{value:.3g}", scalar))
     return tuple(
-        FeatureScore(
+        FeatureNorm(
             category=name,
             value=value,
-            score=float(scalar.mean()),
+            norm=float(scalar.mean()),
             spread=float(scalar.std(correction=0)),
         )
         for name, value, scalar in rows

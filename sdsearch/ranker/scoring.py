@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from sdsearch.design import (
-    READ_RULES,
     BlockScore,
     OptionScore,
     Scores,
@@ -28,10 +27,9 @@ from sdsearch.ranker.baselines import kept_slots
 from sdsearch.ranker.net import PlanTensors, gather
 from sdsearch.ranker.plan import plan_space
 from sdsearch.ranker.rules import (
-    feature_scores,
     hop_weights,
+    read_norms,
     rule_scores,
-    slot_contributions,
     slot_norms,
     stability,
 )
@@ -39,9 +37,7 @@ from sdsearch.ranker.validation import columns_of
 from sdsearch.unet import SLOTS, build_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from sdsearch.design import PredictorKind, ReadRule, Rule
+    from sdsearch.design import NormRule, PredictorKind, Rule
     from sdsearch.ranker.fit import FittedRanker
     from sdsearch.ranker.plan import HopPlan
     from sdsearch.ranker.training import FittedNet
@@ -117,42 +113,57 @@ def _score_part(net: FittedNet, space: SearchSpace) -> SpaceScores:
 
 
 def score_units(
-    fitted: FittedRanker, space: SearchSpace, scored: SpaceScores, rule: Rule = "graph"
+    fitted: FittedRanker,
+    space: SearchSpace,
+    scored: SpaceScores,
+    rule: Rule = "partial-dependence",
 ) -> Scores:
-    """Scores of features, blocks and unit options; `scored` is `score_space(fitted, space)`.
+    """Scores of blocks and unit options; `scored` is `score_space(fitted, space)`.
 
-    Each rule (see `rules.rule_scores`) is averaged over the ensemble, hops weighted by their
-    out-of-fold SRCC. `effect` is partial dependence. `score` orders options by `rule` and gives
-    each unit the weight of its effects: it is the rule's score, standardised, times the deviation
-    of `effect` over the unit's options. A baseline has no embeddings: its rule is its effect.
+    `effect` is partial dependence, and so is `score`, unless `rule` is one of embedding norms:
+    then it orders options by them (see `_norm_scores`). A baseline has no embeddings, so that its
+    rule is always its effect.
     """
     fitted.layout.check_space(space)
     net = fitted.net
-    weights = hop_weights(fitted) if net is not None else np.zeros(0)
-    norms = slot_norms(net, space) if net is not None else None
-    rule = rule if norms is not None else "partial-dependence"
-    units, blocks = [], []
-    for axis, unit in enumerate(space.units):
-        effect = scored.marginals[axis] - scored.marginals[axis].mean(0)
-        by_rule = {
-            name: effect * 0.0
-            if norms is None
-            else rule_scores(name, norms[axis], unit.name, effect, weights)
-            for name in READ_RULES
-        }
-        units.append(_unit_scores(unit, effect, by_rule, rule))
-        blocks.extend(_block_scores(space, axis, effect, by_rule["graph"]))
+    effects = [marginal - marginal.mean(0) for marginal in scored.marginals]
+    if net is None or rule == "partial-dependence":
+        rule, read = "partial-dependence", effects
+    else:
+        read = _norm_scores(rule, net, space, effects, hop_weights(fitted))
     return Scores(
         space=space.name,
         kind=fitted.kind,
         rule=rule,
-        hop_weights=tuple(weights),
         mean=float(scored.predicted.mean(dtype=np.float64)),
-        features=feature_scores(net, space) if net is not None else (),
-        blocks=tuple(blocks),
-        units=tuple(units),
-        contributions=slot_contributions(net, space, weights) if net is not None else {},
+        blocks=tuple(
+            block
+            for axis, effect in enumerate(effects)
+            for block in _block_scores(space, axis, effect)
+        ),
+        units=tuple(
+            _unit_scores(unit, effect, scores)
+            for unit, effect, scores in zip(space.units, effects, read, strict=True)
+        ),
+        norms=None if net is None else read_norms(net, space, hop_weights(fitted)),
     )
+
+
+def _norm_scores(
+    rule: NormRule, net: FittedNet, space: SearchSpace, effects: list[Floats], weights: Floats
+) -> list[Floats]:
+    """Per unit (options, members) scores by norms, as large as the effects of its options.
+
+    Norms have no unit and are standardised within a level. Added up as they are, a level that
+    hardly matters would count as much as any other: so each level's mean scores are given the
+    deviation of its mean effects.
+    """
+    found = []
+    for unit, norms, effect in zip(space.units, slot_norms(net, space), effects, strict=True):
+        scores = rule_scores(rule, norms, unit.name, weights)
+        deviation = scores.mean(1).std()
+        found.append(scores * (effect.mean(1).std() / deviation if deviation > 1e-12 else 0.0))
+    return found
 
 
 def _tables(plan: HopPlan, last: Tensor) -> list[Tensor]:
@@ -173,26 +184,18 @@ def _tables(plan: HopPlan, last: Tensor) -> list[Tensor]:
     return list(found.values())
 
 
-def _unit_scores(
-    unit: Unit, effect: Floats, by_rule: Mapping[ReadRule, Floats], rule: Rule
-) -> UnitScores:
-    means = effect.mean(1)
-    chosen = effect if rule == "partial-dependence" else by_rule[rule]
-    order = chosen.mean(1)
-    scale = means.std() / order.std() if order.std() > 1e-12 else 0.0
-    score = means if rule == "partial-dependence" else order * scale
+def _unit_scores(unit: Unit, effect: Floats, scores: Floats) -> UnitScores:
+    """A unit's options by their effects and the scores of a rule, both (options, members)."""
+    means, score = effect.mean(1), scores.mean(1)
     many = len({one.width for one in unit.options} - {None}) > 1
     return UnitScores(
         unit=unit.name,
-        stability=stability(chosen),
+        stability=stability(scores),
         options=tuple(
             OptionScore(
                 option=i,
                 words=str(option) if many else str(option.blocks),
                 score=float(score[i]),
-                graph=float(by_rule["graph"][i].mean()),
-                module=float(by_rule["module"][i].mean()),
-                last=float(by_rule["last"][i].mean()),
                 effect=float(means[i]),
                 spread=float(effect[i].std()),
             )
@@ -201,7 +204,7 @@ def _unit_scores(
     )
 
 
-def _block_scores(space: SearchSpace, axis: int, effect: Floats, graph: Floats) -> list[BlockScore]:
+def _block_scores(space: SearchSpace, axis: int, effect: Floats) -> list[BlockScore]:
     """For each removable slot of a unit: mean change from every option that keeps it."""
     unit = space.units[axis]
     kept = _kept_by_option(space, axis)
@@ -222,7 +225,6 @@ def _block_scores(space: SearchSpace, axis: int, effect: Floats, graph: Floats) 
                 name=slot,
                 unit=unit.name,
                 effect=float(change.mean()),
-                graph=float((graph[after] - graph[before]).mean()),
                 spread=float(change.std()),
                 together_with=tuple(s.name for s in SLOTS if s.name in always),
             )

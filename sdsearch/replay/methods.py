@@ -29,10 +29,10 @@ CHILDREN = 400
 
 
 def autobuild(task: ReplayTask, rng: np.random.Generator) -> Floats:
-    """Sum of unit scores by the GNN, as the builder adds them up."""
+    """Sum of what each unit's option changes in the GNN's prediction, as the builder adds up."""
     from sdsearch.ranker import score_units
 
-    scores = score_units(task.fitted, task.space, task.scored, "graph")
+    scores = score_units(task.fitted, task.space, task.scored)
     return add_up(scores.values())[task.indices]
 
 
@@ -61,7 +61,7 @@ def autobuild_probe(task: ReplayTask, rng: np.random.Generator) -> Floats:
     """`autobuild` by the GNN that knows the probe."""
     from sdsearch.ranker import score_units
 
-    scores = score_units(task.fitted_probe, task.space, task.scored_probe, "graph")
+    scores = score_units(task.fitted_probe, task.space, task.scored_probe)
     return add_up(scores.values())[task.indices]
 
 

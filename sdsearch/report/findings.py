@@ -120,23 +120,18 @@ def draw_scores(scores: Scores, space: SearchSpace) -> str:
 
 
 def _say_block(scores: Scores, name: str) -> str:
-    """What removing a block changes and what it adds to the graph score."""
+    """What removing a block changes."""
     block = next((block for block in scores.blocks if block.name == name), None)
-    parts = ["never removed"]
-    if block is not None:
-        others = f" with {', '.join(block.together_with)}" if block.together_with else ""
-        parts = [
-            f"removing it{others} changes the target by {block.effect:+.3f} ± {block.spread:.3f}"
-        ]
-    if name in scores.contributions:
-        parts.append(f"adds {scores.contributions[name]:.4f} to the graph score")
-    return "; ".join(parts)
+    if block is None:
+        return "never removed"
+    others = f" with {', '.join(block.together_with)}" if block.together_with else ""
+    return f"removing it{others} changes the target by {block.effect:+.3f} ± {block.spread:.3f}"
 
 
 def list_options(scores: Scores) -> list[dict[str, Any]]:
-    """The best options of each level with their scores."""
+    """The best options of each level by the rule of the scores, with their effects."""
     return [
-        {"unit": unit.unit, "option": one.words, "score": one.score, "spread": one.spread}
+        {"unit": unit.unit, "option": one.words, "effect": one.effect, "spread": one.spread}
         for unit in scores.units
         for one in scores.top_k(unit.unit, _TOP_OPTIONS)
     ]

@@ -33,7 +33,7 @@ SCORED_APART = (*BASELINE_METHODS, PUBLISHED)
 
 
 def score_study(study: StudyFolder) -> Scores:
-    """Predict every member of the space and score features, blocks and options: scores.json."""
+    """Predict every member of the space and score blocks and options: scores.json."""
     fit_study(study)
     rule = study.config.ranker.rule
     methods = study.config.build.methods_for(probed=study.probe_file.is_file())
@@ -41,6 +41,7 @@ def score_study(study: StudyFolder) -> Scores:
         "fit": outputs_of(study, "fit"),
         "methods": [name for name in SCORED_APART if name in methods],
         "rule": rule,
+        "schema": Scores.model_fields["schema_version"].default,
     }
     if not is_current(study, "score", inputs):
         from sdsearch.ranker import load_ranker, score_space, score_units

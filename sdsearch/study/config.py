@@ -59,11 +59,15 @@ ParsedTarget = Annotated[
 
 
 class RankerSettings(FrozenModel):
-    """Which predictor learns what target from the labels, and how options are scored."""
+    """Which predictor learns what target from the labels, and how options are scored.
+
+    `rule` "partial-dependence" scores an option by what it changes in the prediction. The others
+    are of the published method's family, which reads norms of embeddings; see `docs/scores.md`.
+    """
 
     kind: Literal["auto"] | PredictorKind = "auto"
     target: ParsedTarget = Target("-log(fd_efflite0)")
-    rule: Rule = "graph"
+    rule: Rule = "partial-dependence"
 
 
 AUTO_METHODS: tuple[Method, ...] = ("autobuild", "exhaustive", "one-shot", "most-macs", "random")

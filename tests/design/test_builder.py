@@ -34,9 +34,6 @@ def made_up(space: SearchSpace, seed: int = 0) -> tuple[Scores, SpaceScores, Spa
                     option=i,
                     words=str(o),
                     score=value,
-                    graph=0.0,
-                    module=0.0,
-                    last=0.0,
                     effect=value,
                     spread=0.1,
                 )
@@ -50,10 +47,8 @@ def made_up(space: SearchSpace, seed: int = 0) -> tuple[Scores, SpaceScores, Spa
     scores = Scores(
         space=space.name,
         kind="gnn",
-        rule="graph",
-        hop_weights=(1.0,),
+        rule="partial-dependence",
         mean=0.0,
-        features=(),
         blocks=(),
         units=units,
     )
@@ -116,7 +111,8 @@ def test_every_method_builds_top_designs_with_exact_costs_and_reasons() -> None:
         assert design.params == count_params(design.architecture, SPACE.backbone)
         assert design.macs == count_macs(design.architecture, SPACE.backbone, 16).total
         assert len(design.reasons) == 4 + 1 + 4
-        assert "level1" in design.reasons[1]
+        assert design.reasons[1].startswith("level1: ")
+        assert " of 40 by effect: " in design.reasons[1]
 
 
 def test_without_a_budget_the_methods_find_their_own_best() -> None:

@@ -15,30 +15,19 @@ from sdsearch.errors import InputError
 
 def option(number: int, score: float) -> OptionScore:
     return OptionScore(
-        option=number,
-        words=f"option {number}",
-        score=score,
-        graph=0.0,
-        module=0.0,
-        last=0.0,
-        effect=score,
-        spread=0.01,
+        option=number, words=f"option {number}", score=score, effect=score, spread=0.01
     )
 
 
 def block(name: str, effect: float, together: tuple[str, ...] = ()) -> BlockScore:
-    return BlockScore(
-        name=name, unit="level0", effect=effect, graph=0.0, spread=0.05, together_with=together
-    )
+    return BlockScore(name=name, unit="level0", effect=effect, spread=0.05, together_with=together)
 
 
 SCORES = Scores(
     space="tiny",
     kind="gnn",
-    rule="graph",
-    hop_weights=(0.4, 0.6),
+    rule="partial-dependence",
     mean=-3.0,
-    features=(),
     blocks=(
         block("down.0.res.1", -0.4, ("up.3.res.1",)),
         block("down.0.attn.0", 0.1),
@@ -65,7 +54,7 @@ def test_an_unknown_unit_names_the_nearest() -> None:
 
 def test_scores_round_trip_through_json_with_their_schema() -> None:
     text = SCORES.model_dump_json()
-    assert '"schema":1' in text
+    assert '"schema":2' in text
     assert Scores.model_validate_json(text) == SCORES
 
 

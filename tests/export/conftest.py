@@ -39,7 +39,7 @@ def study(tmp_path: Path, teacher: Path) -> Iterator[StudyFolder]:
 
 @pytest.fixture
 def design() -> Design:
-    return make_design(tiny_member("bk-tiny"), "autobuild", 1, "level0: d1; 1 of 40 by score")
+    return make_design(tiny_member("bk-tiny"), "autobuild", 1, "level0: d1; 1 of 40 by effect")
 
 
 @pytest.fixture

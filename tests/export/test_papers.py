@@ -60,7 +60,7 @@ def test_the_card_says_what_was_removed_measured_and_how_to_load(
     assert "from_pretrained(" in card
     assert "license: creativeml-openrail-m" in card
     assert study.protocol_key in card
-    assert "level0: d1; 1 of 40 by score" in card
+    assert "level0: d1; 1 of 40 by effect" in card
     assert "Nothing yet" in model_card(replace(source, label=None))
 
 

@@ -9,6 +9,7 @@ import torch
 from scipy import stats
 
 from sdsearch.design.builder import build_designs
+from sdsearch.design.scores import SpaceScores
 from sdsearch.errors import InputError
 from sdsearch.ranker.features import encode_all
 from sdsearch.ranker.fit import fit_ranker
@@ -24,15 +25,17 @@ from sdsearch.ranker.rules import (
 from sdsearch.ranker.scoring import score_space, score_units
 from sdsearch.ranker.training import RankerConfig
 from sdsearch.space.budget import Budget
+from sdsearch.space.costs import add_up
 from sdsearch.space.meter import Meter
 from sdsearch.space.space import SearchSpace, search_space
 from sdsearch.space.units import Unit
+from sdsearch.study.config import RankerSettings
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch.unet.slots import SLOTS
 from tests.planted import PlantedTruth, small_fit
 
 if TYPE_CHECKING:
-    from sdsearch.design.scores import Rule, Scores
+    from sdsearch.design.scores import NormRule, Scores
     from sdsearch.ranker.fit import FittedRanker
     from sdsearch.unet.architecture import Architecture
 
@@ -133,68 +136,107 @@ def test_options_of_many_widths_say_theirs_and_blocks_are_compared_within_a_widt
     assert "width" not in scores.unit("level0").options[0].words
 
 
-def test_contributions_of_blocks_sum_to_the_graph_score(scores: Scores) -> None:
-    norms = graph_norms(small_fit(), [UNPRUNED])[:, 0].mean(-1)
-    assert list(scores.contributions) == [slot.name for slot in SLOTS]
-    assert all(value >= 0 for value in scores.contributions.values())
-    assert scores.graph_score == pytest.approx(float(np.dot(scores.hop_weights, norms)), rel=1e-5)
+def test_norms_of_slots_sum_to_the_graph_norm_of_the_unpruned_net(scores: Scores) -> None:
+    whole, found = graph_norms(small_fit(), [UNPRUNED])[:, 0].mean(-1), scores.norms
+    assert found is not None
+    assert list(found.slots) == [slot.name for slot in SLOTS]
+    assert all(value >= 0 for value in found.slots.values())
+    total = float(np.dot(found.hop_weights, whole))
+    assert sum(found.slots.values()) == pytest.approx(total, rel=1e-5)
+    assert sum(found.hop_weights) == pytest.approx(1.0)
+    assert {one.category for one in found.features} >= {"joint", "level", "params_share"}
+    assert all(one.norm >= 0 for one in found.features)
 
 
-def test_scores_cover_options_blocks_and_features(scores: Scores) -> None:
+def test_scores_cover_options_and_blocks(scores: Scores) -> None:
     assert [len(unit.options) for unit in scores.units] == [40, 40, 40, 11]
-    assert sum(scores.hop_weights) == pytest.approx(1.0)
     names = {block.name for block in scores.blocks}
     assert {"down.0.attn.0", "down.1.res.1", "up.3.res.1", "mid.attn.0", "up.0.res.2"} <= names
     assert "down.0.res.0" not in names
-    assert {feature.category for feature in scores.features} >= {"joint", "level", "params_share"}
-    assert all(feature.score >= 0 for feature in scores.features)
     assert len(scores.insights()) >= 5
 
 
-def test_effects_are_centred_and_scores_span_like_effects(scores: Scores) -> None:
-    for unit in scores.units:
-        effects = np.array([option.effect for option in unit.options])
-        values = np.array([option.score for option in unit.options])
-        assert abs(effects.mean()) < 1e-9
-        assert values.std() == pytest.approx(effects.std())
-
-
-def test_scores_of_every_rule_are_standardised_within_a_unit_and_the_rule_decides(
-    scores: Scores,
+@pytest.mark.parametrize("kind", ["gnn", "ridge", "forest"])
+def test_an_options_score_is_its_marginal_effect_unless_another_rule_is_asked_for(
+    kind: str,
 ) -> None:
+    fitted = small_fit(kind)
+    scored = score_space(fitted, BLOCKS)
+    scores = score_units(fitted, BLOCKS, scored)
+    assert scores.rule == RankerSettings().rule == "partial-dependence"
+    for unit, values, marginal in zip(scores.units, scores.values(), scored.marginals, strict=True):
+        assert list(values) == [option.effect for option in unit.options]
+        np.testing.assert_allclose(values, marginal.mean(1) - marginal.mean(), atol=1e-12)
+
+
+def test_the_sum_of_scores_is_an_additive_prediction_itself() -> None:
+    """What a model without interactions predicts is its mean and the effects of the options."""
+    fitted = small_fit("ridge")
+    scored = score_space(fitted, BLOCKS)
+    scores = score_units(fitted, BLOCKS, scored)
+    sums = scores.mean + add_up(scores.values())
+    np.testing.assert_allclose(sums, scored.predicted, atol=1e-5)
+
+
+def test_effects_of_an_additive_truth_are_what_was_planted() -> None:
+    planted = dict(zip([slot.name for slot in SLOTS], np.linspace(0.1, 1.0, 46), strict=True))
+    marginals = []
+    for axis, unit in enumerate(SPACE.units):
+        digits = np.zeros((len(unit.options), 4), dtype=np.int64)
+        digits[:, axis] = np.arange(len(unit.options))
+        archs = [SPACE.arch(int(index)) for index in SPACE.indices(digits)]
+        worth = [sum(planted[name] for name in arch.kept_slots) for arch in archs]
+        marginals.append(np.array(worth)[:, None])
+    nothing = np.zeros(len(SPACE), np.float32)
+    scores = score_units(small_fit(), SPACE, SpaceScores(nothing, nothing, tuple(marginals)))
+    for values, marginal in zip(scores.values(), marginals, strict=True):
+        assert stats.spearmanr(values, marginal[:, 0]).statistic > 0.999999
+    worth = scores.block_worth
+    alone = [
+        block.name for block in scores.blocks if ".attn." in block.name and block.unit[0] == "l"
+    ]
+    assert len(alone) == 15
+    assert {name: worth[name] for name in alone} == pytest.approx({n: planted[n] for n in alone})
+    for block in scores.blocks:  # what goes with it in some options alone counts too
+        gone = sum(planted[name] for name in (block.name, *block.together_with))
+        assert worth[block.name] > gone - 1e-9
+
+
+@pytest.mark.parametrize("rule", ["graph", "module", "last"])
+def test_scores_by_norms_order_within_a_unit_and_span_what_its_effects_do(rule: NormRule) -> None:
     fitted, scored = small_fit(), score_space(small_fit(), SPACE)
-    names = ("graph", "module", "last")
-    for rule in (*names, "partial-dependence"):
-        found = score_units(fitted, SPACE, scored, rule)  # type: ignore[arg-type]
-        assert found.rule == rule
-        for unit in found.units:
-            by = np.array([[getattr(one, name) for name in names] for one in unit.options])
-            assert np.abs(by.mean(0)).max() < 1e-9
-            assert np.ptp(by, axis=0).min() > 0
-            column = "effect" if rule == "partial-dependence" else rule
-            order = [getattr(one, column) for one in unit.options]
-            assert stats.spearmanr([one.score for one in unit.options], order).statistic > 0.999
-            assert -1.0 <= unit.stability <= 1.0
+    found = score_units(fitted, SPACE, scored, rule)
+    assert found.rule == rule
+    norms, weights = slot_norms(fitted.nets["gnn"], SPACE), hop_weights(fitted)
+    for unit, values, norm in zip(found.units, found.values(), norms, strict=True):
+        effects = np.array([option.effect for option in unit.options])
+        assert np.abs([effects.mean(), values.mean()]).max() < 1e-9
+        assert values.std() == pytest.approx(effects.std())
+        order = rule_scores(rule, norm, unit.unit, weights).mean(1)
+        assert stats.spearmanr(values, order).statistic > 0.999
+        assert -1.0 <= unit.stability <= 1.0
 
 
 @pytest.mark.parametrize("rule", ["module", "last"])
-def test_the_module_rule_reads_own_slots_and_the_last_rule_output_slots_alone(rule: Rule) -> None:
+def test_the_module_rule_reads_own_slots_and_the_last_rule_output_slots_alone(
+    rule: NormRule,
+) -> None:
     rng = np.random.default_rng(0)
     norms = rng.random((5, len(SLOTS), 40, 2))
-    weights, effect = np.full(5, 0.2), np.zeros((40, 2))
+    weights = np.full(5, 0.2)
     outputs = dict(output_slots("level1"))
     said = {SLOTS[number].name: hop for number, hop in outputs.items()}
     assert said == {"down.1.sample": 2, "up.2.sample": 3}
     own = [number for number, slot in enumerate(SLOTS) if slot.unit == "level1"]
     read = own if rule == "module" else list(outputs)
     others = [number for number in range(len(SLOTS)) if number not in read]
-    before = rule_scores(rule, norms, "level1", effect, weights)
+    before = rule_scores(rule, norms, "level1", weights)
     changed = norms.copy()
     changed[:, others] += rng.random((40, 2))
-    np.testing.assert_allclose(rule_scores(rule, changed, "level1", effect, weights), before)
+    np.testing.assert_allclose(rule_scores(rule, changed, "level1", weights), before)
     changed = norms.copy()
     changed[:, read] += rng.random((40, 2))
-    assert not np.allclose(rule_scores(rule, changed, "level1", effect, weights), before)
+    assert not np.allclose(rule_scores(rule, changed, "level1", weights), before)
 
 
 def test_stability_is_the_mean_rank_correlation_of_ensemble_members() -> None:
@@ -212,12 +254,12 @@ def test_a_block_is_compared_with_the_option_that_keeps_most_without_it(scores: 
     assert together["down.1.res.1"] == ("up.2.res.1",)
 
 
-def test_baselines_have_effects_but_no_graph(scores: Scores) -> None:
+def test_baselines_have_effects_but_no_norms() -> None:
     fitted = small_fit("ridge")
-    found = score_units(fitted, BLOCKS, score_space(fitted, BLOCKS))
-    assert found.kind == "ridge"
-    assert found.features == ()
-    assert all(one.graph == 0.0 and one.score == one.effect for one in found.units[0].options)
+    scored = score_space(fitted, BLOCKS)
+    found = score_units(fitted, BLOCKS, scored, "graph")
+    assert (found.kind, found.norms, found.rule) == ("ridge", None, "partial-dependence")
+    assert found == score_units(fitted, BLOCKS, scored)
 
 
 def test_scoring_is_deterministic(scores: Scores) -> None:
@@ -260,7 +302,7 @@ def test_planted_truth_is_recovered(seed: int) -> None:
     scored = score_space(fitted, SPACE)
     scores = score_units(fitted, SPACE, scored)
     order = [
-        stats.spearmanr([o.graph for o in unit.options], truth.marginals(SPACE, axis, rng))
+        stats.spearmanr([o.effect for o in unit.options], truth.marginals(SPACE, axis, rng))
         for axis, unit in enumerate(scores.units)
     ]
     within = [result.statistic for result in order]

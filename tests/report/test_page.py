@@ -135,17 +135,13 @@ def test_what_a_picture_costs_is_a_table_and_a_dash_where_it_was_not_measured(
 
 
 def test_block_scores_are_drawn_in_the_shape_of_the_net(study: StudyFolder) -> None:
-    block = {"unit": "level0", "graph": 0.0, "spread": 0.01, "together_with": ()}
-    option = OptionScore(
-        option=0, words="d1 & few", score=0.5, graph=0, module=0, last=0, effect=0.5, spread=0.1
-    )
+    block = {"unit": "level0", "spread": 0.01, "together_with": ()}
+    option = OptionScore(option=0, words="d1 & few", score=0.5, effect=0.5, spread=0.1)
     scores = Scores(
         space="tiny",
         kind="gnn",
-        rule="graph",
-        hop_weights=(1.0,),
+        rule="partial-dependence",
         mean=0.0,
-        features=(),
         blocks=(
             BlockScore(name="down.0.res.1", effect=-0.4, **block),
             BlockScore(name="up.3.attn.1", effect=0.1, **block),
