@@ -74,13 +74,16 @@ class StudyDesign:
         return unet_cost(self.architecture, load_space(self.folder).backbone)
 
     def draw(self) -> Drawing:
-        """Its UNet as SVG; the colours are what each block is worth, if the study has scores."""
-        from sdsearch.report import draw_unet
+        """Its UNet as SVG; if the study has scores, the colours are what each block is worth.
+
+        Blocks whose effect cannot be told from zero have no colour.
+        """
+        from sdsearch.report import draw_scores, draw_unet
 
         scores, backbone = read_scores(self.folder.scores_file), load_space(self.folder).backbone
-        return draw_unet(
-            self.architecture, backbone, scores.block_worth if scores else None, self.name
-        )
+        if scores is None:
+            return draw_unet(self.architecture, backbone, title=self.name)
+        return draw_scores(scores, backbone, self.architecture, self.name)
 
     def recovered_weights(self) -> Path | None:
         """The file of its recovered weights: of the long recovery, else of a label's; or None."""

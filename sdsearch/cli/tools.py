@@ -50,21 +50,27 @@ def space(
     """Show a search space: its size, units and named members; or draw one member."""
     from sdsearch.design import read_scores
     from sdsearch.files import write_atomic
+    from sdsearch.report import draw_scores
     from sdsearch.space import find_member, summarize_space
 
-    worth = None
+    scores = None
     if name or teacher:
         backbone = sdsearch.find_backbone(teacher) if teacher else None
         found = sdsearch.search_space(name or "sd14", backbone)
     else:
         loaded = sdsearch.load_study(study)
         scores = read_scores(loaded.folder.scores_file)
-        found, worth = loaded.space(), scores.block_worth if scores else None
+        found = loaded.space()
     if draw is not None:
         arch = find_member(draw, found)
         file = out or Path(f"{arch.key}.svg")
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(file, sdsearch.draw_unet(arch, found.backbone, worth))
+        drawing = (
+            draw_scores(scores, found.backbone, arch, None)
+            if scores
+            else sdsearch.draw_unet(arch, found.backbone)
+        )
+        write_atomic(file, drawing)
         show(file)
         return
     summary = summarize_space(found)

@@ -16,6 +16,8 @@ from sdsearch.design.probe import (
 )
 from sdsearch.design.proposals import propose_labels
 from sdsearch.design.scores import (
+    CLEAR_SPREADS,
+    NOT_TOLD,
     BlockScore,
     EmbeddingNorms,
     FeatureNorm,
@@ -30,7 +32,9 @@ from sdsearch.design.scores import (
 )
 
 __all__ = [
+    "CLEAR_SPREADS",
     "LEAST_ERROR",
+    "NOT_TOLD",
     "TOURNAMENT",
     "BlockScore",
     "Design",

@@ -28,6 +28,9 @@ PredictorKind = Literal[
     "gnn", "gnn-probe", "ridge", "ridge-pairs", "forest", "ridge-probe", "one-shot"
 ]
 """What predicts the target; those named after a probe need one, "one-shot" needs no labels."""
+CLEAR_SPREADS = 2.0
+"""An effect of fewer spreads than this cannot be told from zero; `docs/scores.md` says why two."""
+NOT_TOLD = "cannot be told from zero"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,14 @@ class BlockScore(FrozenModel):
     spread: float
     together_with: tuple[str, ...]
 
+    @property
+    def unclear(self) -> bool:
+        """Whether the ensemble's members differ too much to tell the effect from zero.
+
+        A single model has no spread: nothing is said of its effects.
+        """
+        return abs(self.effect) < CLEAR_SPREADS * self.spread
+
 
 class OptionScore(FrozenModel):
     """The worth of one option of a unit.
@@ -193,6 +204,11 @@ class Scores(SealedModel):
         """What keeping each block is worth, in units of the target, by slot name."""
         return {block.name: -block.effect for block in self.blocks}
 
+    @property
+    def unclear_blocks(self) -> tuple[str, ...]:
+        """The names of blocks whose effect cannot be told from zero."""
+        return tuple(block.name for block in self.blocks if block.unclear)
+
     def unit(self, name: str) -> UnitScores:
         """The scores of one unit."""
         for unit in self.units:
@@ -210,7 +226,7 @@ class Scores(SealedModel):
         return [np.array([option.score for option in unit.options]) for unit in self.units]
 
     def insights(self) -> list[str]:
-        """The findings in words: which level matters, three blocks to keep, three that can go."""
+        """The findings in words: which level matters, what to keep, what can go, what is open."""
         ranked = sorted(self.units, key=lambda unit: -unit.range)
         said = [
             f"{ranked[0].unit} matters most: its options span {ranked[0].range:.3g} in the target,"
@@ -221,10 +237,13 @@ class Scores(SealedModel):
             worth = f"{best.effect:+.3g} ± {best.spread:.2g}"
             said.append(f"Best option of {unit.unit}: {best.words} ({worth}).")
         blocks = sorted(self.blocks, key=lambda block: block.effect)
-        needed = [block for block in blocks if block.effect < -block.spread]
-        spare = [block for block in blocks[::-1] if block.effect > -block.spread]
+        needed = [block for block in blocks if block.effect < 0 and not block.unclear]
+        spare = [block for block in blocks[::-1] if block.effect > 0 or block.unclear]
         said += [f"Keep {b.name}: removing {_removal(b)}." for b in _once(needed)[:3]]
         said += [f"{b.name} can go: removing {_removal(b)}." for b in _once(spare)[:3]]
+        if unclear := self.unclear_blocks:
+            many = f"{len(unclear)} of {len(blocks)} blocks"
+            said.append(f"The effects of {many} {NOT_TOLD}: {', '.join(unclear)}.")
         return said
 
 
@@ -249,4 +268,5 @@ def _once(blocks: list[BlockScore]) -> list[BlockScore]:
 def _removal(block: BlockScore) -> str:
     others = f" (with {', '.join(block.together_with)})" if block.together_with else ""
     verb = "costs" if block.effect < 0 else "gains"
-    return f"it{others} {verb} {abs(block.effect):.3g} ± {block.spread:.2g} of the target"
+    doubt = f", which {NOT_TOLD}" if block.unclear else ""
+    return f"it{others} {verb} {abs(block.effect):.3g} ± {block.spread:.2g} of the target{doubt}"

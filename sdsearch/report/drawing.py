@@ -12,6 +12,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 from unicodedata import east_asian_width
 
+from sdsearch.design import NOT_TOLD
 from sdsearch.errors import InputError, nearest
 from sdsearch.keys import content_key
 from sdsearch.report.placing import (
@@ -37,7 +38,7 @@ from sdsearch.unet import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from sdsearch.unet import Architecture, Backbone
 
@@ -87,6 +88,7 @@ def draw_unet(
     said: Mapping[str, str] | None = None,
     below: Mapping[str, Sequence[str]] | None = None,
     ends: tuple[str, str] | None = None,
+    unclear: Collection[str] = (),
 ) -> Drawing:
     """A standalone SVG document of a member; the same input gives the same bytes.
 
@@ -95,11 +97,13 @@ def draw_unet(
     be put into an HTML page as it is, beside others. `said` maps slot names to more words about
     them, any text; every box can then be reached by keyboard. `below` maps slot names to at most
     three short lines that are written below their boxes, `ends` what the ends of the colours mean.
+    The scores of `unclear` slots cannot be told from zero: they have an empty strip and no colour.
 
     Raises:
         InputError: a score names a slot that does not exist, or is not finite.
     """
     scores = _checked(scores or {})
+    unclear = frozenset(unclear) & scores.keys()
     heading = _NOT_XML.sub("\ufffd", title or f"UNet {arch.key}")
     boxes, cost = place_boxes(arch), unet_cost(arch, backbone)
     totals = _totals(arch, backbone, cost)
@@ -110,11 +114,15 @@ def draw_unet(
         *_bands(arch, backbone),
         *_flow(boxes),
         *(_draw_skip(skip) for skip in place_skips(arch, backbone, boxes)),
-        *(_draw_box(b, c, scores, said) for b, c in zip(boxes.values(), cost.slots, strict=True)),
+        *(
+            _draw_box(b, c, scores, said, unclear)
+            for b, c in zip(boxes.values(), cost.slots, strict=True)
+        ),
         *_lines_below(boxes, below or {}),
-        *_legend(scores, ends),
+        *_legend(scores, ends, unclear),
     ]
     facts = [arch.model_dump(mode="json"), backbone.model_dump(mode="json"), scores, heading]
+    facts += [sorted(unclear)] if unclear else []
     identity = f"sds-{content_key(facts)}"
     role = "img" if said is None else "group"
     return Drawing(
@@ -222,9 +230,16 @@ def _draw_skip(skip: Skip) -> str:
 
 
 def _draw_box(
-    box: Box, cost: SlotCost, scores: Mapping[str, float], said: Mapping[str, str] | None
+    box: Box,
+    cost: SlotCost,
+    scores: Mapping[str, float],
+    said: Mapping[str, str] | None,
+    unclear: Collection[str],
 ) -> str:
-    """A box in the colour of its kind or score; a block that is off has its score on a strip."""
+    """A box in the colour of its kind or score; a block that is off has its score on a strip.
+
+    The strip of an unclear score is empty, whether the block is off or not.
+    """
     slot, kept = box.slot, box.state == "kept"
     kind = "conv" if slot.kind in ("conv_in", "conv_out") else slot.kind
     look = f"{box.state} sds-{'plain' if scores else kind}" if kept else box.state
@@ -234,8 +249,9 @@ def _draw_box(
         low, high = min(scores.values()), max(scores.values())
         share = (scores[slot.name] - low) / (high - low) if high > low else 0.5
         facts += f"; score {scores[slot.name]:.4g}"
-        colour = f' style="fill:{score_colour(share)}"'
-        if kept:
+        shown = slot.name not in unclear
+        colour = f' style="fill:{score_colour(share) if shown else "none"}"'
+        if kept and shown:
             # From here on dark ink has more contrast than white.
             ink = "sds-dark" if share > 0.47 else "sds-light"
         else:
@@ -260,9 +276,12 @@ def _lines_below(boxes: Mapping[str, Box], lines: Mapping[str, Sequence[str]]) -
             yield _text("sds-tiny", boxes[name].middle, top, line)
 
 
-def _legend(scores: Mapping[str, float], ends: tuple[str, str] | None) -> Iterator[str]:
+def _legend(
+    scores: Mapping[str, float], ends: tuple[str, str] | None, unclear: Collection[str]
+) -> Iterator[str]:
     """Swatches and their words from left to right, along the lower edge."""
     items: list[tuple[str, int, str]] = []
+    lines = [items]  # from the lower edge up
     if scores:
         shades = (f' style="fill:{score_colour(step / 23)}"' for step in range(24))
         bar = "".join(_rect("sds-shade", 5 * n, 0, 5.5, 12, more) for n, more in enumerate(shades))
@@ -275,12 +294,16 @@ def _legend(scores: Mapping[str, float], ends: tuple[str, str] | None) -> Iterat
         looks.append(("conv", "convolution"))
     looks += [("removed", "removed"), ("ghost", "off, projections kept")]
     square = _rect("sds-box", 0, 0, 14, 12, ' rx="2"')
-    for line, words in (("sds-skip", "skip"), ("sds-skip-void", "void skip")):
-        items.append((f'<path class="{line}" d="M0 6h22"/>', 22, words))
+    for dashes, words in (("sds-skip", "skip"), ("sds-skip-void", "void skip")):
+        items.append((f'<path class="{dashes}" d="M0 6h22"/>', 22, words))
     items += [(f'<g class="sds-{look}">{square}</g>', 14, words) for look, words in looks]
-    x = 18.0
-    for swatch, width, words in items:
-        place = f'transform="translate({x:g} {_HEIGHT - 24:g})"'
-        label = _text("sds-faint", width + 6 if width else 0, 10.5, words)
-        yield f'<g class="sds-legend" {place}>{swatch}{label}</g>'
-        x += width + 7.4 * len(words) + 18
+    if unclear:
+        strip = _rect("sds-strip", 2, 7, 10, 3, ' style="fill:none"')
+        lines.insert(0, [(f'<g class="sds-plain">{square}{strip}</g>', 14, NOT_TOLD)])
+    for row, line in enumerate(lines):
+        x, y = 18.0, _HEIGHT - 24 - 16 * row
+        for swatch, width, words in line:
+            place = f'transform="translate({x:g} {y:g})"'
+            label = _text("sds-faint", width + 6 if width else 0, 10.5, words)
+            yield f'<g class="sds-legend" {place}>{swatch}{label}</g>'
+            x += width + 7.4 * len(words) + 18

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sdsearch.design import Scores, read_scores
+from sdsearch.design import NOT_TOLD, Scores, read_scores
 from sdsearch.errors import InputError
 from sdsearch.files import read_json
 from sdsearch.keys import believe
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sdsearch.design import Design
+    from sdsearch.report.drawing import Drawing
     from sdsearch.report.outcome import Outcome
     from sdsearch.space import SearchSpace
     from sdsearch.study import StudyFolder
+    from sdsearch.unet import Architecture, Backbone
 
 _TOP_OPTIONS = 3
 
@@ -113,10 +115,19 @@ def tell(label: Label, name: str) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def draw_scores(scores: Scores, space: SearchSpace) -> str:
-    """The unpruned net as SVG, boxes coloured by what they are worth, their numbers in words."""
+def draw_scores(
+    scores: Scores,
+    backbone: Backbone,
+    arch: Architecture = UNPRUNED,
+    title: str | None = "What each block is worth",
+) -> Drawing:
+    """A member as SVG, boxes coloured by what keeping them is worth, their effects in words.
+
+    Blocks whose effect cannot be told from zero have no colour.
+    """
     said = {slot.name: _say_block(scores, slot.name) for slot in SLOTS}
-    return draw_unet(UNPRUNED, space.backbone, scores.block_worth, "What each block is worth", said)
+    worth, unclear = scores.block_worth, scores.unclear_blocks
+    return draw_unet(arch, backbone, worth, title, said, unclear=unclear)
 
 
 def _say_block(scores: Scores, name: str) -> str:
@@ -125,7 +136,9 @@ def _say_block(scores: Scores, name: str) -> str:
     if block is None:
         return "never removed"
     others = f" with {', '.join(block.together_with)}" if block.together_with else ""
-    return f"removing it{others} changes the target by {block.effect:+.3f} ± {block.spread:.3f}"
+    doubt = f", which {NOT_TOLD}" if block.unclear else ""
+    effect = f"{block.effect:+.3f} ± {block.spread:.3f}{doubt}"
+    return f"removing it{others} changes the target by {effect}"
 
 
 def list_options(scores: Scores) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.console import make_console, say
+from sdsearch.design import CLEAR_SPREADS
 from sdsearch.files import write_atomic
 from sdsearch.labels import read_costs
 from sdsearch.report.charts import Point, Scatter, scatter
@@ -77,7 +78,9 @@ def render(evidence: Evidence, outcome: Outcome) -> str:
         columns=_columns(study, gallery),
         gallery=gallery,
         paints_words=study.config.protocol.paints_words,
-        net=draw_scores(scores, evidence.space) if scores else None,
+        net=draw_scores(scores, evidence.space.backbone) if scores else None,
+        unclear=scores.unclear_blocks if scores else (),
+        clear_spreads=CLEAR_SPREADS,
         options=list_options(scores) if scores else [],
         rule=scores.rule if scores else None,
         fit=list_predictors(study),

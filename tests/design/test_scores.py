@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from sdsearch.design.scores import (
+    CLEAR_SPREADS,
     BlockScore,
     OptionScore,
     Scores,
@@ -19,8 +20,12 @@ def option(number: int, score: float) -> OptionScore:
     )
 
 
-def block(name: str, effect: float, together: tuple[str, ...] = ()) -> BlockScore:
-    return BlockScore(name=name, unit="level0", effect=effect, spread=0.05, together_with=together)
+def block(
+    name: str, effect: float, together: tuple[str, ...] = (), spread: float = 0.05
+) -> BlockScore:
+    return BlockScore(
+        name=name, unit="level0", effect=effect, spread=spread, together_with=together
+    )
 
 
 SCORES = Scores(
@@ -75,6 +80,41 @@ def test_insights_say_what_matters_what_to_keep_and_what_can_go() -> None:
     assert "Keep down.0.res.1: removing it (with up.3.res.1) costs 0.4" in said
     assert "Keep up.3.res.1" not in said
     assert "down.0.attn.0 can go" in said
+
+
+@pytest.mark.parametrize(
+    ("effect", "spread", "unclear"),
+    [
+        (-0.4, 0.05, False),
+        (0.1, 0.05, False),
+        (0.09, 0.05, True),
+        (-0.09, 0.05, True),
+        (0.0, 0.05, True),
+        (0.0, 0.0, False),
+        (1e-9, 0.0, False),
+    ],
+)
+def test_a_block_is_unclear_within_two_spreads_and_never_without_a_spread(
+    effect: float, spread: float, unclear: bool
+) -> None:
+    assert CLEAR_SPREADS == 2.0
+    assert block("mid.attn.0", effect, spread=spread).unclear == unclear
+
+
+def test_insights_name_blocks_that_cannot_be_told_from_zero_and_keep_none_for_them() -> None:
+    open_ones = (block("up.3.attn.0", -0.09), block("up.3.attn.1", 0.02))
+    scores = SCORES.model_copy(update={"blocks": (*SCORES.blocks, *open_ones)})
+    said = scores.insights()
+    assert scores.unclear_blocks == ("up.3.attn.0", "up.3.attn.1")
+    assert not any(line.startswith("Keep up.3.attn") for line in said)
+    assert (
+        "up.3.attn.1 can go: removing it gains 0.02 ± 0.05 of the target, which cannot be told "
+        "from zero." in said
+    )
+    assert said[-1] == (
+        "The effects of 2 of 5 blocks cannot be told from zero: up.3.attn.0, up.3.attn.1."
+    )
+    assert not any("told from zero" in line for line in SCORES.insights())
 
 
 def test_best_of_orders_ties_by_position() -> None:

@@ -306,8 +306,14 @@ def test_planted_truth_is_recovered(seed: int) -> None:
         for axis, unit in enumerate(scores.units)
     ]
     within = [result.statistic for result in order]
-    assert min(within[:3]) >= 0.6, within
-    assert np.mean(within[:3]) >= 0.8, within
+    assert min(within[:3]) >= 0.75, within
+    assert np.mean(within[:3]) >= 0.9, within
+    marginals = tuple(truth.marginals(SPACE, axis, rng)[:, None] for axis in range(4))
+    true = score_units(fitted, SPACE, replace(scored, marginals=marginals)).block_worth
+    clear = {block.name: block.effect < 0 for block in scores.blocks if not block.unclear}
+    assert len(clear) >= len(scores.blocks) / 2
+    right = [(true[name] > 0) == needed for name, needed in clear.items()]
+    assert np.mean(right) >= 0.95, "what is told from zero has its sign"
     designs = build_designs(Meter(SPACE), ["autobuild"], Budget(), scores, scored, rng)
     built = truth.fid([design.architecture for design in designs])
     assert built.mean() < truth.fid(archs).min()

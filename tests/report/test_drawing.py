@@ -215,6 +215,26 @@ def test_words_on_score_colours_have_the_contrast_of_normal_text() -> None:
         assert (high + 0.05) / (low + 0.05) >= 4.5
 
 
+def test_scores_that_cannot_be_told_from_zero_have_an_empty_strip_and_no_colour() -> None:
+    arch, off = NAMED["bk-tiny"], "mid.attn.0"
+    scores = {name: score for name, score in ALL_SCORED.items() if name != "up.3.res.0"}
+    plain = draw_unet(arch, SD14, scores)
+    svg = draw_unet(arch, SD14, scores, unclear=("down.0.res.0", off, "up.3.res.0"))
+    before, groups = slots_of(plain), slots_of(svg)
+    for name, group in groups.items():
+        if name in ("down.0.res.0", off):
+            box, strip = group.findall(f"{SVG}rect")
+            assert (box.get("style"), strip.get("style")) == (None, "fill:none")
+            assert str(group.findtext(f"{SVG}title")).endswith(f"; score {scores[name]:.4g}")
+        else:
+            assert ElementTree.tostring(group) == ElementTree.tostring(before[name])
+    assert "cannot be told from zero" in svg
+    assert "told from zero" not in plain
+    assert draw_unet(arch, SD14, unclear=[off]) == draw_unet(arch, SD14), "nothing is scored"
+    ids = [re.findall(r' id="([^"]+)"', one) for one in (svg, plain)]
+    assert not set(ids[0]) & set(ids[1])
+
+
 def test_blocks_without_a_score_are_neutral_beside_scored_ones() -> None:
     svg = draw_unet(NAMED["bk-tiny"], SD14, {"down.0.res.0": 1.0, "mid.attn.0": 2.0})
     groups = slots_of(svg)

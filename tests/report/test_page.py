@@ -145,6 +145,7 @@ def test_block_scores_are_drawn_in_the_shape_of_the_net(study: StudyFolder) -> N
         blocks=(
             BlockScore(name="down.0.res.1", effect=-0.4, **block),
             BlockScore(name="up.3.attn.1", effect=0.1, **block),
+            BlockScore(name="mid.attn.0", effect=0.015, **block),
         ),
         units=(UnitScores(unit="level0", stability=1.0, options=(option,)),),
     )
@@ -155,6 +156,10 @@ def test_block_scores_are_drawn_in_the_shape_of_the_net(study: StudyFolder) -> N
     assert "down.0.res.1: kept" in html
     assert "removing it changes the target by -0.400 ± 0.010" in html
     assert "removing it changes the target by +0.100" in html
+    assert "removing it changes the target by +0.015 ± 0.010, which cannot be told" in html
+    assert "less than 2 standard deviations over the ensemble. They are mid.attn.0." in html
+    assert html.count('class="sds-strip"') == 1 + 1, "of the block and of the legend"
+    assert "<td>+0.500</td><td>0.100</td>" in html
     assert "never removed" in html
     assert "d1 &amp; few" in html
 

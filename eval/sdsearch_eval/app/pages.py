@@ -160,7 +160,7 @@ def _design_page(studio: Studio, choice: Any) -> None:
 
     study = studio.study
     scores = read_scores(study.scores_file)
-    net = draw_scores(scores, load_space(study)) if scores else None
+    net = draw_scores(scores, load_space(study).backbone) if scores else None
     gr.HTML(net or "<p>No scores yet: run <code>sdsearch score</code> first.</p>", elem_id="net")
     frame = _measured(study)
     gr.ScatterPlot(
