@@ -101,7 +101,7 @@ def compare_losses_and_rules(seeds: int) -> tuple[Table, int]:
                 built = truth.fid([design.architecture for design in designs])
                 table.add(f"{name}: {rule}", "within", float(np.mean(within)))
                 table.add(f"{name}: {rule}", "gap of the top 4", built.mean() - lowest)
-                if mode == "spearman" and rule == "graph":
+                if mode == "spearman" and rule == "partial-dependence":
                     beaten += int(built.mean() < truth.fid(archs).min())
         scores = score_options(fit_paper(archs, np.array(y), np.random.default_rng(seed)), SPACE)
         within = [spearman(found, true) for found, true in zip(scores, marginals, strict=False)]
