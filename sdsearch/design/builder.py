@@ -2,14 +2,14 @@
 
 `autobuild` adds up unit scores and solves the budget exactly: what every member scores and costs
 is a few vectorised sums over units, so that nothing is searched. Without a budget the best K
-members are those of the published product of each unit's best K options. A unit's scores span what
-its options change in the predicted target (see `scoring.score_units`): under equal weights an
-unimportant level would spend the budget.
+members are those of the published product of each unit's best K options. An option's score is what
+it changes in the predicted target (see `scoring.score_units`): under equal weights an unimportant
+level would spend the budget.
 
-The order is that of the sum, not of the predicted target. A unit's score averages over all
-backgrounds, which cancels noise that a maximum over 704,000 predictions would pick out; on planted
-truths with noisy labels the sum finds better designs, and putting its best 81 in the order of the
-prediction only finds the designs of `exhaustive` again.
+The order is that of the sum, not of the predicted target: it leaves out the interactions that the
+predictor sees between units. On planted truths its designs and those of `exhaustive` cannot be told
+apart (`docs/decisions/0008`). Putting the best 81 sums in the order of the prediction only finds
+the designs of `exhaustive` again.
 """
 
 from __future__ import annotations
