@@ -2,10 +2,11 @@
 
 python scripts/check_demo.py STUDY
 
-The demo of that time knew no probe: tests/stages/test_demo.py makes such a study. Designs must be
-the same architectures, label values equal, scores and held-out rank correlations within 1e-6. Processors round otherwise, which training carries to the second digit: there is a
-reference for each kind on which the commit before the move (482edba) was run, and one of them must
-be met. Keys and intervals are left out: how they are computed may change.
+The demo of that time knew no probe and scored options by `graph`: tests/stages/test_demo.py makes
+such a study. Designs must be the same architectures, label values equal, the designs' scores and
+held-out rank correlations within 1e-6. Processors round otherwise, which training carries to the
+second digit: there is a reference for each kind on which the commit before the move (482edba) was
+run, and one of them must be met. Keys and intervals are left out: how they are computed may change.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def find_differences(study: StudyFolder) -> list[str]:
     references = [
         json.loads(file.read_text(encoding="utf-8")) for file in REFERENCES.glob("demo*.json")
     ]
-    found = describe_search(study, tuple(references[0]["scores"]))
+    found = describe_search(study)
     return min(
         (
             [said for name in found for said in differences(name, found[name], wanted[name])]
@@ -38,8 +39,8 @@ def find_differences(study: StudyFolder) -> list[str]:
     )
 
 
-def describe_search(study: StudyFolder, parts: tuple[str, ...]) -> dict[str, Any]:
-    """What a reference holds of a study, with these parts of its scores."""
+def describe_search(study: StudyFolder) -> dict[str, Any]:
+    """What a reference holds of a study."""
     designs = {
         design.name: {
             "arch_key": design.arch_key,
@@ -48,14 +49,12 @@ def describe_search(study: StudyFolder, parts: tuple[str, ...]) -> dict[str, Any
         }
         for design in read_designs(study)
     }
-    scores = json.loads(study.scores_file.read_text(encoding="utf-8"))
     report = json.loads((study.ranker_dir / "ranker.json").read_text(encoding="utf-8"))["report"]
     return {
         "labels": len(study.labels.read_all()),
         "label_values_sha256": hash_values(study),
         "designs": designs,
         "srcc": {name: quality["srcc"] for name, quality in report["predictors"].items()},
-        "scores": {name: scores[name] for name in parts},
     }
 
 

@@ -3,9 +3,10 @@
     python -m benchmarks.worlds.gate [WORLD ...] [--out FILE]      # a minute a world on 2 cores
 
 From the committed probe and labels (assets/worlds/labels), and some dozens of forward passes for
-blocks that are removed together. A world passes for a budget when dead weight is at most a quarter of what
-the budget counts, levels 0, 1 and 2 each change the output by 2 % or more, none of the first 32
-uniform members is within noise of the teacher, and the best simple rule is over 10 % behind it.
+blocks that are removed together. A world passes for a budget when dead weight is at most a quarter
+of what the budget counts, levels 0, 1 and 2 each change the output by 2 % or more, none of the
+first 32 uniform members is within noise of the teacher, and the best simple rule is over 10 %
+behind it.
 """
 
 from __future__ import annotations
