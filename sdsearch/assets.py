@@ -8,6 +8,8 @@ from sdsearch.errors import InputError
 
 TINY_TABLE = "tiny-labels.jsonl"
 """The labels that come with the tiny teacher."""
+TINY_DESIGNS = "tiny-designs.jsonl"
+"""Labels of what the demo builds, apart: replays draw from and pick among `TINY_TABLE` alone."""
 TINY_PROBE = "tiny-probe.json"
 """Its probe, for replays of its labels: `sdsearch init S`, `sdsearch probe S` make the same one."""
 _PACKAGE = Path(__file__).resolve().parent

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdsearch.assets import TINY_TABLE, asset_path
+from sdsearch.assets import TINY_DESIGNS, TINY_TABLE, asset_path
 from sdsearch.design import find_allowed
 from sdsearch.errors import InputError
 from sdsearch.labels import read_label_table
@@ -77,8 +77,9 @@ def _measured(study: StudyFolder) -> set[str]:
     """Keys of the architectures that have a label, or get one that is packaged."""
     found = {label.arch_key for label in study.labels.read_series(study.series).values()}
     if study.config.teacher.pipeline == "tiny":
-        packaged = read_label_table(asset_path(TINY_TABLE))
-        found |= {label.arch_key for label in packaged if label.key.series == study.series}
+        for name in (TINY_DESIGNS, TINY_TABLE):
+            packaged = read_label_table(asset_path(name))
+            found |= {label.arch_key for label in packaged if label.key.series == study.series}
     return found
 
 

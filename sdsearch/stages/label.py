@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
-from sdsearch.assets import TINY_TABLE, asset_path
+from sdsearch.assets import TINY_DESIGNS, TINY_TABLE, asset_path
 from sdsearch.console import following_labels, say
 from sdsearch.errors import InputError, check_at_least, check_choice, nearest
 from sdsearch.harness import run_harness
@@ -155,24 +155,34 @@ def recompute_labels(study: StudyFolder) -> None:
 
 
 def import_table(study: StudyFolder, table: Path | None = None) -> ImportReport:
-    """Import a label table under the study's protocol; None means the tiny model's own table.
+    """Import a label table under the study's protocol; None means the tiny model's own tables.
 
     Raises:
         InputError: no label of the table fits the study's protocol and teacher.
     """
-    if table is None:
-        if study.config.teacher.pipeline != "tiny":
-            raise InputError(
-                "the tiny label table was measured on the tiny teacher, but teacher.pipeline is "
-                f"{study.config.teacher.pipeline!r}; measure instead: sdsearch label {study.root}"
-            )
-        table = asset_path(TINY_TABLE)
+    if table is not None:
+        return _import(study, table)
+    if study.config.teacher.pipeline != "tiny":
+        raise InputError(
+            "the tiny label table was measured on the tiny teacher, but teacher.pipeline is "
+            f"{study.config.teacher.pipeline!r}; measure instead: sdsearch label {study.root}"
+        )
+    # What both have is taken from the designs' table, whose labels can be compared in pairs.
+    designs, members = (_import(study, asset_path(name)) for name in (TINY_DESIGNS, TINY_TABLE))
+    return replace(
+        members,
+        imported=designs.imported + members.imported,
+        skipped_existing=designs.skipped_existing + members.skipped_existing,
+    )
+
+
+def _import(study: StudyFolder, table: Path) -> ImportReport:
     teacher = teacher_sha256(open_pipeline(find_teacher(study)))
     return import_labels(study.labels, table, study.protocol_key, teacher)
 
 
 def import_own_table(study: StudyFolder) -> None:
-    """Import what the tiny model's own table has of the study's protocol, and say what came."""
+    """Import what the tiny model's own tables have of the study's protocol, and say what came."""
     table, key = asset_path(TINY_TABLE), study.protocol_key
     if not any(label.protocol_key == key for label in read_label_table(table)):
         say(f"{TINY_TABLE} has no label of protocol {key}: all labels are measured here")

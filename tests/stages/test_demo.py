@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SEARCH = """
 import sys
 from sdsearch import create_study
+from sdsearch.assets import asset_path
 
 study = create_study(
     sys.argv[1],
@@ -26,7 +27,7 @@ study = create_study(
     build={"methods": ["autobuild", "exhaustive", "random"]},
 )
 study.sample()
-study.import_labels()
+study.import_labels(asset_path("tiny-labels.jsonl"))
 for stage in (study.fit, study.score, study.build):
     stage()
 """
