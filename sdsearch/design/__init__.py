@@ -6,6 +6,7 @@ It imports `space` and `unet`. Start at `builder`; `scores` and `designs` are it
 from sdsearch.design.builder import build_designs, find_allowed
 from sdsearch.design.designs import Design, DesignFile, Method
 from sdsearch.design.evolution import TOURNAMENT
+from sdsearch.design.near_front import draw_near_front, excess_errors
 from sdsearch.design.probe import (
     LEAST_ERROR,
     Probe,
@@ -52,6 +53,8 @@ __all__ = [
     "SpaceScores",
     "UnitScores",
     "build_designs",
+    "draw_near_front",
+    "excess_errors",
     "find_allowed",
     "log_errors",
     "propose_labels",
