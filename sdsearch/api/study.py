@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sdsearch.ranker import FitReport
     from sdsearch.report import Outcome
     from sdsearch.space import SearchSpace
-    from sdsearch.stages import Executor
+    from sdsearch.stages import Choice, Executor
     from sdsearch.study import Listing, StudyConfig, StudyFolder
     from sdsearch.unet import Architecture
     from sdsearch.workers import LabelStatus, RungReport
@@ -178,11 +178,17 @@ class Study:
 
         return sample_study(self.folder)
 
-    def propose(self, count: int = 16) -> list[Architecture]:
-        """Add `count` architectures to measure: those that the predictor would learn most from."""
+    def propose(self, count: int = 16, choice: Choice = "active") -> list[Architecture]:
+        """Add `count` architectures to measure to the sample.
+
+        Args:
+            count: how many.
+            choice: "active": those that the predictor would learn most from; "probe": those that a
+                probe puts near the budget's front.
+        """
         from sdsearch.stages import propose_architectures
 
-        return propose_architectures(self.folder, count)
+        return propose_architectures(self.folder, count, choice)
 
     def prepare(self, *, processes: int = 1, rungs: bool = False) -> None:
         """Compute what all labels share, before many workers start at once."""

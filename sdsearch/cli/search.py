@@ -13,15 +13,18 @@ from sdsearch.cli.options import STUDY, Folder, Json, print_json, show
 def sample(
     study: Folder = STUDY,
     strategy: Annotated[
-        Literal["study", "active"],
-        typer.Option(help="study: as study.toml says; active: what the predictor knows least of."),
+        Literal["study", "active", "probe"],
+        typer.Option(
+            help="study: as study.toml says; active: what the predictor knows least of; probe: "
+            "what the probe puts near the budget's front."
+        ),
     ] = "study",
-    count: Annotated[int, typer.Option(min=1, help="How many more, with --strategy active.")] = 16,
+    count: Annotated[int, typer.Option(min=1, help="How many more, with active or probe.")] = 16,
 ) -> None:
     """Pick the architectures to measure: the named members and N by the study's strategy."""
     loaded = sdsearch.load_study(study)
-    if strategy == "active":
-        found = loaded.propose(count)
+    if strategy != "study":
+        found = loaded.propose(count, strategy)
         show(f"{len(found)} more in {study / 'architectures.jsonl'}; next: sdsearch label {study}")
         return
     show(f"{len(loaded.sample())} architectures in {study / 'architectures.jsonl'}")

@@ -29,7 +29,7 @@ def find_problems(study: StudyFolder) -> list[str]:
     What its photos lack is found where they are read, when work on them is opened.
     """
     found = []
-    for check in (_check_target, draw_sample, _check_budget, _check_preset):
+    for check in (_check_target, _check_sample, _check_budget, _check_preset):
         try:
             check(study)
         except InputError as error:
@@ -39,6 +39,16 @@ def find_problems(study: StudyFolder) -> list[str]:
 
 def _check_target(study: StudyFolder) -> None:
     check_target(study.config.ranker.target, study.config.protocol)
+
+
+def _check_sample(study: StudyFolder) -> None:
+    """Its members are there; a probe that draws them may be made later, or again."""
+    if study.config.space.strategy == "probe":
+        meter = load_meter(study)
+        limits = meter.limits(study.config.build.budget)
+        find_allowed(meter, limits, study.config.space.labels)
+    else:
+        draw_sample(study)
 
 
 def _check_budget(study: StudyFolder) -> None:

@@ -36,8 +36,10 @@ def list_tasks(study: StudyFolder) -> tuple[Task, ...]:
     """
     try:
         sample = list(read_sample(study).architectures.values())
-    except InputError:  # not drawn yet
-        sample = list(draw_sample(study).architectures.values())
+    except InputError:  # not drawn yet; any members stand for those that a probe will draw
+        strategy = study.config.space.strategy
+        drawn = draw_sample(study, "uniform" if strategy == "probe" else strategy)
+        sample = list(drawn.architectures.values())
     designs, there = _find_designs(study), _measured(study)
     left = {arch.key: arch for arch in sample if arch.key not in there}
     unmeasured = designs

@@ -27,11 +27,12 @@ from sdsearch.stages.label import (
 )
 from sdsearch.stages.probe import probe_study
 from sdsearch.stages.recover import recover_design
-from sdsearch.stages.sample import propose_architectures, sample_study
+from sdsearch.stages.sample import Choice, propose_architectures, sample_study
 from sdsearch.stages.score import score_study
 from sdsearch.stages.tune import tune_teacher
 
 __all__ = [
+    "Choice",
     "Executor",
     "add_lora",
     "add_onnx",

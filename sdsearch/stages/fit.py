@@ -38,7 +38,7 @@ def fit_study(study: StudyFolder) -> FitReport:
         InputError: nothing is measured yet.
     """
     labels = training_labels(study)
-    has_probe = needs_probe(study) or study.probe_file.is_file()
+    has_probe = study.config.needs_probe or study.probe_file.is_file()
     probe = probe_study(study) if has_probe else None
     if all(label.failure for label in labels) and (labels or probe is None):
         raise InputError(_why_no_fit(study, len(labels)))
@@ -71,13 +71,6 @@ def _fit(study: StudyFolder, labels: Sequence[Label], probe: Probe | None) -> Fi
         [settings.target.standard_error(label) for label in labels],
         probe,
     )
-
-
-def needs_probe(study: StudyFolder) -> bool:
-    """Whether the study names what only a probe can give, a predictor or a method."""
-    methods = study.config.build.methods_for(probed=False)
-    asked = {study.config.ranker.kind, *methods}
-    return not asked.isdisjoint(("gnn-probe", "ridge-probe", "one-shot"))
 
 
 def _why_no_fit(study: StudyFolder, failed: int) -> str:

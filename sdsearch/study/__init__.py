@@ -3,7 +3,7 @@
 It imports `design`, `space`, `labels` and `unet`. Start at `folder`, then `listing`.
 """
 
-from sdsearch.study.config import MachineConfig, SpaceConfig, StudyConfig, parse_config
+from sdsearch.study.config import MachineConfig, SpaceConfig, Strategy, StudyConfig, parse_config
 from sdsearch.study.folder import (
     StudyFolder,
     find_teacher,
@@ -68,7 +68,7 @@ from sdsearch.study.requests import (
     ThumbnailsRequest,
     TuneRequest,
 )
-from sdsearch.study.sample import draw_sample
+from sdsearch.study.sample import draw_sample, pick_by_probe
 from sdsearch.study.teacher import TUNING, Tuning, describe_tuning, read_backbone, read_tuning
 
 __all__ = [
@@ -97,6 +97,7 @@ __all__ = [
     "ServeRequest",
     "SpaceConfig",
     "Stage",
+    "Strategy",
     "StudyConfig",
     "StudyFolder",
     "StudyRequest",
@@ -126,6 +127,7 @@ __all__ = [
     "open_study",
     "outputs_of",
     "parse_config",
+    "pick_by_probe",
     "preset_settings",
     "read_backbone",
     "read_designs",

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+Strategy = Literal["uniform", "stratified", "probe"]
+
+
 class TeacherConfig(FrozenModel):
     """Which pipeline is specialized: "tiny", a local diffusers folder or a hub id.
 
@@ -32,13 +35,15 @@ class TeacherConfig(FrozenModel):
 class SpaceConfig(FrozenModel):
     """Which space is searched and how many of its members are labelled, picked how.
 
-    `resize_level_0` is for `sd14-wide` alone: level 0 gets a choice of widths too.
+    `strategy` is "uniform", "stratified" (every option of every unit appears) or "probe": members
+    within the budget, the more the nearer to its front a probe puts them. `resize_level_0` is for
+    `sd14-wide` alone: level 0 gets a choice of widths too.
     """
 
     name: str = "tiny"
     resize_level_0: bool = False
     labels: int = Field(68, ge=1)
-    strategy: Literal["uniform", "stratified"] = "uniform"
+    strategy: Strategy = "uniform"
     seed: int = Field(0, ge=0)
 
 
@@ -181,6 +186,13 @@ class StudyConfig(FrozenModel):
     build: BuildConfig = BuildConfig()
     export: ExportConfig = ExportConfig()
     report: ReportConfig = ReportConfig()
+
+    @property
+    def needs_probe(self) -> bool:
+        """Whether it asks for what only a probe can give: by strategy, predictor or method."""
+        asked = {self.ranker.kind, *self.build.methods}
+        by_errors = not asked.isdisjoint(("gnn-probe", "ridge-probe", "one-shot"))
+        return by_errors or self.space.strategy == "probe"
 
     def with_methods(self, methods: Sequence[str]) -> StudyConfig:
         """The same with other methods in [build].

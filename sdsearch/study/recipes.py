@@ -27,7 +27,7 @@ pipeline = "tiny"            # "tiny" | a local diffusers folder | a hub id
 [space]
 name = "tiny"                # "tiny" | "sd14" | "sd14-blocks" | "sd14-wide"
 labels = 68                  # members to measure before learning
-strategy = "uniform"         # "uniform" | "stratified": every option of every level appears
+strategy = "uniform"         # "uniform" | "stratified": every option | "probe": near the front
 seed = 0
 
 [protocol]                   # all that may change a measured value; changing it starts new labels
@@ -59,7 +59,7 @@ pipeline = "..."             # a local diffusers folder | a hub id
 [space]
 name = "sd14"                # "sd14" | "sd14-blocks" | "sd14-wide"
 labels = 68                  # members to measure before learning
-strategy = "stratified"      # every option of every level appears | "uniform"
+strategy = "stratified"      # every option of every level appears | "uniform" | "probe"
 seed = 0
 
 [protocol]                   # all that may change a measured value; changing it starts new labels

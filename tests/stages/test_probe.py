@@ -9,11 +9,15 @@ from sdsearch.api.verify import verify_files
 from sdsearch.design.probe import Probe
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
+from sdsearch.planning import find_problems, list_tasks
 from sdsearch.space.space import search_space
 from sdsearch.stages import probe as stage
 from sdsearch.stages.fit import fit_study
 from sdsearch.stages.probe import find_probe, probe_study
+from sdsearch.stages.sample import sample_study
+from sdsearch.study import draw_sample
 from sdsearch.study.config import AUTO_METHODS
+from sdsearch.unet import UNPRUNED, count_macs
 from tests.fakes import label_by_params, make_study
 from tests.planted import planted_probe
 
@@ -113,3 +117,51 @@ def test_labels_and_probe_are_learned_from_together(tmp_path, asked):
     assert "one-shot" not in study.fit().predictors
     study.probe()
     assert {"gnn-probe", "ridge-probe", "one-shot"} <= study.fit().predictors.keys()
+
+
+PROBED = TOML + '[space]\nlabels = 12\nstrategy = "probe"\n'
+
+
+def test_a_sample_by_the_probe_makes_one_and_keeps_to_the_budget(tmp_path, asked):
+    study = sdsearch.load_study(make_study(tmp_path / "study", PROBED).root)
+    listing = study.sample()
+    assert len(asked) == 1
+    assert study.sample() == listing
+    drawn = [listing.architectures[key] for key in listing.keys_from("sample")]
+    assert len(drawn) == 12
+    whole = count_macs(UNPRUNED, SPACE.backbone).total
+    assert all(count_macs(one, SPACE.backbone).total <= 0.6 * whole for one in drawn)
+    found = study.propose(5, "probe")
+    assert len({*found} - {*listing.architectures.values()}) == 5
+    assert len(study.sample()) == len(listing) + 5
+    assert not verify_files(study.folder).problems
+    assert len(asked) == 1
+
+
+def test_without_a_budget_a_sample_by_the_probe_is_drawn_along_the_whole_front(tmp_path, asked):
+    study = make_study(tmp_path / "study", '[space]\nlabels = 12\nstrategy = "probe"\n')
+    listing = sdsearch.load_study(study.root).sample()
+    macs = [
+        count_macs(listing.architectures[key], SPACE.backbone).total
+        for key in listing.keys_from("sample")
+    ]
+    assert max(macs) > 1.5 * min(macs)
+
+
+def test_a_draw_by_the_probe_says_where_it_comes_from(tmp_path):
+    study = make_study(tmp_path / "study", PROBED)
+    assert find_problems(study) == [], "the probe is still to come"
+    with pytest.raises(InputError, match=r"probe\.json, but it is missing; run: sdsearch probe"):
+        draw_sample(study)
+    (label,) = [task for task in list_tasks(study) if task.stage == "label"]
+    assert len(label.architectures) >= 12
+
+
+def test_a_budget_with_too_few_members_for_the_sample_is_refused_before_the_probe(tmp_path, asked):
+    tight = PROBED.replace("0.6", "0.31").replace("12", "5000")
+    study = make_study(tmp_path / "study", tight)
+    problem = find_problems(study)[0]
+    assert "the budget must admit 5000 members" in problem
+    with pytest.raises(InputError, match="must admit 5000"):
+        sample_study(study)
+    assert asked == []
