@@ -31,9 +31,11 @@ from sdsearch.design.scores import (
     UnitScores,
     read_scores,
 )
+from sdsearch.design.worth import FEWEST_TO_HALVE, LabelWorth, halve_labels
 
 __all__ = [
     "CLEAR_SPREADS",
+    "FEWEST_TO_HALVE",
     "LEAST_ERROR",
     "NOT_TOLD",
     "TOURNAMENT",
@@ -42,6 +44,7 @@ __all__ = [
     "DesignFile",
     "EmbeddingNorms",
     "FeatureNorm",
+    "LabelWorth",
     "Method",
     "NormRule",
     "OptionScore",
@@ -56,6 +59,7 @@ __all__ = [
     "draw_near_front",
     "excess_errors",
     "find_allowed",
+    "halve_labels",
     "log_errors",
     "propose_labels",
     "read_probe",

@@ -105,6 +105,20 @@ class Target:
             variance += ((above - below) / 2) ** 2
         return math.sqrt(variance) or None
 
+    @property
+    def log_column(self) -> str | None:
+        """The column of which the target is minus the logarithm; None where it is something else.
+
+        >>> Target("-log(fd_efflite0)").log_column
+        'fd_efflite0'
+        """
+        match self._tree:
+            case ast.UnaryOp(
+                op=ast.USub(), operand=ast.Call(func=ast.Name(id="log"), args=[ast.Name(id=name)])
+            ):
+                return name
+        return None
+
     def _undefined(self, label: Label, values: Mapping[str, float], why: str) -> str:
         stated = ", ".join(f"{name} = {value:g}" for name, value in values.items())
         return (

@@ -6,7 +6,14 @@ It imports `design`, `space`, `unet` and torch. Start at `fit`, then `scoring`.
 from sdsearch.ranker.baselines import fit_forest, fit_ridge
 from sdsearch.ranker.features import CATEGORICAL, CONTINUOUS, FeatureLayout, to_data
 from sdsearch.ranker.file import load_ranker, save_ranker
-from sdsearch.ranker.fit import FitReport, FittedRanker, errors_of, fit_ranker, rank_by_probe
+from sdsearch.ranker.fit import (
+    FitReport,
+    FittedRanker,
+    LinearLearner,
+    errors_of,
+    fit_ranker,
+    rank_by_probe,
+)
 from sdsearch.ranker.net import Ranker
 from sdsearch.ranker.published import PaperConfig, fit_paper, score_options
 from sdsearch.ranker.scoring import score_space, score_units
@@ -20,6 +27,7 @@ __all__ = [
     "FitReport",
     "FittedNet",
     "FittedRanker",
+    "LinearLearner",
     "PaperConfig",
     "Ranker",
     "RankerConfig",

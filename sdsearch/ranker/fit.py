@@ -10,23 +10,27 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sdsearch.design import LEAST_ERROR, PredictorKind
+from sdsearch.design import LEAST_ERROR, LabelWorth, PredictorKind, log_errors
 from sdsearch.errors import InputError
 from sdsearch.model import FrozenModel
 from sdsearch.ranker.baselines import Forest, Linear, kept_slots
 from sdsearch.ranker.features import FeatureLayout, encode_all
 from sdsearch.ranker.training import FittedNet, RankerConfig, fit_net, training_rows
 from sdsearch.ranker.validation import (
+    PROBE_SCALE,
+    PROBED,
     Quality,
     baselines_out_of_fold,
     check_fitted,
     choose_kind,
     columns_of,
     fit_baselines,
+    fit_of,
     rate_predictions,
     split_folds,
 )
-from sdsearch.unet import build_graph
+from sdsearch.space import add_up, with_option
+from sdsearch.unet import UNPRUNED, build_graph
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,7 +43,11 @@ Floats = npt.NDArray[np.float64]
 
 
 class FitReport(FrozenModel):
-    """What a fit learned, all of it measured out of fold."""
+    """What a fit learned, all of it measured out of fold.
+
+    `worth` says what more labels are expected to bring to the study's designs; None where there are
+    too few labels to halve, or the budget admits no designs.
+    """
 
     labels: int
     failed: int
@@ -49,6 +57,7 @@ class FitReport(FrozenModel):
     hops: tuple[Quality, ...]
     members: int
     seconds: float
+    worth: LabelWorth | None = None
 
     def __repr__(self) -> str:
         quality = self.predictors.get(self.kind)
@@ -186,6 +195,78 @@ def rank_by_probe(space: SearchSpace, probe: Probe, config: RankerConfig) -> Fit
     order = Linear(np.array([-1.0]), np.asarray(0.0), np.zeros((1, 1)))
     layout, errors = FeatureLayout.for_space(space), probe.option_errors(space)
     return FittedRanker(config, layout, report, {}, {"one-shot": order}, errors)
+
+
+@dataclass(frozen=True, slots=True)
+class LinearLearner:
+    """A linear predictor that is fitted to some labels at a time, and predicts the whole space.
+
+    Attributes:
+        kind: "ridge", "ridge-probe" or "one-shot".
+        target: (n,) of all labels, a failed one as the worst.
+        weight: (n,) how much each counts.
+        kept: (n, 46) which slots they keep, 0 or 1.
+        options: per unit (options, 46) what each changes in the slots that the unpruned net keeps.
+        unpruned: (46,) those.
+        logs, all_logs: logarithms of one-shot errors, (n,) of the labels, (len(space),) of members.
+    """
+
+    kind: PredictorKind
+    target: Floats
+    weight: Floats
+    kept: Floats
+    options: tuple[Floats, ...]
+    unpruned: Floats
+    logs: Floats | None
+    all_logs: Floats | None
+
+    @classmethod
+    def of(
+        cls,
+        kind: PredictorKind,
+        space: SearchSpace,
+        architectures: Sequence[Architecture],
+        y: Sequence[float | None],
+        errors: Sequence[float | None] = (),
+        probe: Probe | None = None,
+    ) -> LinearLearner:
+        """One for these labels; the arguments are those of `fit_ranker`."""
+        layout, target = FeatureLayout.for_space(space), _with_failures(architectures, y)
+
+        def kept(archs: Sequence[Architecture]) -> Floats:
+            return kept_slots(encode_all(archs, space.backbone, layout), layout)
+
+        (unpruned,) = kept([UNPRUNED])
+        alone = [
+            [with_option(space, axis, option) for option in range(radix)]
+            for axis, radix in enumerate(space.radices)
+        ]
+        options = probe.option_errors(space) if probe is not None and kind in PROBED else None
+        return cls(
+            kind,
+            target,
+            label_weights(target, errors),
+            kept(architectures),
+            tuple(kept(archs) - unpruned for archs in alone),
+            unpruned,
+            None if options is None else errors_of(architectures, space, options),
+            None if options is None else log_errors(options),
+        )
+
+    def learn(self, rows: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Fitted to some labels: predictions of all of them, (n,), and of all members."""
+        seen = columns_of(self.kind, self.kept, self.logs)
+        model = fit_of(self.kind, 0)(seen[rows], self.target[rows], self.weight[rows])
+        # Linear: what an option changes is the same whatever the other units are.
+        slots, own = len(self.unpruned), model.coefficients
+        members = np.zeros(1)
+        if self.kind != "one-shot":
+            members = add_up([option @ own[:slots] for option in self.options])
+            members += self.unpruned @ own[:slots]
+        if self.all_logs is not None:
+            scale = PROBE_SCALE if self.kind == "ridge-probe" else 1.0
+            members = members + own[-1] * scale * self.all_logs
+        return model.predict(seen), members + model.intercept
 
 
 def errors_of(

@@ -190,7 +190,7 @@ class StudyConfig(FrozenModel):
     @property
     def needs_probe(self) -> bool:
         """Whether it asks for what only a probe can give: by strategy, predictor or method."""
-        asked = {self.ranker.kind, *self.build.methods}
+        asked = {self.ranker.kind, *self.build.methods_for(probed=False)}
         by_errors = not asked.isdisjoint(("gnn-probe", "ridge-probe", "one-shot"))
         return by_errors or self.space.strategy == "probe"
 
