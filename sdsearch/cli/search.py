@@ -62,6 +62,8 @@ def fit(study: Folder = STUDY, as_json: Json = False) -> None:
     for name, quality in report.predictors.items():
         show(f"  {name}: SRCC {quality.srcc:.3f} [{quality.low:.2f}, {quality.high:.2f}]")
     show(f"used: {report.kind}: {report.reason}")
+    if report.worth is not None:
+        show(report.worth.describe())
 
 
 def score(study: Folder = STUDY, as_json: Json = False) -> None:

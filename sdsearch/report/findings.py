@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sdsearch.design import NOT_TOLD, Scores, read_scores
+from sdsearch.design import NOT_TOLD, LabelWorth, Scores, read_scores
 from sdsearch.errors import InputError
 from sdsearch.files import read_json
 from sdsearch.keys import believe
@@ -165,6 +165,17 @@ def list_predictors(study: StudyFolder) -> list[dict[str, Any]]:
             f"{file} must hold the report of a fit, but: {error!r}; remove it, then run: "
             f"sdsearch run {study.root}"
         ) from None
+
+
+def tell_worth(study: StudyFolder) -> str | None:
+    """What more labels are expected to bring, in a sentence; None where nothing was fitted.
+
+    Raises:
+        InputError: the file that says so is damaged.
+    """
+    file = study.ranker_dir / "worth.json"
+    found = LabelWorth.read(file, "what labels are worth", f"sdsearch fit {study.root}")
+    return None if found is None else found.describe()
 
 
 def _list_qualities(report: dict[str, Any]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from sdsearch.report.findings import (
     read_evidence,
     read_if_done,
     tell,
+    tell_worth,
 )
 from sdsearch.report.gallery import read_gallery
 from sdsearch.report.outcome import Outcome, notes, outcome_table, summarize_outcome, with_error
@@ -84,6 +85,7 @@ def render(evidence: Evidence, outcome: Outcome) -> str:
         options=list_options(scores) if scores else [],
         rule=scores.rule if scores else None,
         fit=list_predictors(study),
+        worth=tell_worth(study),
         designs=_designs(evidence, outcome),
         labels=_label_rows(evidence),
         label_columns=_label_columns(evidence),

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdsearch.console import working
+from sdsearch.design import FEWEST_TO_HALVE, LabelWorth, find_allowed, halve_labels
 from sdsearch.errors import InputError
+from sdsearch.files import write_atomic
 from sdsearch.stages.probe import probe_study
 from sdsearch.study import (
     is_current,
+    load_meter,
     load_space,
     name_teacher,
     outputs_of,
@@ -19,16 +22,22 @@ from sdsearch.study import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from sdsearch.design import Probe
+    from sdsearch.design import PredictorKind, Probe
     from sdsearch.labels import Label
     from sdsearch.ranker import FitReport, FittedRanker
+    from sdsearch.space import Meter, Resource
     from sdsearch.study import StudyFolder
+
+_HALVED: tuple[PredictorKind, ...] = ("ridge", "ridge-probe", "one-shot")
+"""Predictors that are fitted to half of the labels as they are: each takes milliseconds."""
 
 
 def fit_study(study: StudyFolder) -> FitReport:
     """Fit the predictor on the labels of the sample, into ranker/; return how well it ranks.
+
+    The report also says what more labels are expected to bring (`weigh_labels`).
 
     A probe that is there is learned from too, and alone where there are no labels. A fit is current
     as long as labels, their standard errors (which weigh them), the probe, the space, the teacher's
@@ -51,7 +60,90 @@ def fit_study(study: StudyFolder) -> FitReport:
         save_ranker(fitted, study.ranker_dir)
         files = [study.ranker_dir / "ranker.safetensors", study.ranker_dir / "ranker.json"]
         record_done(study, "fit", inputs, files)
-    return load_ranker(study.ranker_dir).report
+    report = load_ranker(study.ranker_dir).report
+    worth = weigh_labels(study, labels, probe, report)
+    return report if worth is None else report.model_copy(update={"worth": worth})
+
+
+def weigh_labels(
+    study: StudyFolder, labels: Sequence[Label], probe: Probe | None, report: FitReport
+) -> LabelWorth | None:
+    """Whether more labels are expected to change the designs within the budget: ranker/worth.json.
+
+    Ridge on halves of the labels, with the probe where there is one, stands in for predictors that
+    take seconds to fit. None where there are too few labels, or the budget admits no designs.
+    """
+    build, meter = study.config.build, load_meter(study)
+    try:
+        limits = meter.limits(build.budget)
+    except InputError:  # a problem that is told where designs are built
+        return None
+    if len(labels) < FEWEST_TO_HALVE:
+        return None
+    inputs = {
+        "fit": outputs_of(study, "fit"),
+        "limits": limits,
+        "dtype": meter.dtype,
+        "latency_table": meter.table and meter.table.model_dump(mode="json"),
+        "top": build.top,
+        "margin": study.config.report.margin,
+    }
+    file = study.ranker_dir / "worth.json"
+    if not is_current(study, "worth", inputs):
+        worth = _halve(study, labels, probe, report, (meter, limits))
+        if worth is None:
+            return None
+        write_atomic(file, worth.to_json(indent=2) + "\n", study.root)
+        record_done(study, "worth", inputs, [file])
+    return LabelWorth.read(file, "what labels are worth", f"sdsearch fit {study.root}")
+
+
+def _halve(
+    study: StudyFolder,
+    labels: Sequence[Label],
+    probe: Probe | None,
+    report: FitReport,
+    within: tuple[Meter, Mapping[Resource, float]],
+) -> LabelWorth | None:
+    """`weigh_labels` of the space's members `within` the limits that a meter counts."""
+    from sdsearch.ranker import LinearLearner
+
+    (meter, limits), top = within, study.config.build.top
+    try:
+        allowed = find_allowed(meter, limits, top)
+    except InputError:  # too
+        return None
+    stand_in: PredictorKind = "ridge" if probe is None else "ridge-probe"
+    kind = report.kind if report.kind in _HALVED else stand_in
+    target = study.config.ranker.target
+    learner = LinearLearner.of(
+        kind,
+        meter.space,
+        [label.architecture for label in labels],
+        training_targets(study, labels),
+        [target.standard_error(label) for label in labels],
+        probe,
+    )
+    rng = np.random.default_rng(study.config.space.seed)
+    srcc, losses = halve_labels(learner.target, learner.learn, allowed, top, rng)
+    column = target.log_column
+    shares = np.expm1(losses) if column else losses / (learner.target.std() or 1.0)
+    low, high = np.quantile(shares, (0.025, 0.975))
+    return LabelWorth(
+        labels=len(labels),
+        half=len(labels) // 2,
+        draws=len(losses),
+        kind=kind,
+        used=report.kind,
+        srcc=report.predictors[kind].srcc,
+        srcc_half=srcc,
+        designs=top,
+        loss=float(shares.mean()),
+        low=float(low),
+        high=float(high),
+        unit=column or "the labels' spread",
+        margin=study.config.report.margin,
+    )
 
 
 def _fit(study: StudyFolder, labels: Sequence[Label], probe: Probe | None) -> FittedRanker:

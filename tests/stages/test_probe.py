@@ -165,3 +165,7 @@ def test_a_budget_with_too_few_members_for_the_sample_is_refused_before_the_prob
     with pytest.raises(InputError, match="must admit 5000"):
         sample_study(study)
     assert asked == []
+    worth = study.fit().worth
+    assert worth is not None
+    assert (worth.labels, worth.half, worth.designs, worth.kind) == (8, 4, 4, "ridge-probe")
+    assert worth.describe() in study.report().read_text(encoding="utf-8").replace("Half", "half")

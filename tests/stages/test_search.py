@@ -137,6 +137,7 @@ def test_a_fit_is_made_again_only_when_what_it_depends_on_changes(
     monkeypatch.setattr("sdsearch.ranker.fit_ranker", lambda *_: fits.append(1))
     monkeypatch.setattr("sdsearch.ranker.save_ranker", lambda *_: None)
     monkeypatch.setattr("sdsearch.ranker.load_ranker", lambda *_: SimpleNamespace(report=report))
+    monkeypatch.setattr("sdsearch.stages.fit.weigh_labels", lambda *_: None)
     assert fit_study(study) is fit_study(study) is report
     assert fits == [1]
 
