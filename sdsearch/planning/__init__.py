@@ -5,15 +5,18 @@ It imports `study`, `design`, `labels` and `unet`. Start at `plan`.
 
 from sdsearch.planning.checks import check_study, find_problems
 from sdsearch.planning.machine import free_disk, host_memory
+from sdsearch.planning.offers import offer_labels
 from sdsearch.planning.plan import plan_study
 from sdsearch.planning.table import describe_plan
 from sdsearch.planning.tasks import COMPARED, list_tasks
-from sdsearch.planning.values import Machine, Need, Peak, Proposal, StudyPlan
+from sdsearch.planning.values import Machine, Need, Offer, Offers, Peak, Proposal, StudyPlan
 
 __all__ = [
     "COMPARED",
     "Machine",
     "Need",
+    "Offer",
+    "Offers",
     "Peak",
     "Proposal",
     "StudyPlan",
@@ -23,5 +26,6 @@ __all__ = [
     "free_disk",
     "host_memory",
     "list_tasks",
+    "offer_labels",
     "plan_study",
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sdsearch.harness import run_harness
 from sdsearch.planning.checks import find_problems
+from sdsearch.planning.offers import offer_labels
 from sdsearch.planning.tasks import list_tasks
 from sdsearch.planning.values import StudyPlan
 from sdsearch.study import PlanRequest
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 def plan_study(study: StudyFolder) -> StudyPlan:
     """Count the memory and disk of every stage, measure this machine's speed, and check the study.
 
-    Nothing of the study changes. It takes a minute or two, most of it for the networks that are
-    tried.
+    It also says what labels cost here, and what so many are worth as far as that is known. Nothing
+    of the study changes. It takes a minute or two, most of it for the networks that are tried.
 
     Raises:
         InputError: the teacher's configs cannot be read.
@@ -30,4 +31,8 @@ def plan_study(study: StudyFolder) -> StudyPlan:
         out = Path(folder) / "plan.json"
         run_harness(PlanRequest(study=study.root, tasks=list_tasks(study), out=out))
         plan = StudyPlan.model_validate_json(out.read_bytes())
-    return plan.model_copy(update={"problems": (*find_problems(study), *plan.problems)})
+    found = {
+        "problems": (*find_problems(study), *plan.problems),
+        "offers": offer_labels(study, plan),
+    }
+    return plan.model_copy(update=found)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from sdsearch.planning.values import Need, Proposal, StudyPlan
+    from sdsearch.planning.values import Need, Offer, Offers, Proposal, StudyPlan
 
 _NAMES = {
     "tune": "the teacher learns to inpaint",
+    "probe": "removals of a probe",
     "prepare": "what all labels share",
     "label": "labels of the sample",
     "search": "fit, score, build",
@@ -33,21 +35,44 @@ def _lines(plan: StudyPlan) -> Iterator[str]:
     machine = plan.machine
     room = f"{machine.room / 1e9:.1f} GB"
     yield f"{machine.device}, {room}; {machine.disk_bytes / 1e9:.0f} GB of disk free"
-    rows = [_HEAD, *(_row(need) for need in plan.needs)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD) - 1)]
-    for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:], strict=True)]
-        yield "  ".join([row[0].ljust(widths[0]), *cells, row[-1]]).rstrip()
+    yield from _align([_HEAD, *(_row(need) for need in plan.needs)])
     seconds = plan.seconds
     total = "cannot be said, as not all fits" if seconds is None else _span(seconds)
-    yield f"sdsearch run: {total} on this machine, {plan.disk / 1e9:.1f} GB of disk"
+    without = " without the probe" if "probe" in plan.beside else ""
+    yield f"sdsearch run{without}: {total} on this machine, {plan.disk / 1e9:.1f} GB of disk"
     if plan.workspace and machine.device_bytes:
         yield (
             f"float32 convolutions may take {plan.workspace / 1e9:.1f} GB besides, where they are "
             "free"
         )
+    yield from _offered(plan.offers) if plan.offers else ()
     yield from (_proposed(proposal) for proposal in plan.proposals)
     yield from (f"problem: {problem}" for problem in plan.problems)
+
+
+def _align(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Rows of as many cells: the first to the left, the last, a remark, as it is."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:], strict=True)]
+        yield "  ".join([row[0].ljust(widths[0]), *cells, row[-1]]).rstrip()
+
+
+def _offered(offers: Offers) -> Iterator[str]:
+    head = ("labels", "time here", "SRCC", *(("designs",) if offers.column else ()), "by")
+    yield from _align([head, *(_offer(row, offers.column) for row in offers.rows)])
+    yield from textwrap.wrap(f"SRCC from {offers.source}", 100, break_on_hyphens=False)
+
+
+def _offer(row: Offer, column: str | None) -> tuple[str, ...]:
+    designs = "-" if row.designs is None else f"{row.designs:.1f}"
+    return (
+        str(row.labels),
+        "-" if row.seconds is None else _span(row.seconds),
+        "not known" if row.srcc is None else f"{row.srcc:.2f}",
+        *((designs,) if column else ()),
+        row.method,
+    )
 
 
 def _row(need: Need) -> tuple[str, ...]:

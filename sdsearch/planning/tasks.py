@@ -10,11 +10,13 @@ from sdsearch.assets import TINY_DESIGNS, TINY_TABLE, asset_path
 from sdsearch.design import find_allowed
 from sdsearch.errors import InputError
 from sdsearch.labels import read_label_table
+from sdsearch.space import list_removals, with_option
 from sdsearch.study import (
     Task,
     draw_sample,
     is_tuned,
     load_meter,
+    load_space,
     read_designs,
     read_sample,
 )
@@ -53,6 +55,7 @@ def list_tasks(study: StudyFolder) -> tuple[Task, ...]:
     is_untuned = study.config.teacher.inpaint and not is_tuned(study)
     return (
         *((tune,) if is_untuned else ()),
+        Task(stage="probe", architectures=_removals(study)),
         Task(stage="prepare", architectures=(UNPRUNED,) if todo or unmeasured else ()),
         Task(stage="label", architectures=todo),
         Task(stage="search", architectures=tuple(sample) if todo or not built else ()),
@@ -61,6 +64,18 @@ def list_tasks(study: StudyFolder) -> tuple[Task, ...]:
         Task(stage="compare", architectures=(UNPRUNED, *compared)),
         Task(stage="export", architectures=exported),
         Task(stage="recover", architectures=designs[:1]),
+    )
+
+
+def _removals(study: StudyFolder) -> tuple[Architecture, ...]:
+    """What a probe measures, where there is none yet."""
+    if study.probe_file.is_file():
+        return ()
+    space = load_space(study)
+    return tuple(
+        with_option(space, axis, number)
+        for axis, numbers in enumerate(list_removals(space))
+        for number in numbers
     )
 
 

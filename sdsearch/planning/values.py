@@ -90,12 +90,40 @@ class Proposal(FrozenModel):
         return self.need <= self.usable
 
 
+class Offer(FrozenModel):
+    """So many labels: what they cost on this machine, and what they are worth.
+
+    Attributes:
+        labels: how many are measured in all.
+        seconds: until they are there, from where the study is; None where nothing was timed.
+        method: what orders architectures with them.
+        srcc: rank correlation with labels that it has not seen; None where nobody knows.
+        designs: mean `column` of four designs in the source's table; None in a study of its own.
+    """
+
+    labels: int
+    seconds: float | None
+    method: str
+    srcc: float | None = None
+    designs: float | None = None
+
+
+class Offers(FrozenModel):
+    """What labels cost and bring; `source` says in words where what they bring was measured."""
+
+    rows: tuple[Offer, ...]
+    column: str | None
+    source: str
+
+
 class StudyPlan(FrozenModel):
     """What a study will take on this machine, before any hour is spent.
 
     Attributes:
         workspace: bytes that float32 convolutions may take besides, only where they are free.
+        beside: stages that `sdsearch run` leaves out, since the study can do without them.
         problems: what would be refused later, in words; empty where all checks passed.
+        offers: what labels cost here, and what so many were worth before.
     """
 
     schema_version: Literal[1] = 1
@@ -104,16 +132,18 @@ class StudyPlan(FrozenModel):
     needs: tuple[Need, ...]
     workspace: int
     proposals: tuple[Proposal, ...]
+    beside: tuple[Stage, ...] = ("recover",)
     problems: tuple[str, ...] = ()
+    offers: Offers | None = None
 
     @property
     def seconds(self) -> float | None:
         """All stages that `sdsearch run` does; None where one of them does not fit."""
-        found = [need.seconds for need in self.needs if need.stage != "recover"]
+        found = [need.seconds for need in self.needs if need.stage not in self.beside]
         known = [seconds for seconds in found if seconds is not None]
         return sum(known) if len(known) == len(found) else None
 
     @property
     def disk(self) -> int:
-        """What the study will hold besides what it holds now, without long recoveries."""
-        return sum(need.disk for need in self.needs if need.stage != "recover")
+        """What the study will hold besides what it holds now, by what `sdsearch run` does."""
+        return sum(need.disk for need in self.needs if need.stage not in self.beside)

@@ -257,6 +257,7 @@ class LinearLearner:
         """Fitted to some labels: predictions of all of them, (n,), and of all members."""
         seen = columns_of(self.kind, self.kept, self.logs)
         model = fit_of(self.kind, 0)(seen[rows], self.target[rows], self.weight[rows])
+        assert isinstance(model, Linear), f"{self.kind} is no linear predictor"
         # Linear: what an option changes is the same whatever the other units are.
         slots, own = len(self.unpruned), model.coefficients
         members = np.zeros(1)

@@ -111,11 +111,21 @@ class TuneRequest(StudyRequest):
 
 
 Stage = Literal[
-    "tune", "prepare", "label", "search", "measure", "remake", "compare", "export", "recover"
+    "tune",
+    "probe",
+    "prepare",
+    "label",
+    "search",
+    "measure",
+    "remake",
+    "compare",
+    "export",
+    "recover",
 ]
-"""The parts of a study's work: a teacher that learns to inpaint; what all labels share; the labels
-of the sample; predictor, scores and designs; the labels of designs; the weights of those whose
-labels were imported; the grid of pictures; exports; long recoveries."""
+"""The parts of a study's work: a teacher that learns to inpaint; removals that a probe measures;
+what all labels share; the labels of the sample; predictor, scores and designs; the labels of
+designs; the weights of those whose labels were imported; the grid of pictures; exports; long
+recoveries."""
 
 
 class Task(FrozenModel):

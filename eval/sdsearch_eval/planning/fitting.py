@@ -10,6 +10,7 @@ from sdsearch_eval.planning.phases import (
     learn_phases,
     paint_phases,
     prepare_phases,
+    probe_phases,
     recover_phases,
 )
 from sdsearch_eval.recovery import Cut
@@ -40,6 +41,14 @@ def fit_prepare(work: Work, room: int) -> Fitted:
     """What all labels share, in the largest blocks of samples that fit into `room` bytes."""
     block, peak = _first_that_fits(
         _halves(work.protocol.block_size), lambda block: prepare_phases(work, block), room
+    )
+    return Fitted(None, block, peak)
+
+
+def fit_probe(work: Work, samples: int, room: int) -> Fitted:
+    """A probe's removals, asked about as many samples at once as fit: it halves them itself."""
+    block, peak = _first_that_fits(
+        _halves(samples), lambda images: probe_phases(work, images), room
     )
     return Fitted(None, block, peak)
 

@@ -88,6 +88,19 @@ def prepare_phases(work: Work, block: int) -> dict[str, Counted]:
     }
 
 
+def probe_phases(work: Work, images: int) -> dict[str, Counted]:
+    """A probe: pictures and captions once, then a net at a time, asked about `images` at once."""
+    parts, protocol = work.parts, work.protocol
+    call = count_call(UNPRUNED, parts.backbone, images, work.latent, protocol.dtype, work.device)
+    kept = {**work.always, "net": call.kept["weights"]}
+    casting = 4 * count_params(UNPRUNED, parts.backbone) - call.kept["weights"]
+    encoding = count_encode(parts, min(ENCODED, images), protocol.resolution, work.device)
+    return {
+        "images to latents": Counted({**work.always, **parts.weights}, encoding.passing),
+        "answers": Counted(kept, max(call.passing, casting)),
+    }
+
+
 def learn_phases(arch: Architecture, work: Work, cut: Cut) -> dict[str, Counted]:
     """The recovery of a label, with a step cut so; nothing where the label has none."""
     recipe = work.protocol.recovery

@@ -12,12 +12,18 @@ import psutil
 import torch
 
 from sdsearch.planning import Machine, Need, Peak, StudyPlan, free_disk, host_memory
-from sdsearch.study import load_space
+from sdsearch.study import ProbeRequest, load_space
 from sdsearch.unet import UNPRUNED, count_macs, count_params
 from sdsearch_eval.counting import bound_workspace, count_features
 from sdsearch_eval.devices import device_memory, name_device
 from sdsearch_eval.nets import extract_features, load_extractor
-from sdsearch_eval.planning.fitting import Fitted, fit_label, fit_prepare, fit_recover
+from sdsearch_eval.planning.fitting import (
+    Fitted,
+    fit_label,
+    fit_prepare,
+    fit_probe,
+    fit_recover,
+)
 from sdsearch_eval.planning.proposals import propose_settings
 from sdsearch_eval.planning.search import time_search
 from sdsearch_eval.planning.settling import (
@@ -71,6 +77,7 @@ def plan_study(study: StudyFolder, tasks: Sequence[Task], device: torch.device) 
         needs=needs,
         workspace=planner.workspace(),
         proposals=planner.proposals(),
+        beside=planner.beside,
         problems=tuple(planner.problems(needs)),
     )
 
@@ -94,6 +101,11 @@ class _Planner:
     tasks: tuple[Task, ...]
     device: torch.device
     start: float
+
+    @property
+    def beside(self) -> tuple[Stage, ...]:
+        """Stages that `sdsearch run` leaves out."""
+        return ("recover",) if self.study.config.needs_probe else ("probe", "recover")
 
     def needs(self) -> tuple[Need, ...]:
         """What every task needs, in order."""
@@ -166,6 +178,8 @@ class _Planner:
                 for arch in find_largest(task.architectures, work.parts.backbone)
             ]
             return max(found, key=lambda fitted: fitted.peak.total)
+        if task.stage == "probe":
+            return fit_probe(work, ProbeRequest(study=self.study.root).samples, room)
         if task.stage == "prepare":
             return fit_prepare(work, room)
         if task.stage == "search":
@@ -177,10 +191,12 @@ class _Planner:
         """Seconds of each stage; none where something of `sdsearch run` does not fit."""
         found = {task.stage: task.architectures for task in self.tasks if task.architectures}
         tuning = self.study.config.teacher.tuning
-        if not all(is_fit for stage, is_fit in fits.items() if stage != "recover"):
+        if not all(is_fit for stage, is_fit in fits.items() if stage not in self.beside):
             return {}
         label = fitted.get("label") or fitted.get("measure") or fitted.get("remake")
-        archs = [arch for some in found.values() for arch in some if arch != UNPRUNED]
+        # A probe's removals are nearly the whole net, which no training step has to hold.
+        some = [archs for stage, archs in found.items() if stage != "probe"]
+        archs = [arch for one in some for arch in one if arch != UNPRUNED]
         costs = {arch: count_macs(arch, self.work.parts.backbone).total for arch in archs}
         trial = Trial(
             small=min(costs, key=costs.__getitem__),
@@ -208,6 +224,9 @@ class _Planner:
         }
         if "tune" in found:
             seconds["tune"] = clock.tune(tuning)
+        if "probe" in found and fits["probe"]:
+            asked = ProbeRequest(study=self.study.root)
+            seconds["probe"] = clock.probe(found["probe"], asked.samples, asked.timesteps)
         if "prepare" in found:
             seconds["prepare"] = clock.prepare()
         if "compare" in found:
@@ -237,6 +256,7 @@ class _Planner:
         weights = sum(count * storage.weights(arch) for arch, count in kept.items())
         return {
             "tune": storage.tune(self.study.config.teacher.tuning) if "tune" in found else 0,
+            "probe": 0,
             "prepare": storage.shared(),
             "label": len(found["label"]) * storage.label(),
             "search": 0,
@@ -266,7 +286,7 @@ class _Planner:
         return recipe.batch_size
 
 
-_EACH: tuple[Stage, ...] = ("label", "measure", "remake", "export", "recover")
+_EACH: tuple[Stage, ...] = ("probe", "label", "measure", "remake", "export", "recover")
 """Stages that are done for every architecture by itself."""
 
 

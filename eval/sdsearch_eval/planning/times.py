@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from sdsearch.unet import INPAINT_CHANNELS, UNPRUNED, count_macs, count_params
 from sdsearch_eval.recovery import pool_size
-from sdsearch_eval.sampling import LATENCY_CALLS, LONG
+from sdsearch_eval.sampling import LATENCY_CALLS, LONG, SLOT_CALLS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sdsearch.labels import LongRecovery
     from sdsearch.unet import Architecture
     from sdsearch_eval.planning.phases import Work
@@ -39,6 +41,16 @@ class Clock:
         answers = recipe.steps * speeds.answer
         pictures = self._paint(UNPRUNED, samples) + 2 * samples * speeds.features
         return self.start + self._make() + shared + pictures + answers + self._floors()
+
+    def probe(self, archs: Sequence[Architecture], samples: int, timesteps: int) -> float:
+        """Samples encoded once, then each removal made and asked about all at every timestep."""
+        sees_masks = self.work.parts.backbone.in_channels == INPAINT_CHANNELS
+        encoded = samples * (self.speeds.caption + (1 + sees_masks) * self.speeds.encode)
+        slots = SLOT_CALLS * self._at(self.speeds.single, UNPRUNED)
+        asked = sum(
+            self._make(arch) + timesteps * self._ask(arch, samples) for arch in (UNPRUNED, *archs)
+        )
+        return self.start + self._make() + encoded + slots + asked
 
     def label(self, arch: Architecture) -> float:
         """One label, in a process that is there."""
@@ -101,6 +113,13 @@ class Clock:
         block = min(protocol.block_size, protocol.samples)
         call = self._at(self.speeds.block, arch) * (samples / block)
         return protocol.steps * call + samples * self.speeds.decode
+
+    def _ask(self, arch: Architecture, samples: int) -> float:
+        """One call about so many samples, without guidance."""
+        protocol = self.work.protocol
+        block = min(protocol.block_size, protocol.samples) * self.work.calls
+        single, whole = self._at(self.speeds.single, arch), self._at(self.speeds.block, arch)
+        return max(single, whole * samples / block)
 
     def _cost(self, arch: Architecture) -> float:
         """What a picture costs: UNet calls, and as many whole pictures where they are short."""

@@ -12,6 +12,7 @@ from sdsearch_eval.sampling.latency import (
     measure_picture,
 )
 from sdsearch_eval.sampling.probing import (
+    SLOT_CALLS,
     pose_questions,
     probe_removals,
     spread_timesteps,
@@ -34,6 +35,7 @@ from sdsearch_eval.sampling.survey import fill_survey
 __all__ = [
     "LATENCY_CALLS",
     "LONG",
+    "SLOT_CALLS",
     "Generated",
     "UNetInputs",
     "cast_unet",

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from sdsearch_eval.models import Teacher
 
 WARM_UP, RUNS = 2, 5
+SLOT_CALLS = WARM_UP + RUNS
+"""Calls in which slots are timed."""
 LARGEST_SNR = 5.0
 """Where the weight of a timestep stops growing: the gamma of Min-SNR (Hang et al., ICCV 2023)."""
 
@@ -214,7 +216,7 @@ def time_slots(unet: UNet2DConditionModel, question: Question) -> dict[str, floa
             module.register_forward_hook(end(slot.name)),
         ]
     try:
-        for _ in range(WARM_UP + RUNS):
+        for _ in range(SLOT_CALLS):
             _answer(unet, first)
     finally:
         for hook in hooks:

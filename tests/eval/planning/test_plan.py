@@ -75,6 +75,7 @@ def stages(study: StudyFolder) -> dict[str, int]:
 def test_what_is_left_to_do_is_counted(study: StudyFolder) -> None:
     drawn = 4 + 3  # named members, and those of the sample
     assert stages(study) == {
+        "probe": 67,
         "prepare": 1,
         "label": drawn,
         "search": drawn,
@@ -176,6 +177,7 @@ def test_what_cannot_be_tuned_in_the_memory_at_hand_is_refused(
 def test_a_plan_says_memory_disk_and_time_of_every_stage(study: StudyFolder) -> None:
     plan = plan_study(study, list_tasks(study), CPU)
     assert [need.stage for need in plan.needs] == [
+        "probe",
         "prepare",
         "label",
         "search",
@@ -190,13 +192,15 @@ def test_a_plan_says_memory_disk_and_time_of_every_stage(study: StudyFolder) -> 
         assert need.host.total > 10**8
         assert need.seconds is not None
         assert need.seconds > 0
-    assert plan.seconds == sum(need.seconds or 0 for need in plan.needs[:-1])
+    assert plan.beside == ("probe", "recover"), "nothing in the study asks for a probe"
+    assert plan.seconds == sum(need.seconds or 0 for need in plan.needs[1:-1])
     assert {proposal.gigabytes for proposal in plan.proposals} == {8, 12, 16, 24}
     assert all(proposal.fits and not proposal.lines for proposal in plan.proposals)
     assert plan.problems == ()
     said = describe_plan(plan)
     assert "what all labels share" in said
     assert "recover one design" in said
+    assert "removals of a probe" in said
     assert "\n".join(said.splitlines()) == said
     assert type(plan).model_validate_json(plan.model_dump_json()) == plan
 
