@@ -9,7 +9,7 @@ Five parts, one after another, all under the default protocol:
   neighbours  five random neighbours of each of the four best so far, and of the four best within
               45 % of the parameters, those within 45 % themselves
   latency     the latency of every member of the table once more, which needs a machine at rest
-What was proposed by searches of before, and is in the table, stays there. About 15 seconds a label on 2
+What searches of before proposed, and is in the table, stays there. About 15 seconds a label on 2
 cores. Every label is one file in --work, so a killed run goes on where it was; every finished part
 is added to the table. Parts in --work folders of their own may be measured side by side.
 """
