@@ -117,6 +117,10 @@ def test_labels_and_probe_are_learned_from_together(tmp_path, asked):
     assert "one-shot" not in study.fit().predictors
     study.probe()
     assert {"gnn-probe", "ridge-probe", "one-shot"} <= study.fit().predictors.keys()
+    worth = study.fit().worth
+    assert worth is not None
+    assert (worth.labels, worth.half, worth.designs, worth.kind) == (8, 4, 4, "ridge-probe")
+    assert worth.describe() in study.report().read_text(encoding="utf-8").replace("Half", "half")
 
 
 PROBED = TOML + '[space]\nlabels = 12\nstrategy = "probe"\n'
@@ -165,7 +169,3 @@ def test_a_budget_with_too_few_members_for_the_sample_is_refused_before_the_prob
     with pytest.raises(InputError, match="must admit 5000"):
         sample_study(study)
     assert asked == []
-    worth = study.fit().worth
-    assert worth is not None
-    assert (worth.labels, worth.half, worth.designs, worth.kind) == (8, 4, 4, "ridge-probe")
-    assert worth.describe() in study.report().read_text(encoding="utf-8").replace("Half", "half")
