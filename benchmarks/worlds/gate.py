@@ -99,7 +99,6 @@ def main() -> None:
     parser.add_argument("worlds", nargs="*", default=list(WORLDS))
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
-    torch.set_num_threads(2)
     with TemporaryDirectory() as folder:
         found = [measure_gate(WORLDS[name], Path(folder)) for name in asked.worlds]
     text = describe(found)

@@ -38,8 +38,7 @@ def _lines(plan: StudyPlan) -> Iterator[str]:
     yield from _align([_HEAD, *(_row(need) for need in plan.needs)])
     seconds = plan.seconds
     total = "cannot be said, as not all fits" if seconds is None else _span(seconds)
-    without = " without the probe" if "probe" in plan.beside else ""
-    yield f"sdsearch run{without}: {total} on this machine, {plan.disk / 1e9:.1f} GB of disk"
+    yield f"sdsearch run: {total} on this machine, {plan.disk / 1e9:.1f} GB of disk"
     if plan.workspace and machine.device_bytes:
         yield (
             f"float32 convolutions may take {plan.workspace / 1e9:.1f} GB besides, where they are "

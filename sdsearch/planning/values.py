@@ -116,12 +116,15 @@ class Offers(FrozenModel):
     source: str
 
 
+BESIDE: tuple[Stage, ...] = ("recover",)
+"""Stages that `sdsearch run` leaves out."""
+
+
 class StudyPlan(FrozenModel):
     """What a study will take on this machine, before any hour is spent.
 
     Attributes:
         workspace: bytes that float32 convolutions may take besides, only where they are free.
-        beside: stages that `sdsearch run` leaves out, since the study can do without them.
         problems: what would be refused later, in words; empty where all checks passed.
         offers: what labels cost here, and what so many were worth before.
     """
@@ -132,18 +135,17 @@ class StudyPlan(FrozenModel):
     needs: tuple[Need, ...]
     workspace: int
     proposals: tuple[Proposal, ...]
-    beside: tuple[Stage, ...] = ("recover",)
     problems: tuple[str, ...] = ()
     offers: Offers | None = None
 
     @property
     def seconds(self) -> float | None:
         """All stages that `sdsearch run` does; None where one of them does not fit."""
-        found = [need.seconds for need in self.needs if need.stage not in self.beside]
+        found = [need.seconds for need in self.needs if need.stage not in BESIDE]
         known = [seconds for seconds in found if seconds is not None]
         return sum(known) if len(known) == len(found) else None
 
     @property
     def disk(self) -> int:
         """What the study will hold besides what it holds now, by what `sdsearch run` does."""
-        return sum(need.disk for need in self.needs if need.stage not in self.beside)
+        return sum(need.disk for need in self.needs if need.stage not in BESIDE)

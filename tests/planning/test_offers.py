@@ -131,11 +131,11 @@ def test_a_study_that_was_fitted_says_what_its_own_labels_are_worth(
 def test_the_table_says_time_order_designs_and_source(tmp_path: Path) -> None:
     plan = make_plan(probe=(67, 5.0), prepare=(1, 30.0), label=(10, 100.0))
     offers = offer_labels(make_study(tmp_path / "study", '[space]\nstrategy = "probe"\n'), plan)
-    plan = plan.model_copy(update={"offers": offers, "beside": ("probe", "recover")})
+    plan = plan.model_copy(update={"offers": offers})
     said = describe_plan(plan)
     rows = [line.split() for line in said.splitlines()]
     assert ["labels", "time", "here", "SRCC", "designs", "by"] in rows
     assert ["16", "0:03:15", "0.96", "218.4", "ridge-probe"] in rows
     assert f"SRCC from {offers.source}" in " ".join(said.splitlines())
-    assert "sdsearch run without the probe: 0:02:10 on this machine" in said
+    assert "sdsearch run: 0:02:15 on this machine" in said
     assert StudyPlan.model_validate_json(plan.model_dump_json()) == plan

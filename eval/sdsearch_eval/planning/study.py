@@ -77,7 +77,6 @@ def plan_study(study: StudyFolder, tasks: Sequence[Task], device: torch.device) 
         needs=needs,
         workspace=planner.workspace(),
         proposals=planner.proposals(),
-        beside=planner.beside,
         problems=tuple(planner.problems(needs)),
     )
 
@@ -101,11 +100,6 @@ class _Planner:
     tasks: tuple[Task, ...]
     device: torch.device
     start: float
-
-    @property
-    def beside(self) -> tuple[Stage, ...]:
-        """Stages that `sdsearch run` leaves out."""
-        return ("recover",) if self.study.config.needs_probe else ("probe", "recover")
 
     def needs(self) -> tuple[Need, ...]:
         """What every task needs, in order."""
