@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from sdsearch.design import read_probe
 from sdsearch.labels import LabelKey
 from sdsearch.study import read_listing, read_study
 from sdsearch.workers.claims import read_attempts
@@ -52,7 +53,7 @@ recovery = { steps = 3, batch_size = 2 }
 top = 1
 budget = { params = { share = 0.60 } }
 """
-STAGES = ("sample", "prepare", "label", "fit to build", "compare", "export", "report")
+STAGES = ("probe", "sample", "prepare", "label", "fit to build", "compare", "export", "report")
 WAYS = ("SIGKILL", "SIGTERM", "SIGKILL of the harness", "SIGSTOP")
 PAUSE, GLANCE = 2.0, 0.01
 """Seconds that a stopped run is left alone, and between two looks at how far it is."""
@@ -212,6 +213,8 @@ def each(act: Callable[[psutil.Process], None], processes: list[psutil.Process])
 
 def stage_of(study: StudyFolder) -> str | None:
     """Which stage a study is at, by its files; None where all is done."""
+    if not study.probe_file.is_file():
+        return "probe"
     if not study.architectures_file.is_file():
         return "sample"
     if not study.designs_file.is_file():
@@ -242,6 +245,9 @@ def fingerprint(study: StudyFolder) -> dict[str, str]:
         for name, value in label.values.items()
         if name != "latency_ms"  # a clock's
     }
+    probe = read_probe(study.probe_file)
+    assert probe is not None, "a run probes first"
+    found |= {f"probe {one.unit} {one.option}": repr(one.errors) for one in probe.removals}
     files = [study.architectures_file, study.designs_file, study.compare_dir / "gallery.json"]
     files += study.pipelines_dir.rglob("*.safetensors")
     files += study.pipelines_dir.rglob("thumbnails/*")

@@ -317,7 +317,7 @@ class Study:
         return compare_study(self._open())
 
     def export(self, *names: str) -> list[Path]:
-        """Export the named designs, by default those of autobuild, as stock diffusers pipelines."""
+        """Export the named designs, by default the best measured, as stock diffusers pipelines."""
         from sdsearch.stages import export_designs
 
         return export_designs(self.folder, names)

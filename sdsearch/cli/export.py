@@ -30,7 +30,7 @@ def export(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Really push.")] = False,
 ) -> None:
-    """Export designs (by default those of autobuild) as stock diffusers pipelines."""
+    """Export designs (by default the best measured ones) as stock diffusers pipelines."""
     from sdsearch.stages import add_lora, add_onnx, check_additions, push_export
 
     loaded = sdsearch.load_study(study)

@@ -14,6 +14,7 @@ from sdsearch.space import list_removals, with_option
 from sdsearch.study import (
     Task,
     draw_sample,
+    find_best,
     is_tuned,
     load_meter,
     load_space,
@@ -127,9 +128,7 @@ def _compared(study: StudyFolder, designs: tuple[Architecture, ...]) -> tuple[Ar
 
 def _exported(study: StudyFolder, designs: tuple[Architecture, ...]) -> tuple[Architecture, ...]:
     """Those that `sdsearch export` exports when it is told no name, and has not yet."""
-    built, build = read_designs(study), study.config.build
-    if not built:
-        return designs[: build.top] if "autobuild" in build.methods_for(probed=True) else designs
-    chosen = [one for one in built if one.method == "autobuild"] or built
+    if not read_designs(study):
+        return designs[: study.config.build.top]
     there = {folder.name for folder in study.pipelines_dir.glob("*")}
-    return tuple(one.architecture for one in chosen if one.name not in there)
+    return tuple(one.architecture for one in find_best(study) if one.name not in there)

@@ -11,10 +11,10 @@ from sdsearch.files import noticing_moves, read_json
 from sdsearch.harness import run_harness
 from sdsearch.study import (
     ThumbnailsRequest,
+    find_best,
     find_design,
     load_space,
     name_teacher,
-    read_designs,
 )
 from sdsearch.unet import Architecture
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
-    """Export the named designs, by default those of autobuild, as stock diffusers pipelines.
+    """Export the named designs, by default the best measured ones, as stock diffusers pipelines.
 
     Raises:
         InputError: nothing was built, or there is no design of a name.
@@ -34,11 +34,9 @@ def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
     from sdsearch.export import at_export, export_pipeline, recover_missing, renew_card
 
     teacher = name_teacher(study)
-    built = read_designs(study)
-    if not built:
+    chosen = [find_design(study, name) for name in names] or find_best(study)
+    if not chosen:
         raise InputError(f"there are no designs to export; run: sdsearch build {study.root}")
-    chosen = [find_design(study, name) for name in names]
-    chosen = chosen or [one for one in built if one.method == "autobuild"] or list(built)
     folders = []
     with ExitStack() as held:
         # In one order, so that nobody waits in a ring.

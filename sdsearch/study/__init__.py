@@ -19,6 +19,7 @@ from sdsearch.study.folder import (
 from sdsearch.study.listing import (
     Listing,
     Origin,
+    find_best,
     find_design,
     mend_listing,
     read_designs,
@@ -108,6 +109,7 @@ __all__ = [
     "adopt_labels",
     "describe_tuning",
     "draw_sample",
+    "find_best",
     "find_design",
     "find_preset",
     "find_recipe",

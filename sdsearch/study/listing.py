@@ -261,6 +261,25 @@ def find_design(study: StudyFolder, name: str) -> Design:
     return designs[name]
 
 
+def find_best(study: StudyFolder) -> list[Design]:
+    """The designs to export: the best measured ones of any method, as many as one method builds.
+
+    Which method is best differs from teacher to teacher, and measured designs say it. An
+    architecture that several methods built counts once, by its first name. Where nothing is
+    measured they are those of `autobuild`, or all where it built none.
+    """
+    built = read_designs(study)
+    labels, target = study.labels.read_series(study.series), study.config.ranker.target
+    values = {key: target.evaluate(label) for key, label in labels.items() if label.failure is None}
+    once = {design.arch_key: design for design in reversed(built)}
+    measured = [design for design in built if design is once[design.arch_key]]
+    measured = [design for design in measured if design.arch_key in values]
+    if not measured:
+        return [design for design in built if design.method == "autobuild"] or list(built)
+    best = sorted(measured, key=lambda design: -values[design.arch_key])
+    return best[: study.config.build.top]
+
+
 def _seal(sample: Listing) -> str:
     return content_key(_rows(sample))
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdsearch.errors import InputError
+from sdsearch.labels import Failure
 from sdsearch.report.findings import read_evidence
 from sdsearch.report.outcome import summarize_outcome
 from sdsearch.report.page import render
@@ -17,12 +18,21 @@ from sdsearch.stages.sample import sample_study
 from sdsearch.study.listing import (
     Listing,
     Origin,
+    find_best,
     find_design,
     read_listing,
     read_sample,
     write_sample,
 )
-from tests.fakes import label_by_params, make_design, make_study, tiny_member, write_designs
+from tests.fakes import (
+    label_by_params,
+    make_design,
+    make_label,
+    make_study,
+    measured,
+    tiny_member,
+    write_designs,
+)
 from tests.unets import random_members
 
 if TYPE_CHECKING:
@@ -149,3 +159,29 @@ def test_a_damaged_design_file_keeps_nobody_from_learning(tmp_path: Path) -> Non
     study.designs_file.write_text('{"designs": [')
     assert training_labels(study) == wanted
     assert len(wanted) == 3
+
+
+def test_the_best_measured_designs_of_any_method_are_exported_each_once(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", "[build]\ntop = 2\n")
+    one, two, three, four = ARCHS[:4]
+    designs = [
+        make_design(one, "autobuild", 1),
+        make_design(two, "autobuild", 2),
+        make_design(three, "one-shot", 1),
+        make_design(two, "one-shot", 2),
+        make_design(four, "random", 1),
+    ]
+    write_designs(study, designs)
+    assert [design.name for design in find_best(study)] == ["autobuild-1", "autobuild-2"]
+    for arch, distance in ((one, 120.0), (two, 90.0), (three, 80.0)):
+        study.labels.write(measured(arch, distance, 2.0))
+    broken = Failure(kind="architecture", message="not a number")
+    study.labels.write(make_label(four, failure=broken))
+    assert [design.name for design in find_best(study)] == ["one-shot-1", "autobuild-2"]
+
+
+def test_where_autobuild_built_nothing_all_unmeasured_designs_are_exported(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study")
+    assert find_best(study) == []
+    write_designs(study, [make_design(arch, "one-shot", n) for n, arch in enumerate(ARCHS[:2], 1)])
+    assert len(find_best(study)) == 2
