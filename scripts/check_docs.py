@@ -35,13 +35,14 @@ ELSEWHERE = {
     r"pip install .*": "continuous integration installs",
 }
 FIRST = (
-    "sdsearch init study --share 0.60",
+    "sdsearch init study --macs-share 0.60",
+    "sdsearch probe study",
     "sdsearch sample study",
     "sdsearch label study --import tiny",
     "sdsearch build study",
     "sdsearch label study",
     "sdsearch compare study",
-    "sdsearch export study",
+    "sdsearch export study --design autobuild-1",
 )
 
 

@@ -235,7 +235,8 @@ def means_table(results: Results, budget: str) -> str:
     rows = [["designs", *columns], ["---"] * (1 + len(columns))]
     for method, draws in {"teacher": [[UNPRUNED.key]], **groups}.items():
         means = [np.mean([results.mean(keys, name) for keys in draws]) for name in columns]
-        rows.append([method, *(f"{mean:.4g}" for mean in means)])
+        if not np.isnan(means).all():
+            rows.append([method, *(f"{mean:.4g}" for mean in means)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -10,7 +10,7 @@ from benchmarks.kill_campaign import STAGES, WAYS, main, plan_hits
 
 
 def test_every_stage_is_to_be_hit_twice_in_the_order_of_stages() -> None:
-    hits = plan_hits(random.Random(1), 14)
+    hits = plan_hits(random.Random(1), 2 * len(STAGES))
     assert [hit.stage for hit in hits] == sorted(STAGES * 2, key=STAGES.index)
     assert {hit.way for hit in hits} <= set(WAYS)
 
