@@ -9,9 +9,19 @@ from sdsearch.planning.offers import offer_labels
 from sdsearch.planning.plan import plan_study
 from sdsearch.planning.table import describe_plan
 from sdsearch.planning.tasks import COMPARED, list_tasks
-from sdsearch.planning.values import Machine, Need, Offer, Offers, Peak, Proposal, StudyPlan
+from sdsearch.planning.values import (
+    BESIDE,
+    Machine,
+    Need,
+    Offer,
+    Offers,
+    Peak,
+    Proposal,
+    StudyPlan,
+)
 
 __all__ = [
+    "BESIDE",
     "COMPARED",
     "Machine",
     "Need",

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import torch
 
-from sdsearch.planning import Machine, Need, Peak, StudyPlan, free_disk, host_memory
+from sdsearch.planning import BESIDE, Machine, Need, Peak, StudyPlan, free_disk, host_memory
 from sdsearch.study import ProbeRequest, load_space
 from sdsearch.unet import UNPRUNED, count_macs, count_params
 from sdsearch_eval.counting import bound_workspace, count_features
@@ -185,7 +185,7 @@ class _Planner:
         """Seconds of each stage; none where something of `sdsearch run` does not fit."""
         found = {task.stage: task.architectures for task in self.tasks if task.architectures}
         tuning = self.study.config.teacher.tuning
-        if not all(is_fit for stage, is_fit in fits.items() if stage not in self.beside):
+        if not all(is_fit for stage, is_fit in fits.items() if stage not in BESIDE):
             return {}
         label = fitted.get("label") or fitted.get("measure") or fitted.get("remake")
         # A probe's removals are nearly the whole net, which no training step has to hold.
