@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sdsearch.console import make_console, say
 from sdsearch.design import CLEAR_SPREADS
@@ -73,6 +73,7 @@ def render(evidence: Evidence, outcome: Outcome) -> str:
         tiny=not is_full_size(study.config.teacher.pipeline),
         target=study.config.ranker.target.expression,
         scatter=drawn,
+        size=_size_axis(outcome)[2],
         series=list(dict.fromkeys(mark.series for mark in drawn.marks)) if drawn else [],
         picture=_picture(study),
         costs=_costs(study),
@@ -100,21 +101,29 @@ def _names(evidence: Evidence) -> dict[str, str]:
     return {entry.arch_key: ", ".join(entry.names) for entry in evidence.listing}
 
 
+def _size_axis(outcome: Outcome) -> tuple[Literal["params", "macs"], float, str]:
+    """What size is told in: what the budget limits, else parameters; its unit, and in words."""
+    if "macs" in outcome.limits and "params" not in outcome.limits:
+        return "macs", 1e9, "multiply-accumulates of a UNet call, billions"
+    return "params", 1e6, "UNet parameters, millions"
+
+
 def _scatter(evidence: Evidence, outcome: Outcome) -> Scatter | None:
-    """Lay out quality against parameters; what a method built covers what was only sampled."""
+    """Lay out quality against size; what a method built covers what was only sampled."""
     points, names = [], _names(evidence)
+    column, unit, words = _size_axis(outcome)
     series = dict.fromkeys(evidence.listing.keys_from("member"), "member")
     series |= {design.arch_key: design.method for design in evidence.designs}
     for key, label in evidence.own_labels.items():
         if label.failure:
             continue
-        value, params = label.scalar(outcome.column), label.scalar("params") / 1e6
-        said = f"{outcome.column} {value:.2f}, {params:.2f} M parameters"
+        value, size = label.scalar(outcome.column), label.scalar(column) / unit
+        said = f"{outcome.column} {value:.2f}, {size:.3g} {words.rpartition(', ')[2]} of {column}"
         text = f"{names.get(key, 'other')}: {said}"
-        points.append(Point(params, value, series.get(key, "evaluated"), text))
+        points.append(Point(size, value, series.get(key, "evaluated"), text))
     points.sort(key=lambda point: point.series != "evaluated")
-    limit = outcome.limits.get("params")
-    return scatter(points, None if limit is None else limit / 1e6)
+    limit = outcome.limits.get(column)
+    return scatter(points, None if limit is None else limit / unit)
 
 
 def _picture(study: StudyFolder) -> str | None:

@@ -6,10 +6,12 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from importlib.resources import files
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
+from sdsearch.design.designs import Method
 from sdsearch.design.scores import BlockScore, OptionScore, Scores, UnitScores
 from sdsearch.labels.label import Failure, Latency
 from sdsearch.report.findings import read_evidence
@@ -83,6 +85,25 @@ def test_the_scatter_has_every_measured_architecture_and_the_budget(study: Study
     assert html.count("<circle") == 9
     assert html.count('<circle class="autobuild"') == 1
     assert ">budget</text>" in html
+
+
+def test_the_scatter_is_against_what_the_budget_limits(tmp_path: Path) -> None:
+    study = make_study(tmp_path / "study", BUDGET.replace("params", "macs"))
+    sample_study(study)
+    label_by_params(study)
+    write_designs(study, [make_design(tiny_member("bk-small"), "one-shot", 1)])
+    html = render(read_evidence(study), summarize_outcome(study))
+    assert ">multiply-accumulates of a UNet call, billions</text>" in html
+    assert "parameters, millions" not in html
+    assert html.count('<circle class="one-shot"') == 1
+    assert ">budget</text>" in html
+
+
+def test_every_method_has_a_colour_on_light_and_dark_pages() -> None:
+    css = (files("sdsearch.report") / "templates" / "report.css").read_text(encoding="utf-8")
+    for method in get_args(Method):
+        assert css.count(f"--{method}: #") == 2, method
+        assert f".{method} {{ fill: var(--{method}); }}" in css
 
 
 def test_text_from_files_is_escaped_everywhere(study: StudyFolder) -> None:
