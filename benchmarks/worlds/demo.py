@@ -4,9 +4,9 @@
 
 The demo's search is run on the shipped labels (assets/tiny-labels.jsonl) and a new probe; then its
 designs and the teacher are measured by the same protocol, with blocks of scenes, so that the demo's
-verdicts are paired. Labels that other tables have already are taken from there. Times of a label that
-was measured beside other work mean nothing; on a machine at rest they are measured once more by
-`python scripts/make_tiny_labels.py latency --out assets/tiny-designs.jsonl`.
+verdicts are paired. Labels that other tables have already are taken from there. Times that were
+taken beside other work mean nothing; on a machine at rest they are measured once more by
+`python scripts/make_tiny_labels.py --part latency --out assets/tiny-designs.jsonl`.
 """
 
 from __future__ import annotations
