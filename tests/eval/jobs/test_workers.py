@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from sdsearch.labels import LabelKey
 from sdsearch.stages.label import label_study, prepare_study, read_statuses
 from sdsearch.study import read_sample
 from sdsearch.workers.claims import read_attempts
@@ -170,7 +171,7 @@ def kill_half_way(study: StudyFolder, cluster: Any, node: Any) -> None:
     def at_work() -> bool:
         family = {child.pid for child in inside.children(recursive=True)}
         return any(
-            attempt.worker.pid in family and is_held(folder)
+            attempt.worker.pid in family and is_held(study, folder)
             for folder in open_claims(study).folder.iterdir()
             for attempt in read_attempts(folder)[-1:]
         )
@@ -179,13 +180,15 @@ def kill_half_way(study: StudyFolder, cluster: Any, node: Any) -> None:
     cluster.remove_node(node, allow_graceful=False)
 
 
-def is_held(folder: Path) -> bool:
+def is_held(study: StudyFolder, folder: Path) -> bool:
     """Whether a label is in work; if so its worker is stopped, so that it cannot end by now."""
     if read_attempts(folder)[-1].state != "running":
         return False
     worker = psutil.Process(read_attempts(folder)[-1].worker.pid)
     worker.suspend()
-    if read_attempts(folder)[-1].state == "running":
+    # A label is published before its claim ends.
+    is_published = LabelKey(folder.name, study.series) in study.labels
+    if read_attempts(folder)[-1].state == "running" and not is_published:
         return True
     worker.resume()
     return False
