@@ -42,7 +42,12 @@ def make_unet(
 
     with torch.device("meta"):
         unet: UNet2DConditionModel = UNet2DConditionModel.from_config(unet_config(arch, backbone))
-    return unet.to_empty(device=device or "cpu").eval()
+    if device is None or device.type != "meta":
+        # As `to_empty` does, in a tenth of its time: a probe builds dozens of nets.
+        shapes = {name: tensor.shape for name, tensor in unet.state_dict().items()}
+        empty = {name: torch.empty(shape, device=device) for name, shape in shapes.items()}
+        unet.load_state_dict(empty, assign=True)
+    return unet.eval()
 
 
 def load_unet(arch: Architecture, backbone: Backbone, weights: Path) -> UNet2DConditionModel:
