@@ -136,7 +136,7 @@ def measure_gate(world: World, folder: Path) -> Gate:
         effective=1 / sum((error / total) ** 2 for error in errors.values()),
         single=len(errors),
         levels={name: change(remove(at, bottom=bottom)) for name, (at, bottom) in REMOVED.items()},
-        dead=find_dead_weight(meter, probe, change, errors),
+        dead=find_dead_weight(meter, probe, change),
         order=spearman(macs, -one_shot),
         near=count_near(labels, members[:DRAW]),
         behind={budget: behind_teacher(labels, rules, budget) for budget in BUDGETS},
@@ -154,23 +154,23 @@ def single_errors(probe: Probe, space: SearchSpace) -> dict[tuple[int, int], flo
     return found
 
 
-def find_dead_weight(
-    meter: Meter, probe: Probe, change: Change, errors: Mapping[tuple[int, int], float]
-) -> dict[str, float]:
-    """What goes when blocks are removed in the order of their errors, while under 1 % changes."""
-    space, lost = meter.space, [frozenset[str]() for _ in meter.space.units]
-    arch = UNPRUNED
-    for axis, number in sorted(errors, key=lambda one: errors[one]):
-        losses = list_losses(space, axis)
-        wanted = lost[axis] | losses[number]
-        if wanted not in losses:
+def find_dead_weight(meter: Meter, probe: Probe, change: Change) -> dict[str, float]:
+    """What goes when options are taken in the order of their errors, while under 1 % changes.
+
+    An option is taken where it loses all that is lost in its unit already, and more: so whole
+    levels go where they are dead, whichever of their blocks are least.
+    """
+    space, arch = meter.space, UNPRUNED
+    errors = probe.option_errors(space)
+    numbers = [(axis, n) for axis, one in enumerate(errors) for n in range(len(one))]
+    for axis, number in sorted(numbers, key=lambda at: errors[at[0]][at[1]]):
+        losses, digits = list_losses(space, axis), np.array([space.option_indices(arch)])
+        if errors[axis][number] >= DEAD or not losses[digits[0, axis]] < losses[number]:
             continue
-        digits = np.array([space.option_indices(arch)])
-        digits[0, axis] = losses.index(wanted)
-        next_arch = space.arch(int(space.indices(digits)[0]))
-        if change(next_arch) >= DEAD:
-            continue
-        arch, lost[axis] = next_arch, wanted
+        digits[0, axis] = number
+        emptier = space.arch(int(space.indices(digits)[0]))
+        if change(emptier) < DEAD:
+            arch = emptier
     whole, left = meter.member(UNPRUNED), meter.member(arch)
     kept = arch.kept_slots
     times = {slot.name: probe.milliseconds[slot.name] for slot in SLOTS}

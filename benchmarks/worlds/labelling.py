@@ -83,6 +83,7 @@ class Queue:
             elif not lost:
                 group.done += 1
             is_over = not group.keys and not self.busy[group.name]
+            is_over = is_over and time.monotonic() < self.deadline
         if is_over:
             self.pending += 1
             try:

@@ -1,0 +1,109 @@
+"""The comparison's verdicts and the gate's dead weight, on planted values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.worlds.compare import Results, compare
+from benchmarks.worlds.gate import find_dead_weight
+from benchmarks.worlds.studies import SEEDS, WORLDS, draw_members
+from sdsearch.space.meter import Meter
+from sdsearch.space.space import search_space
+from sdsearch.unet.architecture import UNPRUNED
+from tests.fakes import make_label
+from tests.planted import planted_probe
+from tests.unets import random_members
+
+BUDGET, COLUMN, DRAWS = "macs 60 %", "fd_efflite0", 8
+ARCHS = random_members(2 * DRAWS, seed=5, space="tiny")
+
+
+def results(own: list[float], other: list[float]) -> Results:
+    """One design a draw of each method, with these distances; the teacher has 100."""
+    values = {arch.key: value for arch, value in zip(ARCHS, [*own, *other], strict=True)}
+    labels = {
+        (arch.key, seed): make_label(arch, seed=seed, fd_efflite0={"value": value, "n": 96})
+        for arch, value in [(UNPRUNED, 100.0), *((arch, values[arch.key]) for arch in ARCHS)]
+        for seed in SEEDS
+    }
+    chosen = {
+        (BUDGET, "autobuild"): {draw: [ARCHS[draw].key] for draw in range(DRAWS)},
+        (BUDGET, "exhaustive"): {draw: [ARCHS[DRAWS + draw].key] for draw in range(DRAWS)},
+        (BUDGET, "one-shot"): {0: [ARCHS[DRAWS].key]},
+    }
+    return Results(WORLDS["words-16"], chosen, labels)
+
+
+@pytest.mark.parametrize(
+    ("shift", "spread", "word"),
+    [
+        (-10.0, 0.1, "better"),
+        (10.0, 0.1, "worse"),
+        (0.0, 0.1, "as good as"),
+        (-0.5, 0.1, "better, as good as"),
+        (0.0, 20.0, "undecided"),
+    ],
+)
+def test_a_word_of_the_comparison_follows_from_its_interval(shift, spread, word):
+    noise = np.random.default_rng(0).normal(0, spread, DRAWS)
+    noise -= noise.mean()
+    found = compare(
+        results(list(150 + shift + noise), [150.0] * DRAWS), BUDGET, "exhaustive", COLUMN
+    )
+    assert found.mean == pytest.approx(shift / 100)
+    assert found.word == word
+    # Student's quantile of 7 degrees of freedom at 98.75 %, from a table.
+    half = 3.335 * noise.std(ddof=1) / 100 / np.sqrt(DRAWS)
+    assert found.high - found.mean == pytest.approx(half, rel=2e-3)
+
+
+def test_a_rival_without_labels_is_the_same_in_every_draw():
+    found = results([150.0] * DRAWS, [140.0] * DRAWS)
+    assert compare(found, BUDGET, "one-shot", COLUMN).mean == pytest.approx(0.1)
+
+
+def test_what_was_not_measured_has_no_verdict():
+    found = results([150.0] * DRAWS, [140.0] * DRAWS)
+    (key, *_), labels = (arch.key for arch in ARCHS), dict(found.labels)
+    del labels[key, SEEDS[-1]]
+    gone = Results(found.world, found.chosen, labels)
+    assert compare(gone, BUDGET, "exhaustive", COLUMN).word == "not measured"
+
+
+def test_dead_weight_is_all_that_changes_nothing_whole_levels_included():
+    space = search_space("tiny")
+    probe = planted_probe(space)
+    inner = ("down.2", "down.3", "mid", "up.0", "up.1")
+    dead = {slot for slot in UNPRUNED.kept_slots if slot.startswith(inner)}
+
+    def change(arch):
+        return float(not UNPRUNED.kept_slots - arch.kept_slots <= dead)
+
+    removals = tuple(
+        one.model_copy(update={"errors": (float(not set(one.lost) <= dead),) * len(one.errors)})
+        for one in probe.removals
+    )
+    times = dict.fromkeys(probe.milliseconds, 1.0)
+    planted = probe.model_copy(update={"removals": removals, "milliseconds": times})
+    found = find_dead_weight(Meter(space), planted, change)
+    least = min(
+        (arch for arch in all_but_levels_0_and_1(space) if change(arch) == 0.0),
+        key=lambda arch: Meter(space).member(arch)["params"],
+    )
+    whole = Meter(space).member(UNPRUNED)["params"]
+    assert found["params"] == pytest.approx(1 - Meter(space).member(least)["params"] / whole)
+
+
+def all_but_levels_0_and_1(space):
+    """Every member that is whole at levels 0 and 1."""
+    home = np.array(space.option_indices(UNPRUNED))
+    for level2 in range(space.radices[2]):
+        for bottom in range(space.radices[3]):
+            digits = np.array([[home[0], home[1], level2, bottom]])
+            yield space.arch(int(space.indices(digits)[0]))
+
+
+def test_draws_of_members_are_disjoint():
+    members = [arch.key for arch in draw_members()]
+    assert len(set(members)) == len(members) == 256
