@@ -120,6 +120,8 @@ class Campaign:
         self.chosen = self._choose()
         if self.world.name == "tiny-sd":
             self.chosen = [one for one in self.chosen if one.method in LIVE]
+        if not self.chosen:
+            return []
         architectures = {one.arch_key: one.architecture for one in self.chosen}
         list_members(self.study, architectures.values())
         keys = [UNPRUNED.key, *architectures]
@@ -204,6 +206,10 @@ class Campaign:
         if self.world.name == "tiny-sd":
             table, budgets = read_label_table(asset_path(TINY_TABLE)), EMBEDDED
             labels = {one.arch_key: one for one in table if one.seed == 0}
+        missing = [arch.key for arch in self.members if arch.key not in labels]
+        if missing:
+            print(f"{self.world.name}: {len(missing)} members have no label; run again", flush=True)
+            return []
         jobs = [
             (self.world.name, study, budgets, draw, [labels[arch.key] for arch in members], probe)
             for draw, members in enumerate(self.draws)

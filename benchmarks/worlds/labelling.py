@@ -84,14 +84,15 @@ class Queue:
                 group.done += 1
             is_over = not group.keys and not self.busy[group.name]
             is_over = is_over and time.monotonic() < self.deadline
+            self.pending += is_over  # others wait for what it brings
         if is_over:
-            self.pending += 1
             try:
                 more = self.then(group)
                 with self.lock:
                     self.groups[:0] = more
             finally:
-                self.pending -= 1
+                with self.lock:
+                    self.pending -= 1
 
 
 def label_groups(
