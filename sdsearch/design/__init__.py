@@ -29,6 +29,7 @@ from sdsearch.design.scores import (
     Scores,
     SpaceScores,
     UnitScores,
+    plus_minus,
     read_scores,
 )
 from sdsearch.design.worth import FEWEST_TO_HALVE, LabelWorth, halve_labels
@@ -61,6 +62,7 @@ __all__ = [
     "find_allowed",
     "halve_labels",
     "log_errors",
+    "plus_minus",
     "propose_labels",
     "read_probe",
     "read_scores",

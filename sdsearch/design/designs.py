@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from sdsearch.design.scores import plus_minus
 from sdsearch.model import FrozenModel, SealedModel
 from sdsearch.space import Budget, say_amount
 from sdsearch.unet import UNPRUNED, Architecture
@@ -73,7 +74,7 @@ class Design(FrozenModel):
     def __repr__(self) -> str:
         return (
             f"Design({self.name!r}, {self.params:,} parameters, predicted target "
-            f"{self.predicted.target:.4g} ± {self.predicted.se:.2g})"
+            f"{self.predicted.target:.4g}{plus_minus(self.predicted.se)})"
         )
 
 
@@ -143,7 +144,7 @@ class DesignWriter:
             place = 1 + sum(other.score > option.score for other in unit.options)
             said.append(
                 f"{unit.unit}: {option.words}; {place} of {len(unit.options)} {order}"
-                f" {option.effect:+.3g} ± {option.spread:.2g} on the predicted target"
+                f" {option.effect:+.3g}{plus_minus(option.spread)} on the predicted target"
             )
         return said
 
@@ -152,7 +153,7 @@ class DesignWriter:
         what = "one-shot estimate" if self.scores.kind == "one-shot" else "predicted target"
         ahead = int((self.scored.predicted[self.allowed] > value).sum())
         return (
-            f"{what} {value:.4g} ± {self.scored.spread[index]:.2g}: place {ahead + 1:,}"
+            f"{what} {value:.4g}{plus_minus(self.scored.spread[index])}: place {ahead + 1:,}"
             f" of the {int(self.allowed.sum()):,} members within the budget"
         )
 

@@ -33,6 +33,15 @@ CLEAR_SPREADS = 2.0
 NOT_TOLD = "cannot be told from zero"
 
 
+def plus_minus(spread: float, form: str = ".2g") -> str:
+    """A spread as it stands behind a value; nothing for a single model, which has none.
+
+    >>> "0.4" + plus_minus(0.03), "0.4" + plus_minus(0.0)
+    ('0.4 ± 0.03', '0.4')
+    """
+    return f" ± {spread:{form}}" if spread else ""
+
+
 @dataclass(frozen=True, slots=True)
 class SpaceScores:
     """Predictions for every member of a space, in the order of `space.index`.
@@ -234,7 +243,7 @@ class Scores(SealedModel):
         ]
         for unit in self.units:
             best = self.top_k(unit.unit, 1)[0]
-            worth = f"{best.effect:+.3g} ± {best.spread:.2g}"
+            worth = f"{best.effect:+.3g}{plus_minus(best.spread)}"
             said.append(f"Best option of {unit.unit}: {best.words} ({worth}).")
         blocks = sorted(self.blocks, key=lambda block: block.effect)
         needed = [block for block in blocks if block.effect < 0 and not block.unclear]
@@ -269,4 +278,5 @@ def _removal(block: BlockScore) -> str:
     others = f" (with {', '.join(block.together_with)})" if block.together_with else ""
     verb = "costs" if block.effect < 0 else "gains"
     doubt = f", which {NOT_TOLD}" if block.unclear else ""
-    return f"it{others} {verb} {abs(block.effect):.3g} ± {block.spread:.2g} of the target{doubt}"
+    effect = f"{abs(block.effect):.3g}{plus_minus(block.spread)}"
+    return f"it{others} {verb} {effect} of the target{doubt}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sdsearch.design import NOT_TOLD, LabelWorth, Scores, read_scores
+from sdsearch.design import NOT_TOLD, LabelWorth, Scores, plus_minus, read_scores
 from sdsearch.errors import InputError
 from sdsearch.files import read_json
 from sdsearch.keys import believe
@@ -137,7 +137,7 @@ def _say_block(scores: Scores, name: str) -> str:
         return "never removed"
     others = f" with {', '.join(block.together_with)}" if block.together_with else ""
     doubt = f", which {NOT_TOLD}" if block.unclear else ""
-    effect = f"{block.effect:+.3f} ± {block.spread:.3f}{doubt}"
+    effect = f"{block.effect:+.3f}{plus_minus(block.spread, '.3f')}{doubt}"
     return f"removing it{others} changes the target by {effect}"
 
 

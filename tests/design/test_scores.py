@@ -138,3 +138,24 @@ def test_predictions_that_are_damaged_or_gone_say_what_to_do(held, tmp_path):
         file.write_bytes(held)
     with pytest.raises(InputError, match=r"predictions\.safetensors.*sdsearch score"):
         SpaceScores.load(file)
+
+
+def test_insights_of_a_single_model_give_no_spread() -> None:
+    scores = SCORES.model_copy(
+        update={
+            "blocks": tuple(one.model_copy(update={"spread": 0.0}) for one in SCORES.blocks),
+            "units": tuple(
+                unit.model_copy(
+                    update={
+                        "options": tuple(
+                            one.model_copy(update={"spread": 0.0}) for one in unit.options
+                        )
+                    }
+                )
+                for unit in SCORES.units
+            ),
+        }
+    )
+    said = scores.insights()
+    assert any("costs" in line for line in said)
+    assert not any("±" in line for line in said)

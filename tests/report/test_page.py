@@ -155,6 +155,24 @@ def test_what_a_picture_costs_is_a_table_and_a_dash_where_it_was_not_measured(
     assert "Measured with one picture of 64 px, ddim, 8 steps" in html
 
 
+def test_the_page_says_that_effects_of_a_single_model_have_no_spread(study: StudyFolder) -> None:
+    option = OptionScore(option=0, words="d1", score=0.5, effect=0.5, spread=0.0)
+    lost = BlockScore(name="down.0.res.1", unit="level0", effect=-0.4, spread=0, together_with=())
+    scores = Scores(
+        space="tiny",
+        kind="ridge",
+        rule="partial-dependence",
+        mean=0.0,
+        blocks=(lost,),
+        units=(UnitScores(unit="level0", stability=1.0, options=(option,)),),
+    )
+    study.scores_file.write_text(scores.model_dump_json())
+    html = render(read_evidence(study), summarize_outcome(study))
+    assert "changes the target by -0.400<" in html
+    assert "<td>+0.500</td><td></td>" in html
+    assert "is a single model and has none" in html
+
+
 def test_block_scores_are_drawn_in_the_shape_of_the_net(study: StudyFolder) -> None:
     block = {"unit": "level0", "spread": 0.01, "together_with": ()}
     option = OptionScore(option=0, words="d1 & few", score=0.5, effect=0.5, spread=0.1)
