@@ -26,7 +26,7 @@ from sdsearch_eval.cache import TensorCache
 from sdsearch_eval.data import load_recovery_samples
 from sdsearch_eval.models import load_teacher
 from sdsearch_eval.sampling import (
-    pose_questions,
+    pose_question,
     probe_removals,
     spread_timesteps,
     weigh_timesteps,
@@ -69,11 +69,11 @@ def probe_world(
     task = labels[0].provenance.get("protocol", {}).get("task", "inpaint")
     protocol = Protocol(task=task, threads=1)
     timesteps = spread_timesteps(teacher, COUNT)
-    questions = pose_questions(teacher, load_recovery_samples(protocol, samples), timesteps, 0)
+    question = pose_question(teacher, load_recovery_samples(protocol, samples), timesteps, 0)
     with tempfile.TemporaryDirectory() as folder:
         cache = TensorCache(Path(folder), {})
         flat = (1 / COUNT,) * COUNT
-        removals = probe_removals(teacher, space, questions, flat, "float32", cache)
+        removals = probe_removals(teacher, space, question, flat, "float32", cache, 32)
     quality = -np.array([one.scalar("fd_efflite0") for one in labels])
     best = quality >= np.quantile(quality, 0.75)
     rows = []

@@ -221,6 +221,10 @@ class ProbeRequest(StudyRequest):
     samples: int = Field(8, ge=1)
     timesteps: int = Field(4, ge=1)
 
+    def at_once(self, protocol: Protocol) -> int:
+        """How many inputs a call of a net answers: a block, but at least all of one timestep."""
+        return min(self.samples * self.timesteps, max(self.samples, protocol.block_size))
+
 
 class LatencyRequest(Request):
     """Time the members that a latency survey asks for, in its file."""

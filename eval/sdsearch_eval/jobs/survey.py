@@ -20,7 +20,7 @@ from sdsearch_eval.models import load_teacher
 from sdsearch_eval.sampling import (
     cast_unet,
     fill_survey,
-    pose_questions,
+    pose_question,
     probe_removals,
     spread_timesteps,
     time_slots,
@@ -57,7 +57,7 @@ def probe_teacher(request: ProbeRequest) -> None:
         timesteps = spread_timesteps(teacher, request.timesteps)
         weights = weigh_timesteps(teacher, timesteps)
         samples = load_recovery_samples(protocol, request.samples)
-        questions = pose_questions(teacher, samples, timesteps, seed)
+        question = pose_question(teacher, samples, timesteps, seed)
         made_from = {
             "teacher_sha256": teacher.sha256,
             "protocol": study.protocol_key,
@@ -69,16 +69,17 @@ def probe_teacher(request: ProbeRequest) -> None:
         # Nothing is encoded or decoded from here on: a full-size net needs the memory.
         with teacher.wait_on_host(), progress_bar(console) as progress:
             unet = cast_unet(teacher.student(UNPRUNED), protocol.dtype)
-            milliseconds = time_slots(unet, questions[0])
+            milliseconds = time_slots(unet, question)
             del unet
             task = progress.add_task("removals", total=None)
             removals = probe_removals(
                 teacher,
                 space,
-                questions,
+                question,
                 weights,
                 protocol.dtype,
                 cache,
+                request.at_once(protocol),
                 lambda done, total: progress.update(task, completed=done, total=total),
             )
     probe = Probe(

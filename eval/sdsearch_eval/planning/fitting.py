@@ -45,10 +45,10 @@ def fit_prepare(work: Work, room: int) -> Fitted:
     return Fitted(None, block, peak)
 
 
-def fit_probe(work: Work, samples: int, room: int) -> Fitted:
-    """A probe's removals, asked about as many samples at once as fit: it halves them itself."""
+def fit_probe(work: Work, at_once: int, room: int) -> Fitted:
+    """A probe's removals, asked about as many inputs at once as fit: it halves them itself."""
     block, peak = _first_that_fits(
-        _halves(samples), lambda images: probe_phases(work, images), room
+        _halves(at_once), lambda images: probe_phases(work, images), room
     )
     return Fitted(None, block, peak)
 

@@ -173,7 +173,8 @@ class _Planner:
             ]
             return max(found, key=lambda fitted: fitted.peak.total)
         if task.stage == "probe":
-            return fit_probe(work, ProbeRequest(study=self.study.root).samples, room)
+            asked = ProbeRequest(study=self.study.root).at_once(work.protocol)
+            return fit_probe(work, asked, room)
         if task.stage == "prepare":
             return fit_prepare(work, room)
         if task.stage == "search":
@@ -220,7 +221,7 @@ class _Planner:
             seconds["tune"] = clock.tune(tuning)
         if "probe" in found and fits["probe"]:
             asked = ProbeRequest(study=self.study.root)
-            seconds["probe"] = clock.probe(found["probe"], asked.samples, asked.timesteps)
+            seconds["probe"] = clock.probe(found["probe"], asked)
         if "prepare" in found:
             seconds["prepare"] = clock.prepare()
         if "compare" in found:

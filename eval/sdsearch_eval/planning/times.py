@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sdsearch.labels import LongRecovery
+    from sdsearch.study import ProbeRequest
     from sdsearch.unet import Architecture
     from sdsearch_eval.planning.phases import Work
     from sdsearch_eval.planning.speeds import Line, Speeds
@@ -42,13 +43,15 @@ class Clock:
         pictures = self._paint(UNPRUNED, samples) + 2 * samples * speeds.features
         return self.start + self._make() + shared + pictures + answers + self._floors()
 
-    def probe(self, archs: Sequence[Architecture], samples: int, timesteps: int) -> float:
+    def probe(self, archs: Sequence[Architecture], request: ProbeRequest) -> float:
         """Samples encoded once, then each removal made and asked about all at every timestep."""
         sees_masks = self.work.parts.backbone.in_channels == INPAINT_CHANNELS
-        encoded = samples * (self.speeds.caption + (1 + sees_masks) * self.speeds.encode)
+        encoded = request.samples * (self.speeds.caption + (1 + sees_masks) * self.speeds.encode)
         slots = SLOT_CALLS * self._at(self.speeds.single, UNPRUNED)
+        at_once = request.at_once(self.work.protocol)
+        calls = request.samples * request.timesteps / at_once
         asked = sum(
-            self._make(arch) + timesteps * self._ask(arch, samples) for arch in (UNPRUNED, *archs)
+            self._make(arch) + calls * self._ask(arch, at_once) for arch in (UNPRUNED, *archs)
         )
         return self.start + self._make() + encoded + slots + asked
 
@@ -114,12 +117,12 @@ class Clock:
         call = self._at(self.speeds.block, arch) * (samples / block)
         return protocol.steps * call + samples * self.speeds.decode
 
-    def _ask(self, arch: Architecture, samples: int) -> float:
-        """One call about so many samples, without guidance."""
+    def _ask(self, arch: Architecture, inputs: int) -> float:
+        """One call about so many inputs, without guidance."""
         protocol = self.work.protocol
         block = min(protocol.block_size, protocol.samples) * self.work.calls
         single, whole = self._at(self.speeds.single, arch), self._at(self.speeds.block, arch)
-        return max(single, whole * samples / block)
+        return max(single, whole * inputs / block)
 
     def _cost(self, arch: Architecture) -> float:
         """What a picture costs: UNet calls, and as many whole pictures where they are short."""

@@ -13,7 +13,7 @@ from sdsearch_eval.sampling.latency import (
 )
 from sdsearch_eval.sampling.probing import (
     SLOT_CALLS,
-    pose_questions,
+    pose_question,
     probe_removals,
     spread_timesteps,
     time_slots,
@@ -47,7 +47,7 @@ __all__ = [
     "measure_latency",
     "measure_picture",
     "paste_back",
-    "pose_questions",
+    "pose_question",
     "prepare_inputs",
     "probe_removals",
     "sample_latents",

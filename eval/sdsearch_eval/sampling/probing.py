@@ -49,34 +49,40 @@ LARGEST_SNR = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a UNet is asked: n noisy inputs (n, c, h, w) of one timestep, and their words."""
+    """What a UNet is asked: noisy inputs (n, c, h, w), their timesteps (n,), and their words."""
 
     model_input: Tensor
-    timestep: int
+    timesteps: Tensor
     text: Tensor
 
-    def parts(self, size: int) -> Iterator[Question]:
-        """The same in consecutive parts of at most `size`."""
-        pairs = zip(self.model_input.split(size), self.text.split(size), strict=True)
-        for model_input, text in pairs:
-            yield Question(model_input, self.timestep, text)
+    def parts(self, most: int) -> Iterator[Question]:
+        """The same in as few equal parts as have at most so many inputs each, the last smaller."""
+        count = -(-len(self.text) // most)
+        given = (each.chunk(count) for each in (self.model_input, self.timesteps, self.text))
+        for model_input, timesteps, text in zip(*given, strict=True):
+            yield Question(model_input, timesteps, text)
 
 
-def pose_questions(
+def pose_question(
     teacher: Teacher, samples: Sequence[Sample], timesteps: Sequence[int], seed: int
-) -> list[Question]:
-    """A question for each timestep: all samples, each noised to it under noise of its own."""
+) -> Question:
+    """All samples at every timestep, each noised to it under noise of its own.
+
+    Timestep by timestep: the first `len(samples)` inputs are those of `timesteps[0]`.
+    """
     inputs = prepare_inputs(teacher, samples, seed)
     images = images_to_tensor(np.stack([sample.image for sample in samples]))
     clean, scheduler = teacher.encode_images(images), teacher.scheduler()
-    shapes, found = make_unet(UNPRUNED, teacher.backbone, torch.device("meta")), []
+    shapes = make_unet(UNPRUNED, teacher.backbone, torch.device("meta"))
+    asked, model_input = torch.tensor(timesteps, device=clean.device), []
     for timestep in timesteps:
         source = torch.Generator().manual_seed(derive_seed(seed, f"timestep-{timestep}", "probe"))
         noise = torch.randn(clean.shape, generator=source).to(clean.device)
         at = torch.full((len(clean),), timestep, device=clean.device)
         noisy = scheduler.add_noise(clean, noise, at)
-        found.append(Question(unet_input(shapes, noisy, inputs), timestep, inputs.text))
-    return found
+        model_input.append(unet_input(shapes, noisy, inputs))
+    text = inputs.text.repeat(len(timesteps), 1, 1)
+    return Question(torch.cat(model_input), asked.repeat_interleave(len(clean)), text)
 
 
 def spread_timesteps(teacher: Teacher, count: int) -> tuple[int, ...]:
@@ -100,26 +106,30 @@ def weigh_timesteps(teacher: Teacher, timesteps: Sequence[int]) -> tuple[float, 
 def probe_removals(
     teacher: Teacher,
     space: SearchSpace,
-    questions: Sequence[Question],
+    question: Question,
     weights: Sequence[float],
     dtype: str,
     cache: TensorCache,
+    at_once: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Removal]:
-    """The errors of all removals that `list_removals` names, at the questions' timesteps.
+    """The errors of all removals that `list_removals` names, at the question's timesteps.
 
-    `weights` are the timesteps', for the standard error of their mean.
+    `weights` are the timesteps', for the standard error of their mean. A call of a net answers at
+    most `at_once` inputs, and halves of them where they do not fit.
 
     What is measured is kept in `cache`, so that a killed probe goes on. An answer that is not
     finite in half precision is asked for once more in float32.
 
     Raises:
         WorkError: an answer is not finite in float32 either, or those of the whole net are 0.
-        torch.OutOfMemoryError: a single sample does not fit.
+        torch.OutOfMemoryError: a single input does not fit.
     """
     removals = list_removals(space)
-    whole = _answer_all(teacher, UNPRUNED, questions, dtype)
-    power = torch.stack([answer.square().mean() for answer in whole])  # (timesteps,)
+    parts = list(question.parts(at_once))
+    whole = _answer_all(teacher, UNPRUNED, parts, dtype)
+    by_timestep = len(weights), -1
+    power = whole.square().mean((1, 2, 3)).view(by_timestep).mean(1, keepdim=True)
     if not (power > 0).all():
         raise WorkError(
             "the unpruned net must answer something, but its answers are all 0; is its last layer "
@@ -132,10 +142,10 @@ def probe_removals(
             arch = with_option(space, axis, number)
 
             def measure(arch: Architecture = arch) -> dict[str, Tensor]:
-                answers = _answer_all(teacher, arch, questions, dtype)
-                pairs = zip(answers, whole, strict=True)
-                changes = torch.stack([(a - b).square().mean((1, 2, 3)) for a, b in pairs])
-                return {"errors": changes / power[:, None]}  # (timesteps, samples)
+                changes = (
+                    (_answer_all(teacher, arch, parts, dtype) - whole).square().mean((1, 2, 3))
+                )
+                return {"errors": changes.view(by_timestep) / power}  # (timesteps, samples)
 
             errors = cache.get(f"removal-{arch.key}", measure)["errors"].double().numpy()
             of_samples = np.asarray(weights) @ errors  # (samples,)
@@ -155,25 +165,25 @@ def probe_removals(
 
 
 def _answer_all(
-    teacher: Teacher, arch: Architecture, questions: Sequence[Question], dtype: str
-) -> list[Tensor]:
-    """The answers of a member with inherited weights, in float32: (n, 4, h, w) a question."""
+    teacher: Teacher, arch: Architecture, parts: Sequence[Question], dtype: str
+) -> Tensor:
+    """The answers of a member with inherited weights to all parts, in float32: (n, c, h, w)."""
     unet = cast_unet(teacher.student(arch), dtype)
-    answers = [_answer(unet, question) for question in questions]
-    if dtype != "float32" and not all(torch.isfinite(answer).all() for answer in answers):
+    answers = torch.cat([_answer(unet, part) for part in parts])
+    if dtype != "float32" and not torch.isfinite(answers).all():
         unet = teacher.student(arch)
-        answers = [_answer(unet, question) for question in questions]
-    if not all(torch.isfinite(answer).all() for answer in answers):
+        answers = torch.cat([_answer(unet, part) for part in parts])
+    if not torch.isfinite(answers).all():
         raise WorkError(f"the answers of {arch.key} must be finite, but hold NaN or infinity")
     return answers
 
 
 @torch.no_grad()
 def _answer(unet: UNet2DConditionModel, question: Question) -> Tensor:
-    """An answer, of halves of the samples where all of them do not fit into memory."""
+    """An answer, of halves of the inputs where all of them do not fit into memory."""
+    model_input, text = question.model_input.to(unet.dtype), question.text.to(unet.dtype)
     try:
-        given = question.model_input.to(unet.dtype), question.timestep, question.text.to(unet.dtype)
-        output: Tensor = unet(*given, return_dict=False)[0]
+        output: Tensor = unet(model_input, question.timesteps, text, return_dict=False)[0]
         return output.float()
     except torch.OutOfMemoryError:
         if len(question.text) == 1:
@@ -186,7 +196,7 @@ def _answer(unet: UNet2DConditionModel, question: Question) -> Tensor:
 
 @torch.no_grad()
 def time_slots(unet: UNet2DConditionModel, question: Question) -> dict[str, float]:
-    """Median milliseconds of each slot in a call of the unpruned net on the first sample.
+    """Median milliseconds of each slot in a call of the unpruned net on the first input.
 
     The device is waited for at every slot, so that the whole call takes longer than without.
     """

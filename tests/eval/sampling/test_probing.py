@@ -18,7 +18,7 @@ from sdsearch_eval.data.samples import load_recovery_samples
 from sdsearch_eval.models.teacher import load_teacher
 from sdsearch_eval.sampling import probing
 from sdsearch_eval.sampling.probing import (
-    pose_questions,
+    pose_question,
     probe_removals,
     spread_timesteps,
     time_slots,
@@ -41,14 +41,15 @@ def few(teacher):
     return SearchSpace("few", teacher.backbone, (level0, level1, level2, bottom))
 
 
-def probe(teacher, small, folder, dtype="float32"):
-    questions = pose_questions(teacher, load_recovery_samples(small, 3), TIMESTEPS, 0)
+def probe(teacher, small, folder, dtype="float32", at_once=6):
+    question = pose_question(teacher, load_recovery_samples(small, 3), TIMESTEPS, 0)
     cache = TensorCache(folder, {})
-    return questions, probe_removals(teacher, few(teacher), questions, WEIGHTS, dtype, cache)
+    found = probe_removals(teacher, few(teacher), question, WEIGHTS, dtype, cache, at_once)
+    return question, found
 
 
 def test_an_error_is_the_change_of_the_output_as_a_share_of_its_power(teacher, small, tmp_path):
-    questions, found = probe(teacher, small, tmp_path)
+    question, found = probe(teacher, small, tmp_path)
     space, whole = few(teacher), teacher.student(UNPRUNED)
     removals = [(axis, n) for axis, numbers in enumerate(list_removals(space)) for n in numbers]
     assert [(one.unit, one.option) for one in found] == [
@@ -58,8 +59,8 @@ def test_an_error_is_the_change_of_the_output_as_a_share_of_its_power(teacher, s
         arch = with_option(space, axis, number)
         assert one.lost == tuple(s.name for s in SLOTS if s.name not in arch.kept_slots)
         net, each = teacher.student(arch), []
-        for question in questions:
-            given = question.model_input, question.timestep, question.text
+        for timestep, part in zip(TIMESTEPS, question.parts(3), strict=True):
+            given = part.model_input, timestep, part.text
             with torch.no_grad():
                 before, after = (unet(*given).sample.double() for unet in (whole, net))
             each.append((((after - before) ** 2).mean((1, 2, 3)) / (before**2).mean()).numpy())
@@ -83,13 +84,30 @@ def test_a_probe_on_a_gpu_finds_what_one_on_the_processor_does(teacher, small, t
     here = probe(teacher, small, tmp_path / "here")[1]
     with pretended_gpu():
         there = load_teacher(open_pipeline("tiny"), GPU)
-        questions, found = probe(there, small, tmp_path / "there")
-        assert {question.text.device for question in questions} == {GPU}
-        milliseconds = time_slots(there.student(UNPRUNED), questions[0])
+        question, found = probe(there, small, tmp_path / "there")
+        asked = question.model_input, question.timesteps, question.text
+        assert {each.device for each in asked} == {GPU}
+        milliseconds = time_slots(there.student(UNPRUNED), question)
     for one, other in zip(found, here, strict=True):
         assert one.errors == pytest.approx(other.errors, rel=1e-3, abs=1e-9)
     assert list(milliseconds) == [slot.name for slot in SLOTS]
     assert min(milliseconds.values()) > 0
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 4])
+def test_what_a_call_answers_at_once_does_not_change_the_errors(teacher, small, tmp_path, at_once):
+    together = probe(teacher, small, tmp_path / "together")[1]
+    apart = probe(teacher, small, tmp_path / "apart", at_once=at_once)[1]
+    for one, other in zip(apart, together, strict=True):
+        assert one.errors == pytest.approx(other.errors, rel=1e-3, abs=1e-9)
+
+
+def test_parts_are_equal_as_far_as_they_can_be(teacher, small):
+    question = pose_question(teacher, load_recovery_samples(small, 3), TIMESTEPS, 0)
+    assert question.timesteps.tolist() == [100] * 3 + [700] * 3
+    assert [part.timesteps.tolist() for part in question.parts(4)] == [[100] * 3, [700] * 3]
+    assert [len(part.text) for part in question.parts(5)] == [3, 3]
+    assert [len(part.model_input) for part in question.parts(6)] == [6]
 
 
 def test_halves_are_asked_where_all_samples_do_not_fit(teacher, small, tmp_path, monkeypatch):
@@ -111,21 +129,21 @@ def test_halves_are_asked_where_all_samples_do_not_fit(teacher, small, tmp_path,
 
     monkeypatch.setattr(type(teacher), "student", tight)
     _, halved = probe(teacher, small, tmp_path / "halved")
-    assert set(sizes) == {3, 2, 1}
+    assert set(sizes) == {6, 3, 2, 1}
     for one, other in zip(halved, whole, strict=True):
         assert one.errors == pytest.approx(other.errors, rel=1e-3, abs=1e-9)
 
 
 def test_answers_that_are_not_finite_are_refused(teacher, small, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        probing, "_answer", lambda unet, question: torch.full((3, 4, 2, 2), torch.nan)
+        probing, "_answer", lambda unet, question: torch.full((6, 4, 2, 2), torch.nan)
     )
     with pytest.raises(WorkError, match="must be finite"):
         probe(teacher, small, tmp_path)
 
 
 def test_a_net_that_says_nothing_is_refused(teacher, small, tmp_path, monkeypatch):
-    monkeypatch.setattr(probing, "_answer", lambda unet, question: torch.zeros(3, 4, 2, 2))
+    monkeypatch.setattr(probing, "_answer", lambda unet, question: torch.zeros(6, 4, 2, 2))
     with pytest.raises(WorkError, match="all 0"):
         probe(teacher, small, tmp_path)
 
