@@ -2,8 +2,9 @@
 
     python -m benchmarks.bench_metrics
 
-Images are of noise, since what metrics cost does not depend on what they show. Beside it stands
-torchmetrics' SSIM of each image in each region. Exit code 1 above 20 CPU seconds.
+Holes are filled with noise, since what metrics cost does not depend on what they show; known pixels
+are pasted back, as a label does. Beside it stands torchmetrics' SSIM of each image in each region.
+Exit code 1 above 20 CPU seconds.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from sdsearch_eval.bench.rows import measure_rows, merge_rows, summarize_rows
 from sdsearch_eval.metrics import References
 from sdsearch_eval.models import load_teacher
 from sdsearch_eval.nets import Features
-from sdsearch_eval.sampling import Generated
+from sdsearch_eval.sampling import Generated, paste_back
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,8 +49,8 @@ def painted(bench: Bench, number: int) -> Generated:
     """What a student might have painted for the bench's samples."""
     rng = np.random.default_rng(number)
     images = rng.integers(0, 256, (BLOCK, 512, 512, 3), np.uint8)
-    nothing = np.zeros(BLOCK, np.bool_)
-    return Generated(bench.teacher_latents + 0.1, images, images, nothing, 1.0)
+    filled, nothing = paste_back(images, bench.samples), np.zeros(BLOCK, np.bool_)
+    return Generated(bench.teacher_latents + 0.1, images, filled, nothing, 1.0)
 
 
 def measure_label(bench: Bench, blocks: list[Generated]) -> float:

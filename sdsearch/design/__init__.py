@@ -19,6 +19,7 @@ from sdsearch.design.proposals import propose_labels
 from sdsearch.design.scores import (
     CLEAR_SPREADS,
     NOT_TOLD,
+    RANKER_SCHEMA,
     BlockScore,
     EmbeddingNorms,
     FeatureNorm,
@@ -39,6 +40,7 @@ __all__ = [
     "FEWEST_TO_HALVE",
     "LEAST_ERROR",
     "NOT_TOLD",
+    "RANKER_SCHEMA",
     "TOURNAMENT",
     "BlockScore",
     "Design",

@@ -28,13 +28,15 @@ PredictorKind = Literal[
     "gnn", "gnn-probe", "ridge", "ridge-pairs", "forest", "ridge-probe", "one-shot"
 ]
 """What predicts the target; those named after a probe need one, "one-shot" needs no labels."""
+RANKER_SCHEMA: Literal[3] = 3
+"""Of a fitted ranker's files: a fit that an older version made is made again."""
 CLEAR_SPREADS = 2.0
 """An effect of fewer spreads than this cannot be told from zero; `docs/scores.md` says why two."""
 NOT_TOLD = "cannot be told from zero"
 
 
 def plus_minus(spread: float, form: str = ".2g") -> str:
-    """A spread as it stands behind a value; nothing for a single model, which has none.
+    """A spread as it stands behind a value; nothing where a predictor has none.
 
     >>> "0.4" + plus_minus(0.03), "0.4" + plus_minus(0.0)
     ('0.4 ± 0.03', '0.4')
@@ -145,7 +147,7 @@ class BlockScore(FrozenModel):
     def unclear(self) -> bool:
         """Whether the ensemble's members differ too much to tell the effect from zero.
 
-        A single model has no spread: nothing is said of its effects.
+        A predictor without a spread, as a forest, says nothing of it.
         """
         return abs(self.effect) < CLEAR_SPREADS * self.spread
 

@@ -18,7 +18,7 @@ from sdsearch.ranker.net import Ranker
 from sdsearch.ranker.published import PaperConfig, fit_paper, score_options
 from sdsearch.ranker.scoring import score_space, score_units
 from sdsearch.ranker.training import FittedNet, RankerConfig, average_rank, soft_spearman
-from sdsearch.ranker.validation import columns_of
+from sdsearch.ranker.validation import columns_of, fit_baselines
 
 __all__ = [
     "CATEGORICAL",
@@ -34,6 +34,7 @@ __all__ = [
     "average_rank",
     "columns_of",
     "errors_of",
+    "fit_baselines",
     "fit_forest",
     "fit_paper",
     "fit_ranker",

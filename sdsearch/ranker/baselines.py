@@ -5,7 +5,8 @@ Fitted baselines are plain arrays, so that they are saved beside the ranker with
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ from sdsearch.ranker.features import CATEGORICAL, REMOVED, FeatureLayout, SlotFe
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+RESAMPLES = 32
+"""Bootstrap resamples of labels that ridge is fitted to for its spread."""
 _TREES = 100
 _PENALTIES = np.logspace(-2, 3, 11)
 
@@ -28,16 +31,45 @@ def kept_slots(features: SlotFeatures, layout: FeatureLayout) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """A fitted ridge regression; `pairs` holds the effects of products of two columns."""
+    """A fitted ridge regression; `pairs` holds the effects of products of two columns.
+
+    `deviations` are those of coefficients and, last, intercept, where labels are drawn again: one
+    row of zeros where nothing is known of them. Their mean is 0.
+    """
 
     coefficients: Floats  # (columns,)
     intercept: Floats  # ()
     pairs: Floats  # (columns, columns), zeros where the model is additive
+    deviations: Floats  # (resamples, columns + 1)
+
+    @classmethod
+    def single(
+        cls, coefficients: Floats, intercept: Floats | float, pairs: Floats | None = None
+    ) -> Linear:
+        """One that says nothing of its spread."""
+        columns = len(coefficients)
+        nothing = np.zeros((columns, columns))
+        return cls(
+            coefficients,
+            np.asarray(intercept),
+            nothing if pairs is None else pairs,
+            np.zeros((1, columns + 1)),
+        )
+
+    @property
+    def fits(self) -> int:
+        """How many fits its spread is taken over."""
+        return len(self.deviations)
 
     def predict(self, x: Floats) -> Floats:
         """(n, columns) -> (n,)."""
         additive: Floats = x @ self.coefficients + self.intercept
         return additive + ((x @ self.pairs) * x).sum(1) if self.pairs.any() else additive
+
+    def deviate(self, x: Floats) -> Floats:
+        """How predictions change where labels are drawn again: (n, columns) -> (n, resamples)."""
+        found: Floats = x @ self.deviations[:, :-1].T + self.deviations[:, -1]
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +79,7 @@ class Forest:
     column: Ints  # (trees, nodes)
     child: Ints  # (trees, nodes, 2): where to go on 0 and on 1
     value: Floats  # (trees, nodes)
+    fits: ClassVar = 1
 
     def predict(self, x: Floats) -> Floats:
         """(n, columns) -> (n,)."""
@@ -63,30 +96,56 @@ class Forest:
             total += value[at]
         return total / len(self.value)
 
+    def deviate(self, x: Floats) -> Floats:
+        """Nothing is known of it: zeros, (n, 1)."""
+        return np.zeros((len(x), 1))
+
 
 def fit_ridge(
-    x: Floats, y: Floats, weight: Floats | None = None, *, with_pairs: bool = False
+    x: Floats,
+    y: Floats,
+    weight: Floats | None = None,
+    *,
+    with_pairs: bool = False,
+    rng: np.random.Generator | None = None,
 ) -> Linear:
     """Ridge regression, its penalty chosen by leave-one-out error; the mean for under 3 rows.
 
     `with_pairs` adds the products of all two columns that vary; `weight` (n,) says how much each
-    row counts.
+    row counts. With `rng` an additive one is also fitted to `RESAMPLES` bootstrap resamples of the
+    rows, under the same penalty (Efron and Tibshirani, 1993, section 9.5: pairs).
     """
     from sklearn.linear_model import RidgeCV
 
     columns = x.shape[1]
-    nothing = np.zeros((columns, columns))
     if len(y) < 3 or np.ptp(y) == 0:
-        return Linear(np.zeros(columns), np.asarray(np.average(y, weights=weight)), nothing)
+        return Linear.single(np.zeros(columns), np.average(y, weights=weight))
     varying = np.flatnonzero(np.ptp(x, axis=0) > 0)
     first, second = (varying[index] for index in np.triu_indices(len(varying), 1))
     wide = np.concatenate([x, x[:, first] * x[:, second]], axis=1) if with_pairs else x
     model = RidgeCV(alphas=_PENALTIES).fit(wide, y, sample_weight=weight)
     found = np.asarray(model.coef_, dtype=np.float64)
-    pairs = nothing.copy()
+    pairs = np.zeros((columns, columns))
     if with_pairs:
         pairs[first, second] = found[columns:]
-    return Linear(found[:columns], np.asarray(model.intercept_), pairs)
+    fitted = Linear.single(found[:columns], model.intercept_, pairs)
+    if rng is None or with_pairs:
+        return fitted
+    weight = np.ones(len(y)) if weight is None else weight
+    return replace(fitted, deviations=_resample(x, y, weight, float(model.alpha_), rng))
+
+
+def _resample(
+    x: Floats, y: Floats, weight: Floats, penalty: float, rng: np.random.Generator
+) -> Floats:
+    """(resamples, columns + 1) coefficients and intercepts of resampled rows, less their mean."""
+    from sklearn.linear_model import Ridge
+
+    drawn = rng.multinomial(len(y), np.full(len(y), 1 / len(y)), size=RESAMPLES)
+    fits = (Ridge(alpha=penalty).fit(x, y, sample_weight=weight * times) for times in drawn)
+    found = np.array([[*fit.coef_, fit.intercept_] for fit in fits])
+    deviations: Floats = found - found.mean(0)
+    return deviations
 
 
 def fit_scale(x: Floats, y: Floats, weight: Floats | None = None) -> Linear:
@@ -96,7 +155,7 @@ def fit_scale(x: Floats, y: Floats, weight: Floats | None = None) -> Linear:
     """
     slope = -(y.std() or 1.0) / (x.std() or 1.0)
     centre = np.average(y, weights=weight) - slope * x.mean()
-    return Linear(np.array([slope]), np.asarray(centre), np.zeros((1, 1)))
+    return Linear.single(np.array([slope]), centre)
 
 
 def fit_forest(x: Floats, y: Floats, seed: int, weight: Floats | None = None) -> Forest:

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from pydantic import Field
 
-from sdsearch.design import PredictorKind
+from sdsearch.design import RANKER_SCHEMA, PredictorKind
 from sdsearch.errors import InputError
 from sdsearch.files import read_json_bytes, write_atomic
 from sdsearch.model import SealedModel
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class _RankerFile(SealedModel):
     """`ranker.json`: all that is not a tensor; `layouts` are those of the nets."""
 
-    schema_version: Literal[2] = Field(2, alias="schema")
+    schema_version: Literal[3] = Field(RANKER_SCHEMA, alias="schema")
     config: RankerConfig
     layout: FeatureLayout
     layouts: dict[PredictorKind, FeatureLayout]
@@ -71,7 +71,7 @@ def load_ranker(folder: Path) -> FittedRanker:
         return _assemble(described, tensors)
     except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
         raise InputError(
-            f"{folder} must hold a fitted ranker of schema 2, but: {error};"
+            f"{folder} must hold a fitted ranker of schema {RANKER_SCHEMA}, but: {error};"
             " refit: sdsearch fit STUDY"
         ) from error
 

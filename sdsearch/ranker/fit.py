@@ -94,12 +94,17 @@ class FittedRanker:
         return self.nets.get(self.kind)
 
     def predict(self, architectures: Sequence[Architecture], space: SearchSpace) -> Floats:
-        """Predicted target by each ensemble member: (architectures, members or 1)."""
+        """Predicted target by each ensemble member: (architectures, members).
+
+        Those of ridge are its fits to resampled labels, shifted so that their mean is its fit to
+        all labels; other baselines have one.
+        """
         if self.net is not None:
             return self.net.predict(encode_all(architectures, space.backbone, self.net.layout))
         kept = kept_slots(encode_all(architectures, space.backbone, self.layout), self.layout)
         logs = None if self.errors is None else errors_of(architectures, space, self.errors)
-        return self.baselines[self.kind].predict(columns_of(self.kind, kept, logs))[:, None]
+        model, seen = self.baselines[self.kind], columns_of(self.kind, kept, logs)
+        return model.predict(seen)[:, None] + model.deviate(seen)
 
 
 def fit_ranker(
@@ -192,7 +197,7 @@ def rank_by_probe(space: SearchSpace, probe: Probe, config: RankerConfig) -> Fit
         members=0,
         seconds=0.0,
     )
-    order = Linear(np.array([-1.0]), np.asarray(0.0), np.zeros((1, 1)))
+    order = Linear.single(np.array([-1.0]), 0.0)
     layout, errors = FeatureLayout.for_space(space), probe.option_errors(space)
     return FittedRanker(config, layout, report, {}, {"one-shot": order}, errors)
 

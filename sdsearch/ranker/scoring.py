@@ -64,7 +64,7 @@ def score_space(
     shape = space.radices
     predicted, spread = np.empty(shape, np.float32), np.empty(shape, np.float32)
     net = fitted.nets.get(kind)
-    models = 1 if net is None else len(net.centre)
+    models = fitted.baselines[kind].fits if net is None else len(net.centre)
     sums = [np.zeros((size, models)) for size in shape]
     for digits, part in space.width_parts:
         if net is not None:
@@ -104,12 +104,16 @@ def _score_part(net: FittedNet, space: SearchSpace) -> SpaceScores:
             y = net.ranker.head.finish(total) * net.spread + net.centre
             predicted[first] = y.mean(-1).numpy()
             spread[first] = y.std(-1, correction=0).numpy()
-            exact = y.double().numpy()
-            sums[0][first] = exact.sum((0, 1, 2))
-            for axis, dims in ((1, (1, 2)), (2, (0, 2)), (3, (0, 1))):
-                sums[axis] += exact.sum(dims)
+            _add_option(sums, first, y.double().numpy())
     marginals = tuple(total / (len(space) / len(total)) for total in sums)
     return SpaceScores(predicted.reshape(-1), spread.reshape(-1), marginals)
+
+
+def _add_option(sums: list[Floats], first: int, predicted: Floats) -> None:
+    """Add (b, c, d, members) predictions of option `first` of unit 0 to the sums of all options."""
+    sums[0][first] = predicted.sum((0, 1, 2))
+    for axis, dims in ((1, (1, 2)), (2, (0, 2)), (3, (0, 1))):
+        sums[axis] += predicted.sum(dims)
 
 
 def score_units(
@@ -283,13 +287,15 @@ def _score_with(
     if fitted.errors is not None:
         errors = tuple(one[numbers] for one, numbers in zip(fitted.errors, digits, strict=True))
         logs = log_errors(errors).reshape(shape[0], -1)
-    cube = np.empty(shape)
+    predicted, spread = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    sums = [np.zeros((size, model.fits)) for size in shape]
     for first in range(shape[0]):
         # Per slot (b * c * d,): which of the members with this option of unit 0 keep it.
         rows = [np.broadcast_to(c[min(first, len(c) - 1)], shape[1:]).reshape(-1) for c in columns]
         seen = columns_of(kind, np.stack(rows, axis=1), None if logs is None else logs[first])
-        cube[first] = model.predict(seen).reshape(shape[1:])
-    axes = range(len(shape))
-    marginals = tuple(cube.mean(axis=tuple(set(axes) - {axis}))[:, None] for axis in axes)
-    flat = cube.reshape(-1).astype(np.float32)
-    return SpaceScores(flat, np.zeros_like(flat), marginals)
+        y, deviations = model.predict(seen), model.deviate(seen)  # (b * c * d,), (..., fits)
+        predicted[first] = y.reshape(shape[1:])
+        spread[first] = deviations.std(-1).reshape(shape[1:])
+        _add_option(sums, first, (y[:, None] + deviations).reshape(*shape[1:], -1))
+    marginals = tuple(total / (len(space) / len(total)) for total in sums)
+    return SpaceScores(predicted.reshape(-1), spread.reshape(-1), marginals)

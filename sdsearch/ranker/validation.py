@@ -109,9 +109,15 @@ def baselines_out_of_fold(
 def fit_baselines(
     kept: Floats, y: Floats, weight: Floats, seed: int, logs: Floats | None = None
 ) -> dict[PredictorKind, Linear | Forest]:
-    """All baselines on all labels; the arguments are those of `baselines_out_of_fold`."""
+    """All baselines on all labels; the arguments are those of `baselines_out_of_fold`.
+
+    Ridge is fitted to resampled labels too, for its spread.
+    """
     return {
-        name: fit_of(name, seed)(columns_of(name, kept, logs), y, weight) for name in _known(logs)
+        name: fit_of(name, seed, np.random.default_rng(seed))(
+            columns_of(name, kept, logs), y, weight
+        )
+        for name in _known(logs)
     }
 
 
@@ -125,28 +131,30 @@ def columns_of(kind: PredictorKind, kept: Floats, logs: Floats | None) -> Floats
     return np.concatenate([kept, PROBE_SCALE * logs[:, None]], axis=1)
 
 
-def fit_of(kind: PredictorKind, seed: int) -> Fit:
-    """How a baseline is fitted to columns, targets and weights."""
+def fit_of(kind: PredictorKind, seed: int, rng: np.random.Generator | None = None) -> Fit:
+    """How a baseline is fitted to columns, targets and weights; with `rng` ridge has a spread."""
     if kind == "forest":
         return lambda x, y, weight: fit_forest(x, y, seed, weight)
     if kind == "one-shot":
         return fit_scale
     if kind == "ridge-probe":
-        return _fit_probed_ridge
-    return lambda x, y, weight: fit_ridge(x, y, weight, with_pairs=kind == "ridge-pairs")
+        return lambda x, y, weight: _fit_probed_ridge(x, y, weight, rng)
+    return lambda x, y, weight: fit_ridge(x, y, weight, with_pairs=kind == "ridge-pairs", rng=rng)
 
 
-def _fit_probed_ridge(x: Floats, y: Floats, weight: Floats) -> Linear:
+def _fit_probed_ridge(
+    x: Floats, y: Floats, weight: Floats, rng: np.random.Generator | None
+) -> Linear:
     """Ridge on blocks and, in the last column, a probe; the probe's order where labels have none.
 
     Ridge of fewer than 3 labels, or of labels that are all alike, is a constant.
     """
     if len(y) >= 3 and np.ptp(y) > 0:
-        return fit_ridge(x, y, weight)
+        return fit_ridge(x, y, weight, rng=rng)
     order = fit_scale(x[:, -1:], y, weight)
     coefficients = np.zeros(x.shape[1])
     coefficients[-1:] = order.coefficients
-    return Linear(coefficients, order.intercept, np.zeros((x.shape[1], x.shape[1])))
+    return Linear.single(coefficients, order.intercept)
 
 
 def _known(logs: Floats | None) -> tuple[PredictorKind, ...]:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sdsearch.console import working
-from sdsearch.design import FEWEST_TO_HALVE, LabelWorth, find_allowed, halve_labels
+from sdsearch.design import (
+    FEWEST_TO_HALVE,
+    RANKER_SCHEMA,
+    LabelWorth,
+    find_allowed,
+    halve_labels,
+)
 from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.stages.probe import probe_study
@@ -185,6 +191,7 @@ def fit_inputs(study: StudyFolder, labels: Sequence[Label]) -> dict[str, Any]:
     errors = [settings.target.standard_error(label) for label in labels]
     keys = [label.arch_key for label in labels]
     return {
+        "schema": RANKER_SCHEMA,
         "labels": [list(row) for row in zip(keys, targets, errors, strict=True)],
         "space": study.config.space.model_dump(mode="json"),
         "teacher": name_teacher(study),

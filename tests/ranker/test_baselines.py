@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestRegressor
 
-from sdsearch.ranker.baselines import fit_forest, fit_ridge, kept_slots
+from sdsearch.ranker.baselines import RESAMPLES, fit_forest, fit_ridge, kept_slots
 from sdsearch.ranker.features import FeatureLayout, encode_all
 from sdsearch.space.space import search_space
 from sdsearch.unet.slots import SLOTS
@@ -58,6 +58,34 @@ def test_a_weight_of_two_is_a_repeated_row() -> None:
         for a in np.logspace(-2, 3, 11)
     ]
     assert min(np.abs(s - model.coefficients).max() for s in solutions) < 1e-8
+
+
+def test_fits_to_resampled_labels_spread_as_standard_errors_of_least_squares_do() -> None:
+    rng = np.random.default_rng(5)
+    x = rng.integers(0, 2, (300, 6)).astype(float)
+    model = fit_ridge(x, x @ np.arange(6.0) + rng.normal(0, 2.0, 300), rng=rng)
+    assert model.fits == RESAMPLES
+    np.testing.assert_allclose(model.deviations.mean(0), 0, atol=1e-12)
+    centred = x - x.mean(0)
+    exact = 2.0 * np.sqrt(np.diag(np.linalg.inv(centred.T @ centred)))
+    found = model.deviations[:, :-1].std(0)
+    assert found.mean() == pytest.approx(exact.mean(), rel=0.15)
+    np.testing.assert_allclose(found, exact, rtol=0.5)
+    fresh = rng.integers(0, 2, (4, 6)).astype(float)
+    each = [
+        fresh @ (model.coefficients + row[:-1]) + model.intercept + row[-1]
+        for row in model.deviations
+    ]
+    found = model.predict(fresh)[:, None] + model.deviate(fresh)
+    np.testing.assert_allclose(found, np.stack(each, axis=1))
+
+
+@pytest.mark.parametrize("with_pairs", [False, True])
+def test_a_fit_that_is_not_asked_for_its_spread_has_none(with_pairs: bool) -> None:
+    rng = np.random.default_rng(6)
+    x, y = rng.integers(0, 2, (30, 5)).astype(float), rng.normal(size=30)
+    model = fit_ridge(x, y, with_pairs=with_pairs)
+    assert (model.fits, model.deviate(x).tolist()) == (1, [[0.0]] * 30)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])

@@ -151,7 +151,7 @@ def test_loading_is_strict(tmp_path: Path) -> None:
         load_ranker(tmp_path)
     save_ranker(small_fit(), tmp_path)
     described = json.loads((tmp_path / "ranker.json").read_text(encoding="utf-8"))
-    assert described["schema"] == 2
+    assert described["schema"] == 3
     described = without_seal(described)
     described["config"]["width"] = 9
     (tmp_path / "ranker.json").write_text(json.dumps(with_seal(described)), encoding="utf-8")

@@ -7,6 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from benchmarks.told_signs import score_truth
 from sdsearch.design import PredictorKind
 from sdsearch.errors import InputError
 from sdsearch.ranker import FeatureLayout, FitReport, FittedRanker, LinearLearner, score_space
@@ -70,3 +71,17 @@ def test_without_one_measured_label_there_is_nothing_to_learn() -> None:
     archs = TINY.sample(2, np.random.default_rng(1))
     with pytest.raises(InputError, match="at least one that did not fail"):
         LinearLearner.of("ridge", TINY, archs, [None, None])
+
+
+@pytest.mark.parametrize("kind", ["ridge", "ridge-probe"])
+def test_effects_that_ridge_tells_from_zero_have_the_sign_that_was_planted(
+    kind: PredictorKind,
+) -> None:
+    told = []
+    for seed in range(3):
+        scores, true = score_truth(kind, 32, seed)
+        clear = [block for block in scores.blocks if not block.unclear]
+        told += [(block.effect > 0) == (true[block.name] > 0) for block in clear]
+        assert len(clear) < len(scores.blocks), "32 labels do not tell all"
+    assert len(told) >= len(scores.blocks), "of three times as many"
+    assert np.mean(told) >= 0.95

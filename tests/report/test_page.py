@@ -160,7 +160,7 @@ def test_the_page_says_that_effects_of_a_single_model_have_no_spread(study: Stud
     lost = BlockScore(name="down.0.res.1", unit="level0", effect=-0.4, spread=0, together_with=())
     scores = Scores(
         space="tiny",
-        kind="ridge",
+        kind="forest",
         rule="partial-dependence",
         mean=0.0,
         blocks=(lost,),
@@ -170,7 +170,7 @@ def test_the_page_says_that_effects_of_a_single_model_have_no_spread(study: Stud
     html = render(read_evidence(study), summarize_outcome(study))
     assert "changes the target by -0.400<" in html
     assert "<td>+0.500</td><td></td>" in html
-    assert "is a single model and has none" in html
+    assert "the predictor in use does not have" in html
 
 
 def test_block_scores_are_drawn_in_the_shape_of_the_net(study: StudyFolder) -> None:
@@ -196,7 +196,10 @@ def test_block_scores_are_drawn_in_the_shape_of_the_net(study: StudyFolder) -> N
     assert "removing it changes the target by -0.400 ± 0.010" in html
     assert "removing it changes the target by +0.100" in html
     assert "removing it changes the target by +0.015 ± 0.010, which cannot be told" in html
-    assert "less than 2 standard deviations over the ensemble. They are mid.attn.0." in html
+    assert (
+        "less than 2 standard deviations over fits to different labels. They are mid.attn.0."
+        in html
+    )
     assert html.count('class="sds-strip"') == 1 + 1, "of the block and of the legend"
     assert "<td>+0.500</td><td>0.100</td>" in html
     assert "never removed" in html
