@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,23 +169,29 @@ def kill_half_way(study: StudyFolder, cluster: Any, node: Any) -> None:
     wait_until(lambda: len(study.labels.read_all()) >= 6, 240)
     inside = psutil.Process(node.all_processes["raylet"][0].process.pid)
 
+    held: list[psutil.Process] = []
+
     def at_work() -> bool:
-        family = {child.pid for child in inside.children(recursive=True)}
-        return any(
-            attempt.worker.pid in family and is_held(study, folder)
-            for folder in open_claims(study).folder.iterdir()
-            for attempt in read_attempts(folder)[-1:]
-        )
+        family = {child.pid: child for child in inside.children(recursive=True)}
+        for folder in open_claims(study).folder.iterdir():
+            for attempt in read_attempts(folder)[-1:]:
+                worker = family.get(attempt.worker.pid)
+                if worker is not None and is_held(study, folder, worker):
+                    held[:] = [*worker.children(recursive=True), worker]
+                    return True
+        return False
 
     wait_until(at_work, 240)
     cluster.remove_node(node, allow_graceful=False)
+    for process in held:  # Ray's end does not reach what is stopped
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
-def is_held(study: StudyFolder, folder: Path) -> bool:
+def is_held(study: StudyFolder, folder: Path, worker: psutil.Process) -> bool:
     """Whether a label is in work; if so its worker is stopped, so that it cannot end by now."""
     if read_attempts(folder)[-1].state != "running":
         return False
-    worker = psutil.Process(read_attempts(folder)[-1].worker.pid)
     worker.suspend()
     # A label is published before its claim ends.
     is_published = LabelKey(folder.name, study.series) in study.labels
