@@ -16,7 +16,7 @@ from sdsearch.export.onnx import check_onnx, export_onnx
 from sdsearch.export.papers import renew_card
 from sdsearch.export.pipeline import at_export, export_pipeline
 from sdsearch.export.portable import complete_vocabulary, tensor_name
-from sdsearch.export.recovered import find_weights, recover_missing
+from sdsearch.export.recovered import find_weights, recover_missing, release_weights
 from sdsearch.export.teacher import export_teacher
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "read_inventory",
     "record_files",
     "recover_missing",
+    "release_weights",
     "renew_card",
     "tensor_name",
     "write_lora",

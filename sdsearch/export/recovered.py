@@ -10,8 +10,8 @@ from sdsearch.errors import WorkError
 from sdsearch.harness import run_harness
 from sdsearch.keys import content_key
 from sdsearch.labels import Label, LabelKey, read_recovery_values
-from sdsearch.study import RecoverRequest, find_preset, load_space
-from sdsearch.weights import origin_of
+from sdsearch.study import RecoverRequest, find_preset, load_space, read_designs
+from sdsearch.weights import forget_note, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FORMAT = 3
 """Of the exported folder: raise it when its contents change."""
+UNEXPORTED = 250_000_000
+"""Bytes of weights of designs that are not exported and stay after a run: only small ones do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,32 @@ def find_weights(arch_key: str, study: StudyFolder) -> Path | None:
         say(f"{weights} is damaged, or not noted as what it is; it is made again")
         return None
     return weights if weights.is_file() else None
+
+
+def release_weights(study: StudyFolder, most: int = UNEXPORTED) -> int:
+    """Remove the weights of designs that are not exported, where they take over `most` bytes.
+
+    They are made again when they are asked for, as those of a design whose label is of a table.
+
+    Returns:
+        The bytes that were freed; 0 where small weights stay.
+    """
+    designs, folder = read_designs(study), study.pipelines_dir
+    exported = {design.arch_key for design in designs if (folder / design.name).is_dir()}
+    others = {design.arch_key for design in designs} - exported
+    files = [study.recovered_file(key) for key in sorted(others)]
+    sizes = {file: file.stat().st_size for file in files if file.is_file()}
+    total = sum(sizes.values())
+    if total <= most:
+        return 0
+    for weights in sizes:
+        forget_note(weights)
+        weights.unlink()
+    say(
+        f"weights of designs that are not exported ({len(sizes)} files, {total / 1e9:.1f} GB) are "
+        "removed; an export of one of them makes its weights again"
+    )
+    return total
 
 
 def _read_long_values(arch_key: str, study: StudyFolder) -> dict[str, Measurement]:

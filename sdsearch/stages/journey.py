@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 
 def run_study(study: StudyFolder) -> Path:
-    """Do all stages and print the table, the report's path and the pipelines' paths."""
+    """Do all stages and print the table, the report's path and the pipelines' paths.
+
+    Large weights of designs that are not exported are removed in the end.
+    """
+    from sdsearch.export import release_weights
+
     check_study(study)
     if study.config.teacher.inpaint:
         tune_teacher(study)
@@ -42,6 +47,7 @@ def run_study(study: StudyFolder) -> Path:
     compare_study(study)
     folders = export_designs(study)
     page = report_study(study)
+    release_weights(study)
     say(f"report: {page}")
     for folder in folders:
         say(f"pipeline: {folder}")

@@ -10,13 +10,14 @@ import pytest
 from safetensors.torch import load_file, save
 
 from sdsearch.errors import WorkError
-from sdsearch.export import recovered
+from sdsearch.export import find_weights, recovered, release_weights
 from sdsearch.study.requests import RecoverRequest
-from sdsearch.weights.notes import rename_noted, write_noted
+from sdsearch.weights.notes import origin_of, rename_noted, write_noted
 from tests.export.exports import export_now, save_weights
 from tests.fakes import (
     make_design,
     tiny_member,
+    write_designs,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +51,26 @@ def test_a_long_recovery_that_has_ended_replaces_weights_and_values(
     assert f"recovery of {study.config.export.recovery.steps} steps" in card
     said = json.loads((folder / "design.json").read_text())
     assert said["measured"]["fd_efflite0"]["value"] == 123.25
+
+
+def test_large_weights_of_designs_that_are_not_exported_are_released(
+    study: StudyFolder, design: Design, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = make_design(tiny_member("bk-base"), "autobuild", 2)
+    write_designs(study, [design, other])
+    exported, spare = (study.recovered_file(one.arch_key) for one in (design, other))
+    folder = export_now(design, study)
+    write_noted(spare, b"0" * 1000, "a test")
+    assert release_weights(study, most=1000) == 0
+    assert spare.is_file()
+    assert release_weights(study, most=999) == 1000
+    assert not spare.exists()
+    assert origin_of(spare) is None
+    assert "not exported (1 files" in capsys.readouterr().err
+    assert origin_of(exported) is not None
+    assert load_file(folder / "unet" / "diffusion_pytorch_model.safetensors").keys()
+    assert find_weights(other.arch_key, study) is None, "so that an export makes them again"
+    assert release_weights(study, most=0) == 0
 
 
 def test_weights_of_another_architecture_are_refused(study: StudyFolder, teacher: Path) -> None:
