@@ -150,7 +150,8 @@ class _Kernels(TorchDispatchMode):
                 "Expected all tensors to be on the same device, but found at least two devices, "
                 f"cuda:0 and cpu! ({name})"
             )
-        if name == "aten::_local_scalar_dense" and on:
+        # Indices in host memory are copied at each use, and the host waits for that.
+        if (name == "aten::_local_scalar_dense" and on) or (on and off and name not in _COPIES):
             self.marks.waits += 1
         made = func(*args, **kwargs)
         if on and name != "aten::copy_":

@@ -34,6 +34,7 @@ from sdsearch_eval.nets.lpips import Lpips, linear_weights
 from sdsearch_eval.pictures.costs import measure_exports
 from sdsearch_eval.pictures.side_by_side import paint_side_by_side
 from sdsearch_eval.pictures.thumbnails import draw_thumbnails
+from sdsearch_eval.recovery.distillation import FeaturePairs, feature_error
 from sdsearch_eval.recovery.short import Lessons, recover_student
 from sdsearch_eval.sampling import latency
 from sdsearch_eval.sampling.survey import fill_survey
@@ -42,6 +43,7 @@ from tests.eval.nets.test_lpips import random_trunk
 from tests.eval.pictures.test_side_by_side import request
 from tests.eval.pretended import GPU, pretended_gpu
 from tests.fakes import make_study, tiny_member
+from tests.unets import random_wide_members
 
 TEXT = "[protocol]\nsamples = 2\nsteps = 2\n"
 
@@ -104,6 +106,26 @@ def test_all_losses_and_a_half_teacher_learn_on_a_gpu(small):
     protocol = small.model_copy(update={"recovery": recipe})
     saving = MachineConfig(gradient_checkpointing=True, micro_batch=2)
     on_the_gpu(protocol, 9, machine=saving)
+
+
+def test_features_of_a_narrower_student_are_compared_on_a_gpu_without_waiting():
+    (arch,) = random_wide_members(1, seed=71)
+    with pretended_gpu() as marks:
+        teacher = load_teacher(open_pipeline("tiny"), GPU)
+        pairs = FeaturePairs(arch, teacher)
+        student, net = teacher.student(arch), teacher.student(UNPRUNED)
+        noisy = torch.randn(2, 9, 16, 16).to(GPU)
+        text = torch.randn(2, 32, net.config.cross_attention_dim).to(GPU)
+        at = torch.full((2,), 500).to(GPU)
+        with pairs.student_taps(student) as found, pairs.teacher_taps(net) as wanted:
+            for unet in (student, net):
+                unet(noisy, at, text)
+        marks.waits = 0
+        kept = pairs.inherited(wanted.outputs)
+        error = feature_error(found.outputs, kept)
+        assert marks.waits == 0
+        assert float(error.detach()) > 0
+    assert any(a.shape[1] < b.shape[1] for a, b in zip(kept, wanted.outputs, strict=True))
 
 
 @pytest.mark.parametrize(("said", "device"), [("auto", "cpu"), ("device", "cuda")])
