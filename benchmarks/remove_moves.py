@@ -25,10 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HARNESS = Path("eval") / "sdsearch_eval"
 UNMOVED = ("planning", "counting", "devices.py")
 """What only counts, or moves for others: each caller's call is deleted instead."""
-TESTS = (
-    *("tests/eval/test_devices.py", "tests/eval/metrics/test_scores.py", "tests/eval/nets"),
-    "tests/eval/recovery/test_long.py",
-)
+TESTS = Path("tests") / "eval"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +96,12 @@ def _is_device(node: ast.expr) -> bool:
     return ast.unparse(node).endswith("device")
 
 
-def first_failure(root: Path) -> str | None:
-    """The first test that fails in a checkout; None if all pass."""
-    line = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-x",
-        "-m",
-        "",
-        "-k",
-        "gpu or device or waits",
-        *TESTS,
-    ]
+def first_failure(root: Path, room: str) -> str | None:
+    """The first test that fails in a checkout, those of a room before others; None if all pass."""
+    own = [TESTS / room] if (root / TESTS / room).is_dir() else []
+    chosen = [str(place) for place in (*own, TESTS / "test_devices.py", TESTS)]
+    named = ["-m", "", "-k", "gpu or device or waits"]
+    line = [sys.executable, "-m", "pytest", "-q", "-x", *named, *chosen]
     path = os.pathsep.join([str(root), str(root / "eval")])
     done = subprocess.run(
         line,
@@ -143,7 +132,7 @@ def main() -> int:
         for move in chosen:
             whole = (root / move.file).read_bytes()
             move.delete(root)
-            failure = first_failure(root)
+            failure = first_failure(root, move.file.relative_to(HARNESS).parts[0])
             (root / move.file).write_bytes(whole)
             survivors += failure is None
             print(f"{move.file}:{move.line}: {move.call}: {failure or 'ALL PASSED'}", flush=True)
