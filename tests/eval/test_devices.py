@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from PIL import Image
 
 from sdsearch.labels.costs import read_costs
@@ -26,7 +27,7 @@ from sdsearch_eval.bench.bench import prepare_bench
 from sdsearch_eval.bench.evaluate import evaluate_architecture
 from sdsearch_eval.bench.floors import write_floors
 from sdsearch_eval.cache import TensorCache
-from sdsearch_eval.devices import memory_format, name_device, set_arithmetic
+from sdsearch_eval.devices import memory_format, name_device, quick_dtype, set_arithmetic
 from sdsearch_eval.jobs import workspace
 from sdsearch_eval.jobs.workspace import open_console
 from sdsearch_eval.models.teacher import load_teacher
@@ -85,6 +86,12 @@ def test_a_label_on_a_gpu_has_the_values_of_one_on_the_processor(teacher, small,
         assert there.scalar(name) == pytest.approx(here.scalar(name), rel=0.02), name
     assert there.provenance["peak_device_bytes"] == 1 << 20
     assert "peak_device_bytes" not in here.provenance
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_what_names_no_label_is_in_half_precision_on_a_gpu_alone(dtype):
+    assert quick_dtype(torch.device("cpu"), dtype) == "float32"
+    assert quick_dtype(GPU, dtype) == dtype
 
 
 def test_official_lpips_is_measured_on_a_gpu(small, monkeypatch):
@@ -247,6 +254,30 @@ def test_latency_is_surveyed_on_a_gpu(tmp_path):
     with pretended_gpu():
         fill_survey(path)
     assert read_survey(path).hardware == "Pretended GPU"
+
+
+def test_timed_calls_copy_no_timestep_to_the_gpu(small, tmp_path, monkeypatch):
+    from sdsearch_eval.data.samples import load_samples
+    from sdsearch_eval.sampling.sampling import prepare_inputs
+
+    forward, places = UNet2DConditionModel.forward, []
+
+    def seen(unet, sample, timestep, *given, **named):
+        places.append(timestep.device)
+        return forward(unet, sample, timestep, *given, **named)
+
+    monkeypatch.setattr(UNet2DConditionModel, "forward", seen)
+    conditions = LatencyConditions(device="cuda", latent=(16, 16), runs=1)
+    survey = design_survey(search_space("tiny"), 20, conditions, np.random.default_rng(0))
+    path = tmp_path / "survey.json"
+    path.write_text(survey.model_copy(update={"members": survey.members[:1]}).model_dump_json())
+    with pretended_gpu():
+        teacher = load_teacher(open_pipeline("tiny"), GPU)
+        inputs = prepare_inputs(teacher, load_samples(small)[:1], 0)
+        latency.measure_latency(teacher.student(tiny_member("bk-tiny")), inputs)
+        fill_survey(path)
+    assert len(places) > latency.LATENCY_CALLS
+    assert set(places) == {GPU}
 
 
 def test_the_pretended_gpu_refuses_what_a_gpu_refuses():

@@ -14,7 +14,7 @@ from sdsearch.study import find_teacher, load_space, read_study
 from sdsearch.unet import UNPRUNED
 from sdsearch_eval.cache import TensorCache
 from sdsearch_eval.data import load_recovery_samples
-from sdsearch_eval.devices import name_device, set_arithmetic
+from sdsearch_eval.devices import name_device, quick_dtype, set_arithmetic
 from sdsearch_eval.jobs.workspace import only_run, open_console
 from sdsearch_eval.models import load_teacher
 from sdsearch_eval.sampling import (
@@ -58,7 +58,9 @@ def probe_teacher(request: ProbeRequest) -> None:
         weights = weigh_timesteps(teacher, timesteps)
         samples = load_recovery_samples(protocol, request.samples)
         question = pose_question(teacher, samples, timesteps, seed)
+        dtype = quick_dtype(world.device, protocol.dtype)
         made_from = {
+            "dtype": dtype,
             "teacher_sha256": teacher.sha256,
             "protocol": study.protocol_key,
             "seed": seed,
@@ -68,7 +70,7 @@ def probe_teacher(request: ProbeRequest) -> None:
         cache = TensorCache(study.features_dir, made_from)
         # Nothing is encoded or decoded from here on: a full-size net needs the memory.
         with teacher.wait_on_host(), progress_bar(console) as progress:
-            unet = cast_unet(teacher.student(UNPRUNED), protocol.dtype)
+            unet = cast_unet(teacher.student(UNPRUNED), dtype)
             milliseconds = time_slots(unet, question)
             del unet
             task = progress.add_task("removals", total=None)
@@ -77,7 +79,7 @@ def probe_teacher(request: ProbeRequest) -> None:
                 space,
                 question,
                 weights,
-                protocol.dtype,
+                dtype,
                 cache,
                 request.at_once(protocol),
                 lambda done, total: progress.update(task, completed=done, total=total),

@@ -19,6 +19,7 @@ from sdsearch_eval.counting import (
     count_training,
     weigh_optimizer,
 )
+from sdsearch_eval.devices import quick_dtype
 from sdsearch_eval.models import CAPTIONS_AT_ONCE
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def prepare_phases(work: Work, block: int) -> dict[str, Counted]:
 def probe_phases(work: Work, images: int) -> dict[str, Counted]:
     """A probe: pictures and captions once, then a net at a time, asked about `images` at once."""
     parts, protocol = work.parts, work.protocol
-    call = count_call(UNPRUNED, parts.backbone, images, work.latent, protocol.dtype, work.device)
+    dtype = quick_dtype(torch.device(work.device), protocol.dtype)
+    call = count_call(UNPRUNED, parts.backbone, images, work.latent, dtype, work.device)
     kept = {**work.always, "net": call.kept["weights"]}
     casting = 4 * count_params(UNPRUNED, parts.backbone) - call.kept["weights"]
     encoding = count_encode(parts, min(ENCODED, images), protocol.resolution, work.device)
