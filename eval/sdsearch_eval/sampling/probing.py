@@ -75,11 +75,10 @@ def pose_question(
     clean, scheduler = teacher.encode_images(images), teacher.scheduler()
     shapes = make_unet(UNPRUNED, teacher.backbone, torch.device("meta"))
     asked, model_input = torch.tensor(timesteps, device=clean.device), []
-    for timestep in timesteps:
+    for timestep, at in zip(timesteps, asked, strict=True):
         source = torch.Generator().manual_seed(derive_seed(seed, f"timestep-{timestep}", "probe"))
         noise = torch.randn(clean.shape, generator=source).to(clean.device)
-        at = torch.full((len(clean),), timestep, device=clean.device)
-        noisy = scheduler.add_noise(clean, noise, at)
+        noisy = scheduler.add_noise(clean, noise, at.expand(len(clean)))
         model_input.append(unet_input(shapes, noisy, inputs))
     text = inputs.text.repeat(len(timesteps), 1, 1)
     return Question(torch.cat(model_input), asked.repeat_interleave(len(clean)), text)
