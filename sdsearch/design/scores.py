@@ -147,9 +147,9 @@ class BlockScore(FrozenModel):
     def unclear(self) -> bool:
         """Whether the ensemble's members differ too much to tell the effect from zero.
 
-        A predictor without a spread, as a forest, says nothing of it.
+        A predictor without a spread, as a forest, says so of effects that are 0 alone.
         """
-        return abs(self.effect) < CLEAR_SPREADS * self.spread
+        return self.effect == 0 or abs(self.effect) < CLEAR_SPREADS * self.spread
 
 
 class OptionScore(FrozenModel):

@@ -113,7 +113,7 @@ def fit_ridge(
 
     `with_pairs` adds the products of all two columns that vary; `weight` (n,) says how much each
     row counts. With `rng` an additive one is also fitted to `RESAMPLES` bootstrap resamples of the
-    rows, under the same penalty (Efron and Tibshirani, 1993, section 9.5: pairs).
+    rows (Efron and Tibshirani, 1993, section 9.5: pairs).
     """
     from sklearn.linear_model import RidgeCV
 
@@ -132,19 +132,22 @@ def fit_ridge(
     if rng is None or with_pairs:
         return fitted
     weight = np.ones(len(y)) if weight is None else weight
-    return replace(fitted, deviations=_resample(x, y, weight, float(model.alpha_), rng))
+    return replace(fitted, deviations=_resample(x, y, weight, rng))
 
 
-def _resample(
-    x: Floats, y: Floats, weight: Floats, penalty: float, rng: np.random.Generator
-) -> Floats:
-    """(resamples, columns + 1) coefficients and intercepts of resampled rows, less their mean."""
-    from sklearn.linear_model import Ridge
+def _resample(x: Floats, y: Floats, weight: Floats, rng: np.random.Generator) -> Floats:
+    """(resamples, columns + 1) coefficients and intercepts of resampled rows, less their mean.
 
+    Each resample chooses its own penalty: the one that all rows choose by luck would hide how
+    little they know. A row that is drawn several times counts so often, and is left out as one.
+    """
     drawn = rng.multinomial(len(y), np.full(len(y), 1 / len(y)), size=RESAMPLES)
-    fits = (Ridge(alpha=penalty).fit(x, y, sample_weight=weight * times) for times in drawn)
-    found = np.array([[*fit.coef_, fit.intercept_] for fit in fits])
-    deviations: Floats = found - found.mean(0)
+    found = []
+    for times in drawn:
+        there = times > 0
+        one = fit_ridge(x[there], y[there], (weight * times)[there])
+        found.append([*one.coefficients, one.intercept])
+    deviations: Floats = np.array(found) - np.mean(found, axis=0)
     return deviations
 
 

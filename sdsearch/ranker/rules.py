@@ -144,15 +144,18 @@ def _feature_norms(net: FittedNet, space: SearchSpace) -> tuple[FeatureNorm, ...
 
 
 def stability(scores: Floats) -> float:
-    """How alike ensemble members order options: mean SRCC of pairs; 1 for a single member."""
+    """How alike ensemble members order options: mean SRCC of pairs; 1 for a single member.
+
+    A member that orders nothing agrees with none.
+    """
     members = scores.shape[1]
     if members < 2:
         return 1.0
     ranks = scipy_stats.rankdata(scores, axis=0)
-    if (np.ptp(ranks, axis=0) == 0).any():
-        return 0.0
-    pairs = np.corrcoef(ranks.T)[np.triu_indices(members, 1)]
-    return float(pairs.mean())
+    orders = np.ptp(ranks, axis=0) > 0
+    found = np.zeros((members, members))
+    found[np.ix_(orders, orders)] = np.corrcoef(ranks.T[orders])
+    return float(found[np.triu_indices(members, 1)].mean())
 
 
 def _weighted(norms: Floats, weights: Floats) -> Floats:

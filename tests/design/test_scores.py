@@ -90,11 +90,11 @@ def test_insights_say_what_matters_what_to_keep_and_what_can_go() -> None:
         (0.09, 0.05, True),
         (-0.09, 0.05, True),
         (0.0, 0.05, True),
-        (0.0, 0.0, False),
+        (0.0, 0.0, True),
         (1e-9, 0.0, False),
     ],
 )
-def test_a_block_is_unclear_within_two_spreads_and_never_without_a_spread(
+def test_a_block_is_unclear_within_two_spreads_or_where_its_effect_is_nothing(
     effect: float, spread: float, unclear: bool
 ) -> None:
     assert CLEAR_SPREADS == 2.0

@@ -85,3 +85,14 @@ def test_effects_that_ridge_tells_from_zero_have_the_sign_that_was_planted(
         assert len(clear) < len(scores.blocks), "32 labels do not tell all"
     assert len(told) >= len(scores.blocks), "of three times as many"
     assert np.mean(told) >= 0.95
+
+
+@pytest.mark.parametrize("kind", ["ridge", "ridge-probe"])
+def test_labels_that_are_noise_tell_next_to_nothing_from_zero(kind: PredictorKind) -> None:
+    told = [
+        not block.unclear
+        for labels in (16, 32)
+        for seed in range(4)
+        for block in score_truth(kind, labels, seed, noise=np.inf)[0].blocks
+    ]
+    assert np.mean(told) <= 0.05, "two spreads"

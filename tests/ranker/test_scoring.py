@@ -12,7 +12,7 @@ from sdsearch.design.builder import build_designs
 from sdsearch.design.scores import SpaceScores
 from sdsearch.errors import InputError
 from sdsearch.ranker.features import encode_all
-from sdsearch.ranker.fit import fit_ranker
+from sdsearch.ranker.fit import LinearLearner, fit_ranker
 from sdsearch.ranker.net import PlanTensors
 from sdsearch.ranker.plan import plan_batch
 from sdsearch.ranker.rules import (
@@ -24,6 +24,7 @@ from sdsearch.ranker.rules import (
 )
 from sdsearch.ranker.scoring import score_space, score_units
 from sdsearch.ranker.training import RankerConfig
+from sdsearch.ranker.validation import fit_baselines
 from sdsearch.space.budget import Budget
 from sdsearch.space.costs import add_up
 from sdsearch.space.meter import Meter
@@ -260,6 +261,17 @@ def test_baselines_have_effects_but_no_norms() -> None:
     found = score_units(fitted, BLOCKS, scored, "graph")
     assert (found.kind, found.norms, found.rule) == ("ridge", None, "partial-dependence")
     assert found == score_units(fitted, BLOCKS, scored)
+
+
+def test_a_block_that_no_label_varies_cannot_be_told_from_zero() -> None:
+    archs = SPACE.sample(3, np.random.default_rng(0))
+    learner = LinearLearner.of("ridge", SPACE, archs, [-1.0, -2.0, -4.0])
+    made = fit_baselines(learner.kept, learner.target, learner.weight, 0)
+    few = replace(small_fit("ridge"), baselines=made)
+    blocks = score_units(few, BLOCKS, score_space(few, BLOCKS)).blocks
+    nothing = [block for block in blocks if block.effect == 0]
+    assert nothing
+    assert all(block.unclear for block in nothing)
 
 
 def test_scoring_is_deterministic(scores: Scores) -> None:

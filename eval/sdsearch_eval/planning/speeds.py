@@ -18,7 +18,13 @@ from sdsearch.labels import FEWEST_TO_EXTRAPOLATE, RecoveryLosses
 from sdsearch.unet import TEXT_TOKENS, UNPRUNED, count_macs
 from sdsearch.weights import make_unet
 from sdsearch_eval.counting import unet_inputs
-from sdsearch_eval.devices import memory_format, place_net, release_memory, synchronize
+from sdsearch_eval.devices import (
+    memory_format,
+    place_net,
+    quick_dtype,
+    release_memory,
+    synchronize,
+)
 from sdsearch_eval.metrics import compare_pixels, frechet_at_infinity, frechet_distance, jackknife
 from sdsearch_eval.models import PIXELS_AT_ONCE
 from sdsearch_eval.nets import extract_features, lpips_like
@@ -62,7 +68,7 @@ class Speeds:
 
     Attributes:
         block: a UNet call on a block of samples, with guidance where there is some.
-        single: a UNet call on one image.
+        single: a UNet call on one image; `probe_block` and `probe_single` as a probe makes them.
         answer: the teacher's answer to a batch of the short recovery.
         step: a whole step of the short recovery; `long_step` of the long one.
         tune_step: one of the whole net that learns to inpaint; 0 where it does not.
@@ -75,6 +81,8 @@ class Speeds:
 
     block: Line
     single: Line
+    probe_block: Line
+    probe_single: Line
     answer: float
     step: Line
     long_step: Line
@@ -139,8 +147,12 @@ def measure_speeds(work: Work, extractor: Extractor, trial: Trial, device: torch
     block = min(trial.block, protocol.samples) * work.calls
     extractor.net.to(device)
     called, trained = (trial.small, UNPRUNED), (trial.small, trial.large)
-    calls = [bench.call(arch, block, protocol.dtype) for arch in called]
-    singles = [bench.call(arch, 1, protocol.dtype) for arch in called]
+    macs, learned = ([bench.macs(arch) for arch in some] for some in (called, trained))
+    dtypes = dict.fromkeys((protocol.dtype, quick_dtype(device, protocol.dtype)))
+    blocks, singles = (
+        [draw_line(macs, [bench.call(arch, size, dtype) for arch in called]) for dtype in dtypes]
+        for size in (block, 1)
+    )
     answer = bench.answer(recipe, trial.short or trial.long)
     # The short recovery asks the teacher for its features by itself; the long one with its answer.
     asked = answer if recipe.losses.feature else 0.0
@@ -148,15 +160,16 @@ def measure_speeds(work: Work, extractor: Extractor, trial: Trial, device: torch
         [bench.step(arch, which, cut) for arch in trained] if cut else [0.0, 0.0]
         for which, cut in ((recipe, trial.short), (work.long, trial.long))
     ]
-    macs, learned = ([bench.macs(arch) for arch in some] for some in (called, trained))
     start = time.perf_counter()
     unet = make_unet(UNPRUNED, work.parts.backbone)
     making = (time.perf_counter() - start) / sum(weight.numel() for weight in unet.parameters())
     del unet
     encode, decode = bench.autoencoder(min(trial.block, protocol.samples))
     return Speeds(
-        block=draw_line(macs, calls),
-        single=draw_line(macs, singles),
+        block=blocks[0],
+        single=singles[0],
+        probe_block=blocks[-1],
+        probe_single=singles[-1],
         answer=answer,
         step=draw_line(learned, [seconds + asked for seconds in steps[0]]),
         long_step=draw_line(learned, steps[1]),

@@ -47,7 +47,7 @@ class Clock:
         """Samples encoded once, then each removal made and asked about all at every timestep."""
         sees_masks = self.work.parts.backbone.in_channels == INPAINT_CHANNELS
         encoded = request.samples * (self.speeds.caption + (1 + sees_masks) * self.speeds.encode)
-        slots = SLOT_CALLS * self._at(self.speeds.single, UNPRUNED)
+        slots = SLOT_CALLS * self._at(self.speeds.probe_single, UNPRUNED)
         at_once = request.at_once(self.work.protocol)
         calls = request.samples * request.timesteps / at_once
         asked = sum(
@@ -118,10 +118,11 @@ class Clock:
         return protocol.steps * call + samples * self.speeds.decode
 
     def _ask(self, arch: Architecture, inputs: int) -> float:
-        """One call about so many inputs, without guidance."""
+        """One call of a probe about so many inputs, without guidance."""
         protocol = self.work.protocol
         block = min(protocol.block_size, protocol.samples) * self.work.calls
-        single, whole = self._at(self.speeds.single, arch), self._at(self.speeds.block, arch)
+        lines = self.speeds.probe_single, self.speeds.probe_block
+        single, whole = (self._at(line, arch) for line in lines)
         return max(single, whole * inputs / block)
 
     def _cost(self, arch: Architecture) -> float:

@@ -180,8 +180,8 @@ def _answer_all(
 @torch.no_grad()
 def _answer(unet: UNet2DConditionModel, question: Question) -> Tensor:
     """An answer, of halves of the inputs where all of them do not fit into memory."""
-    model_input, text = question.model_input.to(unet.dtype), question.text.to(unet.dtype)
     try:
+        model_input, text = question.model_input.to(unet.dtype), question.text.to(unet.dtype)
         output: Tensor = unet(model_input, question.timesteps, text, return_dict=False)[0]
         return output.float()
     except torch.OutOfMemoryError:
