@@ -50,6 +50,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return seen
 
 
+@pytest.mark.slow
 def test_a_small_run_has_every_method_and_measure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
