@@ -158,7 +158,7 @@ def release_weights(study: StudyFolder, most: int = UNEXPORTED) -> int:
         return 0
     for weights in sizes:
         forget_note(weights)
-        weights.unlink()
+        weights.unlink(missing_ok=True)
     say(
         f"weights of designs that are not exported ({len(sizes)} files, {total / 1e9:.1f} GB) are "
         "removed; an export of one of them makes its weights again"
