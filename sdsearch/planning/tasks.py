@@ -117,13 +117,17 @@ def _find_designs(study: StudyFolder) -> tuple[Architecture, ...]:
 
 
 def _compared(study: StudyFolder, designs: tuple[Architecture, ...]) -> tuple[Architecture, ...]:
-    """One design of each method that is painted; the first stands for the best measured one."""
+    """The designs that are painted: the best measured one, and one of each compared method.
+
+    The first of a method stands for its best measured one.
+    """
     built = read_designs(study)
     if not built:
         methods = study.config.build.methods_for(probed=True)
-        return designs[: sum(method in methods for method in COMPARED)]
-    firsts = {design.method: design.architecture for design in reversed(built)}
-    return tuple(firsts[method] for method in COMPARED if method in firsts)
+        return designs[: 1 + sum(method in methods for method in COMPARED)]
+    firsts = {design.method: design for design in reversed(built)}
+    shown = [*find_best(study)[:1], *(firsts[method] for method in COMPARED if method in firsts)]
+    return tuple({design.arch_key: design.architecture for design in shown}.values())
 
 
 def _exported(study: StudyFolder, designs: tuple[Architecture, ...]) -> tuple[Architecture, ...]:

@@ -23,7 +23,7 @@ COMPARED_SCENES = 8
 
 
 def compare_study(study: StudyFolder) -> Path:
-    """Paint the same samples with the teacher and the best measured design of each method.
+    """Paint the same samples with the teacher, the best measured design, and the searches' best.
 
     What a UNet call and a whole picture of each takes is said, and kept in compare/comparison.json;
     so is said which of them are better than the teacher, and by which test.
@@ -35,8 +35,9 @@ def compare_study(study: StudyFolder) -> Path:
         raise InputError(f"there are no designs to compare; run: sdsearch build {study.root}")
     prefix = "" if is_full_size(study.config.teacher.pipeline) else "tiny "
     columns = {f"{prefix}teacher": UNPRUNED.key}
-    for method in COMPARED:
-        if best := best_measured(study, method):
+    for method in (None, *COMPARED):
+        best = best_measured(study, method)
+        if best and best.arch_key not in columns.values():
             columns[prefix + best.name] = best.arch_key
     rows = min(COMPARED_SCENES, study.config.protocol.samples)
     inputs = {
@@ -77,13 +78,17 @@ def _say_costs(described: Path) -> None:
         say(line)
 
 
-def best_measured(study: StudyFolder, method: str) -> Design | None:
-    """The design of a method with the best measured target; None before one is measured."""
+def best_measured(study: StudyFolder, method: str | None = None) -> Design | None:
+    """The design of a method, or of any, with the best measured target; None before one has it."""
     target = study.config.ranker.target
     measured = {
         key: target.evaluate(label)
         for key, label in study.labels.read_series(study.series).items()
         if not label.failure
     }
-    mine = [one for one in read_designs(study) if one.method == method and one.arch_key in measured]
+    mine = [
+        one
+        for one in read_designs(study)
+        if method in (None, one.method) and one.arch_key in measured
+    ]
     return max(mine, key=lambda design: measured[design.arch_key], default=None)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sdsearch.assets import asset_path
-from sdsearch.errors import InputError
+from sdsearch.errors import HarnessError, InputError
 from sdsearch.keys import content_key
 from sdsearch.labels.label import Measurement
 from sdsearch.ranker import published as paper
@@ -69,6 +69,33 @@ def test_the_best_measured_design_is_the_best_by_target_not_by_rank(tmp_path: Pa
     assert best is not None
     assert best.name == "autobuild-2"
     assert best_measured(study, "random") is None
+    assert best_measured(study) == best
+
+
+def test_the_best_design_of_any_method_is_painted_and_no_net_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make_study(tmp_path / "study")
+    first, second, third = (tiny_member(n) for n in ("bk-base", "bk-small", "bk-tiny"))
+    designs = [
+        make_design(first, "autobuild", 1),
+        make_design(second, "exhaustive", 1),
+        make_design(third, "one-shot", 1),
+        make_design(third, "autobuild", 2),
+    ]
+    write_designs(study, designs)
+    for arch, value in ((first, 150.0), (second, 145.0), (third, 140.0)):
+        study.labels.write(measured(arch, value))
+    asked: list[GridRequest] = []
+
+    def run(request: GridRequest) -> None:
+        asked.append(request)
+        raise HarnessError("no harness here")
+
+    monkeypatch.setattr("sdsearch.stages.compare.run_harness", run)
+    with pytest.raises(HarnessError):
+        compare_study(study)
+    assert list(asked[0].columns) == ["tiny teacher", "tiny one-shot-1", "tiny exhaustive-1"]
 
 
 def test_too_few_labels_say_what_to_do(tmp_path: Path) -> None:

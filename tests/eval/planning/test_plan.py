@@ -81,7 +81,7 @@ def test_what_is_left_to_do_is_counted(study: StudyFolder) -> None:
         "search": drawn,
         "measure": 4,
         "remake": 0,
-        "compare": 2,
+        "compare": 3,
         "export": 2,
         "recover": 1,
     }
