@@ -90,7 +90,7 @@ def test_the_best_design_of_any_method_is_painted_and_no_net_twice(
 
     def run(request: GridRequest) -> None:
         asked.append(request)
-        raise HarnessError("no harness here")
+        raise HarnessError("compare", 1)
 
     monkeypatch.setattr("sdsearch.stages.compare.run_harness", run)
     with pytest.raises(HarnessError):
