@@ -124,6 +124,7 @@ def work_off(
     """
     claims = shift.claims
     suspect: list[str] = []  # what happened in a row, to different ones if it was their own end
+    in_a_row: set[str] = set()
     lost_here: set[str] = set()
     rng, todo = random.Random(claims.me.name), list(keys)
     while todo := [key for key in todo if not shift.has_label(key)]:
@@ -139,10 +140,11 @@ def work_off(
         outcome, said = _label_one(shift, key, claim, labeller)
         tell(len(keys) - len(todo) + shift.has_label(key), said)
         if outcome in ("trouble", "ended"):
-            suspect += [] if outcome == "trouble" and key in lost_here else [said]
+            suspect += [] if outcome == "trouble" and key in in_a_row else [said]
+            in_a_row.add(key)
             lost_here.add(key)
         elif outcome == "label":
-            suspect, lost_here = [], set()
+            suspect, in_a_row = [], set()
         if len(suspect) >= shift.patience:
             raise WorkError(
                 f"{len(suspect)} architectures in a row went wrong on {claims.me.host}, so that it "
