@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.worlds.compare import LOWER_IS_BETTER, SHOWN, Results, means_table, read_results
+from benchmarks.worlds.compare import LOWER_IS_BETTER, SHOWN, means_table
+from benchmarks.worlds.results import Results, read_results
 from benchmarks.worlds.studies import SEEDS, TABLES, WORLDS
 from sdsearch.files import write_atomic
 from sdsearch.labels import Measurement, read_label_table

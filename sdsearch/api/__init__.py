@@ -3,6 +3,7 @@
 It imports `stages` and what is below. Start at `study`; `create` makes one.
 """
 
+from sdsearch.api.benchmark import load_benchmark
 from sdsearch.api.create import create_study
 from sdsearch.api.design import StudyDesign
 from sdsearch.api.latency import LatencyReport, tabulate_latency
@@ -16,6 +17,7 @@ __all__ = [
     "create_study",
     "draw_unet",
     "inherit_unet",
+    "load_benchmark",
     "load_study",
     "search_space",
     "tabulate_latency",

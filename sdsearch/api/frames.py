@@ -8,12 +8,13 @@ from sdsearch.errors import InputError
 from sdsearch.labels import Latency, Measurement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pandas import DataFrame
 
     from sdsearch.design import Design
     from sdsearch.labels import Label
+    from sdsearch.space import SearchSpace
 
 
 def frame_labels(labels: Iterable[Label]) -> DataFrame:
@@ -62,6 +63,33 @@ def frame_designs(designs: Iterable[Design]) -> DataFrame:
     ]
     columns = ("name", *facts, "predicted", "predicted_se", "architecture")
     return _frame(rows, columns)
+
+
+def frame_benchmark(
+    labels: Iterable[Label], space: SearchSpace, draws: Mapping[str, int]
+) -> DataFrame:
+    """One row a label, by architecture key, with its option in each unit of the space.
+
+    `draws` says by key to which draw a member belongs; `sdsearch.load_benchmark` has the columns.
+
+    Raises:
+        InputError: pandas is not installed.
+    """
+    names = [unit.name for unit in space.units]
+    rows = [
+        {
+            "arch_key": label.arch_key,
+            "architecture": str(label.architecture),
+            "seed": label.seed,
+            "recovery_steps": label.provenance["protocol"]["recovery"]["steps"],
+            "draw": draws.get(label.arch_key),
+            **dict(zip(names, space.option_indices(label.architecture), strict=True)),
+            **_scalars(label),
+        }
+        for label in labels
+    ]
+    frame = _frame(rows, ("arch_key",))
+    return frame.astype({"draw": "Int64"})
 
 
 def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> DataFrame:

@@ -11,17 +11,20 @@ import sdsearch
 from sdsearch.cli.options import Json, Teacher, print_json, show
 
 if TYPE_CHECKING:
-    from sdsearch.design import Probe
-    from sdsearch.replay import BudgetShare, ReplaySummary
+    from sdsearch.replay import BudgetShare, ReplaySummary, World
 
-_TINY = Path("tiny")
+_File = Path | None
 _SHARES, _MACS_SHARES = (0.6, 0.45), (0.7, 0.6)
 # One resampling of all methods took 29 s on one busy core: so many take four minutes on two.
 _RESAMPLINGS = 16
 
 
 def bench(
-    table: Annotated[Path, typer.Option(help='A label table, or "tiny" for its own.')] = _TINY,
+    world: Annotated[
+        str | None,
+        typer.Option(help="Whose: tiny (the default), fill-16, words-16 or words-16-b."),
+    ] = None,
+    table: Annotated[_File, typer.Option(help="A label table of your own instead.")] = None,
     method: Annotated[
         list[str] | None,
         typer.Option(help="A built-in method or MODULE:FUNCTION; repeatable (default: all)."),
@@ -43,19 +46,20 @@ def bench(
     name: Annotated[str, typer.Option("--space", help="The space of the table.")] = "tiny",
     teacher: Teacher = None,
     probe: Annotated[
-        Path | None, typer.Option(help="A study's probe.json (default: none; tiny has its own).")
+        _File, typer.Option(help="A study's probe.json for your table (default: none).")
     ] = None,
     target: Annotated[
         str, typer.Option(help="What the methods learn, higher is better.")
     ] = "-log(fd_efflite0)",
     column: Annotated[
-        str, typer.Option(help="What the results are told in, lower is better.")
-    ] = "fd_efflite0",
+        str | None,
+        typer.Option(help="Results are given in it, lower is better (default: the world's)."),
+    ] = None,
     protocol: Annotated[
         str | None, typer.Option(help="The protocol key (default: the table's commonest).")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for bench.json, bench.md and bench.svg.")
+        _File, typer.Option(help="Folder for bench.json, bench.md and bench.svg.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -65,27 +69,41 @@ def bench(
     its picks are worth. Without a budget and, where no share is given, under 60 % and 45 % of the
     teacher's parameters, 70 % and 60 % of its multiply-accumulates.
     """
-    from sdsearch.assets import TINY_TABLE, asset_path
     from sdsearch.console import counting
-    from sdsearch.labels import Target, read_label_table
+    from sdsearch.labels import Target
     from sdsearch.replay import (
+        EMBEDDED,
         check_replay,
         default_methods,
         read_pool,
+        read_world,
         run_replay,
         summarize_trials,
     )
 
-    space = sdsearch.search_space(name, sdsearch.find_backbone(teacher) if teacher else None)
-    rows = read_label_table(asset_path(TINY_TABLE) if table == _TINY else table)
-    known = _find_probe(probe, table)
-    pool = read_pool(rows, space, Target(target), column, protocol, known)
+    if table is None:
+        measured = read_world(world or EMBEDDED)
+    elif world is None:
+        measured = _read_own(table, name, teacher, probe)
+    else:
+        raise sdsearch.InputError(
+            f"a replay must be of one table, but got --world {world} and --table {table}; "
+            "leave one of them out"
+        )
+    pool = read_pool(
+        measured.labels,
+        measured.space,
+        Target(target),
+        column or measured.column,
+        protocol,
+        measured.probe,
+    )
     budgets = (None, *_read_budgets(share, macs_share, latency_share))
     check_replay(pool, budgets, labels)
     with counting("resamplings", resamplings) as progress:
         trials = run_replay(
             pool,
-            method or default_methods(known),
+            method or default_methods(measured.probe),
             budgets,
             labels,
             resamplings,
@@ -96,19 +114,26 @@ def bench(
     _tell(summarize_trials(trials, pool, labels, seed), out, as_json)
 
 
-def _find_probe(file: Path | None, table: Path) -> Probe | None:
-    """The probe that was given, or that of the tiny teacher for its own table."""
-    from sdsearch.assets import TINY_PROBE, asset_path
+def _read_own(table: Path, space: str, teacher: str | None, probe: Path | None) -> World:
+    """A user's own table, told in a distance unless another column is asked for."""
     from sdsearch.design import read_probe
+    from sdsearch.labels import read_label_table
+    from sdsearch.replay import DISTANCE, World
 
-    if file is None:
-        return read_probe(asset_path(TINY_PROBE)) if table == _TINY else None
-    if (found := read_probe(file)) is None:
+    known = None if probe is None else read_probe(probe)
+    if probe is not None and known is None:
         raise sdsearch.InputError(
-            f"--probe must name a probe.json, but there is no file {file}; run: sdsearch probe "
+            f"--probe must name a probe.json, but there is no file {probe}; run: sdsearch probe "
             "STUDY, which writes STUDY/probe.json"
         )
-    return found
+    backbone = sdsearch.find_backbone(teacher) if teacher else None
+    return World(
+        str(table),
+        sdsearch.search_space(space, backbone),
+        DISTANCE,
+        tuple(read_label_table(table)),
+        known,
+    )
 
 
 def _read_budgets(

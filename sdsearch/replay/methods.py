@@ -36,8 +36,8 @@ def autobuild(task: ReplayTask, rng: np.random.Generator) -> Floats:
     return add_up(scores.values())[task.indices]
 
 
-def autobuild_paper(task: ReplayTask, rng: np.random.Generator) -> Floats:
-    """Sum of option scores by the published method, the mean of `MEMBERS` nets.
+def autobuild_paper(task: ReplayTask, rng: np.random.Generator, nets: int = MEMBERS) -> Floats:
+    """Sum of option scores by the published method, the mean of as many nets as ours has.
 
     Each has first weights of its own; training is shortened to `PAPER_STEPS`.
     """
@@ -46,10 +46,15 @@ def autobuild_paper(task: ReplayTask, rng: np.random.Generator) -> Floats:
     config = PaperConfig(steps=PAPER_STEPS, learning_rate=PAPER_RATE)
     sums = [
         add_up(score_options(fit_paper(list(task.labelled), task.y, rng, config), task.space))
-        for _ in range(MEMBERS)
+        for _ in range(nets)
     ]
     mean: Floats = np.mean(sums, axis=0)[task.indices]
     return mean
+
+
+def autobuild_paper_one(task: ReplayTask, rng: np.random.Generator) -> Floats:
+    """`autobuild_paper` by one net, as published."""
+    return autobuild_paper(task, rng, nets=1)
 
 
 def exhaustive(task: ReplayTask, rng: np.random.Generator) -> Floats:
@@ -137,6 +142,7 @@ def random(task: ReplayTask, rng: np.random.Generator) -> Floats:
 METHODS: dict[str, Method] = {
     "autobuild": Method(autobuild),
     "autobuild-paper": Method(autobuild_paper),
+    "autobuild-paper-one": Method(autobuild_paper_one),
     "autobuild-probe": Method(autobuild_probe, probed=True),
     "exhaustive": Method(exhaustive),
     "exhaustive-probe": Method(exhaustive_probe, probed=True),

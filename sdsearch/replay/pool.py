@@ -33,6 +33,12 @@ Limited = Literal["params", "macs", "latency_ms"]
 
 BUILT = 4  # designs are built and measured by fours
 SMALLEST_POOL = 20
+UNIFORM = 256
+"""Members that were drawn uniformly in every world (`world.read_world`)."""
+_UNIFORM = {
+    UNIFORM: "the uniform members of a world",
+    SpaceConfig().labels: "the uniform sample of a study",
+}
 _WORDS: dict[Limited, str] = {
     "params": "parameters",
     "macs": "multiply-accumulates",
@@ -127,8 +133,8 @@ def read_pool(
 ) -> Pool:
     """The pool of one protocol's labels under label seed 0; the commonest protocol by default.
 
-    Labels are drawn from the sample that a study draws by default, where all of it is in the table,
-    and else from all rows but the teacher's.
+    Labels are drawn from the uniform members of a world, else from the sample that a study draws by
+    default, where all of them are in the table; and else from all rows but the teacher's.
 
     Raises:
         InputError: too few architectures are measured, one is no member of the space, or the probe
@@ -201,13 +207,14 @@ def mean_overlap(draws: Sequence[Rows]) -> float:
 
 def _find_drawn(found: Sequence[Label], space: SearchSpace) -> tuple[npt.NDArray[np.bool_], str]:
     """Which rows labels are drawn from, (P,), and which those are in words."""
-    keys, default = [label.arch_key for label in found], SpaceConfig()
-    if default.labels <= len(space):
-        sample = space.sample(default.labels, np.random.default_rng(default.seed))
-        uniform = {arch.key for arch in sample}
-        if uniform <= set(keys):
-            drawn = uniform - {UNPRUNED.key}
-            return np.array([key in drawn for key in keys]), "the uniform sample of a study"
+    keys, seed = [label.arch_key for label in found], SpaceConfig().seed
+    for count, source in _UNIFORM.items():
+        if count <= len(space):
+            sample = space.sample(count, np.random.default_rng(seed))
+            uniform = {arch.key for arch in sample}
+            if uniform <= set(keys):
+                drawn = uniform - {UNPRUNED.key}
+                return np.array([key in drawn for key in keys]), source
     return np.array([key != UNPRUNED.key for key in keys]), "all rows but the teacher's"
 
 

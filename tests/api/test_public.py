@@ -27,6 +27,7 @@ NAMES = [
     "draw_unet",
     "find_backbone",
     "inherit_unet",
+    "load_benchmark",
     "load_study",
     "search_space",
     "unet_cost",

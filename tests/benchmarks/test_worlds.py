@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.worlds.compare import Results, compare
+from benchmarks.worlds.compare import compare
 from benchmarks.worlds.gate import find_dead_weight
+from benchmarks.worlds.results import Results
 from benchmarks.worlds.studies import SEEDS, WORLDS, draw_members
 from sdsearch.space.meter import Meter
 from sdsearch.space.space import search_space
