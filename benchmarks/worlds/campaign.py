@@ -57,6 +57,8 @@ PRIMARY = {"macs 60 %": 0.6}
 EMBEDDED = {"macs 70 %": 0.7, "macs 60 %": 0.6}
 LIVE: tuple[Compared, ...] = ("default", "exhaustive", "one-shot")
 """The methods whose designs are measured on the embedded teacher too."""
+EXPLORED: Compared = "default"
+"""What the comparison does not decide on (docs/decisions/0030): its designs come last."""
 SHIPPED = 68
 
 
@@ -122,10 +124,14 @@ class Campaign:
             self.chosen = [one for one in self.chosen if one.method in LIVE]
         if not self.chosen:
             return []
-        architectures = {one.arch_key: one.architecture for one in self.chosen}
-        list_members(self.study, architectures.values())
-        keys = [UNPRUNED.key, *architectures]
-        groups = [Group.of(f"{self.world.name} designs", self.study, seed, keys) for seed in SEEDS]
+        list_members(self.study, (one.architecture for one in self.chosen))
+        compared = {one.arch_key for one in self.chosen if one.method != EXPLORED}
+        explored = {one.arch_key for one in self.chosen} - compared
+        groups = [
+            Group.of(f"{self.world.name} {name}", self.study, seed, sorted(keys))
+            for name, keys in (("designs", compared | {UNPRUNED.key}), ("explored", explored))
+            for seed in SEEDS
+        ]
         if self.world.name == "tiny-sd":
             tight = {one.arch_key: one for one in self.chosen if one.budget == "macs 60 %"}
             groups += self._long_groups(list(tight), [30, self.world.long])
@@ -198,9 +204,12 @@ class Campaign:
         return found
 
     def _choose(self) -> list[Chosen]:
-        if self.designs_file.is_file():
-            lines = self.designs_file.read_text(encoding="utf-8").splitlines()
-            return [Chosen.model_validate_json(line) for line in lines]
+        committed = TABLES / f"{self.world.name}-chosen.jsonl"
+        for file in (self.designs_file, committed):
+            # Chosen once: processors round otherwise, and a fit on another may choose another.
+            if file.is_file():
+                lines = file.read_text(encoding="utf-8").splitlines()
+                return [Chosen.model_validate_json(line) for line in lines]
         study, probe = self.study, self._probe()
         labels, budgets = study.labels.read_series(study.series), PRIMARY
         if self.world.name == "tiny-sd":

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from benchmarks.worlds.compare import compare
-from benchmarks.worlds.gate import find_dead_weight
+from benchmarks.worlds.gate import count_near, count_near_first, find_dead_weight
+from benchmarks.worlds.poster import poster_table, world_rows
+from benchmarks.worlds.replays import count_draws, pool_of_members
 from benchmarks.worlds.results import Results
-from benchmarks.worlds.studies import SEEDS, WORLDS, draw_members
+from benchmarks.worlds.studies import DRAW, SEEDS, WORLDS, draw_members
 from sdsearch.space.meter import Meter
 from sdsearch.space.space import search_space
 from sdsearch.unet.architecture import UNPRUNED
@@ -108,3 +110,51 @@ def all_but_levels_0_and_1(space):
 def test_draws_of_members_are_disjoint():
     members = [arch.key for arch in draw_members()]
     assert len(set(members)) == len(members) == 256
+
+
+def blocked(arch, value, blocks, column="lpips_like_efflite0"):
+    """A label with a value and what it is without each block of scenes."""
+    measured = {"value": value, "n": 96, "se": 5.0, "blocks": list(blocks)}
+    return make_label(arch, **{column: measured, "fd_efflite0": measured})
+
+
+def test_the_gates_noise_is_that_of_a_difference_not_of_the_scenes():
+    scenes = np.array([3.0, -3.0, 2.0, -2.0, 1.0, -1.0, 0.5, -0.5])
+    steady, shaky = ARCHS[0], ARCHS[1]
+    labels = {
+        UNPRUNED.key: blocked(UNPRUNED, 100.0, 100 + scenes),
+        steady.key: blocked(steady, 102.0, 102 + scenes),  # worse by 2 in every block
+        shaky.key: blocked(shaky, 102.0, 102 - scenes),
+    }
+    assert count_near(labels, [steady, shaky], "lpips_like_efflite0") == 1
+    assert count_near_first(labels, [steady, shaky]) == 2
+    assert count_near(labels, [steady, ARCHS[2]], "lpips_like_efflite0") is None
+
+
+def test_the_posters_table_has_means_and_bests_over_draws():
+    members = draw_members()
+    drawn = {arch.key: 500.0 + at % DRAW + at // DRAW for at, arch in enumerate(members)}
+    found = results([150.0 + draw for draw in range(DRAWS)], [160.0] * DRAWS)
+    labels = {
+        (arch.key, 0): make_label(arch, fd_efflite0={"value": drawn[arch.key], "n": 96})
+        for arch in members
+    }
+    rows = world_rows(Results(found.world, found.chosen, {**labels, **found.labels}), BUDGET, 1.0)
+    np.testing.assert_allclose(rows["drawn, best"], 500.0 + np.arange(8))
+    np.testing.assert_allclose(rows["drawn, mean"], 515.5 + np.arange(8))
+    np.testing.assert_allclose(rows["autobuild, mean of 4"], 150.0 + np.arange(8))
+    np.testing.assert_allclose(rows["exhaustive, best"], 160.0)
+    assert rows["one-shot, best"].shape == (1,)
+    np.testing.assert_allclose(rows["teacher"], 100.0)
+    text = poster_table([Results(found.world, found.chosen, labels | found.labels)], BUDGET, 1.0)
+    # Student's quantile of 7 degrees of freedom at 97.5 %, from a table; sd of 0 to 7.
+    half = 2.3646 * np.std(np.arange(8), ddof=1) / np.sqrt(8)
+    assert f"| autobuild, mean of 4 | 153.5 ± {half:.2g} | 10.13 |" in text
+    assert "| teacher | 100 |" in text
+
+
+def test_a_replay_of_a_world_knows_only_what_was_drawn_and_measured():
+    assert (count_draws("words-16"), count_draws("fill-16")) == (8, 8)
+    pool = pool_of_members("words-16")
+    keys = {arch.key for arch in draw_members()}
+    assert {arch.key for arch in pool.architectures} == keys | {UNPRUNED.key}
