@@ -65,7 +65,7 @@ def _run_tasks(ray: Any, job: LabelJob, tell: Callable[[int, str], None]) -> Non
     pending: dict[Any, str] = {start("prepare", job.of()): ""}
     suspect: dict[str, list[str]] = {}  # what went wrong in a row, by node
     try:
-        _raise_trouble(ray.get(next(iter(pending))))
+        _finish_only(ray, pending)
         pending = {start("label", job.of(key)): key for key in job.todo()}
         while pending:
             (ended,), _ = ray.wait(list(pending), num_returns=1)
@@ -80,7 +80,7 @@ def _run_tasks(ray: Any, job: LabelJob, tell: Callable[[int, str], None]) -> Non
                 pending[start("label", job.of(key))] = key
         if job.rung is None:
             pending = {start("finish", job): ""}
-            _raise_trouble(ray.get(next(iter(pending))))
+            _finish_only(ray, pending)
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None) or error
         wrong = InputError if isinstance(cause, InputError) else WorkError
@@ -92,7 +92,16 @@ def _run_tasks(ray: Any, job: LabelJob, tell: Callable[[int, str], None]) -> Non
             ray.wait(list(pending), num_returns=len(pending), timeout=_CANCEL_SECONDS)
 
 
-def _raise_trouble(report: TaskReport) -> None:
+def _finish_only(ray: Any, pending: dict[Any, str]) -> None:
+    """Wait for the one task that is pending.
+
+    What has ended is not pending, whatever its report: Ray aborts this process where a task is
+    cancelled while its end is written down (ray-project/ray#54798 mends one of several such races).
+    """
+    (task,) = pending
+    ray.wait([task])
+    pending.clear()
+    report = ray.get(task)
     if report.trouble:
         raise WorkError(f"on node {report.node}: {report.news}")
 
