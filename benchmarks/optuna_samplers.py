@@ -4,8 +4,8 @@
 
 An example of how any searcher that asks and is told can run on measured members. A sampler proposes
 which blocks are kept; the nearest member of the world that was drawn uniformly, fits the budget and
-was not told yet is told to it, with the value that was measured. Beside it stands an order that
-needs no measurement at all: the one-shot error of the probe.
+was not told yet is told to it, with the value that was measured. Beside them stand a random order
+of the members, and one that needs no measurement at all: the one-shot error of the probe.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import optuna
 
+from sdsearch.errors import InputError
 from sdsearch.files import write_atomic
 from sdsearch.labels import Target
 from sdsearch.ranker import errors_of
 from sdsearch.replay import WORLDS, BudgetShare, draw_of_members, read_pool, read_world
+from sdsearch.replay.replay import slots_kept
 from sdsearch.stats import mean_and_se
-from sdsearch.unet import SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +67,13 @@ def describe(world: World, runs: int) -> str:
         world.labels, world.space, Target("-log(fd_efflite0)"), world.column, probe=world.probe
     )
     members = draw_of_members(world.space)
-    rows = np.array([arch.key in members for arch in pool.architectures]) & pool.allowed(BUDGET)
+    uniform = np.array([arch.key in members for arch in pool.architectures])
+    rows = uniform & pool.allowed(BUDGET)
+    if uniform.sum() < len(members) or rows.sum() < TOLD:
+        raise InputError(
+            f"samplers need all {len(members)} uniform members measured and {TOLD} of them within "
+            f"the budget, but {world.name} has {uniform.sum()} and {rows.sum()}; take another world"
+        )
     kept, values = kept_slots(pool)[rows], pool.quality[rows]
     best = float(values.min())
     lines = [
@@ -77,8 +84,15 @@ def describe(world: World, runs: int) -> str:
         "| sampler | " + " | ".join(f"{count} told" for count in SHOWN) + " |",
         "|---|" + "---|" * len(SHOWN),
     ]
-    for name, make in SAMPLERS.items():
-        found = [search(make(seed), kept, values) for seed in range(runs)]
+    rng = np.random.default_rng(0)
+    runs_of = {
+        "members in random order": [rng.permutation(values) for _ in range(runs)],
+        **{
+            name: [search(make(seed), kept, values) for seed in range(runs)]
+            for name, make in SAMPLERS.items()
+        },
+    }
+    for name, found in runs_of.items():
         cells = []
         for count in SHOWN:
             mean, se = mean_and_se([100 * (told[:count].min() / best - 1) for told in found])
@@ -95,10 +109,7 @@ def describe(world: World, runs: int) -> str:
 
 def kept_slots(pool: Pool) -> Floats:
     """(P, slots) which blocks each member keeps, 0 or 1, of those in which members differ."""
-    kept = np.array(
-        [[slot.name in arch.kept_slots for slot in SLOTS] for arch in pool.architectures],
-        dtype=np.float64,
-    )
+    kept = slots_kept(pool.architectures)
     return kept[:, kept.std(0) > 0]
 
 

@@ -6,7 +6,7 @@
 Studies lie in FOLDER; committed labels (assets/worlds/labels) are imported and not measured again.
 Each world's uniform members are first. Once all of them are there, every method's designs are
 chosen from each draw and measured under three seeds. `--out` gets the tables when the time is over;
-by default they go where the committed ones are. `--first N` takes N members and one draw of them.
+by default they go where the committed ones are. What is committed stays as it is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from benchmarks.worlds.choose import Chosen, Compared, choose_designs
 from benchmarks.worlds.labelling import Group, label_groups
 from benchmarks.worlds.rules import rule_designs
 from benchmarks.worlds.studies import (
-    DRAW,
     SEEDED,
     SEEDS,
     TABLES,
@@ -41,6 +40,7 @@ from sdsearch.design import read_probe
 from sdsearch.files import write_atomic
 from sdsearch.harness import safe_paths
 from sdsearch.labels import read_label_table, write_label_table
+from sdsearch.replay import DRAW
 from sdsearch.space import list_removals, search_space
 from sdsearch.space.removals import with_option
 from sdsearch.unet import UNPRUNED
@@ -134,20 +134,29 @@ class Campaign:
         ]
         if self.world.name == "tiny-sd":
             tight = {one.arch_key: one for one in self.chosen if one.budget == "macs 60 %"}
-            groups += self._long_groups(list(tight), [30, self.world.long])
+            groups += self._long_groups(list(tight), [self.world.long])
         return groups
 
     def write(self, out: Path) -> None:
-        """The tables: all labels, the probe, the designs."""
+        """The tables: all labels, the probe, the designs; what is there already stays."""
         name = self.world.name
-        labels: list[Label] = []
-        for study in self._studies():
-            labels += study.labels.read_all()
-        write_label_table(out / f"{name}.jsonl", labels)
-        if self.study.probe_file.is_file():
-            write_atomic(out / f"{name}-probe.json", self.study.probe_file.read_bytes())
-        if self.designs_file.is_file():
-            write_atomic(out / f"{name}-chosen.jsonl", self.designs_file.read_bytes())
+        labels = {one.key: one for study in self._studies() for one in study.labels.read_all()}
+        for table in {TABLES / f"{name}.jsonl", out / f"{name}.jsonl"}:
+            if table.is_file():
+                labels |= {one.key: one for one in read_label_table(table)}
+        write_label_table(out / f"{name}.jsonl", labels.values())
+        own = {"probe.json": self.study.probe_file, "chosen.jsonl": self.designs_file}
+        for end, file in own.items():
+            target = out / f"{name}-{end}"
+            source = next(filter(Path.is_file, (TABLES / target.name, file)), None)
+            if source is not None and not target.is_file():
+                write_atomic(target, source.read_bytes())
+
+    def end(self) -> None:
+        """Leave no process behind."""
+        if self.probing is not None and self.probing.poll() is None:
+            self.probing.terminate()
+            self.probing.wait()
 
     def _tables(self) -> list[Path]:
         return [TABLES / f"{self.world.name}.jsonl"]
@@ -161,7 +170,7 @@ class Campaign:
         return found
 
     def _long_groups(self, keys: Sequence[str], steps: Sequence[int]) -> list[Group]:
-        known = {**{one.arch_key: one.architecture for one in self.chosen}}
+        known = {one.arch_key: one.architecture for one in self.chosen}
         known |= {arch.key: arch for arch in self._compared_long()}
         groups = []
         for count in steps:
@@ -205,7 +214,7 @@ class Campaign:
 
     def _choose(self) -> list[Chosen]:
         committed = TABLES / f"{self.world.name}-chosen.jsonl"
-        for file in (self.designs_file, committed):
+        for file in (committed, self.designs_file):
             # Chosen once: processors round otherwise, and a fit on another may choose another.
             if file.is_file():
                 lines = file.read_text(encoding="utf-8").splitlines()
@@ -241,13 +250,11 @@ def main() -> None:
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=1e9)
-    parser.add_argument("--first", type=int)
     parser.add_argument("--out", type=Path, default=TABLES)
     asked = parser.parse_args()
     folder = asked.folder.resolve()
     campaigns = [
-        Campaign(WORLDS[name], folder, _members(name, asked.first), asked.workers)
-        for name in asked.worlds
+        Campaign(WORLDS[name], folder, _members(name), asked.workers) for name in asked.worlds
     ]
     groups = [group for campaign in campaigns for group in campaign.begin()]
     groups.sort(key=lambda group: "seeded" in group.name)
@@ -256,16 +263,19 @@ def main() -> None:
     def follow(group: Group) -> list[Group]:
         return [more for campaign in campaigns for more in campaign.follow(group)]
 
-    label_groups([*groups, *late], asked.workers, asked.seconds, follow)
     asked.out.mkdir(parents=True, exist_ok=True)
-    for campaign in campaigns:
-        campaign.write(asked.out)
+    try:
+        label_groups([*groups, *late], asked.workers, asked.seconds, follow)
+    finally:
+        for campaign in campaigns:
+            campaign.end()
+            campaign.write(asked.out)
     print(json.dumps({one.world.name: _count(asked.out, one) for one in campaigns}))
 
 
-def _members(name: str, first: int | None) -> list[Architecture]:
+def _members(name: str) -> list[Architecture]:
     if name != "tiny-sd":
-        return draw_members()[:first]
+        return draw_members()
     import numpy as np
 
     return search_space("tiny").sample(SHIPPED, np.random.default_rng(0))

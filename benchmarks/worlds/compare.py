@@ -13,14 +13,17 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import t as student
 
+from benchmarks.worlds.gate import measure_gate
 from benchmarks.worlds.poster import poster_table
-from benchmarks.worlds.replays import describe_replays, replay_worlds
+from benchmarks.worlds.replays import describe_replays, replay_worlds, say_missing
 from benchmarks.worlds.results import read_results
+from benchmarks.worlds.rules import BUDGETS
 from benchmarks.worlds.studies import TABLES, WORLDS
 from sdsearch.files import write_atomic
 from sdsearch.stats import jackknife_error
@@ -40,6 +43,8 @@ OWN: Compared = "autobuild"
 RIVALS: tuple[Compared, ...] = ("exhaustive", "ridge-probe", "one-shot", "most-macs")
 CONFIDENCE, MARGIN = 0.95, 0.01
 BUDGET, SHARE = "macs 60 %", 0.6
+SCENE_ERRORS = 2.0
+GATE = "From the probe, forward passes and labels, as `python -m benchmarks.worlds.gate` says."
 COMPARED = ("words-16", "words-16-b", "fill-16")
 SHOWN = (
     "fd_efflite0",
@@ -50,15 +55,29 @@ SHOWN = (
 )
 TITLE = (
     "# The comparison of search methods (tiny worlds)\n\nPrinted by `python -m "
-    "benchmarks.worlds.compare` from `assets/worlds/labels`. What is compared, and which word "
-    "means what, was written before it was measured: decision 0030. All numbers are of tiny models."
+    "benchmarks.worlds.compare`. What is compared, and which word means what, was written before "
+    "it was measured (decision 0030). All numbers are of tiny models. The budget is 60 % of the "
+    "teacher's multiply-accumulates, counted as studies count them, with texts of 77 tokens."
 )
-EXPLORATORY = "Exploratory. Four designs a method, three label seeds, all draws; 60 % of the MACs."
+PRIMARY = (
+    "`autobuild` is the sum of unit effects of the GNN that knows the probe. Differences are "
+    "relative to the teacher's value, below 0 it is ahead; intervals are over eight draws of 32 "
+    "labels, of four rivals together. They hold neither the scenes nor the noise of label seeds: "
+    "the error over scenes stands beside them, and a word with * is about a difference of less "
+    "than two of it."
+)
+POSTER = (
+    "Exploratory. Designs are means over three label seeds, drawn members of one; ± is half of "
+    "Student's 95 % interval over the draws of labels, and is missing where no draw changes the "
+    "value. The best of many noisy labels is lucky too, that of 32 more than that of four."
+)
+COLUMNS = "Exploratory. Means over four designs a method, three label seeds, and all draws."
 REPLAYED = (
     "Exploratory. Each draw's 32 labels teach every method, which picks four of the other 224 "
-    "measured members: the mean of the four, behind the teacher in percent, lower is better, with "
-    "Student's 95 % interval over the draws. A pick has to have been measured, so that these are "
-    "worse than designs."
+    "uniform members: the mean of the four, behind the teacher in percent, lower is better. "
+    "Intervals are Student's 95 % over the eight draws; all of them pick from one table, so that "
+    "they are too narrow for another. Rules without labels have none: draws only change what they "
+    "may pick. A pick has to have been measured, so that all are worse than designs."
 )
 LOWER_IS_BETTER = {name: not name.startswith("psnr") for name in SHOWN}
 
@@ -81,7 +100,7 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """What may be said."""
+        """What may be said; marked where other scenes could turn it."""
         if np.isnan(self.mean):
             return "not measured"
         words = []
@@ -89,9 +108,10 @@ class Verdict:
             words.append("better")
         if self.low > 0:
             words.append("worse")
+        turns = bool(words) and abs(self.mean) < SCENE_ERRORS * self.scenes
         if self.low >= -MARGIN and self.high <= MARGIN:
             words.append("as good as")
-        return ", ".join(words) or "undecided"
+        return (", ".join(words) or "undecided") + (" *" if turns else "")
 
 
 def main() -> None:
@@ -104,21 +124,33 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="without the replays")
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
-    found = [
-        read_results(WORLDS[name], asked.tables)
-        for name in COMPARED
-        if (asked.tables / f"{name}-chosen.jsonl").is_file()
-    ]
-    parts = [TITLE, "## Primary endpoint", *map(describe_primary, found)]
-    parts += ["## The poster's table", EXPLORATORY, poster_table(found, BUDGET, SHARE)]
-    parts += ["## Other columns", EXPLORATORY, *map(describe_columns, found)]
+    if asked.tables != TABLES and not asked.quick:
+        parser.error("replays are of the committed tables; give --quick with other --tables")
+    there = [name for name in COMPARED if (asked.tables / f"{name}-chosen.jsonl").is_file()]
+    found = [read_results(WORLDS[name], asked.tables) for name in there]
+    parts = [TITLE, "## Primary endpoint", PRIMARY, *map(describe_primary, found)]
+    parts += [f"**{name}**: no designs were chosen yet" for name in COMPARED if name not in there]
+    parts += ["## The poster's table", POSTER, poster_table(found, BUDGET, SHARE)]
+    parts += ["## Other columns", COLUMNS, *map(describe_columns, found)]
+    print("\n\n".join(parts), flush=True)
     if not asked.quick:
+        more = ["## Which worlds pass the gate", GATE, describe_gates(COMPARED)]
         replayed = replay_worlds(COMPARED, asked.processes)
-        parts += ["## Other budgets, by replay", REPLAYED, describe_replays(replayed)]
-    text = "\n\n".join(parts) + "\n"
+        more += ["## Other budgets, by replay", REPLAYED, describe_replays(replayed)]
+        more += list(filter(None, [say_missing(COMPARED, replayed)]))
+        print("\n" + "\n\n".join(more))
+        parts += more
     if asked.out:
-        write_atomic(asked.out, text)
-    print(text)
+        write_atomic(asked.out, "\n\n".join(parts) + "\n")
+
+
+def describe_gates(names: Sequence[str]) -> str:
+    """By world and budget whether it deserves a search."""
+    with TemporaryDirectory() as folder:
+        gates = [measure_gate(WORLDS[name], Path(folder)) for name in names]
+    head = ["", *names]
+    rows = [[budget, *(gate.word(budget) for gate in gates)] for budget in BUDGETS]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, ["---"] * len(head), *rows])
 
 
 def compare(results: Results, budget: str, rival: Compared, column: str) -> Verdict:
@@ -152,7 +184,7 @@ def _scene_error(
     ]
     if whole is None or any(a is None or b is None for a, b in parts):
         return float("nan")
-    left: Floats = np.mean([(a - b) / whole for a, b in parts if a is not None], axis=0)
+    left: Floats = np.mean([(a - b) / whole for a, b in parts], axis=0)  # type: ignore[operator]
     return float(jackknife_error(left))
 
 
@@ -174,12 +206,14 @@ def _verdict_table(verdicts: Sequence[Verdict]) -> str:
         f"| {OWN} against | difference, of the teacher's value | 95 % together "
         "| error over scenes | word |"
     )
-    rows = [
-        f"| {one.rival} | {one.mean:+.2%} | [{one.low:+.2%}, {one.high:+.2%}] | {one.scenes:.2%} "
-        f"| {one.word} |"
-        for one in verdicts
-    ]
-    return "\n".join([head, "|---|---|---|---|---|", *rows])
+    return "\n".join([head, "|---|---|---|---|---|", *map(_verdict_row, verdicts)])
+
+
+def _verdict_row(one: Verdict) -> str:
+    if np.isnan(one.mean):
+        return f"| {one.rival} | | | | {one.word} |"
+    span = f"{one.mean:+.2%} | [{one.low:+.2%}, {one.high:+.2%}] | {one.scenes:.2%}"
+    return f"| {one.rival} | {span} | {one.word} |"
 
 
 def means_table(results: Results, budget: str) -> str:

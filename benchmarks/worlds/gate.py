@@ -23,13 +23,14 @@ import torch
 
 from benchmarks.worlds.removing import REMOVED, measure_change, remove
 from benchmarks.worlds.rules import BUDGETS, RULES, rule_designs
-from benchmarks.worlds.studies import DRAW, TABLES, WORLDS, World, draw_members
+from benchmarks.worlds.studies import TABLES, WORLDS, World, draw_members
 from sdsearch.assets import TINY_PROBE, TINY_TABLE, asset_path
 from sdsearch.design import read_probe
 from sdsearch.files import write_atomic
 from sdsearch.labels import Measurement, read_label_table
 from sdsearch.pipelines import open_pipeline
 from sdsearch.ranker import errors_of
+from sdsearch.replay import DRAW
 from sdsearch.space import list_losses, list_removals
 from sdsearch.stats import paired_difference, spearman
 from sdsearch.study import find_teacher, load_meter
@@ -80,17 +81,21 @@ class Gate:
     near_first: int | None
     behind: Mapping[str, float | None]
 
-    def passes(self, budget: str) -> bool:
-        """Whether it passes for a budget."""
+    def passes(self, budget: str) -> bool | None:
+        """Whether it passes for a budget; None where what decides was not measured."""
         behind = self.behind[budget]
         alive = min(self.levels[f"level {at}"] for at in (0, 1, 2))
-        return (
-            self.dead[BUDGETS[budget][0]] <= MOST_DEAD
-            and alive >= LEAST_LEVEL
-            and self.near == 0
-            and behind is not None
-            and behind > LEAST_BEHIND
+        fails = (
+            self.dead[BUDGETS[budget][0]] > MOST_DEAD
+            or alive < LEAST_LEVEL
+            or bool(self.near)
+            or (behind is not None and behind <= LEAST_BEHIND)
         )
+        return False if fails else None if self.near is None or behind is None else True
+
+    def word(self, budget: str) -> str:
+        """The same as tables say it."""
+        return {True: "yes", False: "no", None: "not measured"}[self.passes(budget)]
 
 
 def main() -> None:
@@ -191,12 +196,13 @@ def count_near(labels: Mapping[str, Label], members: list[Architecture], column:
     """How many members are not worse than the teacher beyond noise, in a column where low is good.
 
     Scenes move both alike, so the noise is that of the difference: one is worse where the 95 %
-    interval of its difference, paired over scenes, lies above 0. None where any was not measured.
+    interval of its difference, paired over scenes, lies above 0, or where it failed. None where
+    any was not measured.
     """
-    found = [labels.get(arch.key) for arch in [UNPRUNED, *members]]
-    values = [label.values.get(column) if label is not None else None for label in found]
+    found = [labels[arch.key] for arch in [UNPRUNED, *members] if arch.key in labels]
+    values = [label.values.get(column) for label in found if not label.failure]
     measured = [value for value in values if isinstance(value, Measurement) and value.blocks]
-    if len(measured) < len(found):
+    if len(found) <= len(members) or len(measured) < len(values):
         return None
     teacher, *others = measured
     return sum(paired_difference(one, teacher).interval().low <= 0 for one in others)
@@ -209,7 +215,8 @@ def count_near_first(labels: Mapping[str, Label], members: list[Architecture]) -
     teacher = labels[UNPRUNED.key].values[FIRST_COLUMN]
     assert isinstance(teacher, Measurement), "a distance is measured"
     most = teacher.value + FIRST_ERRORS * (teacher.se or 0.0)
-    return sum(labels[arch.key].scalar(FIRST_COLUMN) <= most for arch in members)
+    ok = [labels[arch.key] for arch in members if not labels[arch.key].failure]
+    return sum(label.scalar(FIRST_COLUMN) <= most for label in ok)
 
 
 def behind_teacher(
@@ -220,7 +227,9 @@ def behind_teacher(
 ) -> float | None:
     """How far the best of the rules is behind the teacher; None where one was not measured."""
     found = [rules[budget, rule] for rule in RULES]
-    measured = [label.scalar(column) for label in found if label is not None]
+    measured = [
+        np.inf if label.failure else label.scalar(column) for label in found if label is not None
+    ]
     if UNPRUNED.key not in labels or len(measured) < len(RULES):
         return None
     return min(measured) / labels[UNPRUNED.key].scalar(column) - 1
@@ -250,7 +259,7 @@ def describe(gates: list[Gate]) -> str:
             lambda g, b=budget: _or_open(g.behind[b], ".0%"),
         )
     for budget in BUDGETS:
-        add(f"**passes for {budget}**", lambda g, b=budget: "yes" if g.passes(b) else "no")
+        add(f"**passes for {budget}**", lambda g, b=budget: g.word(b))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

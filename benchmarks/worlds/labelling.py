@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -70,9 +71,6 @@ class Queue:
             self.busy[chosen.name] = self.busy.get(chosen.name, 0) + 1
             return chosen, chosen.keys.pop(0)
 
-    def _workers_a_label(self, group: Group) -> float:
-        return self.busy.get(group.name, 0) / len(group.keys)
-
     def end(self, group: Group, key: str, *, lost: bool) -> None:
         """Say what became of a label; a lost one is tried again, twice at most."""
         with self.lock:
@@ -101,20 +99,21 @@ def label_groups(
     seconds: float,
     then: Callable[[Group], Sequence[Group]] = lambda group: (),
 ) -> int:
-    """Label by so many processes for so many seconds; how many labels there are more."""
+    """Label by so many processes for so many seconds; how many labels there are more.
+
+    An error of one of them, or an interrupt, ends all after the labels that they are at.
+    """
     queue = Queue([group for group in groups if group.keys], time.monotonic() + seconds, then)
     for group in groups:
         if not group.keys:
             queue.groups[:0] = then(group)
     start = time.monotonic()
-    threads = [
-        threading.Thread(target=_work, args=(queue, start), name=f"worker {number}")
-        for number in range(workers)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for done in as_completed([pool.submit(_work, queue, start) for _ in range(workers)]):
+                done.result()
+        finally:
+            queue.deadline = 0.0
     left = sum(len(group.keys) for group in queue.groups)
     made = sum(group.done for group in queue.groups)
     print(f"{made} labels in {time.monotonic() - start:.0f} s, {left} left", flush=True)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import t as student
 
-from benchmarks.worlds.choose import METHODS
-from benchmarks.worlds.studies import DRAW, SEEDS, draw_members
-from sdsearch.replay import read_world
+from benchmarks.worlds.choose import METHODS, TOP
+from benchmarks.worlds.studies import SEEDS, draw_members
+from sdsearch.replay import DRAW, read_world
 from sdsearch.space import Meter
 from sdsearch.unet import UNPRUNED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -42,13 +42,15 @@ def poster_table(worlds: Sequence[Results], budget: str, share: float) -> str:
     Drawn members are of one label seed, designs are means over three; the interval is Student's
     over the draws of labels, and missing where no draw changes the value.
     """
+    if not worlds:
+        return "No designs were chosen yet."
     names = [one.world.name for one in worlds]
     head = ["", *names, "poster: SD v1.4, FID, 68 labels"]
     columns = [world_rows(one, budget, share) for one in worlds]
     rows = [head, ["---"] * len(head)]
     rows += [
-        [name, *(_cell(found[name]) for found in columns), PUBLISHED.get(name, "")]
-        for name in columns[0]
+        [name, *(_cell(found.get(name)) for found in columns), PUBLISHED.get(name, "")]
+        for name in dict.fromkeys(name for found in columns for name in found)
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -63,8 +65,9 @@ def world_rows(results: Results, budget: str, share: float) -> dict[str, Floats]
     found = {"teacher": np.array([results.teacher(column)])}
     for name, parts in (("drawn", draws), ("drawn, within the budget", fits)):
         values = [[results.value(arch.key, SEEDS[0], column) for arch in part] for part in parts]
-        found[f"{name}, mean"] = np.array([np.mean(part) for part in values])
-        found[f"{name}, best"] = np.array([np.min(part) for part in values])
+        found[f"{name}, mean"] = _by_draw(np.mean, values)
+        found[f"{name}, best"] = _by_draw(np.min, values)
+        found[f"{name}, mean of the best 4"] = _by_draw(_mean_of_best, values)
     for method in METHODS:
         if (budget, method) not in results.chosen:
             continue
@@ -72,15 +75,24 @@ def world_rows(results: Results, budget: str, share: float) -> dict[str, Floats]
             [results.mean([key], column) for key in keys]
             for _, keys in sorted(results.chosen[budget, method].items())
         ]
-        found[f"{method}, mean of 4"] = np.array([np.mean(part) for part in each])
-        found[f"{method}, best"] = np.array([np.min(part) for part in each])
+        found[f"{method}, mean of 4"] = _by_draw(np.mean, each)
+        found[f"{method}, best"] = _by_draw(np.min, each)
     return found
 
 
-def _cell(values: Floats) -> str:
-    mean = float(values.mean())
-    if np.isnan(mean):
+def _by_draw(take: Callable[[list[float]], float], values: list[list[float]]) -> Floats:
+    """(draws,) something of each draw's values; NaN of a draw that has none."""
+    return np.array([take(part) if part else np.nan for part in values])
+
+
+def _mean_of_best(values: list[float]) -> float:
+    return float(np.mean(sorted(values)[:TOP]))
+
+
+def _cell(values: Floats | None) -> str:
+    if values is None or np.isnan(values).any():
         return "not measured"
+    mean = float(values.mean())
     if len(values) < 2:
         return f"{mean:.4g}"
     reach = student.ppf((1 + CONFIDENCE) / 2, len(values) - 1)

@@ -44,19 +44,21 @@ BUDGETS = (
     *(BudgetShare("macs", share) for share in (0.7, 0.6, 0.5)),
     BudgetShare("params", 0.6),
 )
-NAMES = (
-    "autobuild-probe",
-    "autobuild",
-    "autobuild-paper",
-    "autobuild-paper-one",
-    "exhaustive",
-    "ridge",
-    "ridge-probe",
-    "one-shot",
-    "most-macs",
-    "most-params",
-    "random",
-)
+NAMES = {
+    "autobuild-probe": "autobuild",
+    "autobuild": "autobuild, without the probe",
+    "autobuild-paper": "the published method, five nets",
+    "autobuild-paper-one": "the published method, one net",
+    "exhaustive-probe": "exhaustive, with the probe",
+    "exhaustive": "exhaustive",
+    "ridge": "ridge",
+    "ridge-probe": "ridge-probe",
+    "one-shot": "one-shot",
+    "most-macs": "most-macs",
+    "most-params": "most-params",
+    "random": "random",
+}
+"""What is replayed, and what the comparison calls it: its `autobuild` knows the probe."""
 TARGET = Target("-log(fd_efflite0)")
 CONFIDENCE = 0.95
 
@@ -69,7 +71,7 @@ class Replayed:
         column: what they are told in, lower is better.
         teacher: the teacher's own value of it.
         picks: by method and budget, (draws,) means of the four picks.
-        least: by budget the best of all members that may be picked.
+        least: by budget the best of all uniform members, labelled ones among them.
     """
 
     world: str
@@ -100,9 +102,8 @@ def replay_worlds(names: Sequence[str], processes: int = 2) -> list[Replayed]:
 
 def count_draws(name: str) -> int:
     """How many draws of labels a world has: none while any uniform member is not measured."""
-    world = read_world(name)
-    draws = draw_of_members(world.space)
-    measured = {label.arch_key for label in world.labels if label.seed == 0}
+    draws = draw_of_members(read_world(name).space)
+    measured = {arch.key for arch in pool_of_members(name).architectures}
     return max(draws.values()) + 1 if draws.keys() <= measured else 0
 
 
@@ -128,6 +129,7 @@ def _replay_draw(job: tuple[str, int]) -> dict[tuple[str, BudgetShare], float]:
     found = {}
     for method in NAMES:
         values = METHODS[method].rank(task, np.random.default_rng([draw, *method.encode()]))
+        assert np.isfinite(values).all(), f"{method} must rank all candidates"
         for budget in BUDGETS:
             picked = pick_best(pool, rest, np.asarray(values, dtype=np.float64), budget)[:BUILT]
             found[method, budget] = float(pool.quality[picked].mean())
@@ -139,18 +141,26 @@ def describe_replays(found: Sequence[Replayed]) -> str:
     return "\n\n".join(map(partial(_describe_budget, found), BUDGETS))
 
 
+def say_missing(names: Sequence[str], found: Sequence[Replayed]) -> str:
+    """Which worlds are left out."""
+    left = [name for name in names if name not in {one.world for one in found}]
+    return f"Not all uniform members are measured: {', '.join(left)}." if left else ""
+
+
 def _describe_budget(found: Sequence[Replayed], budget: BudgetShare) -> str:
     head = [str(budget), *(f"{one.world} ({one.column})" for one in found)]
     rows = [head, ["---"] * len(head)]
-    rows += [[name, *(_cell(one, name, budget) for one in found)] for name in NAMES]
+    rows += [[said, *(_cell(one, name, budget) for one in found)] for name, said in NAMES.items()]
     best = [f"{one.least[budget] / one.teacher - 1:+.1%}" for one in found]
     rows.append(["the best member that was measured", *best])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _cell(one: Replayed, name: str, budget: BudgetShare) -> str:
-    """The mean over draws, of the teacher's value, with Student's interval."""
+    """The mean over draws, of the teacher's value, with Student's interval where labels count."""
     values = one.picks[name, budget] / one.teacher - 1
+    if not METHODS[name].learns and name != "random":
+        return f"{values.mean():+.1%}"
     reach = student.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1)
     half = float(reach / np.sqrt(len(values)))
     mean = float(values.mean())

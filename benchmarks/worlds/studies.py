@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from sdsearch import create_study
 from sdsearch.labels import read_label_table
+from sdsearch.pipelines import open_pipeline
+from sdsearch.replay import UNIFORM
 from sdsearch.space import search_space
-from sdsearch.study import Listing, Origin, read_study, write_sample
+from sdsearch.study import Listing, Origin, find_teacher, read_study, write_sample
+from sdsearch.unet import teacher_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,8 +23,6 @@ if TYPE_CHECKING:
 HOME = Path(__file__).resolve().parents[2]
 TABLES = HOME / "assets/worlds/labels"
 SPACE = "tiny"
-MEMBERS, DRAW = 256, 32
-"""Uniform members that are labelled on every world, and how many of them are one draw."""
 SEEDED = 16
 """Of them, the first so many are labelled under all of `SEEDS`."""
 SEEDS = (0, 1, 2)
@@ -38,13 +39,14 @@ class World:
         teacher: what a study calls it.
         endpoint: the column of the primary comparison, lower is better.
         protocol: what differs from the protocol of the tiny benchmark.
-        long: recovery steps of the long labels.
+        steps, long: recovery steps of its labels, and of a few long ones.
     """
 
     name: str
     teacher: str
     endpoint: str
     protocol: dict[str, Any] = field(default_factory=dict)
+    steps: int = 30
     long: int = 240
 
     def study(self, folder: Path, steps: int | None = None) -> StudyFolder:
@@ -60,7 +62,7 @@ class World:
             folder / variant,
             teacher=self.teacher,
             images="scenes",
-            space={"name": SPACE, "labels": MEMBERS},
+            space={"name": SPACE, "labels": UNIFORM},
             protocol=protocol,
         )
         return read_study(study.path)
@@ -89,10 +91,10 @@ WORLDS = {
 
 
 def draw_members() -> list[Architecture]:
-    """The uniform members of every world, in order: each `DRAW` of them are one draw."""
+    """The uniform members of every world, in order: each 32 of them are one draw."""
     import numpy as np
 
-    return search_space(SPACE).sample(MEMBERS, np.random.default_rng(0))
+    return search_space(SPACE).sample(UNIFORM, np.random.default_rng(0))
 
 
 def draw_stratified() -> list[Architecture]:
@@ -112,12 +114,14 @@ def list_members(study: StudyFolder, architectures: Iterable[Architecture]) -> N
 
 
 def import_tables(study: StudyFolder, tables: Sequence[Path]) -> int:
-    """Give a study the committed labels of its protocol; how many there were."""
+    """Give a study the committed labels of its protocol and teacher; how many there were."""
+    teacher = teacher_sha256(open_pipeline(find_teacher(study)))
     found = [
         label
         for table in tables
         if table.is_file()
         for label in read_label_table(table)
         if label.protocol_key == study.protocol_key
+        and label.provenance["teacher_sha256"] == teacher
     ]
     return sum(study.labels.publish(label) for label in found)

@@ -80,6 +80,7 @@ def frame_benchmark(
         {
             "arch_key": label.arch_key,
             "architecture": str(label.architecture),
+            "status": label.status,
             "seed": label.seed,
             "recovery_steps": label.provenance["protocol"]["recovery"]["steps"],
             "draw": draws.get(label.arch_key),

@@ -43,7 +43,9 @@ def bench(
     resamplings: Annotated[int, typer.Option(min=1)] = _RESAMPLINGS,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     processes: Annotated[int, typer.Option(min=1, help="Side by side, one thread each.")] = 2,
-    name: Annotated[str, typer.Option("--space", help="The space of the table.")] = "tiny",
+    name: Annotated[
+        str | None, typer.Option("--space", help="The space of your table (default: tiny).")
+    ] = None,
     teacher: Teacher = None,
     probe: Annotated[
         _File, typer.Option(help="A study's probe.json for your table (default: none).")
@@ -81,15 +83,17 @@ def bench(
         summarize_trials,
     )
 
-    if table is None:
-        measured = read_world(world or EMBEDDED)
-    elif world is None:
-        measured = _read_own(table, name, teacher, probe)
-    else:
+    own = {"--table": table, "--space": name, "--teacher": teacher, "--probe": probe}
+    given = [option for option, value in own.items() if value is not None]
+    if table is not None and world is None:
+        measured = _read_own(table, name or "tiny", teacher, probe)
+    elif given:
         raise sdsearch.InputError(
-            f"a replay must be of one table, but got --world {world} and --table {table}; "
-            "leave one of them out"
+            f"{', '.join(given)} must be said of a table of your own, but the replay is of "
+            f"{f'--world {world}' if world else 'the embedded world'}; leave one or the other out"
         )
+    else:
+        measured = read_world(world or EMBEDDED)
     pool = read_pool(
         measured.labels,
         measured.space,

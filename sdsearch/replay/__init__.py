@@ -5,16 +5,34 @@ It imports `ranker`, `study`, `report` and what is below. Start at `pool`, then 
 
 from sdsearch.replay.methods import METHODS, default_methods
 from sdsearch.replay.plot import draw_replay
-from sdsearch.replay.pool import BUILT, BudgetShare, Pool, check_replay, mean_overlap, read_pool
+from sdsearch.replay.pool import (
+    BUILT,
+    UNIFORM,
+    BudgetShare,
+    Pool,
+    check_replay,
+    mean_overlap,
+    read_pool,
+)
 from sdsearch.replay.replay import fit_members, make_task, pick_best
 from sdsearch.replay.runs import ReplaySummary, describe_summary, run_replay, summarize_trials
-from sdsearch.replay.world import DISTANCE, EMBEDDED, WORLDS, World, draw_of_members, read_world
+from sdsearch.replay.world import (
+    DISTANCE,
+    DRAW,
+    EMBEDDED,
+    WORLDS,
+    World,
+    draw_of_members,
+    read_world,
+)
 
 __all__ = [
     "BUILT",
     "DISTANCE",
+    "DRAW",
     "EMBEDDED",
     "METHODS",
+    "UNIFORM",
     "WORLDS",
     "BudgetShare",
     "Pool",

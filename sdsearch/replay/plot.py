@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from sdsearch.replay.pool import say_budget
+from sdsearch.replay.runs import digits_of
 from sdsearch.report import nice_ticks
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ def draw_replay(summary: ReplaySummary) -> str:
     width, parts, top = _LEFT + _PLOT + _RIGHT, [], 8.0
     for budget in budgets:
         rows = [row for row in summary.rows if row.budget == budget]
-        parts.append(_panel(say_budget(budget), rows, summary.column, (low, high), top))
+        panel = _panel(
+            say_budget(budget), rows, summary.column, (low, high), top, digits_of(summary)
+        )
+        parts.append(panel)
         top += _HEAD + _LINE * len(rows) + _FOOT
     name = f"mean {summary.column} of four picks by method and budget, {summary.labels} labels"
     return (
@@ -44,7 +48,12 @@ def draw_replay(summary: ReplaySummary) -> str:
 
 
 def _panel(
-    title: str, rows: list[MethodSummary], column: str, scale: tuple[float, float], top: float
+    title: str,
+    rows: list[MethodSummary],
+    column: str,
+    scale: tuple[float, float],
+    top: float,
+    digits: int,
 ) -> str:
     low, high = scale
     bottom = top + _HEAD + _LINE * len(rows)
@@ -67,6 +76,6 @@ def _panel(
             f'<text class="sdp-end" x="{_LEFT - 14:g}" y="{y + 4:g}">{escape(row.method)}</text>',
             f'<path class="sdp-bar" d="M{ends[0]:g} {y:g}H{ends[1]:g}"/>',
             f'<circle class="sdp-dot" cx="{at:g}" cy="{y:g}" r="4.5"/>',
-            f'<text x="{_LEFT + _PLOT + 14:g}" y="{y + 4:g}">{row.mean.median:.1f}</text>',
+            f'<text x="{_LEFT + _PLOT + 14:g}" y="{y + 4:g}">{row.mean.median:.{digits}f}</text>',
         ]
     return "".join(parts)

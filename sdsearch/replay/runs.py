@@ -178,6 +178,7 @@ def describe_summary(summary: ReplaySummary) -> str:
         f"{as_text(summary.rows[0].method)}, paired over resamplings. *needed* counts labels until "
         "one of the best 1 % is found; methods that do not learn need none before."
     ]
+    digits = digits_of(summary)
     for budget in dict.fromkeys(row.budget for row in summary.rows):
         within = summary.within[say_budget(budget)]
         parts.append(
@@ -186,14 +187,20 @@ def describe_summary(summary: ReplaySummary) -> str:
             "|---|---|---|---|---|---|---|---|\n"
             + "\n".join(
                 f"| {as_text(row.method)} | {_cell(row.srcc, 2)} | {_cell(row.ndcg, 2)} "
-                f"| {_cell(row.mean, 1)} | {_cell(row.best, 1)} | {_cell(row.regret, 1)} "
-                f"| {_cell(row.needed, 0)} "
-                f"| {row.behind[0]:+.1f} [{row.behind[1]:+.1f}, {row.behind[2]:+.1f}] |"
+                f"| {_cell(row.mean, digits)} | {_cell(row.best, digits)} "
+                f"| {_cell(row.regret, digits)} | {_cell(row.needed, 0)} "
+                f"| {row.behind[0]:+.{digits}f} "
+                f"[{row.behind[1]:+.{digits}f}, {row.behind[2]:+.{digits}f}] |"
                 for row in summary.rows
                 if row.budget == budget
             )
         )
     return "\n\n".join(parts) + "\n"
+
+
+def digits_of(summary: ReplaySummary) -> int:
+    """Decimals that show what the column's values differ in: 1 for distances, 4 for an LPIPS."""
+    return 1 if max(abs(row.mean.median) for row in summary.rows) >= 10 else 4
 
 
 def _cell(spread: Spread, digits: int) -> str:

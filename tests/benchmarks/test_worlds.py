@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from benchmarks.worlds.campaign import Campaign
+from benchmarks.worlds.choose import Chosen
 from benchmarks.worlds.compare import compare
 from benchmarks.worlds.gate import count_near, count_near_first, find_dead_weight
 from benchmarks.worlds.poster import poster_table, world_rows
 from benchmarks.worlds.replays import count_draws, pool_of_members
-from benchmarks.worlds.results import Results
-from benchmarks.worlds.studies import DRAW, SEEDS, WORLDS, draw_members
+from benchmarks.worlds.results import Results, group_designs
+from benchmarks.worlds.studies import SEEDS, WORLDS, draw_members
+from sdsearch.labels.label import Failure
+from sdsearch.labels.store import read_label_table, write_label_table
+from sdsearch.replay.world import DRAW
 from sdsearch.space.meter import Meter
 from sdsearch.space.space import search_space
 from sdsearch.unet.architecture import UNPRUNED
@@ -158,3 +165,100 @@ def test_a_replay_of_a_world_knows_only_what_was_drawn_and_measured():
     pool = pool_of_members("words-16")
     keys = {arch.key for arch in draw_members()}
     assert {arch.key for arch in pool.architectures} == keys | {UNPRUNED.key}
+
+
+def chosen(method, draw, rank, arch):
+    return Chosen(
+        world="words-16",
+        budget=BUDGET,
+        method=method,
+        draw=draw,
+        rank=rank,
+        arch_key=arch.key,
+        architecture=arch,
+    )
+
+
+def all_chosen():
+    """Four designs of two draws of a method that learns, and of one that does not."""
+    designs = [
+        chosen("autobuild", d, r, ARCHS[4 * d + r - 1]) for d in (0, 1) for r in (4, 2, 1, 3)
+    ]
+    return designs + [chosen("one-shot", 0, r, ARCHS[8 + r - 1]) for r in (1, 2, 3, 4)]
+
+
+def test_designs_are_grouped_by_draw_best_first():
+    found = group_designs(all_chosen())
+    assert found[BUDGET, "autobuild"][1] == [arch.key for arch in ARCHS[4:8]]
+    assert found[BUDGET, "one-shot"] == {0: [arch.key for arch in ARCHS[8:12]]}
+
+
+@pytest.mark.parametrize("missing", [0, 4, 8])
+def test_a_method_that_lacks_a_design_is_compared_by_nothing(missing):
+    designs = all_chosen()
+    with pytest.raises(ValueError, match="must have 4 designs"):
+        group_designs(designs[:missing] + designs[missing + 1 :])
+
+
+def test_a_method_that_lacks_a_draw_is_compared_by_nothing():
+    more = [chosen("exhaustive", 0, rank, ARCHS[rank]) for rank in (1, 2, 3, 4)]
+    with pytest.raises(
+        ValueError, match="exhaustive within macs 60 % must have 4 designs for each"
+    ):
+        group_designs([*all_chosen(), *more])
+
+
+def test_a_design_that_failed_is_as_bad_as_the_worst_that_was_measured():
+    found = results([150.0] * DRAWS, [140.0 + draw for draw in range(DRAWS)])
+    failed = make_label(ARCHS[0], failure=Failure(kind="architecture", message="NaN"))
+    labels = {**found.labels, (ARCHS[0].key, 0): failed}
+    assert Results(found.world, found.chosen, labels).value(ARCHS[0].key, 0, COLUMN) == 150.0
+
+
+def test_the_error_over_scenes_is_of_the_mean_difference_relative_to_the_teacher():
+    scenes = np.linspace(-4, 4, 8)
+    found = results([150.0] * DRAWS, [140.0] * DRAWS)
+    labels = {}
+    for (key, seed), label in found.labels.items():
+        own = key in {arch.key for arch in ARCHS[:DRAWS]}
+        value = label.values[COLUMN]
+        blocks = value.value + (2 * scenes if own else scenes)
+        if key == UNPRUNED.key:
+            blocks = np.full(8, 100.0)
+        kept = value.model_copy(update={"blocks": tuple(blocks)})
+        labels[key, seed] = label.model_copy(update={"values": {**label.values, COLUMN: kept}})
+    verdict = compare(Results(found.world, found.chosen, labels), BUDGET, "exhaustive", COLUMN)
+    # A delete-a-block jackknife of eight values that differ by `scenes` of the teacher's 100.
+    expected = np.sqrt(7 / 8 * np.sum((scenes / 100) ** 2))
+    assert verdict.scenes == pytest.approx(expected)
+    assert verdict.mean == pytest.approx(0.1)
+    assert verdict.word == ("worse" if 2 * expected <= 0.1 else "worse *")
+
+
+def campaign_of(folder, labels):
+    study = SimpleNamespace(
+        labels=SimpleNamespace(read_all=lambda: labels),
+        probe_file=folder / "own-probe.json",
+        root=folder,
+    )
+    world = SimpleNamespace(name="words-16", study=lambda *_: study)
+    return Campaign(world, folder, [], 1)
+
+
+def test_a_campaign_adds_rows_and_leaves_committed_ones_as_they_are(tmp_path, monkeypatch):
+    committed, out = tmp_path / "committed", tmp_path / "out"
+    committed.mkdir()
+    out.mkdir()
+    monkeypatch.setattr("benchmarks.worlds.campaign.TABLES", committed)
+    first, other, new = (make_label(arch, fd_efflite0={"value": 1.0, "n": 9}) for arch in ARCHS[:3])
+    again = make_label(ARCHS[0], fd_efflite0={"value": 2.0, "n": 9})
+    long = other.model_copy(update={"protocol_key": "0" * 12})
+    write_label_table(committed / "words-16.jsonl", [first, long])
+    (committed / "words-16-chosen.jsonl").write_text("chosen once\n")
+    (tmp_path / "chosen.jsonl").write_text("chosen again\n")
+    (tmp_path / "own-probe.json").write_text("{}")
+    campaign_of(tmp_path, [again, new]).write(out)
+    found = {one.key: one.scalar("fd_efflite0") for one in read_label_table(out / "words-16.jsonl")}
+    assert found == {first.key: 1.0, long.key: 1.0, new.key: 1.0}
+    assert (out / "words-16-chosen.jsonl").read_text() == "chosen once\n"
+    assert (out / "words-16-probe.json").read_text() == "{}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -72,7 +73,16 @@ def test_a_replay_is_of_a_world_or_of_a_table_but_not_of_both(tmp_path: Path) ->
     line = ["bench", "--world", "words-16", "--table", str(tmp_path / "t.jsonl")]
     result = CliRunner().invoke(app, line)
     assert isinstance(result.exception, InputError)
-    assert "leave one of them out" in str(result.exception)
+    assert "--table must be said of a table of your own" in str(result.exception)
+    for option in ("--probe", "--teacher", "--space"):
+        refused = CliRunner().invoke(app, ["bench", "--world", "words-16", option, "x"])
+        assert f"{option} must be said of a table of your own" in str(refused.exception)
+
+
+def test_a_column_of_small_values_is_told_with_its_digits() -> None:
+    line = ["bench", "--world", "fill-16", "--method", "one-shot", "--resamplings", "1"]
+    found = CliRunner().invoke(app, [*line, "--macs-share", "0.6"])
+    assert re.search(r"\| one-shot \|.*\| 0\.3\d\d\d \[", found.output)
 
 
 def test_a_world_is_replayed_in_its_own_column() -> None:
