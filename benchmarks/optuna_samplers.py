@@ -1,6 +1,6 @@
 """Optuna's samplers on the tabular benchmark: how soon does each find a good member?
 
-    python -m benchmarks.optuna_samplers [WORLD] [--out FILE]      # about two minutes on 2 cores
+    python -m benchmarks.optuna_samplers [WORLD] [--out FILE]      # minutes on 2 cores
 
 An example of how any searcher that asks and is told can run on measured members. A sampler proposes
 which blocks are kept; the nearest member of the world that was drawn uniformly, fits the budget and

@@ -1,7 +1,7 @@
 """Who won: the comparison of docs/decisions/0030, from committed labels alone.
 
-    python -m benchmarks.worlds.compare [--out FILE]      # seven minutes on 2 cores
-    python -m benchmarks.worlds.compare --quick           # seconds: without the replays
+    python -m benchmarks.worlds.compare [--out FILE]      # gates and replays take minutes
+    python -m benchmarks.worlds.compare --quick           # seconds: without them
 
 For every world: the primary endpoint with its interval and word against each rival. Then, called
 exploratory: the poster's table, what the designs have in other columns, and replays under other
@@ -55,7 +55,7 @@ SHOWN = (
 )
 TITLE = (
     "# The comparison of search methods (tiny worlds)\n\nPrinted by `python -m "
-    "benchmarks.worlds.compare`. What is compared, and which word means what, was written before "
+    "benchmarks.worlds.compare{quick}`. What is compared, and which word means what, was written before "
     "it was measured (decision 0030). All numbers are of tiny models. The budget is 60 % of the "
     "teacher's multiply-accumulates, counted as studies count them, with texts of 77 tokens."
 )
@@ -77,7 +77,7 @@ REPLAYED = (
     "uniform members: the mean of the four, behind the teacher in percent, lower is better. "
     "Intervals are Student's 95 % over the eight draws; all of them pick from one table, so that "
     "they are too narrow for another. Rules without labels have none: draws only change what they "
-    "may pick. A pick has to have been measured, so that all are worse than designs."
+    "may pick. A pick has to have been measured: what a method would build elsewhere is unseen."
 )
 LOWER_IS_BETTER = {name: not name.startswith("psnr") for name in SHOWN}
 
@@ -121,14 +121,15 @@ def main() -> None:
     )
     parser.add_argument("--tables", type=Path, default=TABLES)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--quick", action="store_true", help="without the replays")
+    parser.add_argument("--quick", action="store_true", help="without gates and replays")
     parser.add_argument("--processes", type=int, default=2)
     asked = parser.parse_args()
     if asked.tables != TABLES and not asked.quick:
         parser.error("replays are of the committed tables; give --quick with other --tables")
     there = [name for name in COMPARED if (asked.tables / f"{name}-chosen.jsonl").is_file()]
     found = [read_results(WORLDS[name], asked.tables) for name in there]
-    parts = [TITLE, "## Primary endpoint", PRIMARY, *map(describe_primary, found)]
+    title = TITLE.format(quick=" --quick" if asked.quick else "")
+    parts = [title, "## Primary endpoint", PRIMARY, *map(describe_primary, found)]
     parts += [f"**{name}**: no designs were chosen yet" for name in COMPARED if name not in there]
     parts += ["## The poster's table", POSTER, poster_table(found, BUDGET, SHARE)]
     parts += ["## Other columns", COLUMNS, *map(describe_columns, found)]

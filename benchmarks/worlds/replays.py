@@ -2,7 +2,7 @@
 
 Each of the eight disjoint draws of 32 labels teaches every method; what it ranks first among the
 other uniform members within a budget is looked up. So a method can only pick what was measured, 224
-members of 704,000, and the picks are worse than designs that it would build. Nothing is measured.
+members of 704,000; what it would build elsewhere is not seen. Nothing is measured.
 """
 
 from __future__ import annotations
