@@ -55,9 +55,9 @@ SHOWN = (
 )
 TITLE = (
     "# The comparison of search methods (tiny worlds)\n\nPrinted by `python -m "
-    "benchmarks.worlds.compare{quick}`. What is compared, and which word means what, was written before "
-    "it was measured (decision 0030). All numbers are of tiny models. The budget is 60 % of the "
-    "teacher's multiply-accumulates, counted as studies count them, with texts of 77 tokens."
+    "benchmarks.worlds.compare{quick}`. What is compared, and which word means what, was written "
+    "before it was measured (decision 0030). All numbers are of tiny models. The budget is 60 % of "
+    "the teacher's multiply-accumulates, counted as studies count them, with texts of 77 tokens."
 )
 PRIMARY = (
     "`autobuild` is the sum of unit effects of the GNN that knows the probe. Differences are "
