@@ -23,7 +23,7 @@ import torch
 from diffusers import StableDiffusionInpaintPipeline
 from PIL import Image
 
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.labels import Protocol, RecoveryRecipe
 from sdsearch.pipelines import open_pipeline
 from sdsearch.unet import UNPRUNED
@@ -42,7 +42,7 @@ LEAST_RATIO, LEAST_OF_CEILING, MOST_OVERHEAD = 2.0, 0.90, 0.07
 def plain_loop(bench: Bench, batch: int) -> float:
     """Seconds of the stock pipeline over the bench's samples, its images pasted back."""
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(
-        asset_path("tiny-sd"), dtype=torch.float32
+        asset_path(TINY_TEACHER), dtype=torch.float32
     )
     pipeline.set_progress_bar_config(disable=True)
     start = time.perf_counter()

@@ -1,11 +1,11 @@
-"""What methods find on the tiny benchmark with 0, 8, 16, 32 and 68 labels.
+"""What methods find on the world of the embedded teacher with 0, 8, 16, 32 and 68 labels.
 
     python -m benchmarks.learning_curves        # about seven minutes on 2 cores; killed, it goes on
 
-Labels are drawn from the 68 uniform members of the table (assets/tiny-labels.jsonl), as a study
-draws them; the draws of a size overlap, and the table says how much. All other members but the
-teacher are held out: methods order them, and the four that each puts first under a budget are
-looked up. learning_curves.jsonl gets a line for each draw, learning_curves.md the table.
+Labels are drawn from the 256 uniform members of `fill-16` (docs/worlds.md); draws of a size may
+overlap, and the table says how much. All other measured members but the teacher are held out:
+methods order them, and the four that each puts first under a budget are looked up.
+learning_curves.jsonl gets a line for each draw, learning_curves.md the table.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from sdsearch.assets import TINY_PROBE, TINY_TABLE, asset_path
-from sdsearch.design import read_probe
 from sdsearch.files import write_atomic
 from sdsearch.harness import safe_paths
-from sdsearch.labels import Target, read_label_table
+from sdsearch.labels import Target
 from sdsearch.model import FrozenModel
 from sdsearch.replay import (
     BUILT,
     METHODS,
+    WORLDS,
     BudgetShare,
     Pool,
     fit_members,
@@ -36,8 +35,8 @@ from sdsearch.replay import (
     mean_overlap,
     pick_best,
     read_pool,
+    read_world,
 )
-from sdsearch.space import search_space
 from sdsearch.stats import mean_and_se, spearman
 from sdsearch.unet import UNPRUNED
 
@@ -106,9 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def read_tiny() -> Pool:
-    """The tiny table with its probe."""
-    labels, probe = read_label_table(asset_path(TINY_TABLE)), read_probe(asset_path(TINY_PROBE))
-    return read_pool(labels, search_space("tiny"), TARGET, COLUMN, probe=probe)
+    """The embedded teacher's world, with its probe."""
+    world = read_world(WORLDS[0])
+    return read_pool(world.labels, world.space, TARGET, COLUMN, probe=world.probe)
 
 
 def read_lines(file: Path) -> list[Line]:

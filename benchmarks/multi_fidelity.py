@@ -1,10 +1,11 @@
-"""Cheaper labels on the tiny benchmark: what they rank, and what successive halving saves.
+"""Cheaper labels on the world `fill-16`: what they rank, and what successive halving saves.
 
     python -m benchmarks.multi_fidelity [--no-timing]      # 3 minutes on 2 quiet cores
+    python -m benchmarks.multi_fidelity --measure FOLDER   # the cheap labels; killed, it goes on
 
-Reads the table (assets/tiny-labels.jsonl) and those of its architectures that were drawn uniformly
-or stratified under the default rung of `sdsearch label --halving`, a quarter of the samples and a
-fifth of the recovery steps (benchmarks/tiny-rung.jsonl, which scripts/make_tiny_rung.py makes).
+Reads the world's uniform members, and what each of them has under the default rung of
+`sdsearch label --halving`, a quarter of the samples and a fifth of the recovery steps
+(benchmarks/fill-16-rung.jsonl).
 Printed: seconds a label on both rungs, measured in this run on the same architectures; their rank
 agreement; what halving costs and finds against measuring all of 96 in full, over resamplings; what
 a predictor learns from cheap labels.
@@ -24,21 +25,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from sdsearch.assets import asset_path
-from sdsearch.labels import Protocol, ResolvedProtocol, Rung, read_label_table
+from benchmarks.worlds.labelling import Group, label_groups
+from benchmarks.worlds.studies import TABLES, WORLDS, draw_members, list_members
+from sdsearch import create_study
+from sdsearch.labels import (
+    Protocol,
+    ResolvedProtocol,
+    Rung,
+    read_label_table,
+    write_label_table,
+)
 from sdsearch.ranker import fit_ridge
 from sdsearch.replay.replay import slots_kept
 from sdsearch.stats import spearman, spearman_interval
-from sdsearch.study import Listing, Origin, read_study, write_sample
 from sdsearch.workers import HarnessProcess, halve
 
 if TYPE_CHECKING:
+    from sdsearch.labels import Label
+    from sdsearch.study import StudyFolder
     from sdsearch.unet import Architecture
 
 Floats = npt.NDArray[np.float64]
-PROTOCOLS = (Rung().cheapen(Protocol()), Protocol())
+WORLD = WORLDS["fill-16"]
+PROTOCOL = Protocol(**WORLD.protocol)
+PROTOCOLS = (Rung().cheapen(PROTOCOL), PROTOCOL)
 CHEAP, FULL = 0, 1
-TABLES = (asset_path("tiny-labels.jsonl"), Path(__file__).with_name("tiny-rung.jsonl"))
+RUNG = Path(__file__).with_name("fill-16-rung.jsonl")
 COLUMN, TOP = "fd_efflite0", 4
 CANDIDATES, RESAMPLINGS, LEARNT, JUDGED = 96, 200, 68, 40
 TIMED, ROUNDS = 3, 2
@@ -60,9 +72,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--no-timing", action="store_true", help="costs by counted steps instead")
-    counted = parser.parse_args().no_timing
+    parser.add_argument("--measure", type=Path, metavar="FOLDER", help="the cheap labels first")
+    asked = parser.parse_args()
+    counted = asked.no_timing
+    if asked.measure:
+        measure_cheaply(asked.measure)
     measured = read_measured()
-    print(f"{len(measured.architectures)} architectures, drawn uniformly and stratified")
+    print(f"{len(measured.architectures)} architectures, drawn uniformly")
     costs = count_costs() if counted else time_labels(measured)
     print_costs(costs, "counted steps and samples" if counted else "measured in this run")
     print_agreement(measured)
@@ -70,12 +86,40 @@ def main() -> None:
     print_learning(measured, costs)
 
 
+def measure_cheaply(folder: Path) -> None:
+    """Label all uniform members under the rung, and write what this benchmark needs of it."""
+    study, members = open_study(folder.resolve(), PROTOCOLS[CHEAP]), draw_members()
+    list_members(study, members)
+    label_groups([Group.of("rung", study, 0, [arch.key for arch in members])], 2, seconds=1e9)
+    labels = study.labels.read_all(study.protocol_key)
+    write_label_table(RUNG, map(shorten, labels))
+    print(f"{len(labels)} labels in {RUNG}")
+
+
+def open_study(folder: Path, protocol: Protocol) -> StudyFolder:
+    """A study of the world under a protocol."""
+    said = WORLD.protocol | {
+        "samples": protocol.samples,
+        "recovery": {"steps": protocol.recovery.steps},
+    }
+    return create_study(folder, teacher=WORLD.teacher, space="tiny", protocol=said).folder
+
+
+def shorten(label: Label) -> Label:
+    """What this benchmark needs of a label."""
+    kept = {key: label.provenance[key] for key in ("teacher_sha256", "seconds")}
+    values = {key: value for key, value in label.values.items() if key == COLUMN}
+    return label.model_copy(update={"values": values, "provenance": kept})
+
+
 def read_measured() -> Measured:
-    """The architectures that have a value on both rungs."""
+    """The uniform members that have a value on both rungs."""
     found: dict[str, dict[str, float]] = {}
     architectures = {}
-    for label in (label for table in TABLES for label in read_label_table(table)):
-        if label.seed == 0 and label.status == "ok":
+    uniform = {arch.key for arch in draw_members()}
+    tables = (TABLES / f"{WORLD.name}.jsonl", RUNG)
+    for label in (label for table in tables for label in read_label_table(table)):
+        if label.seed == 0 and label.status == "ok" and label.arch_key in uniform:
             found.setdefault(label.arch_key, {})[label.protocol_key] = label.scalar(COLUMN)
             architectures[label.arch_key] = label.architecture
     wanted = [ResolvedProtocol(protocol=protocol).key for protocol in PROTOCOLS]
@@ -110,15 +154,8 @@ def time_labels(measured: Measured) -> Floats:
 
 def time_protocol(folder: Path, protocol: Protocol, chosen: list[Architecture]) -> float:
     """Mean seconds a label once what all share is there."""
-    folder.mkdir()
-    (folder / "study.toml").write_text(
-        f"[protocol]\nsamples = {protocol.samples}\n"
-        f"recovery = {{ steps = {protocol.recovery.steps} }}\n"
-    )
-    study = read_study(folder)
-    drawn = Origin(kind="sample", name="uniform")
-    listing = Listing.of((arch, drawn) for arch in chosen)
-    write_sample(study, listing)
+    study = open_study(folder, protocol)
+    list_members(study, chosen)
     with HarnessProcess(study) as labeller:
         labeller.prepare()
         begin = time.perf_counter()

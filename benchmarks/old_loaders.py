@@ -30,7 +30,7 @@ from safetensors.torch import load_file, save, save_file
 
 import sdsearch
 from benchmarks.random_study import find_geometry, randomize, write_pipeline
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.design import Design
 from sdsearch.export.index import INPAINT, PAINT
 from sdsearch.space import Meter
@@ -129,7 +129,7 @@ def load_tiny() -> Any:
     """The tiny pipeline, by its stock class."""
     from diffusers import StableDiffusionInpaintPipeline
 
-    return StableDiffusionInpaintPipeline.from_pretrained(asset_path("tiny-sd"))
+    return StableDiffusionInpaintPipeline.from_pretrained(asset_path(TINY_TEACHER))
 
 
 TINY = (

@@ -16,13 +16,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import sdsearch
-from benchmarks.worlds.studies import TABLES, WORLDS
-from sdsearch.assets import TINY_PROBE, TINY_TABLE, asset_path
-from sdsearch.design import draw_near_front, excess_errors, read_probe
-from sdsearch.labels import Target, read_label_table
-from sdsearch.replay import BUILT, METHODS, BudgetShare, Pool, make_task, pick_best, read_pool
-from sdsearch.space import search_space
+from sdsearch.design import draw_near_front, excess_errors
+from sdsearch.labels import Target
+from sdsearch.replay import (
+    BUILT,
+    METHODS,
+    WORLDS,
+    BudgetShare,
+    Pool,
+    make_task,
+    pick_best,
+    read_pool,
+    read_world,
+)
 from sdsearch.stats import mean_and_se, spearman
 
 if TYPE_CHECKING:
@@ -38,16 +44,11 @@ MEASURES = ("SRCC, within budget", "SRCC, best quarter of these", "mean of 4, lo
 
 
 def read_pools() -> Iterator[tuple[str, Pool]]:
-    """The tables with a probe: of two worlds, and of the embedded tiny teacher."""
-    for name in ("fill-16", "words-16"):
-        world = WORLDS[name]
-        space = search_space("tiny", sdsearch.find_backbone(world.teacher))
-        labels = read_label_table(TABLES / f"{name}.jsonl")
-        probe, column = read_probe(TABLES / f"{name}-probe.json"), world.endpoint
-        yield name, read_pool(labels, space, Target(f"-log({column})"), column, probe=probe)
-    labels, probe = read_label_table(asset_path(TINY_TABLE)), read_probe(asset_path(TINY_PROBE))
-    target = Target("-log(fd_efflite0)")
-    yield "tiny", read_pool(labels, search_space("tiny"), target, "fd_efflite0", probe=probe)
+    """The worlds, each in the column that it is compared in."""
+    for name in WORLDS:
+        world = read_world(name)
+        target = Target(f"-log({world.column})")
+        yield name, read_pool(world.labels, world.space, target, world.column, probe=world.probe)
 
 
 def make_rules(pool: Pool) -> dict[str, Callable[[Rows, int, np.random.Generator], Rows]]:

@@ -1,8 +1,8 @@
 """At which timesteps do a probe's errors order measured architectures best?
 
-python -m benchmarks.probe_timesteps probes both tiny teachers that have labels, at seven timesteps,
+python -m benchmarks.probe_timesteps probes the tiny teachers of docs/worlds.md at seven timesteps,
 and prints Spearman's correlation of minus the one-shot error with minus the labelled distance: for
-each timestep alone and for rules that weigh them. All labelled architectures, and the best quarter.
+each timestep alone and for rules that weigh them. All uniform members, and the best quarter.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from sdsearch.assets import TINY_TABLE, asset_path
+from benchmarks.worlds.studies import TABLES, WORLDS, draw_members
 from sdsearch.design import Probe
-from sdsearch.labels import Protocol, read_label_table
+from sdsearch.labels import Protocol, ResolvedProtocol, read_label_table
 from sdsearch.pipelines import open_pipeline
 from sdsearch.ranker import errors_of
 from sdsearch.space import search_space
@@ -37,14 +37,6 @@ if TYPE_CHECKING:
 
     from sdsearch_eval.models import Teacher
 
-ASSETS = Path(__file__).resolve().parents[1] / "assets"
-WORLDS = {
-    "tiny-sd, inpainting, inner levels dead": ("tiny", asset_path(TINY_TABLE)),
-    "words-16, text to image, inner levels alive": (
-        str(ASSETS / "worlds" / "words-16"),
-        ASSETS / "words-labels.jsonl",
-    ),
-}
 COUNT = 7
 
 
@@ -59,22 +51,23 @@ def weight_rules(teacher: Teacher, timesteps: tuple[int, ...]) -> Iterator[tuple
     yield "by signal to noise, at most 5", np.array(weigh_timesteps(teacher, timesteps))
 
 
-def probe_world(
-    pipeline: str, table: Path, samples: int
-) -> tuple[int, list[tuple[str, float, float]]]:
-    """How many labels there are, and a row for each rule: its name and both correlations."""
-    labels = [one for one in read_label_table(table) if one.seed == 0 and one.status == "ok"]
-    teacher = load_teacher(open_pipeline(pipeline), torch.device("cpu"))
+def probe_world(name: str, samples: int) -> tuple[int, list[tuple[str, float, float]]]:
+    """How many members there are, and a row for each rule: its name and both correlations."""
+    world = WORLDS[name]
+    protocol = Protocol(**world.protocol)
+    key, uniform = ResolvedProtocol(protocol=protocol).key, {arch.key for arch in draw_members()}
+    table = read_label_table(TABLES / f"{name}.jsonl")
+    chosen = [one for one in table if one.arch_key in uniform and one.status == "ok"]
+    labels = [one for one in chosen if (one.seed, one.protocol_key) == (0, key)]
+    teacher = load_teacher(open_pipeline(world.teacher), torch.device("cpu"))
     space = search_space("tiny", teacher.backbone)
-    task = labels[0].provenance.get("protocol", {}).get("task", "inpaint")
-    protocol = Protocol(task=task, threads=1)
     timesteps = spread_timesteps(teacher, COUNT)
     question = pose_question(teacher, load_recovery_samples(protocol, samples), timesteps, 0)
     with tempfile.TemporaryDirectory() as folder:
         cache = TensorCache(Path(folder), {})
         flat = (1 / COUNT,) * COUNT
         removals = probe_removals(teacher, space, question, flat, "float32", cache, 32)
-    quality = -np.array([one.scalar("fd_efflite0") for one in labels])
+    quality = -np.array([one.scalar(world.endpoint) for one in labels])
     best = quality >= np.quantile(quality, 0.75)
     rows = []
     for name, weights in weight_rules(teacher, timesteps):
@@ -99,9 +92,10 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=12)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    for name, (pipeline, table) in WORLDS.items():
-        count, rows = probe_world(pipeline, table, given.samples)
-        print(f"**{name}**: {count} labels, {given.samples} samples a timestep\n")
+    for name, world in WORLDS.items():
+        count, rows = probe_world(name, given.samples)
+        said = f"{count} members, {given.samples} samples a timestep"
+        print(f"**{name}**, in {world.endpoint}: {said}\n")
         print("| weights | SRCC, all | SRCC, best quarter |\n|---|---|---|")
         for rule, whole, top in rows:
             print(f"| {rule} | {whole:.3f} | {top:.3f} |")

@@ -27,7 +27,7 @@ from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from sdsearch import create_study
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.unet import SD14, SD14_INPAINT, TINY, UNPRUNED
 from sdsearch.weights import make_unet
 
@@ -126,7 +126,7 @@ def write_pipeline(folder: Path, geometry: Geometry, device: torch.device) -> No
     painted = geometry.backbone.in_channels == 9
     kind = StableDiffusionInpaintPipeline if painted else StableDiffusionPipeline
     tokenizer = CLIPTokenizer.from_pretrained(
-        asset_path("tiny-sd") / "tokenizer", model_max_length=geometry.tokens
+        asset_path(TINY_TEACHER) / "tokenizer", model_max_length=geometry.tokens
     )
     parts = {
         "vae": random_vae(geometry, device),
@@ -196,7 +196,7 @@ def write_photos(folder: Path, count: int, resolution: int) -> None:
 
 def _config(part: str) -> dict[str, Any]:
     """What the embedded pipeline's config says of a part, without the names of its class."""
-    file = asset_path("tiny-sd") / part / "config.json"
+    file = asset_path(TINY_TEACHER) / part / "config.json"
     said: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return {name: value for name, value in said.items() if not name.startswith("_")}
 

@@ -34,7 +34,6 @@ from world_recipe import Recipe, read_recipe
 from world_trainer import Trainer, train_together
 from world_vae import encode_scenes, make_vae
 
-from sdsearch.assets import asset_path
 from sdsearch.export import complete_vocabulary, tensor_name
 from sdsearch.unet import TINY, UNPRUNED, unet_config
 from sdsearch.weights import write_tensors
@@ -59,11 +58,22 @@ PACED_STEPS = 40
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training: its recipe, where its checkpoints lie, its device."""
+    """One training: its recipe, where checkpoints and finished worlds lie, its device."""
 
     recipe: Recipe
     work: Path
+    out: Path
     device: torch.device
+
+    def find_part(self, world: str, part: str) -> Path:
+        """The folder of a part of another world, which is trained before."""
+        folder = self.out / world / part
+        if not folder.is_dir():
+            raise SystemExit(
+                f"{self.recipe.name} begins with the {part} of {world}, but there is no {folder}; "
+                f"train {world} first, with the same --out"
+            )
+        return folder
 
     def generator(self, stage: int, step: int) -> torch.Generator:
         """The random stream of one step, the same however often the run was interrupted."""
@@ -104,7 +114,7 @@ def main() -> None:
     torch.set_float32_matmul_precision("high")
     recipes = [read_recipe(file) for file in args.recipes]
     parts = [
-        prepare(Run(recipe, args.work / recipe.name, args.device), args.photos)
+        prepare(Run(recipe, args.work / recipe.name, args.out, args.device), args.photos)
         for recipe in recipes
     ]
     print(f"prepared in {time.monotonic() - start:.0f} s", flush=True)
@@ -149,7 +159,7 @@ def prepare(run: Run, photos: Path | None) -> Parts:
     if run.recipe.text == "random":
         tokenizer = build_tokenizer(scenes.captions, run.work / "tokenizer")
     else:
-        tokenizer = CLIPTokenizer.from_pretrained(asset_path("tiny-sd") / "tokenizer")
+        tokenizer = CLIPTokenizer.from_pretrained(run.find_part(run.recipe.text, "tokenizer"))
     unet = run.seeded(
         UNet2DConditionModel.from_config, 1, unet_config(UNPRUNED, run.recipe.backbone)
     )
@@ -221,9 +231,9 @@ class VelocityLoss:
 
 
 def make_text_encoder(tokenizer: CLIPTokenizer, run: Run) -> CLIPTextModel:
-    """The embedded text encoder, or a random one as wide as the tiny UNet's cross-attention."""
-    if run.recipe.text == "tiny-sd":
-        folder = asset_path("tiny-sd") / "text_encoder"
+    """Another world's text encoder, or a random one as wide as the UNet's cross-attention."""
+    if run.recipe.text != "random":
+        folder = run.find_part(run.recipe.text, "text_encoder")
         encoder = CLIPTextModel.from_pretrained(folder, dtype=torch.float32).to(run.device)
         return encoder.requires_grad_(True)
     config = CLIPTextConfig(

@@ -27,8 +27,8 @@ class Recipe(FrozenModel):
         latent: latent cells along a side of 64 pixels; the autoencoder halves 64 until it is this.
         initial: how the UNet's residual branches begin: as diffusers draws them, or with zeros in
             the last layer of each, so that every block begins as the identity.
-        text: whether the text encoder begins with random weights or with those of `assets/tiny-sd`.
-        vae: whether the autoencoder is trained, or that of `assets/tiny-sd` as it is.
+        text: the world whose text encoder's weights are begun with, or "random".
+        vae: the world whose autoencoder is taken as it is, or "random": one is trained.
         scenes: rendered scenes that are learned from.
         photos: share of all pictures that are crops of photographs.
         tinted: whether every picture comes in a second colouring too, which no caption tells.
@@ -43,8 +43,8 @@ class Recipe(FrozenModel):
     widths: tuple[int, int, int, int] = TINY.block_out_channels
     latent: Literal[16, 32] = 16
     initial: Literal["diffusers", "zero"] = "diffusers"
-    text: Literal["random", "tiny-sd"] = "random"
-    vae: Literal["random", "tiny-sd"] = "random"
+    text: str = Field("random", pattern=r"^[a-z0-9-]+$")
+    vae: str = Field("random", pattern=r"^[a-z0-9-]+$")
     scenes: int = Field(32_000, ge=1)
     photos: Annotated[float, Field(ge=0, lt=1)] = 0.0
     tinted: bool = True

@@ -14,8 +14,6 @@ from world_data import tint_scenes
 from world_recipe import PIXELS
 from world_trainer import Trainer, train_together
 
-from sdsearch.assets import asset_path
-
 if TYPE_CHECKING:
     from train_world import Run
     from world_data import TrainingScenes
@@ -46,10 +44,10 @@ def images_to_tensor(images: np.ndarray, device: torch.device) -> torch.Tensor:
 
 
 def make_vae(scenes: TrainingScenes, run: Run) -> AutoencoderKL:
-    """The embedded autoencoder, or one trained so that its latents have unit variance."""
+    """Another world's autoencoder, or one trained so that its latents have unit variance."""
     recipe = run.recipe
-    if recipe.vae == "tiny-sd":
-        folder = asset_path("tiny-sd") / "vae"
+    if recipe.vae != "random":
+        folder = run.find_part(recipe.vae, "vae")
         vae = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32).to(run.device)
         return vae.eval().requires_grad_(False)
     levels = recipe.factor.bit_length()

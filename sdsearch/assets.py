@@ -6,17 +6,20 @@ from pathlib import Path
 
 from sdsearch.errors import InputError
 
-TINY_TABLE = "tiny-labels.jsonl"
-"""The labels that come with the tiny teacher."""
-TINY_DESIGNS = "tiny-designs.jsonl"
-"""Labels of what the demo builds, apart: replays draw from and pick among `TINY_TABLE` alone."""
-TINY_PROBE = "tiny-probe.json"
+TINY_TEACHER = "worlds/fill-16"
+"""The pipeline that "tiny" means, one of the worlds of docs/worlds.md."""
+TINY_TABLE = "worlds/labels/fill-16.jsonl"
+"""The labels of that world."""
+TINY_DESIGNS = "worlds/labels/fill-16-demo.jsonl"
+"""Labels of the sample that a study draws by default, and of what the demo builds; apart, since
+replays draw from and pick among `TINY_TABLE` alone."""
+TINY_PROBE = "worlds/labels/fill-16-probe.json"
 """Its probe, for replays of its labels: `sdsearch init S`, `sdsearch probe S` make the same one."""
 _PACKAGE = Path(__file__).resolve().parent
 
 
 def asset_path(name: str) -> Path:
-    """Return the path of the asset `name` ("tiny-sd", "tiny-labels.jsonl").
+    """Return the path of the asset `name` (`TINY_TEACHER`, `TINY_TABLE`).
 
     Looks into the installed package first and into the checkout's assets/ folder second.
     Raises `InputError` when neither has it.

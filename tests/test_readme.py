@@ -48,24 +48,16 @@ def test_the_python_example_runs_as_it_stands(
     assert "UNetCost(" in said
 
 
-BUDGETS = ("macs 70 %", "macs 60 %")
-ROWS = {
-    "`autobuild`, with the probe": "default",
-    "`exhaustive`, the GNN without it": "exhaustive",
-    "`one-shot`, the probe alone": "one-shot",
-    "teacher, whole": "teacher",
-}
-
-
-def live_table() -> dict[str, dict[str, str]]:
-    """docs/tiny-table.md: budget -> row -> its mean distance."""
-    page = (ROOT / "docs" / "tiny-table.md").read_text(encoding="utf-8")
+def read_verdicts() -> dict[str, dict[str, str]]:
+    """docs/comparison.md: world -> rival -> difference, interval and word."""
+    page = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
+    primary = page.partition("## Primary endpoint")[2].partition("\n## ")[0]
     found: dict[str, dict[str, str]] = {}
-    for part in page.split("\n## ")[1:]:
-        heading, _, text = part.partition("\n")
-        rows = [cells_of(line) for line in text.splitlines() if line.startswith("| ")]
-        assert rows[0][:2] == ["designs", "fd_efflite0"]
-        found[heading] = {row[0]: row[1] for row in rows if len(row) == len(rows[0])}
+    for world, text in re.findall(r"\*\*(\S+)\*\*: .*\n((?:\n?\|.*)+)", primary):
+        rows = [cells_of(line) for line in text.splitlines() if line.startswith("|")]
+        found[world] = {
+            row[0]: f"{row[1]} {row[2]} {row[4]}".replace("%", "") for row in rows[2:]
+        }
     return found
 
 
@@ -73,24 +65,14 @@ def cells_of(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_every_row_of_the_readmes_table_is_that_row_of_the_live_table() -> None:
-    live = live_table()
-    shown = {
-        cells[0]: cells[2:]
-        for cells in map(cells_of, README.splitlines())
-        if len(cells) == 4 and cells[0] in ROWS
-    }
-    assert shown.keys() == ROWS.keys()
-    for name, row in ROWS.items():
-        assert shown[name] == [live[budget][row] for budget in BUDGETS], name
-
-
-def test_the_intervals_of_the_readme_are_those_of_the_live_table() -> None:
-    page = (ROOT / "docs" / "tiny-table.md").read_text(encoding="utf-8")
-    ahead, behind = re.findall(r"\| one-shot \| psnr_hole \| (\S+) \| \[(\S+), (\S+)\]", page)
-    said = re.search(
-        r"by (\S+) dB \[(\S+), (\S+)\] at 70 % and behind by (\S+) \[(\S+), (\S+)\]", README
-    )
-    assert said
-    numbers = [abs(float(value)) for value in (*ahead, behind[0], behind[2], behind[1])]
-    assert [float(value) for value in said.groups()] == [float(f"{value:.2f}") for value in numbers]
+def test_every_verdict_of_the_readme_is_that_of_the_comparison() -> None:
+    verdicts = read_verdicts()
+    rows = [cells_of(line) for line in README.splitlines() if line.startswith("|")]
+    (head,) = (row for row in rows if row[0] == "`autobuild` against")
+    worlds = [cell.split("`")[1] for cell in head[2:]]
+    assert worlds == list(verdicts)
+    shown = {row[0].strip("`"): row[2:] for row in rows[rows.index(head) + 2 :][:4]}
+    rivals = list(verdicts[worlds[0]])
+    assert list(shown) == rivals
+    for rival in rivals:
+        assert shown[rival] == [verdicts[world][rival] for world in worlds]

@@ -16,7 +16,17 @@ from tests.stages.test_journey import STOCK, sample_with_harness
 ROOT = Path(__file__).resolve().parent.parent
 
 # One design is measured, so that this takes a minute and not four; the labels are the shipped ones.
-ONE_DESIGN = '[build]\nmethods = ["autobuild"]\ntop = 1\nbudget = { params = { share = 0.60 } }\n'
+ONE_DESIGN = """
+[protocol]
+masks = "thick"
+samples = 96
+guidance = 2.0
+threads = 1
+[build]
+methods = ["autobuild"]
+top = 1
+budget = { params = { share = 0.60 } }
+"""
 
 
 @pytest.mark.slow
@@ -43,10 +53,11 @@ def test_the_installed_wheel_runs_the_journey_on_the_tiny_pipeline_that_it_holds
     ).stdout.strip()
     call(python, "-m", "pip", "install", "--quiet", f"torch=={torch}")
     call(python, "-m", "pip", "install", "--quiet", wheel)
-    where = "import sdsearch.assets as a; print(a.asset_path('tiny-sd')); "
-    where += "print(a.asset_path('tiny-labels.jsonl')); print(*a.preset_files().values())"
+    names = "a.TINY_TEACHER, a.TINY_TABLE, a.TINY_DESIGNS, a.TINY_PROBE"
+    where = f"import sdsearch.assets as a; print(*map(a.asset_path, ({names}))); "
+    where += "print(*a.preset_files().values())"
     lines = call(python, "-c", where).split()
-    assert len(lines) == 5, "with three presets"
+    assert len(lines) == 7, "with three presets"
     for line in lines:
         assert Path(line).is_relative_to(tmp_path / "env")
     study = tmp_path / "study"

@@ -28,8 +28,11 @@ def test_every_recipe_can_be_read_and_has_equal_bottom_widths(file: Path) -> Non
     assert recipe.backbone.sample_size * recipe.factor == 64
 
 
-def test_the_recipe_of_the_embedded_teacher_is_what_no_line_changes() -> None:
-    assert read_recipe(WORLDS / "tiny-sd.toml") == Recipe(name="tiny-sd")
+@pytest.mark.parametrize("file", sorted(WORLDS.glob("*.toml")), ids=lambda file: file.stem)
+def test_what_a_recipe_begins_with_is_made_by_another(file: Path) -> None:
+    recipe = read_recipe(file)
+    for donor in {recipe.text, recipe.vae} - {"random"}:
+        assert read_recipe(WORLDS / f"{donor}.toml").text == "random"
 
 
 def test_a_misspelt_line_of_a_recipe_is_refused_by_name(tmp_path: Path) -> None:
@@ -114,15 +117,33 @@ def test_only_the_inside_of_a_hole_weighs_one_where_its_edge_weighs_more() -> No
 @pytest.mark.slow
 def test_a_recipe_is_trained_side_by_side_and_written_as_stock_folders(tmp_path: Path) -> None:
     shared = "scenes = 24\nbatch = 2\nunet_steps = 2\nvae_steps = 1\ninitial = 'zero'\n"
-    for name, more in (("words", "channels = 4\n"), ("holes", "latent = 32\nfull_holes = 0.5\n")):
+    donors = "text = 'holes'\nvae = 'holes'\nlatent = 32\n"
+    recipes = {
+        "words": "channels = 4\n",
+        "holes": "latent = 32\nfull_holes = 0.5\n",
+        "later": f"channels = 4\n{donors}",
+    }
+    for name, more in recipes.items():
         (tmp_path / f"{name}.toml").write_text(shared + more, encoding="utf-8")
-    line = [sys.executable, str(WORLDS.parent / "train_world.py"), "words.toml", "holes.toml"]
-    subprocess.run([*line, "--out", "made", "--work", "work"], cwd=tmp_path, check=True)
+    script = [sys.executable, str(WORLDS.parent / "train_world.py")]
+    places = ["--out", "made", "--work", "work"]
+    early = subprocess.run(
+        [*script, "later.toml", *places], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert early.returncode == 1
+    assert "train holes first, with the same --out" in early.stderr
+    subprocess.run([*script, "words.toml", "holes.toml", *places], cwd=tmp_path, check=True)
+    subprocess.run([*script, "later.toml", *places], cwd=tmp_path, check=True)
     for name, kind, channels in (
         ("words", StableDiffusionPipeline, 4),
         ("holes", StableDiffusionInpaintPipeline, 9),
+        ("later", StableDiffusionPipeline, 4),
     ):
         pipeline = kind.from_pretrained(tmp_path / "made" / name)
         assert pipeline.unet.config.in_channels == channels
         for file in (tmp_path / "made" / name).rglob("*.json"):
             assert str(tmp_path) not in file.read_text(encoding="utf-8")
+    weights = "vae/diffusion_pytorch_model.safetensors"
+    assert (tmp_path / "made/later" / weights).read_bytes() == (
+        tmp_path / "made/holes" / weights
+    ).read_bytes()

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sdsearch.unet.backbone import Backbone
 
 TEACHER = UNPRUNED
+GRADED = TINY.with_widths((32, 64, 96, 96))
+"""The tiny backbone with a bottom wider than level 1, so that no two widths are mixed up."""
 
 
 def random_members(n: int, seed: int, space: str = "sd14") -> list[Architecture]:
@@ -75,12 +77,12 @@ def random_unet(
     return unet
 
 
-def lively_unet(seed: int = 0) -> UNet2DConditionModel:
-    """The unpruned tiny UNet with weights of a trained net's scale: norms near 1, fan-in scaling.
+def lively_unet(backbone: Backbone = TINY, seed: int = 0) -> UNet2DConditionModel:
+    """The unpruned UNet with weights of a trained net's scale: norms near 1, fan-in scaling.
 
     In `random_unet` norms are near 0, so attention is all but uniform and torn heads do not show.
     """
-    unet = make_unet(TEACHER, TINY)
+    unet = make_unet(TEACHER, backbone)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in unet.named_parameters():

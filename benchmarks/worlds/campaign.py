@@ -1,4 +1,4 @@
-"""Measure what the comparison needs, and what of the embedded teacher is open beside it.
+"""Measure what the comparison needs.
 
     python -m benchmarks.worlds.campaign FOLDER     # hours on 2 cores; killed, it resumes
     python -m benchmarks.worlds.campaign FOLDER --workers 15 --seconds 540 --out FOLDER
@@ -35,31 +35,22 @@ from benchmarks.worlds.studies import (
     import_tables,
     list_members,
 )
-from sdsearch.assets import TINY_PROBE, TINY_TABLE, asset_path
 from sdsearch.design import read_probe
 from sdsearch.files import write_atomic
 from sdsearch.harness import safe_paths
 from sdsearch.labels import read_label_table, write_label_table
 from sdsearch.replay import DRAW
-from sdsearch.space import list_removals, search_space
-from sdsearch.space.removals import with_option
 from sdsearch.unet import UNPRUNED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sdsearch.design import Probe
     from sdsearch.labels import Label
     from sdsearch.study import StudyFolder
     from sdsearch.unet import Architecture
 
 PRIMARY = {"macs 60 %": 0.6}
-EMBEDDED = {"macs 70 %": 0.7, "macs 60 %": 0.6}
-LIVE: tuple[Compared, ...] = ("default", "exhaustive", "one-shot")
-"""The methods whose designs are measured on the embedded teacher too."""
 EXPLORED: Compared = "default"
 """What the comparison does not decide on (docs/decisions/0030): its designs come last."""
-SHIPPED = 68
 
 
 @dataclass
@@ -79,6 +70,11 @@ class Campaign:
         return self.world.study(self.folder)
 
     @property
+    def table(self) -> Path:
+        """Its committed labels."""
+        return TABLES / f"{self.world.name}.jsonl"
+
+    @property
     def designs_file(self) -> Path:
         """Where the chosen designs are, one a line."""
         return self.study.root / "chosen.jsonl"
@@ -86,62 +82,51 @@ class Campaign:
     @property
     def draws(self) -> list[list[Architecture]]:
         """The members by draw."""
-        if self.world.name == "tiny-sd":
-            return [self.members]
         return [self.members[at : at + DRAW] for at in range(0, len(self.members), DRAW)]
 
     def begin(self) -> list[Group]:
         """The groups that depend on nothing."""
         study, name = self.study, self.world.name
-        # What the embedded teacher's predictors learn from is measured already, without blocks.
-        members = [] if name == "tiny-sd" else self.members
-        first = {arch.key: arch for arch in [UNPRUNED, *members]}
-        extra = {arch.key: arch for arch in [*self._compared_long(), *self._ruled()]}
+        first = {arch.key: arch for arch in [UNPRUNED, *self.members]}
+        extra = {arch.key: arch for arch in [*draw_stratified(), *rule_designs(study).values()]}
         list_members(study, [*first.values(), *extra.values()])
-        if name == "tiny-sd":
-            extra = {}
-        import_tables(study, self._tables())
+        import_tables(study, [self.table])
         self._begin_probe(study)
-        groups = [Group.of(f"{name} members", study, 0, [*first, *extra])]
-        if name != "tiny-sd":
-            some = list(first)[: 1 + SEEDED]
-            groups += [Group.of(f"{name} seeded", study, seed, some) for seed in SEEDS[1:]]
-        return groups
+        some = list(first)[: 1 + SEEDED]
+        return [
+            Group.of(f"{name} members", study, 0, [*first, *extra]),
+            *(Group.of(f"{name} seeded", study, seed, some) for seed in SEEDS[1:]),
+        ]
 
     def late(self) -> list[Group]:
         """What is least urgent: recovery for longer."""
-        if self.world.name == "tiny-sd":
-            removed = [arch.key for arch in self._ruled()]
-            return [Group.of("tiny-sd removals", self.study, 0, removed)]
-        return self._long_groups([arch.key for arch in self._compared_long()], [self.world.long])
+        study, compared = self.world.study(self.folder, self.world.long), draw_stratified()
+        list_members(study, compared)
+        import_tables(study, [self.table])
+        keys = [arch.key for arch in compared]
+        return [Group.of(f"{self.world.name} {self.world.long} steps", study, 0, keys)]
 
     def follow(self, group: Group) -> list[Group]:
         """The designs, once all labels that they are chosen from are there."""
         if group.name != f"{self.world.name} members, seed 0":
             return []
         self.chosen = self._choose()
-        if self.world.name == "tiny-sd":
-            self.chosen = [one for one in self.chosen if one.method in LIVE]
         if not self.chosen:
             return []
         list_members(self.study, (one.architecture for one in self.chosen))
         compared = {one.arch_key for one in self.chosen if one.method != EXPLORED}
         explored = {one.arch_key for one in self.chosen} - compared
-        groups = [
+        return [
             Group.of(f"{self.world.name} {name}", self.study, seed, sorted(keys))
             for name, keys in (("designs", compared | {UNPRUNED.key}), ("explored", explored))
             for seed in SEEDS
         ]
-        if self.world.name == "tiny-sd":
-            tight = {one.arch_key: one for one in self.chosen if one.budget == "macs 60 %"}
-            groups += self._long_groups(list(tight), [self.world.long])
-        return groups
 
     def write(self, out: Path) -> None:
         """The tables: all labels, the probe, the designs; what is there already stays."""
         name = self.world.name
         labels = {one.key: one for study in self._studies() for one in study.labels.read_all()}
-        for table in {TABLES / f"{name}.jsonl", out / f"{name}.jsonl"}:
+        for table in {self.table, out / f"{name}.jsonl"}:
             if table.is_file():
                 labels |= {one.key: one for one in read_label_table(table)}
         write_label_table(out / f"{name}.jsonl", labels.values())
@@ -158,9 +143,6 @@ class Campaign:
             self.probing.terminate()
             self.probing.wait()
 
-    def _tables(self) -> list[Path]:
-        return [TABLES / f"{self.world.name}.jsonl"]
-
     def _studies(self) -> list[StudyFolder]:
         found = [self.study]
         for path in sorted(self.folder.glob(f"{self.world.name}-*")):
@@ -169,33 +151,9 @@ class Campaign:
                 found.append(self.world.study(self.folder, int(said)))
         return found
 
-    def _long_groups(self, keys: Sequence[str], steps: Sequence[int]) -> list[Group]:
-        known = {one.arch_key: one.architecture for one in self.chosen}
-        known |= {arch.key: arch for arch in self._compared_long()}
-        groups = []
-        for count in steps:
-            study = self.world.study(self.folder, count)
-            list_members(study, [known[key] for key in keys])
-            import_tables(study, self._tables())
-            groups.append(Group.of(f"{self.world.name} {count} steps", study, 0, keys))
-        return groups
-
-    def _compared_long(self) -> list[Architecture]:
-        return [] if self.world.name == "tiny-sd" else draw_stratified()
-
-    def _ruled(self) -> list[Architecture]:
-        if self.world.name != "tiny-sd":
-            return list(rule_designs(self.study).values())
-        space = search_space("tiny")
-        return [
-            with_option(space, axis, number)
-            for axis, numbers in enumerate(list_removals(space))
-            for number in numbers
-        ]
-
     def _begin_probe(self, study: StudyFolder) -> None:
         committed = TABLES / f"{self.world.name}-probe.json"
-        if self.world.name == "tiny-sd" or study.probe_file.is_file() or committed.is_file():
+        if study.probe_file.is_file() or committed.is_file():
             return
         self.probing = subprocess.Popen(
             [sys.executable, "-m", "sdsearch", "probe", str(study.root)],
@@ -207,8 +165,7 @@ class Campaign:
             raise RuntimeError(f"the probe of {self.world.name} failed")
         own = self.study.probe_file
         committed = TABLES / f"{self.world.name}-probe.json"
-        file = asset_path(TINY_PROBE) if self.world.name == "tiny-sd" else committed
-        found = read_probe(own if own.is_file() else file)
+        found = read_probe(own if own.is_file() else committed)
         assert found is not None, "the probe was measured"
         return found
 
@@ -220,16 +177,13 @@ class Campaign:
                 lines = file.read_text(encoding="utf-8").splitlines()
                 return [Chosen.model_validate_json(line) for line in lines]
         study, probe = self.study, self._probe()
-        labels, budgets = study.labels.read_series(study.series), PRIMARY
-        if self.world.name == "tiny-sd":
-            table, budgets = read_label_table(asset_path(TINY_TABLE)), EMBEDDED
-            labels = {one.arch_key: one for one in table if one.seed == 0}
+        labels = study.labels.read_series(study.series)
         missing = [arch.key for arch in self.members if arch.key not in labels]
         if missing:
             print(f"{self.world.name}: {len(missing)} members have no label; run again", flush=True)
             return []
         jobs = [
-            (self.world.name, study, budgets, draw, [labels[arch.key] for arch in members], probe)
+            (self.world.name, study, PRIMARY, draw, [labels[arch.key] for arch in members], probe)
             for draw, members in enumerate(self.draws)
         ]
         context = multiprocessing.get_context("spawn")
@@ -254,7 +208,7 @@ def main() -> None:
     asked = parser.parse_args()
     folder = asked.folder.resolve()
     campaigns = [
-        Campaign(WORLDS[name], folder, _members(name), asked.workers) for name in asked.worlds
+        Campaign(WORLDS[name], folder, draw_members(), asked.workers) for name in asked.worlds
     ]
     groups = [group for campaign in campaigns for group in campaign.begin()]
     groups.sort(key=lambda group: "seeded" in group.name)
@@ -271,14 +225,6 @@ def main() -> None:
             campaign.end()
             campaign.write(asked.out)
     print(json.dumps({one.world.name: _count(asked.out, one) for one in campaigns}))
-
-
-def _members(name: str) -> list[Architecture]:
-    if name != "tiny-sd":
-        return draw_members()
-    import numpy as np
-
-    return search_space("tiny").sample(SHIPPED, np.random.default_rng(0))
 
 
 def _count(out: Path, campaign: Campaign) -> int:

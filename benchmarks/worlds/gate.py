@@ -24,7 +24,6 @@ import torch
 from benchmarks.worlds.removing import REMOVED, measure_change, remove
 from benchmarks.worlds.rules import BUDGETS, RULES, rule_designs
 from benchmarks.worlds.studies import TABLES, WORLDS, World, draw_members
-from sdsearch.assets import TINY_PROBE, TINY_TABLE, asset_path
 from sdsearch.design import read_probe
 from sdsearch.files import write_atomic
 from sdsearch.labels import Measurement, read_label_table
@@ -116,14 +115,13 @@ def main() -> None:
 
 def measure_gate(world: World, folder: Path) -> Gate:
     """Everything of one world; what has no labels is left open."""
-    study, is_tiny = world.study(folder), world.teacher == "tiny"
+    study = world.study(folder)
     meter, space = load_meter(study), load_meter(study).space
-    probe = read_probe(asset_path(TINY_PROBE) if is_tiny else TABLES / f"{world.name}-probe.json")
+    probe = read_probe(TABLES / f"{world.name}-probe.json")
     assert probe is not None, "its probe is committed"
-    table = asset_path(TINY_TABLE) if is_tiny else TABLES / f"{world.name}.jsonl"
     labels = {
         one.arch_key: one
-        for one in read_label_table(table)
+        for one in read_label_table(TABLES / f"{world.name}.jsonl")
         if (one.seed, one.protocol_key) == (0, study.protocol_key)
     }
     change = measure_change(load_teacher(open_pipeline(find_teacher(study)), torch.device("cpu")))

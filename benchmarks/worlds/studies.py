@@ -38,7 +38,7 @@ class World:
         name: of its tables.
         teacher: what a study calls it.
         endpoint: the column of the primary comparison, lower is better.
-        protocol: what differs from the protocol of the tiny benchmark.
+        protocol: all that a study of it says there.
         steps, long: recovery steps of its labels, and of a few long ones.
     """
 
@@ -84,10 +84,9 @@ WORLDS = {
         ),
         _words("words-16"),
         _words("words-16-b"),
-        World("tiny-sd", "tiny", "fd_efflite0", {}, long=480),
     )
 }
-"""The three of the comparison, and the embedded one."""
+"""The three of the comparison."""
 
 
 def draw_members() -> list[Architecture]:

@@ -111,7 +111,9 @@ def create_study(
     said = _sections(_teacher(str(teacher), inpaint), space, budget, protocol, sections)
     chosen = {} if preset is None else _choose_preset(str(preset), said["protocol"])
     asked = said["protocol"].get("task", chosen.get("protocol", {}).get("task"))
-    values = _merge(recipe.values, WORDS) if asked == "text-to-image" else recipe.values
+    values = recipe.values
+    if asked == "text-to-image":
+        values = _merge(_without_masks(values), WORDS)
     if recipe.needs_photos and "dataset" not in said["protocol"]:
         raise InputError(
             "a teacher of full size is measured on photos of the kind that it will paint; name "
@@ -215,6 +217,12 @@ def _merge(values: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]
         if isinstance(values[key], Mapping) and isinstance(said[key], Mapping):
             merged[key] = _merge(values[key], said[key])
     return merged
+
+
+def _without_masks(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe for a task that has no holes."""
+    rest = {key: value for key, value in values["protocol"].items() if key != "masks"}
+    return {**values, "protocol": rest}
 
 
 def _photos(images: Path | str | None) -> str | None:

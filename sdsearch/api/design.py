@@ -33,7 +33,7 @@ class StudyDesign:
 
     >>> design = study.design("autobuild-1")  # of a study that has built its designs
     >>> design
-    StudyDesign('autobuild-1', 3,152,772 parameters)
+    StudyDesign('autobuild-1', 1,920,100 parameters)
     >>> print(design.reasons[0])
     level0: depth 1, attention down 1 up 11
     >>> design.unet().num_parameters() == design.params

@@ -73,7 +73,7 @@ class Study:
     72
     >>> teacher = sdsearch.Architecture.parse("teacher")
     >>> print(study.labels.fd_efflite0[teacher.key].round(2))
-    80.27
+    218.35
     """
 
     folder: StudyFolder

@@ -137,7 +137,7 @@ def inherit_unet(
     >>> import sdsearch
     >>> unet = sdsearch.inherit_unet("bk-small; level 0: attention up 01", "tiny")
     >>> unet.num_parameters()
-    3129700
+    1897028
 
     Raises:
         InputError: the words or the rule are unknown; the teacher cannot be read, is distilled, or

@@ -93,7 +93,7 @@ def check_unet(path: Path | str, against: str | None = None) -> CheckReport:
 
     >>> import sdsearch
     >>> from sdsearch.assets import asset_path
-    >>> found = sdsearch.check_unet(asset_path("tiny-sd"), against="tiny")
+    >>> found = sdsearch.check_unet(asset_path("worlds/fill-16"), against="tiny")
     >>> found.member, found.problems
     ('teacher', ())
 

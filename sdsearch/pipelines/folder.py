@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.errors import FieldError, InputError
 from sdsearch.files import check_no_folder
 from sdsearch.pipelines.hub import cached_folder, download_files, fetch_file
@@ -113,7 +113,7 @@ def locate_pipeline(name: str) -> Path | str:
     """
     if name == "tiny":
         check_no_folder("a pipeline", name, "the teacher that comes with sdsearch", INDEX)
-        return asset_path("tiny-sd")
+        return asset_path(TINY_TEACHER)
     folder = Path(name).expanduser()
     if name and folder.is_dir():
         return folder

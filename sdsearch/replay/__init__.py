@@ -19,7 +19,6 @@ from sdsearch.replay.runs import ReplaySummary, describe_summary, run_replay, su
 from sdsearch.replay.world import (
     DISTANCE,
     DRAW,
-    EMBEDDED,
     WORLDS,
     World,
     draw_of_members,
@@ -30,7 +29,6 @@ __all__ = [
     "BUILT",
     "DISTANCE",
     "DRAW",
-    "EMBEDDED",
     "METHODS",
     "UNIFORM",
     "WORLDS",

@@ -1,6 +1,6 @@
 """The search methods that a replay compares; each is one function of a `ReplayTask`.
 
-A method of your own is such a function too, given as "module:function" (docs/tiny-benchmark.md).
+A method of your own is such a function too, given as "module:function" (docs/benchmark.md).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sdsearch.assets import TINY_PROBE, TINY_TABLE, asset_path
+from sdsearch.assets import asset_path
 from sdsearch.design import read_probe
 from sdsearch.errors import InputError, nearest
 from sdsearch.labels import read_label_table
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from sdsearch.labels import Label
     from sdsearch.space import SearchSpace
 
-EMBEDDED = "tiny"
 DISTANCE = "fd_efflite0"
 """What the labels of a table are compared in where nothing else was said."""
 _COLUMNS = {
@@ -33,7 +32,7 @@ _COLUMNS = {
     "words-16-b": DISTANCE,
 }
 WORLDS = tuple(_COLUMNS)
-"""Those that were compared; `EMBEDDED` is one more, of the teacher that comes with sdsearch."""
+"""The first is of the teacher that comes with sdsearch."""
 DRAW = 32
 """So many of the uniform members of a world are one draw of labels."""
 
@@ -56,19 +55,15 @@ class World:
 
 
 def read_world(name: str) -> World:
-    """One of `WORLDS`, or `EMBEDDED`.
+    """One of `WORLDS`.
 
     Raises:
         InputError: there is none of that name.
     """
-    if name == EMBEDDED:
-        rows, known = read_label_table(asset_path(TINY_TABLE)), read_probe(asset_path(TINY_PROBE))
-        return World(name, search_space("tiny"), DISTANCE, tuple(rows), known)
     if name not in _COLUMNS:
-        names = (EMBEDDED, *WORLDS)
         raise InputError(
-            f"a world must be one of {', '.join(names)}, but is {name!r}; did you mean "
-            f"{nearest(name, names)!r}?"
+            f"a world must be one of {', '.join(WORLDS)}, but is {name!r}; did you mean "
+            f"{nearest(name, WORLDS)!r}?"
         )
     config = json.loads(asset_path(f"worlds/{name}/unet/config.json").read_text(encoding="utf-8"))
     labels = read_label_table(asset_path(f"worlds/labels/{name}.jsonl"))

@@ -32,7 +32,10 @@ seed = 0
 
 [protocol]                   # all that may change a measured value; changing it starts new labels
 dataset = "scenes"
-masks = "mixed"              # "box" | "thin" | "medium" | "thick" | "object" | "mixed"
+masks = "thick"              # "box" | "thin" | "medium" | "thick" | "object" | "mixed"
+samples = 96                 # the error of fd goes down with it, the bill goes up
+guidance = 2.0
+threads = 1                  # of a CPU, for each who measures
 seed = 0                     # of the labels: noise and recovery
 
 [label]                      # who measures; changes no value
@@ -48,7 +51,7 @@ methods = "auto"             # two that learn, and one-shot, most-macs, random; 
 top = 4                      # designs of each method
 budget = {}                  # such as { params = { share = 0.60 } }; a bare number is absolute
 """
-"""For the tiny teacher: its values are the defaults, those of the tiny benchmark."""
+"""For the tiny teacher: that of its benchmark (docs/worlds.md)."""
 
 FULL = """\
 # One search on a Stable Diffusion of full size; what it costs is in docs/guide-sd14.md. Keys that
@@ -152,7 +155,7 @@ class Recipe:
 
     Attributes:
         template: the commented study.toml that is filled in.
-        values: by section and key; none of those that are the defaults for a small teacher.
+        values: by section and key.
         needs_photos: whether the scenes of the tiny model say nothing about this teacher.
     """
 
@@ -170,15 +173,13 @@ def find_recipe(teacher: str, *, inpaint: bool = False) -> Recipe:
         InputError: the configs cannot be had, are of another family or of a distilled model.
     """
     check_teacher(teacher)
-    resolution = teacher_resolution(teacher)
-    if is_full_size(teacher):
-        full = _add_tuning(FULL, FULL_TUNING) if inpaint else FULL
-        values = tomllib.loads(full)
+    resolution, is_full = teacher_resolution(teacher), is_full_size(teacher)
+    template, tuning = (FULL, FULL_TUNING) if is_full else (SMALL, SMALL_TUNING)
+    text = _add_tuning(template, tuning) if inpaint else template
+    values = tomllib.loads(text)
+    if is_full or resolution != Protocol().resolution:
         values["protocol"]["resolution"] = resolution
-        return Recipe(full, values, needs_photos=True)
-    small = _add_tuning(SMALL, SMALL_TUNING) if inpaint else SMALL
-    own = {} if resolution == Protocol().resolution else {"resolution": resolution}
-    return Recipe(small, {"protocol": own} if own else {}, needs_photos=False)
+    return Recipe(text, values, needs_photos=is_full)
 
 
 def _add_tuning(template: str, tuning: str) -> str:

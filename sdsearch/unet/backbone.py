@@ -199,7 +199,7 @@ SD2 = SD14.model_copy(
 SD2_INPAINT = SD2.model_copy(update={"in_channels": 9})
 SD21 = SD2.model_copy(update={"sample_size": 96, "upcast_attention": True})
 TINY = Backbone(
-    block_out_channels=(32, 64, 96, 96),
+    block_out_channels=(32, 64, 64, 64),
     attention_head_dim=2,
     norm_num_groups=8,
     cross_attention_dim=64,

@@ -6,7 +6,6 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdsearch.assets import asset_path
 from sdsearch.errors import FieldError, InputError, nearest
 from sdsearch.keys import file_sha256
 from sdsearch.pipelines import (
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 
 FULL_SIZE = 50_000_000
-"""Parameters of a teacher of full size: the tiny one has 5.5 million, Stable Diffusion 860."""
+"""Parameters of a teacher of full size: the tiny one has 3.3 million, Stable Diffusion 860."""
 _MOST_LEVELS = 8  # of an autoencoder; those of Stable Diffusion have 4
 
 
@@ -135,14 +134,8 @@ def teacher_sha256(pipeline: PipelineFolder, sha256: Callable[[Path], str] = fil
     return _hash_files(list_files(pipeline), sha256)
 
 
-TINY_BEFORE = "ce8e9ebe9a0187774ec86dc760f8755bee33249afe62d760ff1b621780c7deb8"
-"""The hash of the tiny teacher before its files got the names that older loaders need."""
-
-
 def former_teacher_sha256(pipeline: PipelineFolder) -> str:
     """The hash by which labels knew a teacher before it covered every file that is loaded."""
-    if pipeline.folder == asset_path("tiny-sd"):
-        return TINY_BEFORE
     return _hash_files(
         (name, file)
         for name in PARTS

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from sdsearch.unet.backbone import Backbone
 
 
-def test_without_arguments_a_study_has_the_defaults_and_a_commented_file(tmp_path: Path) -> None:
+TINY = {"masks": "thick", "samples": 96, "guidance": 2.0, "threads": 1}
+"""The protocol of the tiny teacher's world, where it is not the default."""
+
+
+def test_without_arguments_a_study_has_the_tiny_recipe_and_a_commented_file(tmp_path: Path) -> None:
     study = sdsearch.create_study(tmp_path / "new" / "study")
-    assert study.config == StudyConfig()
+    assert study.config == StudyConfig.model_validate({"protocol": TINY})
     text = (study.path / "study.toml").read_text()
     assert 'pipeline = "tiny"            # "tiny" | a local diffusers folder' in text
     assert "budget = {}" in text
@@ -167,7 +171,7 @@ def test_photos_and_masks_of_ones_own_do_for_the_tiny_teacher_too(
 ) -> None:
     made = sdsearch.create_study(tmp_path / "s", images=photos, masks=photos)
     assert made.config == StudyConfig.model_validate(
-        {"protocol": {"dataset": str(photos), "masks": str(photos)}}
+        {"protocol": TINY | {"dataset": str(photos), "masks": str(photos)}}
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save
 
 import sdsearch
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.unet.backbone import TINY
 from sdsearch.weights.inherit import inherit_weights
 from sdsearch.weights.notes import write_noted
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sdsearch.api.design import StudyDesign
 
-WEIGHTS = asset_path("tiny-sd") / "unet" / "diffusion_pytorch_model.safetensors"
+WEIGHTS = asset_path(TINY_TEACHER) / "unet" / "diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture
@@ -43,12 +43,12 @@ def put_weights(design: StudyDesign, unet: torch.nn.Module) -> Path:
 
 
 def test_a_design_says_what_it_is_and_costs(design: StudyDesign) -> None:
-    assert repr(design) == "StudyDesign('autobuild-1', 3,152,772 parameters)"
+    assert repr(design) == "StudyDesign('autobuild-1', 1,920,100 parameters)"
     assert design.architecture == tiny_member("bk-small")
     assert design.reasons == ("level0: kept",)
     assert design.cost().params == design.params
-    assert repr(design.cost()).startswith("UNetCost(3,152,772 parameters, ")
-    assert repr(design.record).startswith("Design('autobuild-1', 3,152,772 parameters, ")
+    assert repr(design.cost()).startswith("UNetCost(1,920,100 parameters, ")
+    assert repr(design.record).startswith("Design('autobuild-1', 1,920,100 parameters, ")
 
 
 def test_its_unet_inherits_the_teachers_weights_until_it_is_recovered(
@@ -112,7 +112,7 @@ def test_a_teacher_in_memory_gives_the_same_student_as_its_files() -> None:
     teacher.load_state_dict(load_file(WEIGHTS))
     by_name = sdsearch.inherit_unet(own, "tiny")
     assert same(by_name, sdsearch.inherit_unet(own, teacher))
-    assert same(by_name, sdsearch.inherit_unet(own, asset_path("tiny-sd")))
+    assert same(by_name, sdsearch.inherit_unet(own, asset_path(TINY_TEACHER)))
     assert not by_name.training
 
 
@@ -120,7 +120,7 @@ def test_a_pruned_teacher_and_one_without_weights_are_refused(tmp_path: Path) ->
     small = sdsearch.Architecture.parse("bk-small")
     with pytest.raises(sdsearch.InputError, match="mid_block_type must be"):
         sdsearch.inherit_unet(small, random_unet(small))
-    pipeline = shutil.copytree(asset_path("tiny-sd"), tmp_path / "pipeline")
+    pipeline = shutil.copytree(asset_path(TINY_TEACHER), tmp_path / "pipeline")
     (pipeline / "unet" / WEIGHTS.name).unlink()
     with pytest.raises(sdsearch.InputError, match="unet must hold weights"):
         sdsearch.inherit_unet(small, pipeline)

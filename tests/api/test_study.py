@@ -57,7 +57,7 @@ def test_labels_are_a_frame_by_architecture_with_values_and_their_errors(study: 
     assert frame.index.name == "arch_key"
     assert frame.loc[arch.key, "fd_efflite0"] == 212.5
     assert frame.loc[arch.key, "fd_efflite0_se"] == 3.0
-    assert frame.loc[arch.key, "params"] == 3_152_772
+    assert frame.loc[arch.key, "params"] == 1_920_100
     assert sdsearch.Architecture.parse(frame.loc[arch.key, "architecture"]) == arch
     failed = frame.loc[broken.key]
     assert (failed.failure_kind, failed.failure_phase) == ("memory", "sampling")

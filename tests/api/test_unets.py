@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import sdsearch
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ TINY = sdsearch.find_backbone("tiny")
 
 def test_an_architecture_may_be_words_and_a_backbone_a_name_or_a_folder() -> None:
     cost = sdsearch.unet_cost(SMALL, TINY)
-    for backbone in ("tiny", asset_path("tiny-sd"), str(asset_path("tiny-sd"))):
+    for backbone in ("tiny", asset_path(TINY_TEACHER), str(asset_path(TINY_TEACHER))):
         assert sdsearch.unet_cost("bk-small", backbone) == cost
     assert sdsearch.draw_unet("bk-small", "tiny") == sdsearch.draw_unet(SMALL, TINY)
     assert sdsearch.search_space("sd14", "tiny") == sdsearch.search_space("sd14", TINY)

@@ -93,7 +93,7 @@ def test_an_image_is_brushed_and_inpainted_by_the_teacher_and_a_new_design(
     page.wait_for_selector("#designed strong", timeout=PATIENCE)
     name = page.locator("#designed strong").inner_text()
     params = int(page.locator("#designed p").first.inner_text().split()[1].replace(",", ""))
-    assert params <= 0.5 * 5_525_316
+    assert params <= 0.5 * 3_279_428
     page.locator("#export").click()
     page.wait_for_selector("#download a", timeout=PATIENCE)
     with page.expect_download() as coming:

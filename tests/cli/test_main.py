@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.cli import main as cli
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def test_an_empty_mask_is_one_error_and_exit_code_2(
 def test_the_tiny_table_is_refused_for_another_teacher(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    toml = f'[teacher]\npipeline = "{asset_path("tiny-sd")}"\n'
+    toml = f'[teacher]\npipeline = "{asset_path(TINY_TEACHER)}"\n'
     study = write_study(tmp_path / "study", toml)
     assert run(monkeypatch, "label", study, "--import", "tiny") == 2
     assert "tiny teacher" in capsys.readouterr().err

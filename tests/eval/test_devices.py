@@ -231,10 +231,10 @@ def test_the_app_paints_and_draws_thumbnails_on_a_gpu(tmp_path):
 def test_thumbnails_are_painted_on_a_gpu(tmp_path):
     import shutil
 
-    from sdsearch.assets import asset_path
+    from sdsearch.assets import TINY_TEACHER, asset_path
 
     study = make_study(tmp_path / "study", TEXT)
-    shutil.copytree(asset_path("tiny-sd"), study.pipelines_dir / "autobuild-1")
+    shutil.copytree(asset_path(TINY_TEACHER), study.pipelines_dir / "autobuild-1")
     with pretended_gpu():
         draw_thumbnails(study, ["autobuild-1"], GPU)
         measure_exports(study, ["autobuild-1"], GPU)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.errors import InputError
 from sdsearch.export.index import choose_class, describe_index, read_parts
 from sdsearch.pipelines.folder import open_pipeline
@@ -76,7 +76,7 @@ def test_a_teacher_without_a_checker_says_so(tmp_path: Path) -> None:
     assert lacking == {}
     assert [index[name] for name in sorted(OPTIONAL)] == [[None, None]] * 3
     assert index["requires_safety_checker"] is False
-    assert not asset_path("tiny-sd").joinpath("safety_checker").exists()
+    assert not asset_path(TINY_TEACHER).joinpath("safety_checker").exists()
 
 
 def remove(name: str) -> Callable[[Path], object]:

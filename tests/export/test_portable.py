@@ -17,7 +17,7 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.errors import InputError
 from sdsearch.export.portable import (
     complete_vocabulary,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-TOKENIZER = asset_path("tiny-sd") / "tokenizer"
+TOKENIZER = asset_path(TINY_TEACHER) / "tokenizer"
 SIZES: dict[str, Any] = {
     "hidden_size": 8,
     "intermediate_size": 8,

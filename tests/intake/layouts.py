@@ -13,7 +13,7 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch_eval.pictures.pipelines import load_pipeline
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sdsearch_eval.models import Components
 
 CPU = torch.device("cpu")
-TINY_SD = asset_path("tiny-sd")
+TINY_SD = asset_path(TINY_TEACHER)
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 UNET = load_file(TINY_SD / "unet" / WEIGHTS)
 Layout = Callable[[Path], None]

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sdsearch
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.check.report import check_unet, report_text
 from sdsearch.errors import InputError
 from sdsearch.pipelines.folder import PARTS, list_files, locate_pipeline, open_pipeline
@@ -129,7 +129,7 @@ def test_the_tiny_config_is_known() -> None:
 def test_the_tiny_teacher_does_not_hide_a_pipeline_in_a_folder_of_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny").mkdir()
-    assert locate_pipeline("tiny") == asset_path("tiny-sd")
+    assert locate_pipeline("tiny") == asset_path(TINY_TEACHER)
     (tmp_path / "tiny" / "model_index.json").write_text("{}")
     with pytest.raises(InputError, match=r"'tiny' is the teacher .* write '\./tiny' for the"):
         locate_pipeline("tiny")

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.errors import InputError
 from sdsearch.labels.protocol import Protocol
 from sdsearch.labels.samplers import SAMPLERS
@@ -221,7 +221,7 @@ def test_a_teacher_saved_with_euler_is_not_clipped_by_ddim(teacher, unet, inputs
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_embedded_teacher_keeps_its_own_noise_schedule(teacher, sampler):
     config = teacher.scheduler(4, sampler).config
-    saved = json.loads((asset_path("tiny-sd") / "scheduler/scheduler_config.json").read_text())
+    saved = json.loads((asset_path(TINY_TEACHER) / "scheduler/scheduler_config.json").read_text())
     for name in ("num_train_timesteps", "beta_schedule", "prediction_type", "timestep_spacing"):
         assert config[name] == saved[name]
     if sampler == "ddim":

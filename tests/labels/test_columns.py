@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TABLE, asset_path
 from sdsearch.errors import InputError
 from sdsearch.labels.columns import FEWEST_TO_EXTRAPOLATE, check_target, label_columns
 from sdsearch.labels.protocol import Protocol
@@ -11,10 +11,10 @@ from sdsearch.labels.target import Target
 
 
 def test_columns_are_those_of_labels_that_were_measured() -> None:
-    protocol = Protocol()
-    table = [x for x in read_label_table(asset_path("tiny-labels.jsonl")) if not x.failure]
+    table = [x for x in read_label_table(asset_path(TINY_TABLE)) if not x.failure]
     assert table
     for label in table:
+        protocol = Protocol.model_validate(label.provenance["protocol"])
         assert label.values.keys() <= label_columns(protocol)
     # What labels of today hold exactly: tests/eval/bench/test_evaluate.py
 

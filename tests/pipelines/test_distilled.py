@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import sdsearch
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.errors import InputError
 from sdsearch.pipelines.distilled import explain_class, find_distilled
 from sdsearch.unet.teacher import check_teacher
@@ -23,7 +23,7 @@ INDEX = {"_class_name": "StableDiffusionPipeline", "scheduler": ["diffusers", "P
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A copy of the tiny pipeline, to be called distilled."""
-    return shutil.copytree(asset_path("tiny-sd"), tmp_path / "pipeline")
+    return shutil.copytree(asset_path(TINY_TEACHER), tmp_path / "pipeline")
 
 
 def edit(file: Path, **changes: Any) -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.errors import InputError
 from sdsearch.pipelines.folder import locate_pipeline, open_pipeline
 
@@ -15,7 +15,7 @@ INDEX = '{"_class_name": "StableDiffusionInpaintPipeline"}'
 
 
 def test_the_tiny_teacher_is_the_shipped_one() -> None:
-    assert locate_pipeline("tiny") == asset_path("tiny-sd")
+    assert locate_pipeline("tiny") == asset_path(TINY_TEACHER)
 
 
 @pytest.mark.parametrize("pipeline", ["./missing", "/missing/folder", "missing", "a/b/c", ""])

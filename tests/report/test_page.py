@@ -231,7 +231,7 @@ def test_the_answer_is_the_best_measured_design_beside_the_teacher(study: StudyF
     html = render(read_evidence(study), summarize_outcome(study))
     answer = html[html.index('<div class="answer">') : html.index("Who found the better")]
     assert "autobuild-1</a></b>: fd_efflite0 84.5 ± 1.5, the teacher 80 ± 2" in answer
-    assert "40.7 % of its parameters" in answer
+    assert "46.0 % of its parameters" in answer
     assert (
         "20.0 (IQR 1.0) ms a UNet call, the teacher 40.0 (IQR 1.0) ms (a CPU, 2 threads)" in answer
     )

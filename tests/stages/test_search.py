@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.errors import HarnessError, InputError
 from sdsearch.keys import content_key
 from sdsearch.labels.label import Measurement
@@ -134,7 +134,7 @@ def test_a_fit_depends_on_the_errors_of_labels_and_on_what_the_teacher_holds(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "teacher"
-    shutil.copytree(asset_path("tiny-sd"), folder)
+    shutil.copytree(asset_path(TINY_TEACHER), folder)
     toml = f"[teacher]\npipeline = {str(folder)!r}\n{SMALL}"
     study = make_study(tmp_path / "study", toml)
     sample_study(study)

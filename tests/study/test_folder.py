@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sdsearch.errors import InputError
+from sdsearch.labels.protocol import Protocol
 from sdsearch.space.budget import Budget
 from sdsearch.study.config import StudyConfig
 from sdsearch.study.folder import StudyFolder, load_space, read_study
@@ -21,8 +22,13 @@ def write(folder: Path, text: str) -> Path:
     return folder
 
 
-def test_the_template_of_a_new_study_says_the_defaults(tmp_path: Path) -> None:
-    assert read_study(write(tmp_path, SMALL)).config == StudyConfig()
+def test_the_template_of_a_new_study_says_the_defaults_and_the_protocol_of_its_world(
+    tmp_path: Path,
+) -> None:
+    config = read_study(write(tmp_path, SMALL)).config
+    default = StudyConfig()
+    protocol = Protocol(masks="thick", samples=96, guidance=2.0, threads=1)
+    assert config == default.model_copy(update={"protocol": protocol})
 
 
 def test_an_empty_file_means_all_defaults(tmp_path: Path) -> None:

@@ -47,10 +47,10 @@ def test_an_autoencoder_tiny_is_read_by_the_levels_of_its_encoder(tmp_path: Path
     assert teacher_resolution(str(tmp_path)) == 512
 
 
-def test_the_values_of_the_small_template_are_the_defaults() -> None:
-    assert config_of(SMALL) == StudyConfig()
+def test_the_values_of_a_small_teachers_recipe_are_those_of_its_template() -> None:
     recipe = find_recipe("tiny")
-    assert (recipe.template, recipe.values, recipe.needs_photos) == (SMALL, {}, False)
+    assert (recipe.template, recipe.needs_photos) == (SMALL, False)
+    assert recipe.values == tomllib.loads(SMALL)
 
 
 def test_a_small_teacher_that_learns_to_inpaint_is_told_the_defaults_of_that(
@@ -61,8 +61,8 @@ def test_a_small_teacher_that_learns_to_inpaint_is_told_the_defaults_of_that(
     found = config_of(recipe.template)
     assert found.teacher.inpaint
     assert found.teacher.tuning == TeacherTuning()
-    assert found.model_copy(update={"teacher": StudyConfig().teacher}) == StudyConfig()
-    assert "teacher" not in recipe.values
+    assert found.model_copy(update={"teacher": StudyConfig().teacher}) == config_of(SMALL)
+    assert recipe.values["teacher"]["inpaint"] is True
 
 
 def test_one_of_full_size_learns_by_the_masks_and_dropout_of_stable_diffusions_own(
@@ -76,12 +76,13 @@ def test_one_of_full_size_learns_by_the_masks_and_dropout_of_stable_diffusions_o
     assert config_of(FULL).teacher.inpaint is False
 
 
-def test_a_small_teacher_of_another_size_keeps_the_defaults_and_its_resolution(
+def test_a_small_teacher_of_another_size_keeps_the_recipe_and_its_resolution(
     tmp_path: Path,
 ) -> None:
     large = TINY.model_copy(update={"sample_size": 32})
     recipe = find_recipe(str(full_geometry(tmp_path, large, vae_levels=3)))
-    assert recipe.values == {"protocol": {"resolution": 128}}
+    values = tomllib.loads(SMALL)
+    assert recipe.values == values | {"protocol": values["protocol"] | {"resolution": 128}}
     assert not recipe.needs_photos
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.errors import InputError
 from sdsearch.pipelines import open_pipeline
 from sdsearch.unet.backbone import SD2
@@ -39,7 +39,7 @@ def test_the_hash_of_a_teacher_follows_the_files_that_are_loaded_and_no_others(
     tmp_path: Path, name: str, counts: bool
 ) -> None:
     folder = tmp_path / "teacher"
-    shutil.copytree(asset_path("tiny-sd"), folder)
+    shutil.copytree(asset_path(TINY_TEACHER), folder)
     before = teacher_sha256(open_pipeline(str(folder)))
     assert before == teacher_sha256(open_pipeline("tiny"))
     with (folder / name).open("ab") as file:
@@ -49,7 +49,7 @@ def test_the_hash_of_a_teacher_follows_the_files_that_are_loaded_and_no_others(
 
 def test_a_decoder_that_is_replaced_by_a_bin_file_is_another_teacher(tmp_path: Path) -> None:
     folder = tmp_path / "teacher"
-    shutil.copytree(asset_path("tiny-sd"), folder)
+    shutil.copytree(asset_path(TINY_TEACHER), folder)
     weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
     state = load_file(weights)
     weights.unlink()

@@ -3,9 +3,9 @@ import pytest
 from pydantic import ValidationError
 
 from sdsearch.errors import InputError
-from sdsearch.unet.backbone import SD14, TINY
+from sdsearch.unet.backbone import SD14
 from sdsearch.weights.channels import channel_choices, student_widths
-from tests.unets import TEACHER, hard_members, widened
+from tests.unets import GRADED, TEACHER, hard_members, widened
 
 
 def test_a_streams_cells_are_cut_by_every_norm_that_reads_it():
@@ -34,9 +34,9 @@ def test_levels_that_an_identity_joins_are_ranked_together():
 def test_the_mid_block_of_a_three_level_net_has_the_width_of_level_2():
     arch = next(a for a in hard_members() if a.bottom.depth is None and a.bottom.mid == "resnet")
     narrow = widened(arch, (32, 64, 48, 48))
-    assert student_widths(narrow, TINY) == (32, 64, 48, 48)
-    assert channel_choices(narrow, TINY)["mid.res.0.hidden"].student == 48
-    assert "level.3" not in channel_choices(narrow, TINY)
+    assert student_widths(narrow, GRADED) == (32, 64, 48, 48)
+    assert channel_choices(narrow, GRADED)["mid.res.0.hidden"].student == 48
+    assert "level.3" not in channel_choices(narrow, GRADED)
 
 
 @pytest.mark.parametrize(
@@ -49,20 +49,20 @@ def test_the_mid_block_of_a_three_level_net_has_the_width_of_level_2():
 )
 def test_widths_that_cannot_be_inherited_are_refused(widths, reason):
     with pytest.raises(InputError, match=reason):
-        student_widths(widened(TEACHER, widths), TINY)
+        student_widths(widened(TEACHER, widths), GRADED)
 
 
 def test_without_an_encoder_at_level_3_its_width_is_that_of_level_2():
     arch = next(a for a in hard_members() if a.bottom.depth == 0)
     with pytest.raises(ValidationError, match="equal widths at levels 2 and 3"):
         widened(arch, (32, 64, 96, 48))
-    uneven = TINY.with_widths((32, 64, 64, 96))
+    uneven = GRADED.with_widths((32, 64, 64, 96))
     with pytest.raises(InputError, match="levels 2 and 3 must have equal"):
         student_widths(arch, uneven)
 
 
 def test_cells_lie_inside_groups_and_cover_the_stream():
-    for choice in channel_choices(TEACHER, TINY).values():
+    for choice in channel_choices(TEACHER, GRADED).values():
         starts = np.arange(0, choice.teacher, choice.teacher // choice.groups)
         assert set(starts) <= set(choice.cells)
         assert list(choice.cells) == sorted(set(choice.cells))

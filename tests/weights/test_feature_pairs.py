@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from sdsearch.space.space import search_space
-from sdsearch.unet.backbone import SD14, TINY
+from sdsearch.unet.backbone import SD14
 from sdsearch.weights.feature_pairs import pair_features
 from sdsearch.weights.inherit import inherit_weights
-from tests.unets import TEACHER, hard_members, inputs, random_unet, random_wide_members
+from tests.unets import GRADED, TEACHER, hard_members, inputs, random_unet, random_wide_members
 
 MEMBERS = search_space("sd14").members
 
@@ -57,12 +57,12 @@ def features(unet, modules):
 
 @pytest.mark.slow
 def test_pairs_have_the_channels_and_the_resolution_that_they_state():
-    teacher = random_unet(seed=3)
+    teacher = random_unet(backbone=GRADED, seed=3)
     state = teacher.state_dict()
-    for arch in [*hard_members(), *random_wide_members(5, seed=37)]:
-        pairs = pair_features(arch, TINY)
-        student = features(inherit_weights(arch, TINY, state), [pair.student for pair in pairs])
-        whole = features(random_unet(seed=3), [pair.teacher for pair in pairs])
+    for arch in [*hard_members(), *random_wide_members(5, seed=37, backbone=GRADED)]:
+        pairs = pair_features(arch, GRADED)
+        student = features(inherit_weights(arch, GRADED, state), [pair.student for pair in pairs])
+        whole = features(random_unet(backbone=GRADED, seed=3), [pair.teacher for pair in pairs])
         for pair in pairs:
             side = 16 // pair.reduction
             assert student[pair.student].shape == (1, pair.student_channels, side, side)
@@ -70,6 +70,6 @@ def test_pairs_have_the_channels_and_the_resolution_that_they_state():
 
 
 def test_features_of_the_unpruned_member_are_the_teachers():
-    pairs = pair_features(TEACHER, TINY)
+    pairs = pair_features(TEACHER, GRADED)
     assert [pair.student for pair in pairs] == [pair.teacher for pair in pairs]
     assert len(pairs) == 8

@@ -8,7 +8,6 @@ from safetensors.torch import save_file
 from sdsearch.errors import InputError
 from sdsearch.space.space import search_space
 from sdsearch.unet.architecture import Architecture, Bottom, Level
-from sdsearch.unet.backbone import TINY
 from sdsearch.unet.config import student_path
 from sdsearch.unet.slots import SLOTS, SLOTS_BY_NAME
 from sdsearch.weights.channels import channel_choices
@@ -17,6 +16,7 @@ from sdsearch.weights.inherit import frequency_resampling, inherit_weights, make
 from sdsearch.weights.provenance import trace_weights
 from sdsearch.weights.tensorfiles import TensorFiles
 from tests.unets import (
+    GRADED,
     TEACHER,
     hard_members,
     inputs,
@@ -33,7 +33,7 @@ MEMBERS = search_space("sd14").members
 
 @pytest.fixture(scope="module")
 def teacher():
-    return random_unet(seed=3)
+    return random_unet(backbone=GRADED, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def teacher_state(teacher):
 
 @pytest.fixture(scope="module")
 def lively_state():
-    return lively_unet(seed=4).state_dict()
+    return lively_unet(GRADED, seed=4).state_dict()
 
 
 def largest_difference(found, expected):
@@ -54,8 +54,8 @@ def largest_difference(found, expected):
     "arch", [*hard_members(), *random_members(10, seed=31)], ids=lambda arch: arch.key
 )
 def test_every_student_tensor_has_a_source_of_its_shape(arch, teacher_state):
-    sources = trace_weights(arch, TINY)
-    student = inherit_weights(arch, TINY, teacher_state).state_dict()
+    sources = trace_weights(arch, GRADED)
+    student = inherit_weights(arch, GRADED, teacher_state).state_dict()
     assert sources.keys() == student.keys()
     for name, tensor in student.items():
         if sources[name].tensor is None:
@@ -65,12 +65,12 @@ def test_every_student_tensor_has_a_source_of_its_shape(arch, teacher_state):
 
 
 def test_the_unpruned_member_is_the_teacher_bit_for_bit(teacher, teacher_state):
-    student = inherit_weights(TEACHER, TINY, teacher_state)
+    student = inherit_weights(TEACHER, GRADED, teacher_state)
     assert torch.equal(predict(student, *inputs()), predict(teacher, *inputs()))
 
 
 def test_the_student_does_not_share_memory_with_the_teacher(teacher_state):
-    student = inherit_weights(TEACHER, TINY, teacher_state)
+    student = inherit_weights(TEACHER, GRADED, teacher_state)
     before = teacher_state["conv_in.weight"].clone()
     with torch.no_grad():
         student.conv_in.weight.zero_()
@@ -79,7 +79,7 @@ def test_the_student_does_not_share_memory_with_the_teacher(teacher_state):
 
 @pytest.mark.parametrize("arch", hard_members()[4:], ids=lambda arch: arch.key)
 def test_ghosts_are_an_exact_identity(arch, teacher_state):
-    unet = inherit_weights(arch, TINY, teacher_state)
+    unet = inherit_weights(arch, GRADED, teacher_state)
     passed = []
     for name in arch.ghost_slots:
         module = unet.get_submodule(student_path(SLOTS_BY_NAME[name], arch))
@@ -90,9 +90,9 @@ def test_ghosts_are_an_exact_identity(arch, teacher_state):
 
 
 def test_four_input_channels_become_nine_by_zeros():
-    four = TINY.model_copy(update={"in_channels": 4})
+    four = GRADED.model_copy(update={"in_channels": 4})
     teacher = random_unet(backbone=four, seed=5)
-    student = inherit_weights(TEACHER, TINY, teacher.state_dict())
+    student = inherit_weights(TEACHER, GRADED, teacher.state_dict())
     weight = student.conv_in.weight
     assert torch.equal(weight[:, :4], teacher.conv_in.weight)
     assert not weight[:, 4:].any()
@@ -115,8 +115,8 @@ def test_a_member_that_only_loses_attentions_is_the_teacher_with_them_bypassed(s
     if seed == 0:  # Whole half-levels without any: another block class.
         levels[1] = Level(depth=2, down_attn=(False, False), up_attn=(False, False, False))
     arch = Architecture(levels=tuple(levels), bottom=Bottom(depth=2, mid="attention"))
-    teacher = lively_unet(seed=4)
-    student = inherit_weights(arch, TINY, teacher.state_dict())
+    teacher = lively_unet(GRADED, seed=4)
+    student = inherit_weights(arch, GRADED, teacher.state_dict())
     removed = [slot for slot in SLOTS if slot.kind == "attn" and slot.name not in arch.kept_slots]
     assert removed
     before = predict(teacher, *inputs())
@@ -131,17 +131,17 @@ def test_a_member_that_only_loses_attentions_is_the_teacher_with_them_bypassed(s
 def test_a_teacher_without_a_tensor_is_refused_by_name(teacher_state):
     broken = {k: v for k, v in teacher_state.items() if k != "mid_block.resnets.0.conv1.weight"}
     with pytest.raises(InputError, match=r"mid_block\.resnets\.0\.conv1\.weight"):
-        inherit_weights(TEACHER, TINY, broken)
+        inherit_weights(TEACHER, GRADED, broken)
 
 
 def test_a_teacher_of_another_width_is_refused(teacher_state):
-    wider = TINY.model_copy(update={"block_out_channels": (32, 64, 128, 128)})
+    wider = GRADED.model_copy(update={"block_out_channels": (32, 64, 128, 128)})
     with pytest.raises(InputError, match="shape"):
         inherit_weights(TEACHER, wider, teacher_state)
 
 
 def test_a_teacher_with_more_input_channels_than_the_backbone_is_refused(teacher_state):
-    four = TINY.model_copy(update={"in_channels": 4})
+    four = GRADED.model_copy(update={"in_channels": 4})
     with pytest.raises(InputError, match="conv_in"):
         inherit_weights(TEACHER, four, teacher_state)
 
@@ -156,15 +156,15 @@ def admissible_order(choice, rng):
 @pytest.mark.parametrize("arch", [TEACHER, *hard_members()[1::3]], ids=lambda arch: arch.key)
 def test_with_all_widths_kept_any_admissible_order_is_the_same_net(arch, lively_state):
     rng = np.random.default_rng(7)
-    expected = predict(inherit_weights(arch, TINY, lively_state), *inputs())
-    wide = widened(arch, TINY.block_out_channels)
-    assert torch.equal(predict(inherit_weights(wide, TINY, lively_state), *inputs()), expected)
-    choices = channel_choices(wide, TINY)
+    expected = predict(inherit_weights(arch, GRADED, lively_state), *inputs())
+    wide = widened(arch, GRADED.block_out_channels)
+    assert torch.equal(predict(inherit_weights(wide, GRADED, lively_state), *inputs()), expected)
+    choices = channel_choices(wide, GRADED)
     for _ in range(3):
         kept = {name: admissible_order(choice, rng) for name, choice in choices.items()}
         if "level.3" in kept:  # An identity joins the streams of levels 2 and 3.
             kept["level.3"] = kept["level.2"]
-        student = inherit_weights(wide, TINY, lively_state, kept)
+        student = inherit_weights(wide, GRADED, lively_state, kept)
         changed = student.state_dict()["down_blocks.0.resnets.0.conv1.weight"]
         assert not torch.equal(changed, lively_state["down_blocks.0.resnets.0.conv1.weight"])
         assert largest_difference(predict(student, *inputs()), expected) <= 1e-5
@@ -176,17 +176,17 @@ def test_an_order_that_tears_heads_apart_is_another_net(lively_state):
     at = "down_blocks.0.attentions.0.transformer_blocks.0.attn1"
     for part in ("to_q.weight", "to_k.weight"):
         state[f"{at}.{part}"] = state[f"{at}.{part}"].roll(8, dims=0)
-    expected = predict(inherit_weights(TEACHER, TINY, lively_state), *inputs())
+    expected = predict(inherit_weights(TEACHER, GRADED, lively_state), *inputs())
     assert (
-        largest_difference(predict(inherit_weights(TEACHER, TINY, state), *inputs()), expected)
+        largest_difference(predict(inherit_weights(TEACHER, GRADED, state), *inputs()), expected)
         > 1e-4
     )
 
 
 @pytest.mark.parametrize("rule", ["l2", "leading"])
 def test_narrow_members_run_and_keep_their_heads(rule, teacher_state):
-    for arch in random_wide_members(12, seed=38):
-        unet = inherit_weights(arch, TINY, teacher_state, rule)
+    for arch in random_wide_members(12, seed=38, backbone=GRADED):
+        unet = inherit_weights(arch, GRADED, teacher_state, rule)
         output = predict(unet, *inputs())
         assert output.shape == (1, 4, 16, 16)
         assert torch.isfinite(output).all()
@@ -196,9 +196,9 @@ def test_narrow_members_run_and_keep_their_heads(rule, teacher_state):
 
 def test_a_narrow_members_tensors_are_the_teachers_at_the_channels_kept(teacher_state):
     arch = widened(TEACHER, (16, 32, 48, 96))
-    kept = choose_channels(arch, TINY, teacher_state)
-    student = inherit_weights(arch, TINY, teacher_state).state_dict()
-    choices = channel_choices(arch, TINY)
+    kept = choose_channels(arch, GRADED, teacher_state)
+    student = inherit_weights(arch, GRADED, teacher_state).state_dict()
+    choices = channel_choices(arch, GRADED)
 
     def indices(axis):
         parts, offset = [], 0
@@ -207,7 +207,7 @@ def test_a_narrow_members_tensors_are_the_teachers_at_the_channels_kept(teacher_
             offset += choices[name].teacher
         return np.concatenate(parts)
 
-    for name, source in trace_weights(arch, TINY).items():
+    for name, source in trace_weights(arch, GRADED).items():
         if source.how != "copy":
             continue
         expected = teacher_state[source.tensor].numpy()
@@ -220,9 +220,9 @@ def test_a_narrow_members_tensors_are_the_teachers_at_the_channels_kept(teacher_
 def test_the_shortcut_that_unequal_widths_need_passes_the_kept_channels_on(teacher_state):
     arch = widened(TEACHER, (32, 64, 96, 48))
     weight = (
-        inherit_weights(arch, TINY, teacher_state).down_blocks[3].resnets[0].conv_shortcut.weight
+        inherit_weights(arch, GRADED, teacher_state).down_blocks[3].resnets[0].conv_shortcut.weight
     )
-    channels = choose_channels(arch, TINY, teacher_state)["level.3"]
+    channels = choose_channels(arch, GRADED, teacher_state)["level.3"]
     stream = torch.arange(96.0)[None, :, None, None]
     assert torch.equal(torch.conv2d(stream, weight).flatten(), torch.from_numpy(channels).float())
 
@@ -230,7 +230,7 @@ def test_the_shortcut_that_unequal_widths_need_passes_the_kept_channels_on(teach
 def test_narrow_halves_of_equal_levels_nest_so_that_an_identity_is_kept(teacher_state):
     arch = widened(TEACHER, (32, 64, 48, 72))
     weight = (
-        inherit_weights(arch, TINY, teacher_state).down_blocks[3].resnets[0].conv_shortcut.weight
+        inherit_weights(arch, GRADED, teacher_state).down_blocks[3].resnets[0].conv_shortcut.weight
     )
     assert weight.sum() == 48
     assert weight.sum(0).max() == weight.sum(1).max() == 1
@@ -265,8 +265,8 @@ def test_a_file_gives_the_same_student_as_its_tensors(dtype, teacher_state, tmp_
     stored = {name: tensor.to(dtype) for name, tensor in teacher_state.items()}
     save_file(stored, path)
     for arch in (MEMBERS["bk-tiny"], hard_members()[5], widened(TEACHER, (16, 32, 48, 48))):
-        student = inherit_weights(arch, TINY, TensorFiles(path)).state_dict()
-        for name, tensor in inherit_weights(arch, TINY, stored).state_dict().items():
+        student = inherit_weights(arch, GRADED, TensorFiles(path)).state_dict()
+        for name, tensor in inherit_weights(arch, GRADED, stored).state_dict().items():
             assert tensor.dtype == torch.float32
             assert torch.equal(student[name], tensor), name
 
@@ -276,14 +276,14 @@ def test_a_file_cut_short_is_refused(teacher_state, tmp_path):
     save_file(dict(teacher_state), path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match="cut short"):
-        inherit_weights(TEACHER, TINY, TensorFiles(path))
+        inherit_weights(TEACHER, GRADED, TensorFiles(path))
 
 
 @pytest.mark.slow
 def test_students_survive_a_round_trip_through_the_stock_class(teacher_state, tmp_path):
-    members = [*random_members(25, seed=39), *random_wide_members(25, seed=40)]
+    members = [*random_members(25, seed=39), *random_wide_members(25, seed=40, backbone=GRADED)]
     for arch in members:
-        student = inherit_weights(arch, TINY, teacher_state)
+        student = inherit_weights(arch, GRADED, teacher_state)
         student.save_pretrained(tmp_path / arch.key)
         loaded = UNet2DConditionModel.from_pretrained(tmp_path / arch.key).eval()
         meant, found = student.state_dict(), loaded.state_dict()
@@ -292,6 +292,6 @@ def test_students_survive_a_round_trip_through_the_stock_class(teacher_state, tm
         expected = predict(student, *inputs())
         assert largest_difference(predict(loaded, *inputs()), expected) <= 1e-5
         # Memory-mapped weights are aligned differently; in fresh memory nothing differs.
-        fresh = make_unet(arch, TINY)
+        fresh = make_unet(arch, GRADED)
         fresh.load_state_dict(found)
         assert torch.equal(predict(fresh, *inputs()), expected)

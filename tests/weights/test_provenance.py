@@ -7,13 +7,13 @@ from diffusers import UNet2DConditionModel
 
 from sdsearch.errors import InputError
 from sdsearch.space.space import search_space
-from sdsearch.unet.backbone import SD14, SD14_INPAINT, TINY
+from sdsearch.unet.backbone import SD14, SD14_INPAINT
 from sdsearch.unet.config import student_path, unet_config
 from sdsearch.unet.slots import SLOTS_BY_NAME
 from sdsearch.weights.channels import channel_choices
 from sdsearch.weights.importance import choose_channels
 from sdsearch.weights.provenance import lost_shortcuts, provenance_document, trace_weights
-from tests.unets import TEACHER, hard_members, random_members, random_wide_members, widened
+from tests.unets import GRADED, TEACHER, hard_members, random_members, random_wide_members, widened
 
 MEMBERS = search_space("sd14").members
 
@@ -58,11 +58,11 @@ def check_accounted(arch, backbone, teacher_shapes):
 
 @pytest.mark.parametrize("n", [20, pytest.param(100, marks=pytest.mark.slow)])
 def test_every_tensor_of_random_members_is_accounted_for(n):
-    teacher = shapes(TEACHER, TINY)
+    teacher = shapes(TEACHER, GRADED)
     for arch in random_members(n, seed=33):
-        check_accounted(arch, TINY, teacher)
-    for arch in random_wide_members(n, seed=34):
-        check_accounted(arch, TINY, teacher)
+        check_accounted(arch, GRADED, teacher)
+    for arch in random_wide_members(n, seed=34, backbone=GRADED):
+        check_accounted(arch, GRADED, teacher)
 
 
 def test_every_tensor_at_full_size_is_accounted_for():
@@ -73,7 +73,7 @@ def test_every_tensor_at_full_size_is_accounted_for():
 
 def test_only_output_projections_of_ghosts_are_zero():
     for arch in [*hard_members(), *random_members(20, seed=32)]:
-        zero = {name for name, s in trace_weights(arch, TINY).items() if s.tensor is None}
+        zero = {name for name, s in trace_weights(arch, GRADED).items() if s.tensor is None}
         paths = {student_path(SLOTS_BY_NAME[name], arch) for name in arch.ghost_slots}
         assert zero == {f"{path}.proj_out.{part}" for path in paths for part in ("weight", "bias")}
 
@@ -89,7 +89,7 @@ def published_source(name, tiny):
     return ".".join([side, str(stage + tiny), kind, layer, *rest[3:]])
 
 
-@pytest.mark.parametrize("backbone", [SD14, TINY], ids=["sd14", "tiny"])
+@pytest.mark.parametrize("backbone", [SD14, GRADED], ids=["sd14", "tiny"])
 @pytest.mark.parametrize("name", ["bk-base", "bk-small", "bk-tiny"])
 def test_the_published_members_inherit_by_the_published_map(name, backbone):
     for student, source in trace_weights(MEMBERS[name], backbone).items():
@@ -114,14 +114,14 @@ def test_a_nine_channel_student_says_which_input_channels_are_zero():
 
 def test_the_mid_block_of_a_three_level_net_is_sliced_by_level_2():
     arch = next(a for a in hard_members() if a.bottom.depth is None and a.bottom.mid == "resnet")
-    sources = trace_weights(widened(arch, (32, 64, 48, 48)), TINY)
+    sources = trace_weights(widened(arch, (32, 64, 48, 48)), GRADED)
     assert sources["mid_block.resnets.0.conv1.weight"].axes == (("mid.res.0.hidden",), ("level.2",))
     assert sources["mid_block.resnets.0.conv2.bias"].axes == (("level.2",),)
     assert sources["up_blocks.0.resnets.0.norm1.weight"].axes == (("level.2", "level.2"),)
 
 
 def test_unequal_widths_without_a_teacher_shortcut_get_an_identity():
-    sources = trace_weights(widened(TEACHER, (32, 64, 96, 48)), TINY)
+    sources = trace_weights(widened(TEACHER, (32, 64, 96, 48)), GRADED)
     name = "down_blocks.3.resnets.0.conv_shortcut"
     assert sources[f"{name}.weight"].how == "identity"
     assert sources[f"{name}.bias"].how == "zero"
@@ -129,23 +129,23 @@ def test_unequal_widths_without_a_teacher_shortcut_get_an_identity():
 
 def test_shortcuts_that_equal_widths_have_no_place_for_are_told():
     arch = widened(TEACHER, (32, 32, 64, 64))
-    lost = lost_shortcuts(arch, TINY)
+    lost = lost_shortcuts(arch, GRADED)
     assert lost == [f"down_blocks.1.resnets.0.conv_shortcut.{p}" for p in ("weight", "bias")]
-    assert lost_shortcuts(TEACHER, TINY) == []
+    assert lost_shortcuts(TEACHER, GRADED) == []
 
 
 def test_the_document_lists_every_tensor_and_is_json():
     for arch in (MEMBERS["bk-base"], hard_members()[5]):
-        document = provenance_document(arch, TINY)
-        assert document["tensors"].keys() == trace_weights(arch, TINY).keys()
+        document = provenance_document(arch, GRADED)
+        assert document["tensors"].keys() == trace_weights(arch, GRADED).keys()
         assert document["channels"] == {}
         assert json.loads(json.dumps(document)) == document
 
 
 def test_the_document_of_a_narrow_member_tells_the_slices():
     arch = widened(TEACHER, (32, 64, 96, 48))
-    kept = choose_channels(arch, TINY, {}, "leading")
-    document = json.loads(json.dumps(provenance_document(arch, TINY, kept)))
+    kept = choose_channels(arch, GRADED, {}, "leading")
+    document = json.loads(json.dumps(provenance_document(arch, GRADED, kept)))
     mid = document["tensors"]["mid_block.resnets.0.conv1.weight"]
     assert mid == {
         "teacher": "mid_block.resnets.0.conv1.weight",
@@ -158,4 +158,4 @@ def test_the_document_of_a_narrow_member_tells_the_slices():
     assert new["new"].startswith("identity")
     assert document["tensors"]["down_blocks.3.resnets.0.conv_shortcut.bias"] == {"zero": True}
     with pytest.raises(InputError, match="choose_channels"):
-        provenance_document(arch, TINY)
+        provenance_document(arch, GRADED)

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save
 
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.labels.columns import label_columns
 from sdsearch.study.requests import RecoverRequest
 from sdsearch.weights.notes import origin_of, write_noted
@@ -181,7 +181,7 @@ def test_a_full_disk_loses_nothing_and_blames_no_architecture(study, monkeypatch
 def test_missing_weights_of_the_teacher_end_the_run_before_the_first_sample(
     tmp_path, capsys, monkeypatch
 ):
-    pipeline = shutil.copytree(asset_path("tiny-sd"), tmp_path / "pipeline")
+    pipeline = shutil.copytree(asset_path(TINY_TEACHER), tmp_path / "pipeline")
     (pipeline / "unet" / "diffusion_pytorch_model.safetensors").unlink()
     made = make_study(tmp_path / "study", f'[teacher]\npipeline = "{pipeline}"\n' + TOML)
     write_list(made)

@@ -12,7 +12,7 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.errors import InputError
 from sdsearch.labels.columns import check_target, label_columns
 from sdsearch.labels.content import Content, ResolvedProtocol, is_read_first
@@ -34,7 +34,7 @@ CAPTIONS = ("a red house", "a lake at night", "green hills")
 def clip(tmp_path_factory):
     """A whole CLIP of random weights, with its processor."""
     folder = tmp_path_factory.mktemp("clip")
-    tokenizer = CLIPTokenizer.from_pretrained(asset_path("tiny-sd") / "tokenizer")
+    tokenizer = CLIPTokenizer.from_pretrained(asset_path(TINY_TEACHER) / "tokenizer")
     text = {
         "vocab_size": len(tokenizer),
         "hidden_size": 32,

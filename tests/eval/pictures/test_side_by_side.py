@@ -9,7 +9,7 @@ from diffusers import StableDiffusionInpaintPipeline
 from PIL import Image
 from typer.testing import CliRunner
 
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.cli.compare import repeat_options
 from sdsearch.cli.main import app
 from sdsearch.errors import InputError
@@ -37,7 +37,7 @@ def picture(tmp_path_factory):
 def other(tmp_path_factory):
     """A stock folder of 4 input channels and another resolution, with random weights."""
     folder = tmp_path_factory.mktemp("other") / "text-to-image"
-    pipeline = StableDiffusionInpaintPipeline.from_pretrained(asset_path("tiny-sd"))
+    pipeline = StableDiffusionInpaintPipeline.from_pretrained(asset_path(TINY_TEACHER))
     config = {**pipeline.unet.config, "in_channels": 4, "sample_size": 8}
     pipeline.unet = type(pipeline.unet).from_config(config)
     pipeline.save_pretrained(folder)
@@ -91,7 +91,7 @@ def test_a_request_without_something_to_paint_is_refused(lacking, picture, tmp_p
 def test_a_column_equals_the_stock_pipeline_before_paste_back(picture, tmp_path):
     (column,) = paint(request(picture, tmp_path / "grid.png", seeds=(7,)))
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(
-        asset_path("tiny-sd"), dtype=torch.float32
+        asset_path(TINY_TEACHER), dtype=torch.float32
     )
     (task,) = read_tasks([picture], ["box:16,16,32,32"], ["a red house by a lake"], 64)
     inputs = prepare_inputs(load_pipeline("tiny", torch.device("cpu")).components, [task], 7)
@@ -145,7 +145,7 @@ def test_pipelines_of_other_channels_and_sizes_share_one_picture(picture, other,
     names = [column["name"] for column in said["columns"]]
     assert names == ["tiny teacher (1)", "text-to-image", "tiny teacher (2)"]
     assert all(len(column["values"]["psnr_hole"]) == 2 for column in said["columns"])
-    assert said["columns"][0]["params"] == 5_525_316
+    assert said["columns"][0]["params"] == 3_279_428
     with Image.open(out) as grid:
         assert grid.format == "WEBP"
         assert grid.width > 7 * 160

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.errors import HarnessError
 from sdsearch.labels.costs import read_costs
 from sdsearch.stages.export import add_thumbnails
@@ -22,7 +22,7 @@ TOML = "[protocol]\nsamples = 3\nsteps = 1\nthreads = 1\n"
 @pytest.fixture
 def study(tmp_path):
     made = make_study(tmp_path / "study", TOML)
-    shutil.copytree(asset_path("tiny-sd"), made.pipelines_dir / "autobuild-1")
+    shutil.copytree(asset_path(TINY_TEACHER), made.pipelines_dir / "autobuild-1")
     return made
 
 
@@ -63,7 +63,7 @@ def test_a_crop_is_shown_in_the_pixels_of_its_photo(tmp_path):
         "crop_padding = 8\nrecovery = { steps = 0 }\n"
     )
     study = make_study(tmp_path / "study", toml)
-    shutil.copytree(asset_path("tiny-sd"), study.pipelines_dir / "autobuild-1")
+    shutil.copytree(asset_path(TINY_TEACHER), study.pipelines_dir / "autobuild-1")
     job.add_thumbnails(ThumbnailsRequest(study=study.root, designs=("autobuild-1",)))
     samples = load_samples(study.config.protocol)
     for number, sample in enumerate(samples, 1):

@@ -8,7 +8,7 @@ from diffusers import StableDiffusionInpaintPipeline
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.labels.protocol import Protocol
 from sdsearch.unet.architecture import UNPRUNED
 from sdsearch_eval.data.sample import Frame
@@ -45,7 +45,7 @@ def cut_hole(size, hole, padding):
 def stock(teacher):
     """The stock pipeline, which encodes by the mode of the posterior as labels do."""
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(
-        asset_path("tiny-sd"),
+        asset_path(TINY_TEACHER),
         scheduler=teacher.scheduler(),
         unet=teacher.student(UNPRUNED),
         vae=teacher.vae,

@@ -8,7 +8,7 @@ import torch
 from diffusers import StableDiffusionInpaintPipeline
 from PIL import Image
 
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.errors import WorkError
 from sdsearch.labels.protocol import Protocol
 from sdsearch.labels.samplers import SAMPLERS
@@ -75,7 +75,7 @@ def test_our_sampling_equals_the_stock_pipeline(teacher, unet, guidance, steps):
     latents = sample_latents(unet, inputs, teacher, steps=steps, guidance=guidance)
     ours = tensor_to_images(teacher.decode_latents(latents))[0]
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(
-        asset_path("tiny-sd"), dtype=torch.float32
+        asset_path(TINY_TEACHER), dtype=torch.float32
     )
     stock = run_stock(pipeline, task, inputs, steps=steps, guidance=guidance)
     assert np.abs(stock - ours.astype(float)).max() <= 1
@@ -90,7 +90,7 @@ def test_every_sampler_equals_the_stock_pipeline_with_it(teacher, unet, sampler)
     ours = tensor_to_images(teacher.decode_latents(latents))[0]
     # The very same modules: memory-mapped ones differ by 1e-6, which multistep samplers amplify.
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(
-        asset_path("tiny-sd"),
+        asset_path(TINY_TEACHER),
         scheduler=teacher.scheduler(name=sampler),
         unet=unet,
         vae=teacher.vae,
@@ -118,7 +118,7 @@ def test_blending_with_four_channels_equals_the_stock_pipeline(teacher, four, gu
     latents = sample_latents(unet, inputs, four, steps=5, guidance=guidance)
     ours = tensor_to_images(four.decode_latents(latents))[0]
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(
-        asset_path("tiny-sd"), unet=unet, dtype=torch.float32
+        asset_path(TINY_TEACHER), unet=unet, dtype=torch.float32
     )
     # An image of four channels is taken as latents, so that nothing is drawn.
     image = inputs.masked_latents

@@ -10,7 +10,7 @@ import torch
 from diffusers import StableDiffusionInpaintPipeline, StableDiffusionPipeline
 from PIL import Image
 
-from sdsearch.assets import asset_path
+from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.labels.protocol import Protocol
 from sdsearch.pipelines import open_pipeline
 from sdsearch.unet.architecture import UNPRUNED
@@ -80,7 +80,7 @@ def test_nine_channels_paint_words_as_the_stock_pipeline_fills_a_hole_that_is_al
     )
     inputs, made = paint(teacher, protocol)
     pipeline = StableDiffusionInpaintPipeline.from_pretrained(
-        asset_path("tiny-sd"),
+        asset_path(TINY_TEACHER),
         scheduler=teacher.scheduler(name=sampler),
         unet=teacher.student(UNPRUNED),
         vae=teacher.vae,
