@@ -5,7 +5,14 @@ It imports `unet` and `pipelines`, and torch. Start at `trace_weights`, then `in
 
 from sdsearch.weights.feature_pairs import pair_features
 from sdsearch.weights.importance import ChannelRule, choose_channels
-from sdsearch.weights.inherit import inherit_weights, load_unet, make_unet
+from sdsearch.weights.inherit import (
+    ChannelCut,
+    frequency_resampling,
+    inherit_weights,
+    load_unet,
+    make_unet,
+    plan_cut,
+)
 from sdsearch.weights.notes import forget_note, origin_of, rename_noted, write_noted
 from sdsearch.weights.parts import (
     check_plain,
@@ -17,20 +24,28 @@ from sdsearch.weights.parts import (
     open_weights,
     quiet_libraries,
 )
-from sdsearch.weights.provenance import provenance_document, trace_weights
+from sdsearch.weights.provenance import (
+    Source,
+    provenance_document,
+    read_channels,
+    trace_weights,
+)
 from sdsearch.weights.sizes import check_sizes
 from sdsearch.weights.tensorfiles import TensorFiles
 from sdsearch.weights.writing import METADATA, stored_as, write_tensors
 
 __all__ = [
     "METADATA",
+    "ChannelCut",
     "ChannelRule",
+    "Source",
     "TensorFiles",
     "check_plain",
     "check_sizes",
     "choose_channels",
     "find_quantized",
     "forget_note",
+    "frequency_resampling",
     "inherit_weights",
     "load_part",
     "load_tokenizer",
@@ -41,8 +56,10 @@ __all__ = [
     "open_weights",
     "origin_of",
     "pair_features",
+    "plan_cut",
     "provenance_document",
     "quiet_libraries",
+    "read_channels",
     "rename_noted",
     "stored_as",
     "trace_weights",

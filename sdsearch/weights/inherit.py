@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
     from sdsearch.unet import Architecture, Backbone
 
-__all__ = ["inherit_weights", "load_unet", "make_unet"]
+__all__ = [
+    "ChannelCut",
+    "frequency_resampling",
+    "inherit_weights",
+    "load_unet",
+    "make_unet",
+    "plan_cut",
+]
 
 _ROWS = 64
 """Output channels sliced at a time, so that no second copy of a large tensor comes up."""
@@ -92,15 +99,13 @@ def inherit_weights(
         if "conv_in.weight" not in teacher:
             raise InputError("the teacher has no tensor 'conv_in.weight': is it a UNet?")
         sources = trace_weights(arch, backbone, _shape(teacher, "conv_in.weight")[1])
-        choices = channel_choices(arch, backbone)
         kept = (
             choose_channels(arch, backbone, teacher, channels)
             if isinstance(channels, str)
             else channels
         )
-        check_channels(choices, kept)
+        cut = plan_cut(arch, backbone, kept)
         unet = make_unet(arch, backbone)
-        cut = _Cut(choices, kept, backbone.freq_shift)
         whole: list[tuple[str, Tensor]] = []
         for name, target in unet.state_dict().items():
             _fill(name, target, sources[name], teacher, cut, whole)
@@ -108,8 +113,21 @@ def inherit_weights(
     return unet
 
 
+def plan_cut(
+    arch: Architecture, backbone: Backbone, kept: Mapping[str, NDArray[np.int64]]
+) -> ChannelCut:
+    """How a student cuts the teacher's tensors; `kept` is as `choose_channels` returns it.
+
+    Raises:
+        InputError: channels are not admissible, or those of a narrower student are missing.
+    """
+    choices = channel_choices(arch, backbone)
+    check_channels(choices, kept)
+    return ChannelCut(choices, kept, backbone.freq_shift)
+
+
 @dataclass(frozen=True, slots=True)
-class _Cut:
+class ChannelCut:
     """Channel choices as indices along the dimensions of teacher tensors."""
 
     choices: Mapping[str, ChannelChoice]
@@ -146,7 +164,7 @@ def _fill(
     target: Tensor,
     source: Source,
     weights: Mapping[str, Tensor],
-    cut: _Cut,
+    cut: ChannelCut,
     whole: list[tuple[str, Tensor]],
 ) -> None:
     """Write one student tensor from its source, or note in `whole` that it is a plain copy."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from sdsearch.errors import InputError
 from sdsearch.unet import SLOTS, UNPRUNED, Slot, student_path
 from sdsearch.weights.channels import (
@@ -21,9 +23,12 @@ from sdsearch.weights.channels import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from numpy.typing import NDArray
+
     from sdsearch.unet import Architecture, Backbone
 
 _GHOST_PARTS = ("norm", "proj_in", "proj_out")
+_WIDEST = 1 << 20  # channels, more than any net has
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,24 @@ def provenance_document(
     }
 
 
+def read_channels(document: Mapping[str, Any]) -> dict[str, NDArray[np.int64]]:
+    """The channels kept, by choice, of what `provenance_document` returned.
+
+    Raises:
+        InputError: the document was changed: what it says are no ranges of channels.
+    """
+    try:
+        return {
+            name: np.concatenate([_span(part) for part in said["kept"].split(",")])
+            for name, said in document["channels"].items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"a provenance must say which channels are kept, such as 0-2,7, but: {error}; "
+            "export again"
+        ) from None
+
+
 def _time_sources(arch: Architecture, backbone: Backbone) -> dict[str, Source]:
     sources = {
         f"time_embedding.{tail}": Source(f"time_embedding.{tail}", axes=axes)
@@ -182,3 +205,11 @@ def _ranges(numbers: Iterable[int]) -> str:
         for _, run in groupby(enumerate(numbers), key=lambda pair: int(pair[1]) - pair[0])
     )
     return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def _span(text: str) -> NDArray[np.int64]:
+    """The numbers of one run: "3" or "0-2"."""
+    first, _, last = text.partition("-")
+    if int(last or first) - int(first) not in range(_WIDEST):
+        raise ValueError(f"{text!r} is no run of channels")
+    return np.arange(int(first), int(last or first) + 1)

@@ -12,7 +12,12 @@ from sdsearch.unet.config import student_path, unet_config
 from sdsearch.unet.slots import SLOTS_BY_NAME
 from sdsearch.weights.channels import channel_choices
 from sdsearch.weights.importance import choose_channels
-from sdsearch.weights.provenance import lost_shortcuts, provenance_document, trace_weights
+from sdsearch.weights.provenance import (
+    lost_shortcuts,
+    provenance_document,
+    read_channels,
+    trace_weights,
+)
 from tests.unets import GRADED, TEACHER, hard_members, random_members, random_wide_members, widened
 
 MEMBERS = search_space("sd14").members
@@ -159,3 +164,20 @@ def test_the_document_of_a_narrow_member_tells_the_slices():
     assert document["tensors"]["down_blocks.3.resnets.0.conv_shortcut.bias"] == {"zero": True}
     with pytest.raises(InputError, match="choose_channels"):
         provenance_document(arch, GRADED)
+
+
+def test_the_channels_of_a_document_are_read_as_they_were_chosen():
+    arch = widened(TEACHER, (24, 48, 48, 96))
+    kept = choose_channels(arch, GRADED, {}, "leading")
+    kept["level.0"] = kept["level.0"][[1, 0, *range(2, 24)]]  # any order of theirs
+    found = read_channels(json.loads(json.dumps(provenance_document(arch, GRADED, kept))))
+    assert found.keys() == kept.keys()
+    for name, channels in kept.items():
+        assert found[name].tolist() == channels.tolist()
+    assert read_channels(provenance_document(TEACHER, GRADED)) == {}
+
+
+@pytest.mark.parametrize("said", ["", "a-b", "3-1", "0-99999999999", "1,,2", None])
+def test_channels_that_are_no_runs_are_refused(said):
+    with pytest.raises(InputError, match="export again"):
+        read_channels({"channels": {"level.0": {"of": 32, "kept": said}}})
