@@ -12,7 +12,7 @@ from sdsearch.cli.options import STUDY, Folder, show
 from sdsearch.errors import InputError
 
 Lora = Annotated[
-    Path | None, typer.Option(help="A LoRA of the teacher: what fits of it goes beside.")
+    Path | None, typer.Option(help="A LoRA of the teacher: what is left of it goes beside.")
 ]
 
 
@@ -38,7 +38,7 @@ def export(
         raise InputError(
             f"--push takes one design, but {len(names or ())} are named; name it with --design"
         )
-    check_additions(onnx=onnx, lora=lora, push=push)
+    check_additions(loaded.folder, onnx=onnx, lora=lora, push=push)
     for folder in loaded.export(*names or ()):
         if onnx:
             add_onnx(folder)

@@ -1,4 +1,4 @@
-"""Designs as stock pipelines for other people: weights, papers, LoRA, ONNX, the hub.
+"""Designs as stock pipelines for other people: weights, papers, ONNX, the hub.
 
 It imports `study`, `weights` and what is below. Start at `pipeline`.
 """
@@ -11,7 +11,6 @@ from sdsearch.export.inventory import (
     read_inventory,
     record_files,
 )
-from sdsearch.export.lora import cut_lora, write_lora
 from sdsearch.export.onnx import check_onnx, export_onnx
 from sdsearch.export.papers import renew_card
 from sdsearch.export.pipeline import at_export, export_pipeline
@@ -25,7 +24,6 @@ __all__ = [
     "check_onnx",
     "check_repository",
     "complete_vocabulary",
-    "cut_lora",
     "export_onnx",
     "export_pipeline",
     "export_teacher",
@@ -40,5 +38,4 @@ __all__ = [
     "release_weights",
     "renew_card",
     "tensor_name",
-    "write_lora",
 ]

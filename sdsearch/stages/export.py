@@ -53,23 +53,28 @@ def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
 
 
 def check_additions(
-    *, onnx: bool = False, lora: Path | None = None, push: str | None = None
+    study: StudyFolder,
+    *,
+    onnx: bool = False,
+    lora: Path | None = None,
+    push: str | None = None,
 ) -> None:
-    """Refuse beforehand what cannot be put beside an export, or be pushed.
+    """Refuse beforehand what cannot be put beside an export of a study, or be pushed.
 
     Raises:
-        InputError: the extra `onnx` is missing, `lora` is no file of tensors, or `push` is no
-            `owner/name`.
+        InputError: an extra is missing, `onnx` or `lora`; `lora` is no LoRA of the study's teacher;
+            or `push` is no `owner/name`.
     """
+    from sdsearch.adapters import check_peft, read_lora
     from sdsearch.export import check_onnx, check_repository
-    from sdsearch.weights import TensorFiles
 
     if onnx:
         check_onnx()
     if lora is not None:
         if not lora.is_file():
             raise InputError(f"a LoRA must be a safetensors file, but {lora} is no file")
-        TensorFiles(lora)
+        check_peft()
+        read_lora(lora, load_space(study).backbone)
     if push is not None:
         check_repository(push)
 
@@ -122,16 +127,26 @@ def add_onnx(folder: Path) -> None:
 
 
 def add_lora(folder: Path, lora: Path, study: StudyFolder) -> Path:
-    """Put what fits of a teacher's LoRA beside an export, in its folder `lora`."""
-    from sdsearch.export import at_export, record_files, write_lora
+    """Put what is left of a teacher's LoRA beside an export, in its folder `lora`.
 
-    with at_export(folder):
+    Raises:
+        InputError: it is none of this teacher, or nothing of it is left; see `write_lora`.
+        WorkError: stock diffusers makes something else of it.
+    """
+    from sdsearch.adapters import write_lora
+    from sdsearch.export import at_export, record_files
+    from sdsearch.weights import read_channels
+
+    with at_export(folder), working(f"LoRA for {folder.name}"):
         design = read_json(folder / "design.json")
         arch = Architecture.model_validate(design["architecture"])
-        file = write_lora(lora, arch, load_space(study).backbone, folder / "lora")
+        kept = read_channels(read_json(folder / "provenance.json").get("inheritance", {}))
+        file = write_lora(lora, arch, load_space(study).backbone, folder / "lora", kept)
         record_files(folder, [file, file.with_suffix(".json")])
     listing = read_json(file.with_suffix(".json"))
-    say(f"{file}: {listing['kept']} tensors kept, {len(listing['dropped'])} dropped")
+    left, gone = len(listing["kept"]), len(listing["dropped"])
+    why = f"; {file.with_suffix('.json').name} says why the others go" if gone else ""
+    say(f"{file}: {left} of {left + gone} modules are left{why}")
     return file
 
 

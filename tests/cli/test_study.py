@@ -6,7 +6,9 @@ import ast
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 import sdsearch
@@ -130,22 +132,32 @@ def test_an_unknown_design_is_named_before_any_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "reason"),
+    ("asked", "reason", "missing"),
     [
-        (["--push", "no name"], "must be owner/name"),
-        (["--lora", "cut.safetensors"], "cut.safetensors"),
-        (["--lora", "nowhere.safetensors"], "is no file"),
-        (["--onnx"], "pip install onnx"),
+        (["--push", "no name"], "must be owner/name", ""),
+        (["--lora", "cut.safetensors"], "cut.safetensors", ""),
+        (["--lora", "nowhere.safetensors"], "is no file", ""),
+        (["--lora", "xl.safetensors"], "seems to be for Stable Diffusion XL", ""),
+        (["--lora", "xl.safetensors"], "pip install peft", "peft"),
+        (["--onnx"], "pip install onnx", "onnx"),
     ],
 )
 def test_what_cannot_be_put_beside_an_export_is_refused_before_it(
-    asked: list[str], reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asked: list[str], reason: str, missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = make_study(tmp_path / "study")
     write_designs(study, [make_design(tiny_member("bk-small"), "autobuild", 1)])
     monkeypatch.chdir(tmp_path)
     Path("cut.safetensors").write_bytes(b"\xff" * 20)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    block = "lora_unet_output_blocks_0_1_transformer_blocks_9_attn1_to_q"
+    pair = {f"{block}.lora_{side}.weight": np.ones((4, 4)) for side in ("down", "up")}
+    save_file(pair, "xl.safetensors")
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == missing else found(name, *rest),
+    )
     done = CliRunner().invoke(
         cli.app, ["export", str(study.root), "--design", "autobuild-1", *asked]
     )

@@ -17,10 +17,10 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
+from sdsearch.adapters import write_lora
 from sdsearch.assets import preset_files
 from sdsearch.check import check_unet
 from sdsearch.errors import InputError
-from sdsearch.export.lora import write_lora
 from sdsearch.labels.protocol import Protocol
 from sdsearch.labels.store import read_label_table, write_label_table
 from sdsearch.space.lookup import find_member
