@@ -80,6 +80,8 @@ def space(
     show(f"{summary.name}: {summary.size:,} architectures")
     for unit in summary.units:
         show(f"  {unit.name}: {unit.options} options")
+    for loader, count in summary.loads_in.items():
+        show(f"  load in {loader}: {count:,}")
     for member, costs in summary.members.items():
         show(f"  {member}: {costs.params:,} parameters, {costs.macs / 1e9:.3f} G MACs a call")
 

@@ -17,14 +17,17 @@ from sdsearch.space.latency import (
     read_latency_table,
     read_survey,
 )
+from sdsearch.space.loaders import LOADERS, Loader, space_loads, why_not_loaded, why_unknown
 from sdsearch.space.lookup import find_member
 from sdsearch.space.meter import Meter
 from sdsearch.space.removals import list_losses, list_removals, spread_errors, with_option
 from sdsearch.space.space import SPACES, SearchSpace, search_space
 from sdsearch.space.summary import SpaceSummary, summarize_space
 from sdsearch.space.units import Unit
+from sdsearch.space.weight_file import tensor_shapes
 
 __all__ = [
+    "LOADERS",
     "RESOURCES",
     "SPACES",
     "Budget",
@@ -33,6 +36,7 @@ __all__ = [
     "LatencyConditions",
     "LatencySurvey",
     "LatencyTable",
+    "Loader",
     "Meter",
     "Resource",
     "SearchSpace",
@@ -49,7 +53,11 @@ __all__ = [
     "read_survey",
     "say_amount",
     "search_space",
+    "space_loads",
     "spread_errors",
     "summarize_space",
+    "tensor_shapes",
+    "why_not_loaded",
+    "why_unknown",
     "with_option",
 ]

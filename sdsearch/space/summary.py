@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sdsearch.model import FrozenModel
+from sdsearch.space.loaders import LOADERS, Loader, space_loads
 from sdsearch.unet import count_macs, count_params
 
 if TYPE_CHECKING:
@@ -28,12 +29,13 @@ class MemberSummary(FrozenModel):
 
 
 class SpaceSummary(FrozenModel):
-    """A space in numbers."""
+    """A space in numbers; `loads_in` counts the members that load elsewhere, by where."""
 
     size: int
     name: str
     units: tuple[UnitSummary, ...]
     members: dict[str, MemberSummary]
+    loads_in: dict[Loader, int]
 
 
 def summarize_space(space: SearchSpace) -> SpaceSummary:
@@ -52,4 +54,5 @@ def summarize_space(space: SearchSpace) -> SpaceSummary:
             )
             for name, arch in space.members.items()
         },
+        loads_in={name: int(space_loads(space, name).sum()) for name in LOADERS},
     )

@@ -40,6 +40,19 @@ def weight_file_bytes(arch: Architecture, backbone: Backbone, value_bytes: int) 
     return int(_file_bytes(text, end))
 
 
+def tensor_shapes(arch: Architecture, backbone: Backbone) -> Shapes:
+    """The tensors of a member's UNet: their shapes by name, in no order.
+
+    >>> from sdsearch.unet import NAMED, SD14
+    >>> tensor_shapes(NAMED["bk-tiny"], SD14)["conv_in.weight"]
+    (320, 4, 3, 3)
+    """
+    found: Shapes = {}
+    for name in _SECTIONS:
+        found |= _section_tensors(name, arch, backbone)
+    return found
+
+
 def space_file_bytes(space: SearchSpace, value_bytes: int) -> NDArray[np.int64]:
     """(len(space),) `weight_file_bytes` of every member.
 
@@ -132,6 +145,10 @@ _SECTIONS = {
 
 def _read_section(name: str, arch: Architecture, backbone: Backbone, value_bytes: int) -> _Section:
     """A section of a member's file; without tensors where the member has none of its slots."""
+    return _measure(_section_tensors(name, arch, backbone), value_bytes)
+
+
+def _section_tensors(name: str, arch: Architecture, backbone: Backbone) -> Shapes:
     own, tensors = member_backbone(arch, backbone), dict[str, tuple[int, ...]]()
     width, time = own.block_out_channels[0], own.time_embed_dim
     if name == "conv_norm_out":
@@ -142,7 +159,7 @@ def _read_section(name: str, arch: Architecture, backbone: Backbone, value_bytes
         if slot.name in arch.kept_slots | arch.ghost_slots:
             ghost = slot.name in arch.ghost_slots
             tensors |= _slot_tensors(slot, student_path(slot, arch), own, ghost=ghost)
-    return _measure(tensors, value_bytes)
+    return tensors
 
 
 def _measure(tensors: Shapes, value_bytes: int) -> _Section:
