@@ -1,6 +1,6 @@
 """Which weights a student inherits: where every tensor comes from, and which channels it keeps.
 
-It imports `unet` and `pipelines`, and torch. Start at `trace_weights`, then `inherit_weights`.
+It imports `unet`, `pipelines`, `original`, and torch. Start at `trace_weights`.
 """
 
 from sdsearch.weights.feature_pairs import pair_features
@@ -30,6 +30,7 @@ from sdsearch.weights.provenance import (
     read_channels,
     trace_weights,
 )
+from sdsearch.weights.single_file import MovedTensors, check_identities, write_single_file
 from sdsearch.weights.sizes import check_sizes
 from sdsearch.weights.tensorfiles import TensorFiles
 from sdsearch.weights.writing import METADATA, stored_as, write_tensors
@@ -38,8 +39,10 @@ __all__ = [
     "METADATA",
     "ChannelCut",
     "ChannelRule",
+    "MovedTensors",
     "Source",
     "TensorFiles",
+    "check_identities",
     "check_plain",
     "check_sizes",
     "choose_channels",
@@ -64,5 +67,6 @@ __all__ = [
     "stored_as",
     "trace_weights",
     "write_noted",
+    "write_single_file",
     "write_tensors",
 ]

@@ -41,16 +41,18 @@ def write_tensors(
     *,
     half: bool = False,
     rename: Callable[[str], str] = str,
+    said: Mapping[str, str] = METADATA,
 ) -> None:
     """Write a new file, holding one tensor of `tensors` at a time.
 
-    The bytes are those that `safetensors.torch.save_file` writes with the metadata `METADATA`.
+    The bytes are those that `safetensors.torch.save_file` writes with the metadata `said`.
 
     Args:
         file: must not exist.
         tensors: of any mapping; of `TensorFiles` each is read when it is its turn.
         half: store floating point in float16; integers stay.
         rename: from a name in `tensors` to that in the file.
+        said: what the header says beside the tensors; the format first.
 
     Raises:
         WorkError: a value is beyond half precision.
@@ -58,7 +60,7 @@ def write_tensors(
     plans = [_plan(tensors, name, rename, half=half) for name in tensors]
     # The order of the library: aligned without gaps, since the largest values come first.
     plans.sort(key=lambda plan: (-plan.dtype.itemsize, plan.name))
-    header: dict[str, object] = {"__metadata__": METADATA}
+    header: dict[str, object] = {"__metadata__": dict(said)}
     end = 0
     for plan in plans:
         start, end = end, end + plan.size
