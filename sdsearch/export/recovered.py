@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sdsearch.study import Preset, StudyFolder
     from sdsearch.unet import Backbone
 
-FORMAT = 3
+FORMAT = 4
 """Of the exported folder: raise it when its contents change."""
 UNEXPORTED = 250_000_000
 """Bytes of weights of designs that are not exported and stay after a run: only small ones do."""

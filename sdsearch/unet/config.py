@@ -22,7 +22,8 @@ def unet_config(arch: Architecture, backbone: Backbone) -> dict[str, Any]:
 
     A half-level without any attention uses the plain block class. Where a half-level mixes, the
     transformer depths are nested lists with 0 for a ghost (diffusers >= 0.22); elsewhere the config
-    stays as plain as BK-SDM's.
+    stays as plain as BK-SDM's. `layers_per_block` is one number where every level has as many:
+    converters of other layouts compute with it.
     """
     stages = 3 if arch.bottom.depth is None else 4
     widths = member_backbone(arch, backbone).block_out_channels
@@ -57,6 +58,8 @@ def unet_config(arch: Architecture, backbone: Backbone) -> dict[str, Any]:
         config["down_block_types"].append("DownBlock2D")
         config["up_block_types"].insert(0, "UpBlock2D")
         config["layers_per_block"].append(arch.bottom.depth)
+    if len(set(config["layers_per_block"])) == 1:
+        config["layers_per_block"] = config["layers_per_block"][0]
     if arch.ghost_slots:
         config |= _nested_depths(arch)
     return config

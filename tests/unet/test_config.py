@@ -6,6 +6,7 @@ from diffusers import UNet2DConditionModel
 
 from sdsearch.errors import InputError
 from sdsearch.space.space import search_space
+from sdsearch.unet.architecture import Architecture
 from sdsearch.unet.backbone import SD14, TINY
 from sdsearch.unet.config import student_path, unet_config
 from sdsearch.unet.slots import SLOTS, SLOTS_BY_NAME
@@ -48,6 +49,12 @@ def test_bk_tiny_has_the_published_config():
     assert config["up_block_types"] == ["CrossAttnUpBlock2D"] * 3
     assert config["mid_block_type"] is None
     assert config["layers_per_block"] in (1, [1, 1, 1])
+
+
+def test_depths_are_one_number_where_converters_can_compute_with_it():
+    assert unet_config(MEMBERS["teacher"], SD14)["layers_per_block"] == 2
+    mixed = Architecture.parse("level 1: depth 1")
+    assert unet_config(mixed, SD14)["layers_per_block"] == [2, 1, 2, 2]
 
 
 def test_a_mid_block_with_attention_keeps_its_transformer_beside_ghosts():
