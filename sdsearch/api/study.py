@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sdsearch.ranker import FitReport
     from sdsearch.report import Outcome
     from sdsearch.space import SearchSpace
-    from sdsearch.stages import Choice, Executor
+    from sdsearch.stages import Choice, Executor, Precision
     from sdsearch.study import Listing, StudyConfig, StudyFolder
     from sdsearch.unet import Architecture
     from sdsearch.workers import LabelStatus, RungReport
@@ -316,11 +316,20 @@ class Study:
 
         return compare_study(self._open())
 
-    def export(self, *names: str) -> list[Path]:
-        """Export the named designs, by default the best measured, as stock diffusers pipelines."""
+    def export(self, *names: str, single_file: Precision | None = None) -> list[Path]:
+        """Export the named designs, by default the best measured, as stock diffusers pipelines.
+
+        Args:
+            names: of designs.
+            single_file: "float16" or "float32": also as `NAME.safetensors` in its folder, in the
+                original layout that ComfyUI reads.
+
+        Raises:
+            InputError: a design is not exact in the original layout; the reason is said.
+        """
         from sdsearch.stages import export_designs
 
-        return export_designs(self.folder, names)
+        return export_designs(self.folder, names, single_file)
 
     def outcome(self) -> Outcome:
         """Who found the better architectures: the table of measured values."""

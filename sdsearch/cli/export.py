@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,6 +21,13 @@ def export(
     names: Annotated[
         list[str] | None, typer.Option("--design", help="A design's name; repeat for several.")
     ] = None,
+    single_file: Annotated[
+        bool,
+        typer.Option("--single-file", help="Also one .safetensors that ComfyUI reads."),
+    ] = False,
+    single_file_dtype: Annotated[
+        Literal["float16", "float32"], typer.Option(help="The precision of the single file.")
+    ] = "float16",
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Also ONNX, checked in onnxruntime (extra `onnx`).")
     ] = False,
@@ -39,7 +46,8 @@ def export(
             f"--push takes one design, but {len(names or ())} are named; name it with --design"
         )
     check_additions(loaded.folder, onnx=onnx, lora=lora, push=push)
-    for folder in loaded.export(*names or ()):
+    exported = loaded.export(*names or (), single_file=single_file_dtype if single_file else None)
+    for folder in exported:
         if onnx:
             add_onnx(folder)
         if lora is not None:

@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.export.index import choose_class
-from sdsearch.export.inventory import record_files
+from sdsearch.export.inventory import read_inventory, record_files
 from sdsearch.export.portable import drop_places
 from sdsearch.export.recovered import read_source
 from sdsearch.files import LARGEST_JSON, markdown_templates, read_bytes, write_atomic
 from sdsearch.labels import Measurement, PipelineCost, read_costs
-from sdsearch.pipelines import find_card, locate_pipeline, open_pipeline, read_part
-from sdsearch.study import find_teacher, set_beside, versions
+from sdsearch.pipelines import find_card, locate_pipeline, open_pipeline, read_json, read_part
+from sdsearch.space import why_not_loaded
+from sdsearch.study import find_teacher, load_space, set_beside, versions
 from sdsearch.unet import SLOTS, UNPRUNED, count_macs, count_params, is_full_size
 from sdsearch.weights import provenance_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sdsearch.design import Design
     from sdsearch.export.recovered import ExportSource
@@ -60,11 +61,15 @@ def write_papers(folder: Path, source: ExportSource, weights_sha256: str) -> Non
 def renew_card(design: Design, study: StudyFolder, teacher: str) -> None:
     """Write an export's model card again where it says other than what is known by now.
 
-    That is what a picture costs, which is measured on the folder itself. `teacher` is the
-    teacher's identity by content.
+    That is what a picture costs, which is measured on the folder itself, and where its single file
+    loads. `teacher` is the teacher's identity by content.
     """
-    folder = study.pipelines_dir / design.name
-    said = model_card(read_source(design, study, teacher), read_costs(folder / "costs.json"))
+    folder, single = study.pipelines_dir / design.name, f"{design.name}.safetensors"
+    said = model_card(
+        read_source(design, study, teacher),
+        read_costs(folder / "costs.json"),
+        _describe_single_file(folder, design, study) if single in read_inventory(folder) else None,
+    )
     card = folder / "README.md"
     if not card.is_file() or card.read_text(encoding="utf-8") != said:
         write_atomic(card, said)
@@ -103,10 +108,31 @@ def _inheritance(source: ExportSource) -> dict[str, Any]:
     return provenance_document(arch, backbone, choose_channels(arch, backbone, weights))
 
 
-def model_card(source: ExportSource, costs: tuple[PipelineCost, ...] = ()) -> str:
+def _describe_single_file(folder: Path, design: Design, study: StudyFolder) -> dict[str, Any]:
+    """What a card says of the single file in an export's folder, by the template's names."""
+    from sdsearch.weights import packed_precision
+
+    arch, backbone = design.architecture, load_space(study).backbone
+    scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
+    return {
+        "name": f"{design.name}.safetensors",
+        "precision": packed_precision(folder / f"{design.name}.safetensors"),
+        "comfyui": why_not_loaded(arch, backbone, "comfyui"),
+        "diffusers": why_not_loaded(arch, backbone, "from_single_file"),
+        "pruned": arch != UNPRUNED,
+        "predicts_v": scheduler.get("prediction_type") == "v_prediction",
+    }
+
+
+def model_card(
+    source: ExportSource,
+    costs: tuple[PipelineCost, ...] = (),
+    single_file: Mapping[str, Any] | None = None,
+) -> str:
     """Return the card: what was removed, what was measured how, how to load, the licence.
 
     `costs` are those of the export and of its teacher; none before they are measured.
+    `single_file` is what is said of one, None where there is none.
     """
     design, config, backbone = source.design, source.study.config, source.backbone
     pipeline, size = config.teacher.pipeline, source.backbone.sample_size
@@ -116,6 +142,7 @@ def model_card(source: ExportSource, costs: tuple[PipelineCost, ...] = ()) -> st
         .get_template("card.md.jinja")
         .render(
             design=design,
+            single_file=single_file,
             words=config.protocol.paints_words,
             padding=config.protocol.crop_padding if config.protocol.crop == "hole" else None,
             tiny=not is_full_size(pipeline),

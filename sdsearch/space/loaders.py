@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from sdsearch.space.space import SearchSpace
     from sdsearch.unet import Architecture, Backbone
 
-Loader = Literal["single-file", "comfyui"]
-"""`single-file`: the original layout says the UNet exactly; `comfyui`: ComfyUI computes it too."""
+Loader = Literal["single-file", "comfyui", "from_single_file"]
+"""`single-file`: the original layout says the UNet exactly; `comfyui`: ComfyUI computes it too;
+`from_single_file`: so does that method of diffusers, told the config."""
 LOADERS: tuple[Loader, ...] = get_args(Loader)
 _MODEL_CHANNELS = 320
 _TEXT_WIDTHS = {False: 768, True: 1024}
@@ -47,6 +48,8 @@ def why_not_loaded(arch: Architecture, backbone: Backbone, loader: Loader) -> st
     if reason is None and any(width % widths[0] for width in widths):
         said = "/".join(map(str, widths))
         reason = f"importers read widths as multiples of level 0's, and these are {said}"
+    if reason is None and loader == "from_single_file":
+        reason = _why_not_converted(arch)
     if reason is None and loader == "comfyui" and widths[0] != _MODEL_CHANNELS:
         reason = f"ComfyUI knows {_MODEL_CHANNELS} channels at level 0, and this has {widths[0]}"
     if reason is None and loader == "comfyui":
@@ -54,6 +57,16 @@ def why_not_loaded(arch: Architecture, backbone: Backbone, loader: Loader) -> st
             if not _has_known_heads(width, heads, linear=backbone.use_linear_projection):
                 return f"ComfyUI would give level {level} other heads than {heads} at width {width}"
     return reason
+
+
+def _why_not_converted(arch: Architecture) -> str | None:
+    """What the converter of diffusers, which divides numbers by one depth, maps wrongly."""
+    if arch.ghost_slots:
+        return "diffusers' converter misses tensors of attentions that are off beside others"
+    depths = {level.depth for level in arch.levels} | {arch.bottom.depth} - {None}
+    if len(depths) > 1:
+        return "diffusers' converter takes every level to have as many res blocks"
+    return None
 
 
 def why_unknown(backbone: Backbone) -> str | None:
@@ -88,6 +101,7 @@ def space_loads(space: SearchSpace, loader: Loader) -> NDArray[np.bool_]:
 
     attention = np.zeros(space.radices, np.bool_)
     first = along(0, [option.width or 0 for option in space.units[0].options])
+    first_depths = along(0, [option.blocks.depth or 0 for option in space.units[0].options])
     for axis, unit in enumerate(space.units):
         blocks, full = [option.blocks for option in unit.options], backbone.heads[axis]
         # A bottom without a width of its own has that of level 2, which is looked at there.
@@ -97,9 +111,20 @@ def space_loads(space: SearchSpace, loader: Loader) -> NDArray[np.bool_]:
             found &= (first == _MODEL_CHANNELS) & _known_heads(widths, full, backbone)
         encoders = [isinstance(one, Level) and any(one.down_attn) for one in blocks]
         attention |= along(axis, [int(one) for one in encoders]) > 0
+        if loader == "from_single_file":
+            found &= along(axis, [int(_is_mixed(one)) for one in blocks]) == 0
+            depths = along(axis, [one.depth or 0 for one in blocks])
+            # Without level 3 the others decide; depth 0 there is refused below.
+            found &= (depths == first_depths) | (depths == 0)
         empty = [isinstance(one, Bottom) and one.depth == 0 for one in blocks]
         found &= along(axis, [int(one) for one in empty]) == 0
     return (found & attention).reshape(-1)
+
+
+def _is_mixed(blocks: Level | Bottom) -> bool:
+    """Whether a half of a level has attention at some of its res blocks only."""
+    halves = (blocks.down_attn, blocks.up_attn) if isinstance(blocks, Level) else ()
+    return any(len(set(half)) > 1 for half in halves)
 
 
 def _known_heads(widths: NDArray[np.int64], heads: int, backbone: Backbone) -> NDArray[np.bool_]:

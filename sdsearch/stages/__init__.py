@@ -7,8 +7,10 @@ does all.
 from sdsearch.stages.build import build_study, build_within
 from sdsearch.stages.compare import compare_pipelines, compare_study
 from sdsearch.stages.export import (
+    Precision,
     add_lora,
     add_onnx,
+    add_single_file,
     check_additions,
     export_designs,
     push_export,
@@ -34,8 +36,10 @@ from sdsearch.stages.tune import tune_teacher
 __all__ = [
     "Choice",
     "Executor",
+    "Precision",
     "add_lora",
     "add_onnx",
+    "add_single_file",
     "build_study",
     "build_within",
     "check_additions",

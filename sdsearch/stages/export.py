@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import uuid
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sdsearch.console import say, working
 from sdsearch.errors import HarnessError, InputError
 from sdsearch.files import noticing_moves, read_json
 from sdsearch.harness import run_harness
+from sdsearch.pipelines import open_pipeline
+from sdsearch.space import why_not_loaded
 from sdsearch.study import (
     ThumbnailsRequest,
     find_best,
     find_design,
+    find_teacher,
     load_space,
     name_teacher,
 )
@@ -22,14 +26,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from sdsearch.design import Design
     from sdsearch.study import StudyFolder
 
+Precision = Literal["float16", "float32"]
+"""Of a single file."""
 
-def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
+
+def export_designs(
+    study: StudyFolder, names: Sequence[str] = (), single_file: Precision | None = None
+) -> list[Path]:
     """Export the named designs, by default the best measured ones, as stock diffusers pipelines.
 
+    Args:
+        study: where from, and where to.
+        names: of designs.
+        single_file: in which precision each is also written as one file in the original layout.
+
     Raises:
-        InputError: nothing was built, or there is no design of a name.
+        InputError: nothing was built, there is no design of a name, or one cannot be a single file.
     """
     from sdsearch.export import at_export, export_pipeline, recover_missing, renew_card
 
@@ -37,6 +52,8 @@ def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
     chosen = [find_design(study, name) for name in names] or find_best(study)
     if not chosen:
         raise InputError(f"there are no designs to export; run: sdsearch build {study.root}")
+    if single_file is not None:
+        _check_single_files(study, chosen)
     folders = []
     with ExitStack() as held:
         # In one order, so that nobody waits in a ring.
@@ -47,6 +64,9 @@ def export_designs(study: StudyFolder, names: Sequence[str] = ()) -> list[Path]:
             with working(f"exporting {design.name}"), noticing_moves(study.root):
                 folders.append(export_pipeline(design, study, teacher))
         add_thumbnails(study, folders)
+        if single_file is not None:
+            for folder in folders:
+                add_single_file(folder, single_file)
         for design in chosen:
             renew_card(design, study, teacher)
     return folders
@@ -102,6 +122,47 @@ def add_thumbnails(study: StudyFolder, folders: Sequence[Path]) -> None:
     for folder in lacking:
         costs = [file for file in [folder / "costs.json"] if file.is_file()]
         record_files(folder, [*list_own_files(folder / "thumbnails"), *costs])
+
+
+def _check_single_files(study: StudyFolder, designs: Sequence[Design]) -> None:
+    """Refuse before anything is trained what the original layout cannot say exactly."""
+    from sdsearch.weights import check_packable
+
+    backbone = load_space(study).backbone
+    for design in designs:
+        if reason := why_not_loaded(design.architecture, backbone, "single-file"):
+            raise InputError(
+                f"{design.name} must be exact in the original layout to be a single file, but "
+                f"{reason}; export its folder alone, or build with [build] loads_in"
+            )
+    check_packable(open_pipeline(find_teacher(study)))
+
+
+def add_single_file(folder: Path, precision: Precision = "float16") -> Path:
+    """Put an export as one file in the original layout beside it; an undamaged one stays.
+
+    Raises:
+        InputError: the original layout has no names for a part of it.
+        WorkError: the file does not hold exactly what the export does.
+    """
+    from sdsearch.export import at_export, find_changed, read_inventory, record_files
+    from sdsearch.weights import pack_pipeline, packed_precision
+
+    file = folder / f"{folder.name}.safetensors"
+    with at_export(folder):
+        is_whole = file.name in read_inventory(folder) and file.name not in find_changed(folder)
+        if is_whole and packed_precision(file) == precision:
+            return file
+        partial = folder / f".{file.name}-{uuid.uuid4().hex[:8]}.tmp"
+        try:
+            with working(f"single file of {folder.name}"):
+                pack_pipeline(open_pipeline(str(folder)), partial, half=precision == "float16")
+            partial.replace(file)
+        finally:
+            partial.unlink(missing_ok=True)
+        record_files(folder, [file])
+    say(f"{file}: {file.stat().st_size / 1e6:.0f} MB, {precision}, in the original layout")
+    return file
 
 
 def add_onnx(folder: Path) -> None:

@@ -30,7 +30,14 @@ from sdsearch.weights.provenance import (
     read_channels,
     trace_weights,
 )
-from sdsearch.weights.single_file import MovedTensors, check_identities, write_single_file
+from sdsearch.weights.single_file import (
+    MovedTensors,
+    check_identities,
+    check_packable,
+    pack_pipeline,
+    packed_precision,
+    write_single_file,
+)
 from sdsearch.weights.sizes import check_sizes
 from sdsearch.weights.tensorfiles import TensorFiles
 from sdsearch.weights.writing import METADATA, stored_as, write_tensors
@@ -43,6 +50,7 @@ __all__ = [
     "Source",
     "TensorFiles",
     "check_identities",
+    "check_packable",
     "check_plain",
     "check_sizes",
     "choose_channels",
@@ -58,6 +66,8 @@ __all__ = [
     "open_unet_weights",
     "open_weights",
     "origin_of",
+    "pack_pipeline",
+    "packed_precision",
     "pair_features",
     "plan_cut",
     "provenance_document",

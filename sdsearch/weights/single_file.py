@@ -1,15 +1,22 @@
-"""A pipeline as one file in the original layout: UNet, autoencoder and text encoder."""
+"""A pipeline as one file in the original layout: UNet, autoencoder and text encoder.
+
+Importers such as ComfyUI's read it. They take the tokenizer and the noise schedule, which it cannot
+hold, from the family; what the UNet predicts stands in the header.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sdsearch.errors import WorkError
-from sdsearch.original import PREFIXES, Move, Renaming, name_text, name_unet, name_vae
+from sdsearch.errors import FieldError, WorkError
+from sdsearch.original import PREFIXES, Move, Renaming, name_text, name_unet, name_vae, read_unet
+from sdsearch.pipelines import read_json, read_part
+from sdsearch.weights.parts import open_weights
+from sdsearch.weights.tensorfiles import TensorFiles
 from sdsearch.weights.writing import METADATA, write_tensors
 
 if TYPE_CHECKING:
@@ -17,6 +24,85 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
+
+    from sdsearch.pipelines import PipelineFolder
+
+PREDICTION = "modelspec.prediction_type"
+"""The header's word for what the UNet predicts: "epsilon" or "v", as other programs write it."""
+_PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
+
+
+def check_packable(pipeline: PipelineFolder) -> None:
+    """Refuse a pipeline with a part that the original layout has no names for.
+
+    Raises:
+        FieldError: its autoencoder is no AutoencoderKL, or its UNet predicts neither noise nor v.
+        InputError: a part cannot be read.
+    """
+    if (kind := read_part(pipeline, "vae").class_name) != "AutoencoderKL":
+        raise FieldError(
+            "the autoencoder of a single file", kind, "'AutoencoderKL'", "export a folder alone"
+        )
+    _prediction(pipeline)
+
+
+def pack_pipeline(pipeline: PipelineFolder, file: Path, *, half: bool = True) -> None:
+    """Write a pipeline as one file, read it back, and compare.
+
+    Args:
+        pipeline: with a UNet that the original layout says exactly (`space.why_not_loaded`).
+        file: must not exist.
+        half: store float16, else float32.
+
+    Raises:
+        FieldError, InputError: as `check_packable`.
+        WorkError: an attention block of depth 0 is no identity, a value overflows float16, or the
+            file reads back otherwise.
+    """
+    check_packable(pipeline)
+    names = ("unet", "vae", "text_encoder")
+    parts = {name: open_weights(read_part(pipeline, name)) for name in names}
+    config = read_json(read_part(pipeline, "unet").files[0])
+    write_single_file(
+        file,
+        parts,
+        open_clip=bool(config.get("use_linear_projection")),
+        half=half,
+        said={PREDICTION: _prediction(pipeline)},
+    )
+    _check_unet(file, parts["unet"], half=half)
+
+
+def packed_precision(file: Path) -> str:
+    """The precision in which a single file of ours holds its UNet, such as "float16"."""
+    return str(TensorFiles(file).dtype(f"{PREFIXES['unet']}out.2.weight")).removeprefix("torch.")
+
+
+def _prediction(pipeline: PipelineFolder) -> str:
+    config: Mapping[str, Any] = read_json(read_part(pipeline, "scheduler").files[0])
+    said = config.get("prediction_type", "epsilon")
+    if said not in _PREDICTIONS:
+        raise FieldError(
+            "scheduler_config.json: prediction_type",
+            said,
+            "'epsilon' or 'v_prediction'",
+            "no importer of single files knows another",
+        )
+    return _PREDICTIONS[said]
+
+
+def _check_unet(file: Path, tensors: Mapping[str, Tensor], *, half: bool) -> None:
+    """Read the UNet back by the way from original names to diffusers', bit by bit."""
+    found, prefix = TensorFiles(file), PREFIXES["unet"]
+    names = [name.removeprefix(prefix) for name in found if name.startswith(prefix)]
+    lacking = set(tensors) - set(name_unet(tensors).left_out)
+    for move in read_unet(names).moves:
+        meant = tensors[move.diffusers[0]]
+        if not torch.equal(found[prefix + move.original], meant.half() if half else meant.float()):
+            raise WorkError(f"the single file reads back with another {move.diffusers[0]}")
+        lacking.discard(move.diffusers[0])
+    if lacking:
+        raise WorkError(f"the single file reads back without {min(lacking)}")
 
 
 def write_single_file(
@@ -35,7 +121,7 @@ def write_single_file(
         file: must not exist.
         parts: the tensors of "unet", "vae" and "text_encoder", by diffusers' names.
         open_clip: whether the text encoder is that of SD 2.x.
-        half: store float16; else every tensor in the precision that it has.
+        half: store float16, else float32.
         said: what the header says beside the tensors.
 
     Raises:
@@ -54,7 +140,8 @@ def write_single_file(
         for part, renaming in renamings.items()
         for move in renaming.moves
     }
-    write_tensors(file, MovedTensors(moved), half=half, said={**METADATA, **(said or {})})
+    tensors = MovedTensors(moved, single=not half)
+    write_tensors(file, tensors, half=half, said={**METADATA, **(said or {})})
 
 
 def check_identities(tensors: Mapping[str, Tensor], renaming: Renaming) -> None:
@@ -77,14 +164,17 @@ class MovedTensors(Mapping[str, "Tensor"]):
 
     Attributes:
         sources: by the original name, the tensors of a part and what is moved of them.
+        single: whether they are made float32.
     """
 
     sources: Mapping[str, tuple[Mapping[str, Tensor], Move]]
+    single: bool = False
 
     def __getitem__(self, name: str) -> Tensor:
         tensors, move = self.sources[name]
         found = [tensors[one] for one in move.diffusers]
         whole = found[0] if len(found) == 1 else torch.cat(found)
+        whole = whole.float() if self.single else whole
         return whole.reshape(*whole.shape[:2], 1, 1) if move.kernel else whole
 
     def __iter__(self) -> Iterator[str]:

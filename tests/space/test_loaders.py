@@ -24,11 +24,11 @@ def test_the_rule_for_every_member_is_that_for_each(name: str, loader: Loader) -
 
 
 def test_a_summary_counts_who_loads_where() -> None:
-    assert summarize_space(search_space("sd14")).loads_in == {
-        "single-file": 498_176,
-        "comfyui": 498_176,
-    }
-    assert summarize_space(search_space("tiny")).loads_in == {"single-file": 498_176, "comfyui": 0}
+    whole = summarize_space(search_space("sd14")).loads_in
+    assert whole["single-file"] == whole["comfyui"] == 498_176
+    # Of depth 1 or 2: four choices of whole halves a level, attention in the encoder, five bottoms.
+    assert whole["from_single_file"] == 2 * (4**3 - 2**3) * 5
+    assert summarize_space(search_space("tiny")).loads_in == {**whole, "comfyui": 0}
 
 
 @pytest.mark.parametrize("name", NAMED)
