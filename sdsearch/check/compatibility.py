@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sdsearch.check.config import count_levels
 from sdsearch.model import FrozenModel
+from sdsearch.space import why_not_loaded
 from sdsearch.unet import SLOTS, UNPRUNED, student_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sdsearch.unet import Architecture
+    from sdsearch.unet import Architecture, Backbone
 
 _TEACHER_SKIPS, _TEACHER_CROSS_ATTENTIONS = 12, 16
 _LORA_TENSORS = 16
@@ -55,10 +56,13 @@ def minimum_diffusers(config: Mapping[str, Any], pipeline_class: str | None = No
     return Requirement(version="0.13.0", feature=feature)
 
 
-def judge_compatibility(config: Mapping[str, Any], arch: Architecture | None) -> dict[str, Verdict]:
+def judge_compatibility(
+    config: Mapping[str, Any], arch: Architecture | None, backbone: Backbone | None = None
+) -> dict[str, Verdict]:
     """Verdicts on what was made for the teacher, and on exporters and importers, by name.
 
-    For a UNet that is no member of a space (`arch` None) LoRA is not judged.
+    For a UNet that is no member of a space (`arch` None) LoRA is not judged. `backbone` is what it
+    is a member on.
     """
     verdicts = {
         "ControlNet of the teacher": _controlnet(config, arch),
@@ -69,7 +73,8 @@ def judge_compatibility(config: Mapping[str, Any], arch: Architecture | None) ->
             "channels",
         ),
         "Core ML": _core_ml(config),
-        "ComfyUI and original checkpoints": _closed_importers(config, arch),
+        "ComfyUI": _comfyui(arch, backbone),
+        "original checkpoints": _closed_importers(config, arch),
         "FreeU": _freeu(config),
     }
     if arch is not None:
@@ -143,12 +148,27 @@ def _core_ml(config: Mapping[str, Any]) -> Verdict:
     return Verdict(status="works", why="it has the mid block and the one depth that Apple reads")
 
 
+def _comfyui(arch: Architecture | None, backbone: Backbone | None) -> Verdict:
+    if arch is None or backbone is None:
+        return Verdict(status="does not", why="only members of a space are written as one file")
+    if reason := why_not_loaded(arch, backbone, "comfyui"):
+        return Verdict(status="does not", why=reason)
+    return Verdict(
+        status="works",
+        why="as one file in the original layout, from whose names it counts blocks; export writes "
+        "one",
+    )
+
+
 def _closed_importers(config: Mapping[str, Any], arch: Architecture | None) -> Verdict:
     whole = UNPRUNED
     widths = config.get("block_out_channels", [320, 640, 1280, 1280])
     if arch == whole and widths == [320, 640, 1280, 1280]:
         return Verdict(status="works", why="it has the layout of Stable Diffusion itself")
-    return Verdict(status="does not", why="they know a closed list of layouts; use diffusers")
+    return Verdict(
+        status="does not",
+        why="AUTOMATIC1111's web UI and stable-diffusion.cpp know a closed list of UNets",
+    )
 
 
 def _freeu(config: Mapping[str, Any]) -> Verdict:

@@ -126,7 +126,7 @@ def check_unet(path: Path | str, against: str | None = None) -> CheckReport:
         costs=_costs(arch, backbone, params, config),
         minimum_diffusers=minimum_diffusers(config, kind),
         problems=tuple(problems),
-        compatibility=judge_compatibility(config, arch) if params is not None else {},
+        compatibility=judge_compatibility(config, arch, backbone) if params is not None else {},
         notes=tuple(note_pickles(pipeline)) if pipeline is not None else (),
     )
 

@@ -25,6 +25,7 @@ from sdsearch.design.evolution import evolve
 from sdsearch.design.scores import best_of
 from sdsearch.errors import InputError
 from sdsearch.space import add_up, say_amount
+from sdsearch.unet import UNPRUNED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -146,23 +147,34 @@ def _best_options(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
 
 
 def find_allowed(meter: Meter, limits: Mapping[Resource, float], top: int) -> npt.NDArray[np.bool_]:
-    """(len(space),) which members satisfy every limit.
+    """(len(space),) which members satisfy every limit, and load where designs have to.
 
     Raises:
         InputError: fewer than `top` do; the smallest cost of each resource is named.
     """
-    allowed, asked = np.ones(len(meter.space), dtype=bool), []
+    allowed, asked = meter.loads(), []
+    if (found := int(allowed.sum())) < top:
+        reason = meter.why_not_loaded(UNPRUNED)
+        raise InputError(
+            f"{top} members must load in {', '.join(meter.loads_in)}, but {found} of "
+            f"{meter.space.name} do{f': {reason}' if reason else ''}; change [build] loads_in"
+        )
+    loadable = allowed.copy()
     for name, limit in limits.items():
         costs = meter.whole(name)
+        smallest = say_amount(costs[loadable].min())
         allowed &= costs <= limit
-        smallest = say_amount(costs.min())
         asked.append(f"{name} <= {say_amount(limit)} (smallest member: {smallest})")
     if (found := int(allowed.sum())) < top:
         raise InputError(
-            f"the budget must admit {top} members, but {found} satisfy {', '.join(asked)}; raise "
-            "[build] budget"
+            f"the budget must admit {top} members{_said_loaders(meter)}, but {found} satisfy "
+            f"{', '.join(asked)}; raise [build] budget"
         )
     return allowed
+
+
+def _said_loaders(meter: Meter) -> str:
+    return f" that load in {', '.join(meter.loads_in)}" if meter.loads_in else ""
 
 
 def _take(

@@ -154,8 +154,12 @@ class DesignWriter:
         ahead = int((self.scored.predicted[self.allowed] > value).sum())
         return (
             f"{what} {value:.4g}{plus_minus(self.scored.spread[index])}: place {ahead + 1:,}"
-            f" of the {int(self.allowed.sum()):,} members within the budget"
+            f" of the {int(self.allowed.sum()):,} members within the budget{self._of_loaders()}"
         )
+
+    def _of_loaders(self) -> str:
+        loaders = self.meter.loads_in
+        return f" that load in {', '.join(loaders)}" if loaders else ""
 
     def _of_costs(self, costs: Mapping[Resource, float]) -> list[str]:
         teacher = self.meter.member(UNPRUNED)

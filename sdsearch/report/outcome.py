@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sdsearch.report.claims import Claim
     from sdsearch.report.noise import MeasuredNoise
-    from sdsearch.space import Meter, Resource
+    from sdsearch.space import Loader, Meter, Resource
     from sdsearch.study import Beside, StudyFolder
 
 HEADER = ("architectures", "n", "mean", "best", "params")
@@ -71,6 +71,7 @@ class Outcome:
     floors: dict[str, dict[str, Measurement]]
     beside: Beside | None = None
     claims: tuple[Claim, ...] = ()
+    loads_in: tuple[Loader, ...] = ()
 
     @property
     def heading(self) -> str:
@@ -117,7 +118,7 @@ def summarize_outcome(study: StudyFolder) -> Outcome:
     listing = read_listing(study)
     drawn = listing.keys_from("sample")
     groups = {f"evaluated {study.config.space.strategy}": drawn}
-    if limits:
+    if limits or meter.loads_in:
         groups["evaluated, within budget"] = [
             key for key in drawn if key in by_key and _within(by_key[key], meter, limits)
         ]
@@ -140,6 +141,7 @@ def summarize_outcome(study: StudyFolder) -> Outcome:
         column=column,
         protocol_key=study.protocol_key,
         limits=limits,
+        loads_in=meter.loads_in,
         rows=tuple(rows),
         noise=measure_noise(labels, evaluated, column, study.config.ranker.target),
         floors=floors.rows if floors else {},
@@ -201,6 +203,8 @@ def notes(result: Outcome) -> list[str]:
             f"{name} <= {say_amount(limit)}" for name, limit in result.limits.items()
         )
         lines.append(f"budget of the built designs: {stated}")
+    if result.loads_in:
+        lines.append(f"all built designs load in: {', '.join(result.loads_in)}")
     lines += result.noise.lines() if result.noise else []
     for name, row in result.floors.items():
         if found := row.get(result.column):
@@ -245,6 +249,8 @@ def _error(label: Label, column: str) -> float | None:
 
 
 def _within(label: Label, meter: Meter, limits: Mapping[Resource, float]) -> bool:
+    if meter.why_not_loaded(label.architecture) is not None:
+        return False
     costs = meter.member(label.architecture)
     return label.status == "ok" and all(costs[name] <= limit for name, limit in limits.items())
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from sdsearch.space.costs import space_macs, space_params, space_peaks
 from sdsearch.space.latency import space_latencies
+from sdsearch.space.loaders import space_loads, why_not_loaded
 from sdsearch.space.weight_file import space_file_bytes, weight_file_bytes
 from sdsearch.unet import UNPRUNED, unet_cost
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from sdsearch.space.budget import Budget, Resource
     from sdsearch.space.latency import Dtype, LatencyTable
+    from sdsearch.space.loaders import Loader
     from sdsearch.space.space import SearchSpace
     from sdsearch.unet import Architecture
 
@@ -26,12 +28,14 @@ class Meter:
     """Counts what members cost: one UNet call at batch 1 and the native size, no guidance.
 
     `dtype` is the precision in which bytes are counted; the half ones are alike, and are saved as
-    float16. Latency is there only where a table predicts it.
+    float16. Latency is there only where a table predicts it. `loads_in` is where designs have to
+    load, which no resource says.
     """
 
     space: SearchSpace
     dtype: Dtype = "float32"
     table: LatencyTable | None = None
+    loads_in: tuple[Loader, ...] = ()
 
     def member(self, arch: Architecture) -> dict[Resource, float]:
         """What a member costs, by resource."""
@@ -65,6 +69,19 @@ class Meter:
         else:
             found = space_file_bytes(space, value_bytes)
         return found.astype(np.float64)
+
+    def loads(self) -> NDArray[np.bool_]:
+        """(len(space),) which members load wherever designs have to."""
+        found = np.ones(len(self.space), np.bool_)
+        for loader in self.loads_in:
+            found &= space_loads(self.space, loader)
+        return found
+
+    def why_not_loaded(self, arch: Architecture) -> str | None:
+        """Why a member does not load somewhere where designs have to; None where it does."""
+        backbone = self.space.backbone
+        reasons = (why_not_loaded(arch, backbone, loader) for loader in self.loads_in)
+        return next((reason for reason in reasons if reason), None)
 
     def limits(self, budget: Budget) -> dict[Resource, float]:
         """A budget's absolute limits, shares taken of the teacher's costs.

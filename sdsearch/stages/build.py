@@ -33,7 +33,13 @@ def build_study(study: StudyFolder) -> tuple[Design, ...]:
     methods = settings.methods_for(probed=study.probe_file.is_file())
     inputs = {
         "score": outputs_of(study, "score"),
-        "build": {**settings.model_dump(mode="json"), "methods": list(methods)},
+        # Studies of before there were loaders are current.
+        "build": {
+            **settings.model_dump(
+                mode="json", exclude=set() if settings.loads_in else {"loads_in"}
+            ),
+            "methods": list(methods),
+        },
         "latency_table": meter.table and meter.table.model_dump(mode="json"),
         "protocol": study.protocol_key,
         "target": study.config.ranker.target.expression,

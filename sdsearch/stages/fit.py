@@ -92,6 +92,7 @@ def weigh_labels(
         "dtype": meter.dtype,
         "latency_table": meter.table and meter.table.model_dump(mode="json"),
         "top": build.top,
+        **({"loads_in": list(build.loads_in)} if build.loads_in else {}),
         "margin": study.config.report.margin,
     }
     file = study.ranker_dir / "worth.json"

@@ -10,7 +10,7 @@ from sdsearch.design import Method, PredictorKind, Rule
 from sdsearch.errors import InputError, nearest
 from sdsearch.labels import LongRecovery, Protocol, Rung, Target, TeacherTuning
 from sdsearch.model import FrozenModel
-from sdsearch.space import Budget
+from sdsearch.space import LOADERS, Budget, Loader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,6 +97,18 @@ def _check_method(name: str) -> None:
         )
 
 
+def _parse_loaders(said: object) -> object:
+    if not isinstance(said, list | tuple):
+        raise ValueError('loads_in is a list of names, such as ["comfyui"]')
+    for name in said:
+        if name not in LOADERS:
+            raise ValueError(
+                f"a name in loads_in must be one of {', '.join(LOADERS)}, but is {name!r}; did you "
+                f"mean {nearest(name, LOADERS)!r}?"
+            )
+    return tuple(dict.fromkeys(said))
+
+
 Methods = Annotated[Literal["auto"] | tuple[Method, ...], BeforeValidator(_parse_methods)]
 
 
@@ -105,7 +117,7 @@ class BuildConfig(FrozenModel):
 
     `methods` are names, or "auto": two that learn, and the rules that they have to beat. Designs
     of one differ in at least `least_difference` kept blocks; `latency_table` is a file in the
-    study, or a path, that a budget of `latency_ms` needs.
+    study, or a path, that a budget of `latency_ms` needs. All load in each of `loads_in`.
     """
 
     methods: Methods = "auto"
@@ -113,6 +125,7 @@ class BuildConfig(FrozenModel):
     budget: Budget = Budget()
     least_difference: int = Field(1, ge=1)
     latency_table: str | None = None
+    loads_in: Annotated[tuple[Loader, ...], BeforeValidator(_parse_loaders)] = ()
 
     def methods_for(self, *, probed: bool) -> tuple[Method, ...]:
         """The methods of a study that has a probe, or has none."""

@@ -299,4 +299,6 @@ def load_latency_table(study: StudyFolder) -> LatencyTable | None:
 
 def load_meter(study: StudyFolder) -> Meter:
     """What members cost in the study: bytes in its protocol's precision, latency by its table."""
-    return Meter(load_space(study), study.config.protocol.dtype, load_latency_table(study))
+    config = study.config
+    table = load_latency_table(study)
+    return Meter(load_space(study), config.protocol.dtype, table, config.build.loads_in)

@@ -97,6 +97,7 @@ target = "-log(fd_efflite0)" # over label columns; higher is better
 methods = "auto"             # two that learn, and one-shot, most-macs, random; or a list of names
 top = 4                      # designs of each method
 budget = {}                  # such as { params = { share = 0.60 } }; a bare number is absolute
+loads_in = []                # such as ["comfyui"]: only what also loads there; docs/single-file.md
 
 [export.recovery]            # the long one, of a design: rate, batch and losses are BK-SDM's
 steps = 20000                # BK-SDM took 50,000: 60 hours on one A100

@@ -11,10 +11,12 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from sdsearch.assets import TINY_TEACHER, asset_path
+from sdsearch.check.compatibility import judge_compatibility
 from sdsearch.check.report import CheckReport, check_unet, report_text
 from sdsearch.cli.main import app
 from sdsearch.errors import InputError
 from sdsearch.space.space import search_space
+from sdsearch.unet.architecture import Architecture
 from sdsearch.unet.backbone import PRESETS, SD14, TINY
 from sdsearch.unet.config import unet_config
 from tests.unet.test_config_reader import BK, BK_FOUR, BK_THREE
@@ -334,3 +336,25 @@ def test_what_is_no_unet_is_refused(tmp_path: Path, content: str | None) -> None
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(InputError):
         check_unet(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "why"),
+    [
+        ("teacher", "works", "counts blocks"),
+        ("bk-tiny", "works", "counts blocks"),
+        ("level 3 depth 0", "does not", "level 3 has no encoder block"),
+        (
+            "level 0: attention down 00; level 1: attention down 00; level 2: attention down 00",
+            "does not",
+            "the encoder has no attention",
+        ),
+    ],
+)
+def test_comfyui_is_judged_by_the_rules_of_its_layout(words: str, status: str, why: str) -> None:
+    arch = Architecture.parse(words)
+    found = judge_compatibility(unet_config(arch, SD14), arch, SD14)
+    assert found["ComfyUI"].status == status
+    assert why in found["ComfyUI"].why
+    fixed = "works" if words == "teacher" else "does not"
+    assert found["original checkpoints"].status == fixed

@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from sdsearch.design.builder import build_designs, pareto_front
+from sdsearch.design.builder import build_designs, find_allowed, pareto_front
 from sdsearch.design.designs import DesignFile, Method
 from sdsearch.design.probe import score_by_probe
 from sdsearch.design.scores import OptionScore, Scores, SpaceScores, UnitScores
@@ -13,6 +13,7 @@ from sdsearch.errors import InputError
 from sdsearch.space.budget import RESOURCES, Budget, Resource
 from sdsearch.space.costs import add_up, space_macs, space_params
 from sdsearch.space.latency import fit_latency_table
+from sdsearch.space.loaders import space_loads
 from sdsearch.space.meter import Meter
 from sdsearch.space.space import SearchSpace, search_space
 from sdsearch.unet.cost import count_macs, count_params
@@ -317,6 +318,39 @@ def test_random_is_uniform_within_the_budget_and_repeats_with_its_seed() -> None
 def test_a_budget_that_admits_too_few_says_the_smallest_cost() -> None:
     with pytest.raises(InputError, match=r"smallest member: [\d,]+"):
         build(Budget(params=1000.0))
+
+
+EVERY: tuple[Method, ...] = (*METHODS, "pareto", "evolution", "evolution-reduced")
+
+
+def test_every_method_builds_only_what_loads_where_it_has_to() -> None:
+    budget = Budget.model_validate({"params": {"share": 0.7}})
+    meter = Meter(SPACE, loads_in=("from_single_file",))
+    rng = np.random.default_rng(0)
+    baselines: dict[Method, SpaceScores] = {"ridge": RIDGE, "one-shot": ONE_SHOT}
+    found = build_designs(meter, EVERY, budget, SCORES, SCORED, rng, top=2, baselines=baselines)
+    assert {design.method for design in found} == set(EVERY)
+    assert all(meter.why_not_loaded(design.architecture) is None for design in found)
+    assert all("that load in from_single_file" in " ".join(one.reasons) for one in found)
+    allowed = space_loads(SPACE, "from_single_file")
+    params = space_params(SPACE)
+    allowed &= params <= 0.7 * params[SPACE.index(SPACE.members["teacher"])]
+    (best,) = np.flatnonzero(SCORED.predicted == SCORED.predicted[allowed].max())
+    first = next(design for design in found if design.method == "exhaustive")
+    assert SPACE.index(first.architecture) == best
+
+
+def test_what_loads_nowhere_is_refused_with_the_reason() -> None:
+    with pytest.raises(InputError, match="0 of tiny do: ComfyUI knows cross_attention_dim 768"):
+        find_allowed(Meter(SPACE, loads_in=("comfyui",)), {}, 4)
+
+
+def test_a_budget_too_small_for_what_loads_says_the_smallest_that_does() -> None:
+    meter = Meter(SPACE, loads_in=("single-file",))
+    smallest = space_params(SPACE)[space_loads(SPACE, "single-file")].min()
+    with pytest.raises(InputError, match=f"load in single-file.*smallest member: {smallest:,}"):
+        find_allowed(meter, {"params": 1000.0}, 1)
+    assert smallest > space_params(SPACE).min()
 
 
 @pytest.mark.parametrize("method", ["ridge", "ridge-probe", "one-shot", "autobuild-paper"])

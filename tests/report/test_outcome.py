@@ -9,8 +9,9 @@ import pytest
 
 from sdsearch.errors import InputError
 from sdsearch.labels.label import Failure
-from sdsearch.report.outcome import outcome_table, summarize_outcome, title, with_error
+from sdsearch.report.outcome import notes, outcome_table, summarize_outcome, title, with_error
 from sdsearch.stages.sample import sample_study
+from sdsearch.study.folder import load_meter
 from sdsearch.unet.backbone import SD14_INPAINT, TINY
 from sdsearch.unet.cost import count_params
 from tests.fakes import (
@@ -84,6 +85,18 @@ def test_designs_are_grouped_by_method_and_failures_counted(tmp_path: Path) -> N
     assert "random" not in table  # nothing of it is measured
     teacher = count_params(tiny_member(), TINY)
     assert table["autobuild"].params_share == count_params(small, TINY) / teacher
+
+
+def test_the_budget_row_holds_only_what_loads_where_designs_have_to(tmp_path: Path) -> None:
+    toml = f'{THREE}[build]\nloads_in = ["single-file"]\n'
+    study, mine = sampled_study(tmp_path / "study", toml)
+    labels = study.labels.read_series(study.series)
+    meter = load_meter(study)
+    loadable = [key for key in mine if not meter.why_not_loaded(labels[key].architecture)]
+    result = summarize_outcome(study)
+    assert loadable
+    assert rows(result)["evaluated, within budget"].n == len(loadable)
+    assert "all built designs load in: single-file" in "\n".join(notes(result))
 
 
 def test_the_budget_row_holds_only_what_satisfies_it(tmp_path: Path) -> None:
