@@ -34,6 +34,7 @@ from sdsearch.files.sealed import (
     write_sealed,
     writing_sealed,
 )
+from sdsearch.files.tensor_header import DTYPE_BYTES, TensorEntry, read_tensor_header
 from sdsearch.files.writing import (
     FolderGoneError,
     has_hard_links,
@@ -45,6 +46,7 @@ from sdsearch.files.writing import (
 )
 
 __all__ = [
+    "DTYPE_BYTES",
     "LARGEST_JSON",
     "LARGEST_TEXT",
     "RECORDS_AT_ONCE",
@@ -53,6 +55,7 @@ __all__ = [
     "UNSEALED",
     "DamagedFileError",
     "FolderGoneError",
+    "TensorEntry",
     "as_text",
     "check_file",
     "check_no_folder",
@@ -71,6 +74,7 @@ __all__ = [
     "read_json_bytes",
     "read_json_lines",
     "read_sealed",
+    "read_tensor_header",
     "read_text",
     "read_toml",
     "seal_of_record",

@@ -6,16 +6,14 @@ until the file is closed. This one holds nothing, and copies nothing twice.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from sdsearch.errors import InputError
-from sdsearch.files import LARGEST_JSON, check_file, parse_json
+from sdsearch.files import TensorEntry, read_tensor_header
 from sdsearch.pipelines import check_pulled
 
 if TYPE_CHECKING:
@@ -38,20 +36,7 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-_LENGTH_BYTES = 8
-_LONGEST_SIDE = 1 << 40  # of a tensor; one that is empty may claim anything else
-_MOST_SIDES = 64  # as torch has it; the product of a million sides takes minutes
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """Where the bytes of a tensor lie."""
-
-    path: Path
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    start: int
-    size: int
+"""The precision that each word of the format means."""
 
 
 class TensorFiles(Mapping[str, "Tensor"]):
@@ -65,17 +50,18 @@ class TensorFiles(Mapping[str, "Tensor"]):
     """
 
     def __init__(self, *paths: Path) -> None:
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, TensorEntry] = {}
         self.metadata: list[dict[str, str]] = []
         for path in paths:
-            entries, said = _read_header(path)
+            check_pulled(path)
+            entries, said = read_tensor_header(path)
             if twice := self._entries.keys() & entries.keys():
                 raise InputError(f"a tensor must be in one file, but {min(twice)!r} is in two")
             self._entries |= entries
             self.metadata.append(said)
 
     def __getitem__(self, name: str) -> Tensor:
-        tensor = torch.empty(self.shape(name), dtype=self._entries[name].dtype)
+        tensor = torch.empty(self.shape(name), dtype=self.dtype(name))
         self.read_into(name, tensor)
         return tensor
 
@@ -94,7 +80,7 @@ class TensorFiles(Mapping[str, "Tensor"]):
 
     def dtype(self, name: str) -> torch.dtype:
         """The precision in which a tensor is stored."""
-        return self._entries[name].dtype
+        return DTYPES[self._entries[name].dtype]
 
     def read_into(self, name: str, target: Tensor) -> None:
         """Read a tensor into `target`, which must be contiguous and of its shape.
@@ -125,7 +111,7 @@ class TensorFiles(Mapping[str, "Tensor"]):
             raise ValueError(
                 f"{name!r} has shape {entry.shape}, but the target {tuple(target.shape)}"
             )
-        return target.dtype == entry.dtype and target.device.type == "cpu"
+        return target.dtype == DTYPES[entry.dtype] and target.device.type == "cpu"
 
     def _read(self, name: str, target: Tensor) -> None:
         entry = self._entries[name]
@@ -140,57 +126,3 @@ class TensorFiles(Mapping[str, "Tensor"]):
                 if not read:
                     raise InputError(f"{entry.path} ends within {name!r}: the file is cut short")
                 done += read
-
-
-def _read_header(path: Path) -> tuple[dict[str, _Entry], dict[str, str]]:
-    """The tensors that a file says it holds, which fill it without a gap, and its metadata."""
-    check_pulled(path)
-    total = check_file(path)
-    try:
-        with path.open("rb", buffering=0) as stream:
-            length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
-            if not 0 < length <= min(total - _LENGTH_BYTES, LARGEST_JSON):
-                raise ValueError(f"its header would have {length} bytes")
-            header = parse_json(stream.read(length), "its header")
-        metadata = dict(header.pop("__metadata__", None) or {})
-        data = _LENGTH_BYTES + length
-        entries = {name: _parse_entry(path, data, name, said) for name, said in header.items()}
-    except OSError as error:
-        raise InputError(f"the weights must be at {path}, but: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is no readable safetensors file: {error}") from None
-    end = max((entry.start + entry.size for entry in entries.values()), default=data)
-    if end != total:
-        raise InputError(
-            f"{path} must have {end} bytes, but has {total}: the file is "
-            f"{'cut short' if total < end else 'longer than its tensors'}"
-        )
-    _check_extents(path, data, entries)
-    return entries, metadata
-
-
-def _parse_entry(path: Path, data: int, name: str, said: Mapping[str, Any]) -> _Entry:
-    dtype, shape = DTYPES[said["dtype"]], tuple(said["shape"])
-    start, end = said["data_offsets"]
-    if len(shape) > _MOST_SIDES:
-        raise ValueError(f"{name!r} has {len(shape):,} sides")
-    for number in (*shape, start, end):
-        if type(number) is not int or not 0 <= number < _LONGEST_SIDE:
-            raise ValueError(f"{name!r} has {str(number)[:20]} in place of a size")
-    size = dtype.itemsize * math.prod(shape)
-    if end - start != size:
-        raise ValueError(f"the extent of {name!r} is not that of its shape")
-    return _Entry(path, dtype, shape, data + start, size)
-
-
-def _check_extents(path: Path, data: int, entries: Mapping[str, _Entry]) -> None:
-    """Refuse tensors that share bytes: together they could be read as more than there is."""
-    end = data
-    for name, entry in sorted(entries.items(), key=lambda item: (item[1].start, item[1].size)):
-        if entry.start != end:
-            raise InputError(
-                f"the tensors of {path} must lie side by side, but {name!r} "
-                f"{'shares bytes with another' if entry.start < end else 'follows a gap'}; "
-                "save them again"
-            )
-        end += entry.size
