@@ -133,7 +133,7 @@ def _known_heads(widths: NDArray[np.int64], heads: int, backbone: Backbone) -> N
         or _has_known_heads(int(width), heads, linear=backbone.use_linear_projection)
         for width in np.unique(widths)
     }
-    return np.vectorize(known.__getitem__, otypes=[np.bool_])(widths)
+    return np.array([known[int(width)] for width in widths.flat]).reshape(widths.shape)
 
 
 def _has_known_heads(width: int, heads: int, *, linear: bool) -> bool:

@@ -69,10 +69,10 @@ def write_tensors(
             "shape": list(plan.shape),
             "data_offsets": [start, end],
         }
-    said = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    said += b" " * (-len(said) % 8)
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
     with file.open("xb") as stream:
-        stream.write(len(said).to_bytes(8, "little") + said)
+        stream.write(len(text).to_bytes(8, "little") + text)
         for plan in plans:
             tensor = tensors[plan.source].to(plan.dtype)
             if half and not torch.isfinite(tensor).all():
