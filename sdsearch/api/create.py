@@ -57,8 +57,8 @@ def create_study(
 
     Args:
         path: the folder; made if it is missing.
-        teacher: "tiny" (comes with sdsearch), a diffusers folder or a hub id; three of its configs
-            are read.
+        teacher: "tiny" (comes with sdsearch), a diffusers folder, a `.safetensors` file in the
+            original layout or a hub id; three of its configs are read.
         images: the folder of photos to learn from and to measure on, or "scenes", the drawn ones of
             the tiny teacher; one of full size must be given photos.
         masks: the kind that is drawn, such as "mixed", or a folder with a mask for every photo.

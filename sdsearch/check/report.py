@@ -22,7 +22,7 @@ from sdsearch.check.problems import Problem
 from sdsearch.check.weights import check_weights
 from sdsearch.errors import InputError
 from sdsearch.model import FrozenModel
-from sdsearch.pipelines import open_pipeline
+from sdsearch.pipelines import SINGLE_FILES, open_pipeline
 from sdsearch.space import SPACES, search_space
 from sdsearch.unet import (
     PRESETS,
@@ -85,7 +85,7 @@ class CheckReport(FrozenModel):
 
 
 def check_unet(path: Path | str, against: str | None = None) -> CheckReport:
-    """Check a UNet's `config.json`, its folder, or a whole pipeline: a folder, "tiny" or a hub id.
+    """Check a UNet's `config.json`, its folder, or a pipeline: folder, one file, "tiny" or hub id.
 
     `against` is the teacher it was made from: a preset's name, a folder or a hub id. Without it,
     facts that no tensor shows (heads, norm groups) are compared with the preset of its widths.
@@ -134,7 +134,7 @@ def check_unet(path: Path | str, against: str | None = None) -> CheckReport:
 def _locate(path: Path | str) -> tuple[Path, PipelineFolder | None]:
     """The UNet's folder, or its config file given alone, and the pipeline, if it is one."""
     place = Path(path)
-    if place.is_file():
+    if place.is_file() and place.suffix.lower() not in SINGLE_FILES:
         return place, None
     if (place / "config.json").is_file() and not (place / "model_index.json").is_file():
         return place, None

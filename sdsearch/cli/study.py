@@ -22,7 +22,8 @@ Masks = Annotated[
 def init(
     study: Folder = STUDY,
     teacher: Annotated[
-        str | None, typer.Option(help="tiny (default), a pipeline's folder or a hub id.")
+        str | None,
+        typer.Option(help="tiny (default), a pipeline's folder, one .safetensors, or a hub id."),
     ] = None,
     images: Photos = None,
     masks: Masks = None,

@@ -42,6 +42,8 @@ _IN_A_BLOCK = {
 _BEFORE = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """What diffusers called modules of an attention before release 0.14."""
 _ATTENTION = re.compile(r"\.attentions\.0\.(?!group_norm).*\.weight")
+_OF_TRAINING = ("loss.", "model_ema.")
+"""What the original code saves beside an autoencoder and never paints with."""
 _MOST_LAYERS = 8
 
 
@@ -75,6 +77,8 @@ def read_vae(names: Collection[str]) -> Renaming:
     modules = swapped(_modules(_count_levels(r"encoder\.down\.(\d+)\.", names)))
     moves = []
     for name in names:
+        if name.startswith(_OF_TRAINING):
+            continue
         found = _rename(name, modules, swapped(_IN_A_BLOCK))
         moves.append(Move(name, (found,), bool(_ATTENTION.search(found))))
     return Renaming(tuple(moves))

@@ -1,6 +1,6 @@
 """Diffusers pipelines as they are brought: where they lie, which parts they have, which files.
 
-It imports `files` and single modules, and no torch. Start at `folder`.
+It imports `files`, `original` and single modules, and no torch. Start at `folder`.
 """
 
 from sdsearch.pipelines.distilled import explain_class, explain_field, find_distilled
@@ -8,6 +8,7 @@ from sdsearch.pipelines.folder import (
     INDEX,
     OPTIONAL_PARTS,
     PARTS,
+    SINGLE_FILES,
     Part,
     PipelineFolder,
     conversion_command,
@@ -26,6 +27,7 @@ __all__ = [
     "INDEX",
     "OPTIONAL_PARTS",
     "PARTS",
+    "SINGLE_FILES",
     "Part",
     "PipelineFolder",
     "WeightFiles",

@@ -13,12 +13,15 @@ from sdsearch.errors import FieldError, InputError
 from sdsearch.files import check_no_folder
 from sdsearch.pipelines.hub import cached_folder, download_files, fetch_file
 from sdsearch.pipelines.reading import check_pulled, read_json
+from sdsearch.pipelines.single_file import unpack_single_file
 from sdsearch.pipelines.weight_files import WeightFiles, choose_weights, shard_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+SINGLE_FILES = (".safetensors", ".ckpt")
+"""How names end of pipelines that are one file; the latter are refused."""
 INDEX = "model_index.json"
 """Names the class of each part."""
 _CARD = "README.md"
@@ -66,7 +69,7 @@ class PipelineFolder:
     """A pipeline of which the needed files are on this machine.
 
     Attributes:
-        name: what the user calls it: "tiny", a folder, or a hub id.
+        name: what the user calls it: "tiny", a folder, a single file, or a hub id.
         folder: where it lies; of a hub id the snapshot in the hub's cache.
         index: what model_index.json says.
         revision: the commit of a hub id; None for any other.
@@ -107,9 +110,11 @@ class Part:
 def locate_pipeline(name: str) -> Path | str:
     """The folder of a pipeline that is on this machine, or its hub id unchanged.
 
+    Of a single file in the original layout it is the folder that the file is unpacked into.
+
     Raises:
         InputError: it is neither "tiny", nor a folder here, nor written as a hub id; or it is
-            "tiny" where a pipeline's folder is called so.
+            "tiny" where a pipeline's folder is called so; or a file that is none, or a pickle.
     """
     if name == "tiny":
         check_no_folder("a pipeline", name, "the teacher that comes with sdsearch", INDEX)
@@ -117,6 +122,10 @@ def locate_pipeline(name: str) -> Path | str:
     folder = Path(name).expanduser()
     if name and folder.is_dir():
         return folder
+    if name and folder.is_file():
+        return unpack_single_file(folder)
+    if folder.suffix.lower() in SINGLE_FILES:
+        raise InputError(f"a pipeline in one file must be there, but {name!r} is no file here")
     if _HUB_ID.fullmatch(name) and not name.startswith("."):
         return name
     raise InputError(
@@ -126,7 +135,7 @@ def locate_pipeline(name: str) -> Path | str:
 
 
 def open_pipeline(name: str, parts: Collection[str] = PARTS) -> PipelineFolder:
-    """A pipeline by "tiny", a local diffusers folder or a hub id.
+    """A pipeline by "tiny", a local diffusers folder, a single file or a hub id.
 
     Of a hub id the files that `parts` need are taken from the hub's cache where they are complete,
     and downloaded into it else; nothing more is downloaded than is read.

@@ -21,7 +21,7 @@ Strategy = Literal["uniform", "stratified", "probe"]
 
 
 class TeacherConfig(FrozenModel):
-    """Which pipeline is specialized: "tiny", a local diffusers folder or a hub id.
+    """Which pipeline is specialized: "tiny", a diffusers folder, a single file or a hub id.
 
     With `inpaint` it is one that paints from words, and the teacher is what becomes of it when it
     learns to inpaint, as `tuning` says (`study.teacher`).

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SMALL = """\
 # One search. Everything has a default; unknown keys are errors. Every run re-reads this file.
 [teacher]
-pipeline = "tiny"            # "tiny" | a local diffusers folder | a hub id
+pipeline = "tiny"            # "tiny" | a local diffusers folder | a .safetensors file | a hub id
 
 [space]
 name = "tiny"                # "tiny" | "sd14" | "sd14-blocks" | "sd14-wide"
@@ -57,7 +57,7 @@ FULL = """\
 # One search on a Stable Diffusion of full size; what it costs is in docs/guide-sd14.md. Keys that
 # are not here have defaults; unknown keys are errors. Every run re-reads this file.
 [teacher]
-pipeline = "..."             # a local diffusers folder | a hub id
+pipeline = "..."             # a local diffusers folder | a .safetensors file | a hub id
 
 [space]
 name = "sd14"                # "sd14" | "sd14-blocks" | "sd14-wide"

@@ -88,7 +88,7 @@ def teacher_resolution(pipeline: str) -> int:
 
 
 def find_backbone(name: Path | str) -> Backbone:
-    """The backbone called `name`: a preset's name such as "sd14", a pipeline folder or a hub id.
+    """The backbone called `name`: a preset's name such as "sd14", a pipeline or a hub id.
 
     >>> import sdsearch
     >>> sdsearch.find_backbone("sd2").cross_attention_dim
@@ -105,7 +105,7 @@ def find_backbone(name: Path | str) -> Backbone:
     text = str(name)
     if text in PRESETS:
         return PRESETS[text]
-    if "/" not in text and not Path(text).is_dir():
+    if "/" not in text and not Path(text).exists():
         raise InputError(
             f"a backbone must be one of {', '.join(PRESETS)}, a pipeline folder or a hub id, but "
             f"{text!r} is no folder here; did you mean {nearest(text, PRESETS)!r}?"
