@@ -26,8 +26,9 @@ def export(
         typer.Option("--single-file", help="Also one .safetensors that ComfyUI reads."),
     ] = False,
     single_file_dtype: Annotated[
-        Literal["float16", "float32"], typer.Option(help="The precision of the single file.")
-    ] = "float16",
+        Literal["float16", "float32"] | None,
+        typer.Option(help="With --single-file: its precision (default: float16)."),
+    ] = None,
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Also ONNX, checked in onnxruntime (extra `onnx`).")
     ] = False,
@@ -45,8 +46,11 @@ def export(
         raise InputError(
             f"--push takes one design, but {len(names or ())} are named; name it with --design"
         )
+    if single_file_dtype and not single_file:
+        raise InputError("--single-file-dtype is the precision of --single-file; give that too")
     check_additions(loaded.folder, onnx=onnx, lora=lora, push=push)
-    exported = loaded.export(*names or (), single_file=single_file_dtype if single_file else None)
+    precision = single_file_dtype or "float16" if single_file else None
+    exported = loaded.export(*names or (), single_file=precision)
     for folder in exported:
         if onnx:
             add_onnx(folder)

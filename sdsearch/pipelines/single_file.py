@@ -119,10 +119,20 @@ def _unpack(file: Path, beside: Path, final: Path) -> None:
             "scheduler": ["diffusers", configs[_SCHEDULER]["_class_name"]],
         }
         (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
-        if not final.parent.exists():  # nobody else was faster
-            partial.rename(final.parent)
+        _give_name(partial, final)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _give_name(partial: Path, final: Path) -> None:
+    """Rename what is complete, unless somebody else was faster; what is broken there goes."""
+    if not (final / "model_index.json").is_file():
+        shutil.rmtree(final.parent, ignore_errors=True)
+    try:
+        partial.rename(final.parent)
+    except OSError:
+        if not (final / "model_index.json").is_file():
+            raise
 
 
 def _write_parts(folder: Path, entries: Mapping[str, TensorEntry], text: Mapping[str, Any]) -> None:

@@ -141,6 +141,9 @@ def test_it_is_unpacked_once_and_again_when_it_changes(
     second = locate_pipeline(str(file))
     assert second != first
     assert teacher_identity(str(file)) == identity, "it is told by content"
+    assert isinstance(second, Path)
+    (second / "model_index.json").unlink()
+    assert teacher_identity(str(file)) == identity, "what is broken is unpacked again"
     assert not list(cache.rglob("*.tmp"))
 
 
