@@ -140,6 +140,7 @@ def test_an_unknown_design_is_named_before_any_work(tmp_path: Path) -> None:
         (["--lora", "xl.safetensors"], "seems to be for Stable Diffusion XL", ""),
         (["--lora", "xl.safetensors"], "pip install peft", "peft"),
         (["--onnx"], "pip install onnx", "onnx"),
+        (["--single-file-dtype", "float32"], "give that too", ""),
     ],
 )
 def test_what_cannot_be_put_beside_an_export_is_refused_before_it(

@@ -198,6 +198,13 @@ def test_family_and_channels_are_read_from_the_header(
     assert not read_single_file(pruned, {}, "f").is_stock
 
 
+@pytest.mark.parametrize("channels", [5, 8])
+def test_a_unet_of_other_inputs_is_refused(channels: int) -> None:
+    backbone = SD14.model_copy(update={"in_channels": channels})
+    with pytest.raises(InputError, match=f"4 or 9 input channels, but it has {channels}"):
+        read_single_file(header(backbone=backbone), {}, "f")
+
+
 @pytest.mark.parametrize(
     ("metadata", "said"),
     [
