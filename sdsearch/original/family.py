@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FamilyName = Literal["sd1", "sd2"]
 Prediction = Literal["epsilon", "v_prediction"]
 _TEXT_WIDTHS: dict[FamilyName, int] = {"sd1": 768, "sd2": 1024}
+_READS_TEXT = "attn2.to_k.weight"
 _CHANNELS = 320
 _INPUTS = (4, 9)
 _UNPRUNED = UNetLayout(
@@ -99,10 +100,10 @@ def read_single_file(
             f"{where} must hold a UNet of 4 or 9 input channels, but it has {inputs}: it does "
             "another task"
         )
-    text = next((names[n].shape[1] for n in names if n.endswith("attn2.to_k.weight")), 0)
+    text = next((one.shape[-1:] for n, one in names.items() if n.endswith(_READS_TEXT)), ())
     is_stock = (
         first.shape[0] == _CHANNELS
-        and text == _TEXT_WIDTHS[family]
+        and text == (_TEXT_WIDTHS[family],)
         and read_original_layout(names) == _UNPRUNED
     )
     return SingleFile(

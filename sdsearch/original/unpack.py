@@ -7,6 +7,7 @@ and queries, keys and values that are one tensor there lie one behind another.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,11 +56,14 @@ def find_pieces(
     """
     prefix = PREFIXES[part]
     names = [name.removeprefix(prefix) for name in entries if name.startswith(prefix)]
-    return [
-        piece
-        for move in _read_names(part, names, most_layers).moves
-        for piece in _cut(entries[prefix + move.original], move.diffusers, kernel=move.kernel)
-    ]
+    found: dict[str, Piece] = {}
+    for move in _read_names(part, names, most_layers).moves:
+        for piece in _cut(entries[prefix + move.original], move.diffusers, kernel=move.kernel):
+            if found.setdefault(piece.name, piece) is not piece:
+                raise InputError(
+                    f"{piece.path} must hold {prefix}{piece.name} once, but does twice"
+                )
+    return list(found.values())
 
 
 def write_pieces(file: Path, pieces: Iterable[Piece]) -> None:
@@ -99,8 +103,11 @@ def _read_names(part: str, names: list[str], most_layers: int | None) -> Renamin
 def _cut(entry: TensorEntry, names: tuple[str, ...], *, kernel: bool) -> list[Piece]:
     count = len(names)
     sides = entry.shape[:2] if kernel else entry.shape
-    if not sides or sides[0] % count:
-        raise InputError(f"{entry.path}: {names[0]} must be one of {count} equal parts of a tensor")
+    if not sides or sides[0] % count or math.prod(sides) != math.prod(entry.shape):
+        raise InputError(
+            f"{entry.path} must hold {names[0]} as a matrix or one of {count} equal parts of a "
+            f"tensor, but its shape there is {entry.shape}"
+        )
     shape, size = (sides[0] // count, *sides[1:]), entry.size // count
     return [
         Piece(name, entry.dtype, shape, entry.path, entry.start + number * size, size)

@@ -137,9 +137,17 @@ def _give_name(partial: Path, final: Path) -> None:
 
 def _write_parts(folder: Path, entries: Mapping[str, TensorEntry], text: Mapping[str, Any]) -> None:
     for part in PREFIXES:
-        layers = text.get("num_hidden_layers") if part == "text_encoder" else None
+        layers = _count_layers(text) if part == "text_encoder" else None
         stem = weight_stem(_CLASSES[part][0])
         write_pieces(folder / part / f"{stem}.safetensors", find_pieces(entries, part, layers))
+
+
+def _count_layers(text: Mapping[str, Any]) -> int:
+    layers = text.get("num_hidden_layers")
+    if not isinstance(layers, int):
+        wanted, step = "a whole number", "take the config that save_pretrained wrote"
+        raise FieldError("text_encoder/config.json: num_hidden_layers", layers, wanted, step)
+    return layers
 
 
 def _choose_configs(file: Path, beside: Path, found: SingleFile) -> dict[str, dict[str, Any]]:

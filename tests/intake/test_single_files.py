@@ -43,6 +43,7 @@ from sdsearch.unet.noise_schedule import read_noise_schedule
 from sdsearch.unet.teacher import teacher_backbone, teacher_identity, teacher_resolution
 from sdsearch.weights.parts import load_part, load_tokenizer
 from sdsearch.weights.single_file import pack_pipeline
+from tests.export.exports import edit
 from tests.fakes import fake_teacher
 
 if TYPE_CHECKING:
@@ -383,3 +384,30 @@ def test_a_file_without_its_autoencoder_is_refused(teacher: Path, tmp_path: Path
     (tmp_path / "text.safetensors").write_text("hello")
     with pytest.raises(InputError, match="no readable safetensors file"):
         locate_pipeline(str(tmp_path / "text.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"first_stage_model.decoder.mid.attn_1.q.weight": (8, 8, 3, 3)}, "as a matrix"),
+        ({"cond_stage_model.transformer.embeddings.token_embedding.weight": (2, 2)}, "does twice"),
+        ({"model.diffusion_model.input_blocks.77.0.op.weight": (2, 2)}, "input_blocks.77"),
+        ({"first_stage_model.encoder.glue.weight": (2,)}, "encoder.glue"),
+    ],
+)
+def test_a_file_of_odd_tensors_is_refused_and_leaves_nothing(
+    teacher: Path, tmp_path: Path, cache: Path, change: dict[str, tuple[int, ...]], said: str
+) -> None:
+    file = pack(teacher, tmp_path / "model.safetensors")
+    odd = {name: torch.zeros(shape) for name, shape in change.items()}
+    save_file({**load_file(file), **odd}, file)
+    with pytest.raises(InputError, match=said.replace(".", r"\.")):
+        locate_pipeline(str(file))
+    assert not any(cache.rglob("*.safetensors"))
+
+
+def test_a_text_encoder_of_no_number_of_layers_is_refused(teacher: Path, tmp_path: Path) -> None:
+    file = pack(teacher, tmp_path / "model.safetensors")
+    edit(file.with_suffix("") / "text_encoder/config.json", num_hidden_layers="all")
+    with pytest.raises(InputError, match="num_hidden_layers must be a whole number"):
+        locate_pipeline(str(file))
