@@ -17,7 +17,7 @@ from sdsearch.errors import InputError
 from sdsearch.original.moves import Move, Renaming, rename, swapped
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
 _FIXED = {
     "conv_in": "input_blocks.0.0",
@@ -112,10 +112,12 @@ def name_unet(names: Collection[str]) -> Renaming:
     moves, left_out = [], []
     for name in names:
         original = rename(name, modules, _IN_A_RES_BLOCK)
-        if original is None and _WITHOUT_TRANSFORMER.match(name):
+        if original is not None:
+            moves.append(Move(original, (name,)))
+        elif _WITHOUT_TRANSFORMER.match(name):
             left_out.append(name)
         else:
-            moves.append(Move(_rename(name, modules, _IN_A_RES_BLOCK), (name,)))
+            raise _foreign(name)
     return Renaming(tuple(moves), tuple(left_out))
 
 
@@ -129,7 +131,12 @@ def read_unet(names: Collection[str]) -> Renaming:
         InputError: a tensor has no place in the layout, such as one behind a gap in its numbers.
     """
     modules, inner = swapped(read_original_layout(names).modules), swapped(_IN_A_RES_BLOCK)
-    return Renaming(tuple(Move(name, (_rename(name, modules, inner),)) for name in names))
+    moves = []
+    for name in names:
+        if (found := rename(name, modules, inner)) is None:
+            raise _foreign(name)
+        moves.append(Move(name, (found,)))
+    return Renaming(tuple(moves))
 
 
 def read_original_layout(names: Collection[str]) -> UNetLayout:
@@ -173,10 +180,5 @@ def _read_layout(names: Collection[str]) -> UNetLayout:
     )
 
 
-def _rename(name: str, modules: Mapping[str, str], inner: Mapping[str, str]) -> str:
-    found = rename(name, modules, inner)
-    if found is None:
-        raise InputError(
-            f"every tensor must be of a block of a Stable Diffusion UNet, not {name!r}"
-        )
-    return found
+def _foreign(name: str) -> InputError:
+    return InputError(f"every tensor must be of a block of a Stable Diffusion UNet, not {name!r}")

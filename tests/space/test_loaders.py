@@ -12,8 +12,16 @@ from sdsearch.unet.architecture import NAMED, UNPRUNED, Architecture
 from sdsearch.unet.backbone import PRESETS, SD14, TINY
 
 
-@pytest.mark.parametrize("loader", LOADERS)
-@pytest.mark.parametrize("name", ["sd14", "sd14-blocks", "sd14-wide", "tiny", "sd2"])
+@pytest.mark.parametrize(
+    ("name", "loader"),
+    [
+        *(("sd14", loader) for loader in LOADERS),
+        *(("sd14-blocks", loader) for loader in LOADERS),
+        ("tiny", "comfyui"),
+        ("sd14-wide", "comfyui"),
+        ("sd2", "comfyui"),
+    ],
+)
 def test_the_rule_for_every_member_is_that_for_each(name: str, loader: Loader) -> None:
     space = search_space("sd14-wide", PRESETS["sd2"]) if name == "sd2" else search_space(name)
     found = space_loads(space, loader)
@@ -63,3 +71,11 @@ def test_narrower_heads_of_sd_2_are_not_those_that_comfyui_takes() -> None:
 def test_a_tiny_unet_is_written_but_known_to_no_importer() -> None:
     assert why_not_loaded(UNPRUNED, TINY, "single-file") is None
     assert "cross_attention_dim" in (why_not_loaded(UNPRUNED, TINY, "comfyui") or "")
+
+
+def test_from_single_file_wants_one_depth_and_attentions_of_halves() -> None:
+    said = why_not_loaded(Architecture.parse("level 1: depth 1"), SD14, "from_single_file")
+    assert "every level to have as many" in (said or "")
+    mixed = Architecture.parse("level 1: attention up 011")
+    assert "off beside others" in (why_not_loaded(mixed, SD14, "from_single_file") or "")
+    assert why_not_loaded(NAMED["bk-base"], SD14, "from_single_file") is None
