@@ -97,7 +97,7 @@ def test_an_importer_reads_the_design_from_the_file(study: StudyFolder, design: 
         assert said.metadata()["modelspec.prediction_type"] == "epsilon"
     found = detect(shapes)
     assert found.inputs == 9
-    assert [found.channels * one for one in found.multiples] == [32, 64, 96]
+    assert [found.channels * one for one in found.multiples] == [32, 64, 64]
     assert (found.depths, found.middle) == ((1, 1, 1), None)
     assert member_of(found).levels == design.architecture.levels
 
