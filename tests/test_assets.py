@@ -16,6 +16,7 @@ from sdsearch.errors import InputError
 from sdsearch.labels.store import read_label_table
 from sdsearch.labels.target import Target
 from sdsearch.pipelines import open_pipeline
+from sdsearch.replay.world import WORLDS, read_world
 from sdsearch.report.noise import measure_noise
 from sdsearch.space.space import search_space
 from sdsearch.stages import sample_study
@@ -96,14 +97,15 @@ def test_all_that_a_study_samples_by_default_is_labelled(study: StudyFolder) -> 
     assert len(sampled) >= 68
 
 
-def test_the_shipped_labels_are_spread_five_times_wider_than_their_noise(
+def test_in_the_column_of_their_world_shipped_labels_are_spread_five_times_wider_than_their_noise(
     table: list[Label],
 ) -> None:
     seeds = Counter(label.arch_key for label in table)
     assert sum(count >= 3 for count in seeds.values()) >= 8
     members = {arch.key for arch in search_space("tiny").members.values()}
     evaluated = [label for label in table if label.seed == 0 and label.arch_key not in members]
-    noise = measure_noise(table, evaluated, "fd_efflite0", Target("-log(fd_efflite0)"))
+    column = read_world(WORLDS[0]).column
+    noise = measure_noise(table, evaluated, column, Target(f"-log({column})"))
     assert noise is not None
     assert noise.of_target is not None
     assert noise.target_spread is not None

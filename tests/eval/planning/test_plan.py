@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from sdsearch.api import create_study
 from sdsearch.errors import InputError
 from sdsearch.planning import describe_plan, find_problems
 from sdsearch.planning.tasks import list_tasks
@@ -103,7 +104,7 @@ def test_what_is_left_to_do_is_counted(study: StudyFolder) -> None:
 
 
 def test_labels_that_come_with_the_tiny_teacher_are_not_to_do(tmp_path: Path) -> None:
-    study = make_study(tmp_path / "study", "[build]\nmethods = ['random']\ntop = 1\n")
+    study = create_study(tmp_path / "study", build={"methods": ["random"], "top": 1}).folder
     assert (stages(study)["label"], stages(study)["measure"]) == (0, 1)
 
 
