@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 OUT = Path(__file__).with_suffix(".jsonl")
 COLUMN, TARGET = "fd_efflite0", Target("-log(fd_efflite0)")
-SIZES, DRAWS, STEPS = (0, 8, 16, 32, 68), 20, 200
+SIZES, DRAWS, STEPS = (0, 8, 16, 32, 68), 8, 200
 WITHOUT_LABELS = ("one-shot", "most-macs", "most-params")
 WITH_LABELS = ("one-shot", "ridge", "ridge-probe")
 NETS: tuple[PredictorKind, ...] = ("gnn", "gnn-probe")

@@ -21,6 +21,7 @@ from sdsearch.labels import Target
 from sdsearch.replay import (
     BUILT,
     METHODS,
+    UNIFORM,
     WORLDS,
     BudgetShare,
     Pool,
@@ -44,11 +45,13 @@ MEASURES = ("SRCC, within budget", "SRCC, best quarter of these", "mean of 4, lo
 
 
 def read_pools() -> Iterator[tuple[str, Pool]]:
-    """The worlds, each in the column that it is compared in."""
+    """The worlds whose uniform members are all measured, each in the column it is compared in."""
     for name in WORLDS:
         world = read_world(name)
         target = Target(f"-log({world.column})")
-        yield name, read_pool(world.labels, world.space, target, world.column, probe=world.probe)
+        pool = read_pool(world.labels, world.space, target, world.column, probe=world.probe)
+        if pool.drawn.sum() == UNIFORM:
+            yield name, pool
 
 
 def make_rules(pool: Pool) -> dict[str, Callable[[Rows, int, np.random.Generator], Rows]]:

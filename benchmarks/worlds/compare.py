@@ -79,6 +79,7 @@ REPLAYED = (
     "they are too narrow for another. Rules without labels have none: draws only change what they "
     "may pick. A pick has to have been measured: what a method would build elsewhere is unseen."
 )
+ROUNDING = 1e-9
 LOWER_IS_BETTER = {name: not name.startswith("psnr") for name in SHOWN}
 
 
@@ -227,7 +228,8 @@ def means_table(results: Results, budget: str) -> str:
     for method, draws in {"teacher": [[UNPRUNED.key]], **groups}.items():
         means = [np.mean([results.mean(keys, name) for keys in draws]) for name in columns]
         if not np.isnan(means).all():
-            rows.append([method, *(f"{mean:.4g}" for mean in means)])
+            # What is zero but for rounding is told as zero.
+            rows.append([method, *(f"{0.0 if abs(m) < ROUNDING else m:.4g}" for m in means)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -235,7 +235,7 @@ def test_a_disk_that_is_too_small_is_a_problem(
 def test_a_label_that_only_designs_need_gets_settings_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = make_study(tmp_path / "study", "[build]\nmethods = ['random']\ntop = 1\n")
+    study = create_study(tmp_path / "study", build={"methods": ["random"], "top": 1}).folder
     monkeypatch.setattr("sdsearch_eval.planning.settling.host_memory", lambda: 10**7)
     plan = plan_study(study, list_tasks(study), CPU)
     assert {proposal.stage for proposal in plan.proposals} == {"label", "recover"}
