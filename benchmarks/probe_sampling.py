@@ -21,7 +21,6 @@ from sdsearch.labels import Target
 from sdsearch.replay import (
     BUILT,
     METHODS,
-    UNIFORM,
     WORLDS,
     BudgetShare,
     Pool,
@@ -30,6 +29,7 @@ from sdsearch.replay import (
     read_pool,
     read_world,
 )
+from sdsearch.replay import UNIFORM as MEMBERS
 from sdsearch.stats import mean_and_se, spearman
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def read_pools() -> Iterator[tuple[str, Pool]]:
         world = read_world(name)
         target = Target(f"-log({world.column})")
         pool = read_pool(world.labels, world.space, target, world.column, probe=world.probe)
-        if pool.drawn.sum() == UNIFORM:
+        if pool.drawn.sum() == MEMBERS:
             yield name, pool
 
 
