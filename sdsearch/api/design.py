@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     from sdsearch.design import Design
-    from sdsearch.report import Drawing
+    from sdsearch.drawing import Drawing
     from sdsearch.study import StudyFolder
     from sdsearch.unet import Architecture, UNetCost
 
@@ -78,7 +78,8 @@ class StudyDesign:
 
         Blocks whose effect cannot be told from zero have no colour.
         """
-        from sdsearch.report import draw_scores, draw_unet
+        from sdsearch.drawing import draw_unet
+        from sdsearch.report import draw_scores
 
         scores, backbone = read_scores(self.folder.scores_file), load_space(self.folder).backbone
         if scores is None:

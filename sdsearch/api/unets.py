@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdsearch import report, space, unet
+from sdsearch import drawing, space, unet
 from sdsearch.errors import InputError
 from sdsearch.pipelines import open_pipeline, read_part
 from sdsearch.unet import Architecture, Backbone, check_teacher, find_backbone, read_unet_config
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-    from sdsearch.report import Drawing
+    from sdsearch.drawing import Drawing
     from sdsearch.space import SearchSpace
     from sdsearch.unet import UNetCost
     from sdsearch.weights import ChannelRule
@@ -87,7 +87,7 @@ def draw_unet(
         InputError: words or name are unknown, the architecture is wider than the backbone, or a
             score names a slot that does not exist, or is not finite.
     """
-    return report.draw_unet(_architecture(architecture), _backbone(backbone), scores, title)
+    return drawing.draw_unet(_architecture(architecture), _backbone(backbone), scores, title)
 
 
 def search_space(

@@ -1,11 +1,10 @@
-"""What a study found: the outcome table, drawings of UNets, and one offline page.
+"""What a study found: the outcome table, drawings with scores, and one offline page.
 
-It imports `study`, `design` and what is below. Start at `summarize_outcome`, then `page`.
+It imports `study`, `drawing` and what is below. Start at `summarize_outcome`, then `page`.
 """
 
 from sdsearch.report.charts import nice_ticks
 from sdsearch.report.claims import Claim, claim_notes, make_claims, read_claims
-from sdsearch.report.drawing import Drawing, draw_unet
 from sdsearch.report.findings import draw_scores
 from sdsearch.report.html import html_table
 from sdsearch.report.noise import MeasuredNoise, measure_noise
@@ -15,14 +14,12 @@ from sdsearch.report.probing import describe_probe, draw_probe
 
 __all__ = [
     "Claim",
-    "Drawing",
     "MeasuredNoise",
     "Outcome",
     "claim_notes",
     "describe_probe",
     "draw_probe",
     "draw_scores",
-    "draw_unet",
     "html_table",
     "make_claims",
     "measure_noise",

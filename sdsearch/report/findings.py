@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.design import NOT_TOLD, LabelWorth, Scores, plus_minus, read_scores
+from sdsearch.drawing import draw_unet
 from sdsearch.errors import InputError
 from sdsearch.files import read_json
 from sdsearch.keys import believe
 from sdsearch.labels import Label, Latency, Measurement
-from sdsearch.report.drawing import draw_unet
 from sdsearch.study import Listing, load_space, read_designs, read_listing
 from sdsearch.unet import SLOTS, UNPRUNED
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sdsearch.design import Design
-    from sdsearch.report.drawing import Drawing
+    from sdsearch.drawing import Drawing
     from sdsearch.report.outcome import Outcome
     from sdsearch.space import SearchSpace
     from sdsearch.study import StudyFolder

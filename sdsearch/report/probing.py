@@ -6,12 +6,12 @@ from math import floor, log10, sqrt
 from typing import TYPE_CHECKING
 
 from sdsearch.design import LEAST_ERROR
-from sdsearch.report.drawing import draw_unet
+from sdsearch.drawing import draw_unet
 from sdsearch.unet import SLOTS, UNPRUNED, unet_cost
 
 if TYPE_CHECKING:
     from sdsearch.design import Probe, Removal
-    from sdsearch.report.drawing import Drawing
+    from sdsearch.drawing import Drawing
     from sdsearch.space import SearchSpace
 
 _SHOWN = 5

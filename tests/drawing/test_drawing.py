@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from sdsearch.cli.main import app
+from sdsearch.drawing.drawing import draw_unet
+from sdsearch.drawing.placing import BOX_HEIGHT, BOX_WIDTH, place_boxes, place_skips
 from sdsearch.errors import InputError
-from sdsearch.report.drawing import draw_unet
-from sdsearch.report.placing import BOX_HEIGHT, BOX_WIDTH, place_boxes, place_skips
 from sdsearch.space.space import search_space
 from sdsearch.unet.backbone import SD14, TINY
 from sdsearch.unet.cost import slot_costs

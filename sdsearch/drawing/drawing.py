@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 from unicodedata import east_asian_width
 
 from sdsearch.design import NOT_TOLD
-from sdsearch.errors import InputError, nearest
-from sdsearch.keys import content_key
-from sdsearch.report.placing import (
+from sdsearch.drawing.placing import (
     ARC,
     BOX_HEIGHT,
     BOX_WIDTH,
@@ -27,6 +25,8 @@ from sdsearch.report.placing import (
     place_boxes,
     place_skips,
 )
+from sdsearch.errors import InputError, nearest
+from sdsearch.keys import content_key
 from sdsearch.unet import (
     SLOTS,
     SLOTS_BY_NAME,
