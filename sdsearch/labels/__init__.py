@@ -14,7 +14,13 @@ from sdsearch.labels.choices import (
     Task,
     Tracker,
 )
-from sdsearch.labels.columns import FEWEST_TO_EXTRAPOLATE, check_target, label_columns
+from sdsearch.labels.columns import (
+    FEWEST_TO_EXTRAPOLATE,
+    Meaning,
+    check_target,
+    describe_column,
+    label_columns,
+)
 from sdsearch.labels.content import (
     Content,
     ResolvedProtocol,
@@ -75,6 +81,7 @@ __all__ = [
     "MaskConvention",
     "MaskGeometry",
     "MaskKind",
+    "Meaning",
     "Measurement",
     "Optimizer",
     "PictureCost",
@@ -95,6 +102,7 @@ __all__ = [
     "Tracker",
     "check_comparable",
     "check_target",
+    "describe_column",
     "describe_costs",
     "find_difference",
     "find_sampler_change",

@@ -63,6 +63,16 @@ class Latency(FrozenModel):
     resolution: int | None = None
     threads: int | None = None
 
+    @property
+    def setting(self) -> str:
+        """Where and how they were taken, in words."""
+        said = [self.device]
+        said += [] if self.batch is None else [f"batch {self.batch}"]
+        said += [] if self.resolution is None else [f"{self.resolution} px"]
+        said += [] if self.dtype is None else [self.dtype]
+        said += [] if self.threads is None else [f"{self.threads} threads"]
+        return ", ".join(said)
+
 
 class Failure(FrozenModel):
     """Why there is no measurement: whose fault, what was said, and in which phase of the work."""

@@ -4,7 +4,12 @@ import pytest
 
 from sdsearch.assets import TINY_TABLE, asset_path
 from sdsearch.errors import InputError
-from sdsearch.labels.columns import FEWEST_TO_EXTRAPOLATE, check_target, label_columns
+from sdsearch.labels.columns import (
+    FEWEST_TO_EXTRAPOLATE,
+    check_target,
+    describe_column,
+    label_columns,
+)
 from sdsearch.labels.protocol import Protocol
 from sdsearch.labels.store import read_label_table
 from sdsearch.labels.target import Target
@@ -57,3 +62,23 @@ def test_columns_come_with_the_settings_that_measure_them(
     check_target(Target(expression), Protocol.model_validate(options))
     with pytest.raises(InputError):
         check_target(Target(expression), Protocol())
+
+
+@pytest.mark.parametrize("extractor", ["efflite0", "fid", "inception:a", "clip:a"])
+@pytest.mark.parametrize("task", ["inpaint", "text-to-image"])
+def test_every_column_of_a_label_has_words(extractor: str, task: str) -> None:
+    protocol = Protocol.model_validate(
+        {"extractor": extractor, "task": task, "samples": 5000, "dtype": "bfloat16"}
+    )
+    columns = sorted(label_columns(protocol))
+    assert len(columns) > 8
+    assert [one for one in columns if "scorer" in describe_column(one).words] == []
+
+
+def test_what_is_better_is_said_of_each_family_as_the_docs_say_it() -> None:
+    higher = {"psnr_hole", "ssim_full", "clip_score", "diversity_clip", "psnr_hole_below_10"}
+    lower = {"fid", "fd_inf_inception", "kid_efflite0", "l1_keep_raw", "seam", "fd_vs_teacher"}
+    assert {describe_column(one).better for one in higher} == {"higher"}
+    assert {describe_column(one).better for one in lower} == {"lower"}
+    assert describe_column("my_scorer").better is None
+    assert describe_column("fidelity").words == describe_column("my_scorer").words
