@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sdsearch.errors import InputError, WorkError
-from sdsearch.export.inventory import INVENTORY, find_changed, read_inventory
+from sdsearch.export.card import address_card
+from sdsearch.export.inventory import INVENTORY, describe_inventory, find_changed, read_inventory
+from sdsearch.files import read_bytes
+from sdsearch.pipelines import CARD
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +21,8 @@ if TYPE_CHECKING:
 class PushPlan:
     """What would be uploaded where: file names relative to the folder, and bytes in all.
 
-    `hashes` are the SHA-256 of those of `files` that the inventory lists.
+    `hashes` are the SHA-256 of those of `files` that the inventory lists. `rewritten` is what goes
+    up in place of what lies here: a card whose snippet names the repository, and the inventory.
     """
 
     folder: Path
@@ -25,6 +30,7 @@ class PushPlan:
     files: tuple[str, ...]
     size: int
     hashes: dict[str, str] = field(default_factory=dict)
+    rewritten: dict[str, bytes] = field(default_factory=dict)
 
 
 def check_repository(repository: str) -> None:
@@ -56,8 +62,19 @@ def plan_push(folder: Path, repository: str) -> PushPlan:
             f"since{f', and {len(changed) - 1} more' if changed[1:] else ''}; export again"
         )
     names = (*files, INVENTORY)
-    size = sum((folder / name).stat().st_size for name in names)
-    return PushPlan(folder, repository, names, size, files)
+    rewritten = _address(folder, files, repository)
+    size = sum(len(data) for data in rewritten.values())
+    size += sum((folder / name).stat().st_size for name in names if name not in rewritten)
+    return PushPlan(folder, repository, names, size, files, rewritten)
+
+
+def _address(folder: Path, files: dict[str, str], repository: str) -> dict[str, bytes]:
+    """The card as it is on the hub, and the inventory that lists it so; nothing without a card."""
+    if CARD not in files:
+        return {}
+    card = address_card(read_bytes(folder / CARD).decode(), repository).encode()
+    listed = {**files, CARD: hashlib.sha256(card).hexdigest()}
+    return {CARD: card, INVENTORY: describe_inventory(listed).encode()}
 
 
 def push(plan: PushPlan) -> str:
@@ -71,8 +88,13 @@ def push(plan: PushPlan) -> str:
 
     hub = HfApi()
     try:
-        added = [CommitOperationAdd(name, plan.folder / name) for name in plan.files]
+        added = [
+            CommitOperationAdd(name, plan.rewritten.get(name, plan.folder / name))
+            for name in plan.files
+        ]
         for one in added:  # what is uploaded is what was hashed here
+            if one.path_in_repo in plan.rewritten:
+                continue
             if plan.hashes.get(one.path_in_repo, found := one.upload_info.sha256.hex()) != found:
                 raise WorkError(f"{one.path_in_repo} changed after the plan was made; export again")
         hub.create_repo(plan.repository, private=True, exist_ok=True)

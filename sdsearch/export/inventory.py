@@ -37,11 +37,23 @@ class Inventory(FrozenModel):
 
 
 def record_files(folder: Path, files: Iterable[Path]) -> None:
-    """Add files in a folder to its inventory, with what they hold now."""
+    """Add files in a folder to its inventory, with what they hold now.
+
+    An export is made to be passed on: who may read its folder may read what is listed.
+    """
+    files = list(files)
     known = read_inventory(folder)
     added = {file.relative_to(folder).as_posix(): file_sha256(file) for file in files}
-    whole = Inventory(files=dict(sorted({**known, **added}.items())))
-    write_atomic(folder / INVENTORY, whole.model_dump_json(indent=1) + "\n")
+    write_atomic(folder / INVENTORY, describe_inventory({**known, **added}))
+    for path in {folder / INVENTORY, *files, *(file.parent for file in files)}:
+        readable = path.stat().st_mode | (0o555 if path.is_dir() else 0o444)
+        if path.stat().st_mode != readable:
+            path.chmod(readable)
+
+
+def describe_inventory(files: dict[str, str]) -> str:
+    """The text of an inventory of files and their SHA-256."""
+    return Inventory(files=dict(sorted(files.items()))).model_dump_json(indent=1) + "\n"
 
 
 def list_own_files(folder: Path) -> list[Path]:

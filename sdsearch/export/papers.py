@@ -1,42 +1,50 @@
-"""The papers of an export: model card, design.json, provenance.json, and the licence."""
+"""The papers of an export: card, drawing, licence, design.json and provenance.json."""
 
 from __future__ import annotations
 
 import json
-import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdsearch.drawing import draw_unet
+from sdsearch.export.card import (
+    DRAWING,
+    LICENCE,
+    NOTHING,
+    Beside,
+    describe_beside,
+    front_matter,
+    licence_file,
+    list_results,
+    measured_rows,
+    read_beside,
+    write_card,
+)
 from sdsearch.export.index import choose_class
 from sdsearch.export.inventory import read_inventory, record_files
 from sdsearch.export.portable import drop_places
 from sdsearch.export.recovered import read_source
-from sdsearch.files import LARGEST_JSON, markdown_templates, read_bytes, write_atomic
-from sdsearch.labels import Measurement, PipelineCost, read_costs
-from sdsearch.pipelines import find_card, locate_pipeline, open_pipeline, read_json, read_part
+from sdsearch.files import write_atomic
+from sdsearch.pipelines import locate_pipeline, open_pipeline, read_json, read_licence, read_part
 from sdsearch.space import why_not_loaded
 from sdsearch.study import find_teacher, load_space, set_beside, versions
 from sdsearch.unet import SLOTS, UNPRUNED, count_macs, count_params, is_full_size
 from sdsearch.weights import provenance_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from sdsearch.design import Design
     from sdsearch.export.recovered import ExportSource
     from sdsearch.labels import Protocol
     from sdsearch.study import StudyFolder
 
-_SD_LICENCE = "creativeml-openrail-m"
-
 
 def write_papers(folder: Path, source: ExportSource, weights_sha256: str) -> None:
-    """Write design.json, provenance.json and the model card."""
+    """Write design.json, provenance.json, the drawing, the licence and the model card."""
     design, study, label = source.design, source.study, source.label
-    values = {**(label.values if label else {}), **source.long_values}
     measured = {
         name: value if isinstance(value, int | float) else value.model_dump(mode="json")
-        for name, value in values.items()
+        for name, value in source.values.items()
     }
     said = {**design.model_dump(mode="json"), "measured": measured}
     write_atomic(folder / "design.json", json.dumps(said, indent=2) + "\n")
@@ -47,29 +55,33 @@ def write_papers(folder: Path, source: ExportSource, weights_sha256: str) -> Non
         "teacher": public_name(study.config.teacher.pipeline),
         **({"teacher_tuned": True} if study.config.teacher.inpaint else {}),
         "teacher_identity": source.teacher,
-        "protocol": {"key": study.protocol_key, **_public_protocol(study.config.protocol)},
+        "protocol": {"key": study.protocol_key, **public_protocol(study.config.protocol)},
         "seed": study.config.seed,
         "recovery": source.recipe.model_dump(mode="json"),
         "label": drop_places(label.provenance) if label else {},
         "versions": versions(),
         "inheritance": _inheritance(source),
     }
-    write_atomic(folder / "README.md", model_card(source))
+    drawing = draw_unet(design.architecture, source.backbone, title=design.name)
+    write_atomic(folder / DRAWING, drawing)
+    pipeline = study.config.teacher.pipeline
+    write_atomic(folder / LICENCE, licence_file(pipeline, public_name(pipeline)))
+    write_atomic(folder / "README.md", model_card(source, read_beside(folder)))
     write_atomic(folder / "provenance.json", json.dumps(provenance, indent=2) + "\n")
 
 
 def renew_card(design: Design, study: StudyFolder, teacher: str) -> None:
     """Write an export's model card again where it says other than what is known by now.
 
-    That is what a picture costs, which is measured on the folder itself, and where its single file
-    loads. `teacher` is the teacher's identity by content.
+    That is what it paints, what a picture costs, which is measured on the folder itself, where its
+    single file loads, and what was measured of the teacher since. `teacher` is the teacher's
+    identity by content.
     """
-    folder, single = study.pipelines_dir / design.name, f"{design.name}.safetensors"
-    said = model_card(
-        read_source(design, study, teacher),
-        read_costs(folder / "costs.json"),
-        _describe_single_file(folder, design, study) if single in read_inventory(folder) else None,
-    )
+    folder = study.pipelines_dir / design.name
+    beside = read_beside(folder)
+    if f"{design.name}.safetensors" in read_inventory(folder):
+        beside = replace(beside, single_file=_describe_single_file(folder, design, study))
+    said = model_card(read_source(design, study, teacher), beside)
     card = folder / "README.md"
     if not card.is_file() or card.read_text(encoding="utf-8") != said:
         write_atomic(card, said)
@@ -86,7 +98,7 @@ def public_name(pipeline: str) -> str:
     return place.resolve().name if isinstance(place, Path) and pipeline != "tiny" else pipeline
 
 
-def _public_protocol(protocol: Protocol) -> dict[str, Any]:
+def public_protocol(protocol: Protocol) -> dict[str, Any]:
     """A protocol's fields, with the last name of each path in place of the path."""
     said: dict[str, Any] = protocol.model_dump(mode="json")
     for field in protocol.fields_with_files - {"extractor"}:
@@ -124,80 +136,62 @@ def _describe_single_file(folder: Path, design: Design, study: StudyFolder) -> d
     }
 
 
-def model_card(
-    source: ExportSource,
-    costs: tuple[PipelineCost, ...] = (),
-    single_file: Mapping[str, Any] | None = None,
-) -> str:
+def model_card(source: ExportSource, beside: Beside = NOTHING) -> str:
     """Return the card: what was removed, what was measured how, how to load, the licence.
 
-    `costs` are those of the export and of its teacher; none before they are measured.
-    `single_file` is what is said of one, None where there is none.
+    `beside` is what lies in the export's folder; nothing before it is written.
     """
-    design, config, backbone = source.design, source.study.config, source.backbone
-    pipeline, size = config.teacher.pipeline, source.backbone.sample_size
-    measured = {**(source.label.values if source.label else {}), **source.long_values}
-    return (
-        markdown_templates("sdsearch.export")
-        .get_template("card.md.jinja")
-        .render(
-            design=design,
-            single_file=single_file,
-            words=config.protocol.paints_words,
-            padding=config.protocol.crop_padding if config.protocol.crop == "hole" else None,
-            tiny=not is_full_size(pipeline),
-            teacher=None if pipeline == "tiny" else public_name(pipeline),
-            tuned=config.teacher.inpaint,
-            kind=choose_class(backbone.in_channels, config.protocol.task),
-            licence=teacher_licence(pipeline),
-            removed=[
-                slot.name for slot in SLOTS if slot.name not in design.architecture.kept_slots
-            ],
-            params=count_params(design.architecture, backbone),
-            teacher_params=count_params(UNPRUNED, backbone),
-            macs=count_macs(design.architecture, backbone, size).total,
-            teacher_macs=count_macs(UNPRUNED, backbone, size).total,
-            size=size,
-            costs=_cost_rows(costs),
-            setting=costs[0].picture.setting if costs and costs[0].picture else None,
-            metrics={name: one for name, one in measured.items() if isinstance(one, Measurement)},
-            protocol=_public_protocol(config.protocol),
-            protocol_key=source.study.protocol_key,
-            recovery=source.recipe,
-            seed=config.seed,
-            beside=set_beside(config, {design.name: measured} if measured else {}),
-            is_official=config.protocol.column("fd") == "fid",
-        )
+    config, protocol = source.study.config, source.study.config.protocol
+    pipeline, licence = config.teacher.pipeline, read_licence(config.teacher.pipeline)
+    told, key = public_protocol(protocol), source.study.protocol_key
+    front = front_matter(
+        source.design.name,
+        pipeline,
+        licence,
+        words=protocol.paints_words,
+        tags=("pruned",),
+        results=list_results(source.values, protocol, told["dataset"], key, config.seed),
+    )
+    return write_card(
+        "card.md.jinja",
+        front,
+        kind=choose_class(source.backbone.in_channels, protocol.task),
+        protocol=told,
+        padding=protocol.crop_padding if protocol.crop == "hole" else None,
+        words=protocol.paints_words,
+        tiny=not is_full_size(pipeline),
+        teacher=None if pipeline == "tiny" else public_name(pipeline),
+        tuned=config.teacher.inpaint,
+        licence=licence,
+        **_describe_unet(source),
+        **describe_beside(beside),
+        **_describe_measurement(source),
     )
 
 
-def _cost_rows(costs: tuple[PipelineCost, ...]) -> list[tuple[str, str, str, str]]:
-    """What was measured of an export and of its teacher: words of both, and the share."""
-    unknown = PipelineCost(name="")
-    this, teacher = costs if len(costs) == 2 else (unknown, unknown)
-
-    def share(find: Callable[[PipelineCost], float | None]) -> str:
-        one, whole = find(this), find(teacher)
-        return f"{one / whole:.1%}" if one and whole else "-"
-
-    calls = share(lambda cost: cost.latency_ms.median if cost.latency_ms else None)
-    seconds = share(lambda cost: cost.picture.seconds if cost.picture else None)
-    peaks = share(lambda cost: cost.picture.peak_bytes if cost.picture else None)
-    return [
-        ("A UNet call", this.call_said, teacher.call_said, calls),
-        ("A whole picture", this.seconds_said, teacher.seconds_said, seconds),
-        ("Memory of a whole picture", this.memory_said, teacher.memory_said, peaks),
-    ]
+def _describe_unet(source: ExportSource) -> dict[str, Any]:
+    arch, backbone = source.design.architecture, source.backbone
+    size = backbone.sample_size
+    return {
+        "design": source.design,
+        "removed": [slot.name for slot in SLOTS if slot.name not in arch.kept_slots],
+        "params": count_params(arch, backbone),
+        "teacher_params": count_params(UNPRUNED, backbone),
+        "macs": count_macs(arch, backbone, size).total,
+        "teacher_macs": count_macs(UNPRUNED, backbone, size).total,
+        "size": size,
+    }
 
 
-def teacher_licence(pipeline: str) -> str:
-    """Return the licence that an export inherits: what the teacher's own card states, else SD's."""
-    if pipeline == "tiny":
-        return "mit"
-    card = find_card(pipeline)
-    if card is not None:
-        text = read_bytes(card, LARGEST_JSON).decode(errors="replace")
-        stated = re.search(r"^license:\s*[\"']?([\w.+-]+)", text, re.MULTILINE)
-        if stated:
-            return stated[1]
-    return _SD_LICENCE
+def _describe_measurement(source: ExportSource) -> dict[str, Any]:
+    config, values, teacher = source.study.config, source.values, source.teacher_label
+    return {
+        "metrics": measured_rows(values, teacher.values if teacher else {}),
+        "beside_teacher": bool(teacher and teacher.values),
+        "long": bool(source.long_values),
+        "protocol_key": source.study.protocol_key,
+        "recovery": source.recipe,
+        "seed": config.seed,
+        "beside": set_beside(config, {source.design.name: values} if values else {}),
+        "is_official": config.protocol.column("fd") == "fid",
+    }

@@ -11,6 +11,7 @@ from sdsearch.harness import run_harness
 from sdsearch.keys import content_key
 from sdsearch.labels import Label, LabelKey, read_recovery_values
 from sdsearch.study import RecoverRequest, find_preset, load_space, read_designs
+from sdsearch.unet import UNPRUNED
 from sdsearch.weights import forget_note, origin_of
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sdsearch.design import Design
-    from sdsearch.labels import Measurement, RecoveryRecipe
+    from sdsearch.labels import Latency, Measurement, RecoveryRecipe
     from sdsearch.study import Preset, StudyFolder
     from sdsearch.unet import Backbone
 
@@ -40,6 +41,8 @@ class ExportSource:
         label: the design's label in the study's series, None before it is measured.
         long_values: what a long recovery that has ended measured after it; empty without one.
         preset: what the study's report names, None where that is nothing, or is gone.
+        teacher_label: the teacher's in the same series, None before it is measured. It is told in
+            the card alone, which is renewed, so that the key holds it not.
     """
 
     design: Design
@@ -49,6 +52,12 @@ class ExportSource:
     label: Label | None
     long_values: dict[str, Measurement]
     preset: Preset | None = None
+    teacher_label: Label | None = None
+
+    @property
+    def values(self) -> dict[str, Measurement | Latency | int | float]:
+        """What was measured of the weights that are exported, by column."""
+        return {**(self.label.values if self.label else {}), **self.long_values}
 
     @property
     def key(self) -> str:
@@ -76,15 +85,20 @@ class ExportSource:
 
 def read_source(design: Design, study: StudyFolder, teacher: str) -> ExportSource:
     """Read what a study knows of a design; `teacher` is the teacher's identity by content."""
-    key = LabelKey(design.arch_key, study.series)
+
+    def find(arch_key: str) -> Label | None:
+        key = LabelKey(arch_key, study.series)
+        return study.labels.read(key) if key in study.labels else None
+
     return ExportSource(
         design=design,
         study=study,
         teacher=teacher,
         backbone=load_space(study).backbone,
-        label=study.labels.read(key) if key in study.labels else None,
+        label=find(design.arch_key),
         long_values=_read_long_values(design.arch_key, study),
         preset=find_preset(study.config),
+        teacher_label=find(UNPRUNED.key),
     )
 
 

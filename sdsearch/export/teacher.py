@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from sdsearch.export.card import LICENCE, front_matter, licence_file, write_card
 from sdsearch.export.index import INPAINT
-from sdsearch.export.papers import public_name, teacher_licence
+from sdsearch.export.papers import public_name, public_protocol
 from sdsearch.export.pipeline import open_student, write_folder
-from sdsearch.files import markdown_templates, write_atomic
+from sdsearch.files import write_atomic
 from sdsearch.keys import file_sha256
+from sdsearch.pipelines import read_licence
 from sdsearch.study import TUNING, describe_tuning, one_at_a_time, read_backbone, versions
 from sdsearch.unet import PAINT_CHANNELS, UNPRUNED, is_full_size, teacher_identity
 from sdsearch.weights import provenance_document
@@ -36,6 +38,7 @@ def export_teacher(study: StudyFolder) -> Path:
     tuning = describe_tuning(study.config, teacher_identity(pipeline))
 
     def write(at: Path) -> None:
+        write_atomic(at / LICENCE, licence_file(pipeline, public_name(pipeline)))
         write_atomic(at / "README.md", teacher_card(study))
         provenance = {
             "schema": 1,
@@ -59,15 +62,16 @@ def export_teacher(study: StudyFolder) -> Path:
 def teacher_card(study: StudyFolder) -> str:
     """Return the card: what it was, what it learned on what, how to load, the licence."""
     config, pipeline = study.config, study.config.teacher.pipeline
-    return (
-        markdown_templates("sdsearch.export")
-        .get_template("teacher.md.jinja")
-        .render(
-            teacher=public_name(pipeline),
-            tiny=not is_full_size(pipeline),
-            licence=teacher_licence(pipeline),
-            tuning=config.teacher.tuning,
-            protocol=config.protocol,
-            dataset="scenes" if config.protocol.dataset == "scenes" else "photos of its owner",
-        )
+    licence = read_licence(pipeline)
+    return write_card(
+        "teacher.md.jinja",
+        front_matter(f"{public_name(pipeline)}-inpaint", pipeline, licence, words=False, tags=()),
+        kind=INPAINT,
+        padding=None,
+        teacher=public_name(pipeline),
+        tiny=not is_full_size(pipeline),
+        licence=licence,
+        tuning=config.teacher.tuning,
+        protocol=public_protocol(config.protocol),
+        dataset="scenes" if config.protocol.dataset == "scenes" else "photos of its owner",
     )

@@ -24,8 +24,10 @@ SINGLE_FILES = (".safetensors", ".ckpt")
 """How names end of pipelines that are one file; the latter are refused."""
 INDEX = "model_index.json"
 """Names the class of each part."""
-_CARD = "README.md"
+CARD = "README.md"
 """States the licence that an export inherits."""
+LICENCE_FILES = ("LICENSE", "LICENSE.md", "LICENSE.txt", "LICENSE-MODEL")
+"""Names under which a pipeline has its licence's text, the likeliest first."""
 _CLASSES: dict[str, dict[str, str]] = {
     "unet": {"UNet2DConditionModel": "diffusers"},
     "vae": {"AutoencoderKL": "diffusers", "AutoencoderTiny": "diffusers"},
@@ -228,11 +230,16 @@ def read_index(name: str) -> dict[str, Any]:
     return _read_index(place if isinstance(place, Path) else fetch_file(place, INDEX).parent)
 
 
-def find_card(name: str) -> Path | None:
-    """The model card of a pipeline where it is on this machine; nothing is downloaded."""
+def find_paper(name: str, *files: str) -> Path | None:
+    """The first of some files that a pipeline on this machine has; nothing is downloaded.
+
+    Raises:
+        InputError: it is neither here nor written as a hub id.
+    """
     place = locate_pipeline(name)
     folder = cached_folder(place, INDEX) if isinstance(place, str) else place
-    return folder / _CARD if folder and (folder / _CARD).is_file() else None
+    found = [folder / file for file in files if (folder / file).is_file()] if folder else []
+    return found[0] if found else None
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
@@ -303,7 +310,7 @@ def _files_of(folder: Path, names: Collection[str], weights: WeightFiles | None)
 def _needed(index: Mapping[str, Any], names: Iterable[str], parts: Collection[str]) -> list[str]:
     """The files of a repository that `parts` need, of all that it has."""
     names = list(names)
-    wanted = [one for one in (INDEX, _CARD) if one in names]
+    wanted = [one for one in (INDEX, CARD, *LICENCE_FILES) if one in names]
     for part in parts:
         library, _ = _class_of(index, part)
         beside = [one.removeprefix(f"{part}/") for one in names if one.startswith(f"{part}/")]

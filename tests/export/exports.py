@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import load_file, save
@@ -37,3 +38,9 @@ def save_weights(study: StudyFolder, teacher: Path) -> Path:
     path = study.recovered_file(tiny_member("bk-tiny").key)
     write_noted(path, save(student.state_dict()), "a test")
     return path
+
+
+def take_snippet(card: str) -> str:
+    """The code of a card, as text."""
+    (code,) = re.findall(r"^```python\n(.*?)^```$", card, re.MULTILINE | re.DOTALL)
+    return str(code)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,6 +53,19 @@ def test_a_plan_lists_the_files_and_leaves_the_machine_alone(
     said = capsys.readouterr().err
     assert "unet/config.json" in said
     assert "nothing was pushed" in said
+
+
+class Taking(Hub):
+    """Takes every file."""
+
+    files: dict[str, bytes]
+
+    def create_commit(self, *arguments: Any, **options: Any) -> SimpleNamespace:
+        Taking.files = {}
+        for one in arguments[1]:
+            with one.as_file() as stream:
+                Taking.files[one.path_in_repo] = stream.read()
+        return SimpleNamespace(commit_url="done")
 
 
 @pytest.mark.parametrize("name", ["small-unet", "a/b/c", "me/", "../me/x", "me/sp ace"])
@@ -130,6 +145,24 @@ def test_an_inventory_that_names_a_place_outside_counts_for_nothing(
     (folder / "files.json").write_text(json.dumps(inventory))
     with pytest.raises(InputError, match=r"no files\.json"):
         plan_push(folder, "me/small-unet")
+
+
+def test_the_card_on_the_hub_loads_from_there_and_the_inventory_lists_it_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.HfApi", Taking)
+    card = folder / "README.md"
+    card.write_text('here = "."  # the folder\n')
+    record_files(folder, [card])
+    plan = plan_push(folder, "me/small-unet")
+    assert push(plan) == "done"
+    taken = {name: data for name, data in Taking.files.items() if name in plan.rewritten}
+    assert taken["README.md"] == b'here = "me/small-unet"  # the folder\n'
+    listed = json.loads(taken["files.json"])["files"]
+    assert listed["README.md"] == sha256(taken["README.md"]).hexdigest()
+    assert Taking.files.keys() == {*listed, "files.json"}
+    assert card.read_text() == 'here = "."  # the folder\n', "what lies here stays"
+    assert plan.size == sum(map(len, Taking.files.values()))
 
 
 def test_a_refused_push_says_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from sdsearch_eval.models.teacher import load_teacher, widen_teacher
 from sdsearch_eval.recovery.long import CHECKPOINT
 from sdsearch_eval.recovery.tutor import Tutor
 from sdsearch_eval.sampling.generation import generate
+from tests.export.exports import take_snippet
 from tests.fakes import make_design, make_study, tiny_member
 
 if TYPE_CHECKING:
@@ -163,6 +164,9 @@ def test_the_export_is_a_stock_inpainting_pipeline_that_says_how_it_came_to_be(
     assert "An inpainting model out of `words-16` (tiny)" in card
     assert "license: mit" in card
     assert "4 steps of 3 pictures" in card
+    assert "pipeline_tag: image-to-image" in card
+    compile(take_snippet(card), "card", "exec")
+    assert "whose licence is mit" in (folder / "LICENSE").read_text(), "that folder has no text"
     assert '"zero_channels": 5' in provenance
     for file in folder.rglob("*.json"):
         assert str(WORDS) not in file.read_text()
