@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from sdsearch.check.attachments import (
+    attention_levels,
+    judge_controlnet,
+    judge_ip_adapter,
+    judge_lora,
+)
 from sdsearch.check.config import count_levels
+from sdsearch.check.trial import try_call
+from sdsearch.check.verdict import Verdict
 from sdsearch.model import FrozenModel
 from sdsearch.space import why_not_loaded
-from sdsearch.unet import SLOTS, UNPRUNED, student_path
+from sdsearch.unet import UNPRUNED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sdsearch.check.trial import Trial
     from sdsearch.unet import Architecture, Backbone
 
-_TEACHER_SKIPS, _TEACHER_CROSS_ATTENTIONS = 12, 16
-_LORA_TENSORS = 16
-"""Of one attention block: queries, keys, values and output of two attentions, each an A and a B."""
-
-
-class Verdict(FrozenModel):
-    """Whether something made for the teacher works with a UNet, and why, in one sentence."""
-
-    status: Literal["works", "partly", "does not"]
-    why: str
+_MID = "UNetMidBlock2DCrossAttn"
 
 
 class Requirement(FrozenModel):
@@ -59,147 +59,117 @@ def minimum_diffusers(config: Mapping[str, Any], pipeline_class: str | None = No
 def judge_compatibility(
     config: Mapping[str, Any], arch: Architecture | None, backbone: Backbone | None = None
 ) -> dict[str, Verdict]:
-    """Verdicts on what was made for the teacher, and on exporters and importers, by name.
+    """Verdicts on what was made for the teacher, and on programs that take UNets, by name.
 
-    For a UNet that is no member of a space (`arch` None) LoRA is not judged. `backbone` is what it
-    is a member on.
+    Args:
+        config: one that diffusers builds.
+        arch: what it is; for a UNet that is no member of a space, None, LoRA is not judged.
+        backbone: the teacher's.
     """
+    trial = try_call(config)
     verdicts = {
-        "ControlNet of the teacher": _controlnet(config, arch),
-        "IP-Adapter of the teacher": _ip_adapter(config),
-        "ONNX": Verdict(
-            status="works",
-            why=f"torch.onnx exports it; a dummy latent needs {config.get('in_channels', 4)} "
-            "channels",
-        ),
+        "ControlNet of the teacher": judge_controlnet(config, backbone),
+        "IP-Adapter of the teacher": judge_ip_adapter(config, arch, backbone),
+        "DeepCache": _deepcache(config),
+        "tomesd": _tomesd(config),
+        "torchao": _torchao(trial),
+        "ONNX": _onnx(config, trial),
         "Core ML": _core_ml(config),
         "ComfyUI": _comfyui(arch, backbone),
         "original checkpoints": _closed_importers(config, arch),
         "FreeU": _freeu(config),
     }
-    if arch is not None:
-        verdicts["LoRA of the teacher"] = _lora(arch)
+    if arch is not None and backbone is not None:
+        verdicts["LoRA of the teacher"] = judge_lora(arch, backbone)
     return verdicts
 
 
-def _controlnet(config: Mapping[str, Any], arch: Architecture | None) -> Verdict:
-    stages = count_levels(config)
-    layers = config.get("layers_per_block", 2)
-    counts = layers if isinstance(layers, list) else [layers] * stages
-    skips = 1 + sum(counts) + stages - 1
-    narrow = arch is not None and arch.widths is not None
-    if skips == _TEACHER_SKIPS and stages == 4 and not narrow:
-        return Verdict(status="works", why="it takes all 12 skip residuals and that of the mid")
-    if narrow:
-        return Verdict(status="does not", why="its features have fewer channels than the teacher's")
+def _deepcache(config: Mapping[str, Any]) -> Verdict:
+    basis = "run: DeepCache 0.1.1 (docs/compatibility.md), which wraps unet.mid_block"
+    if config.get("mid_block_type", _MID) is None:
+        why = "there is no mid block, and DeepCache fails without one"
+        return Verdict(status="does not", why=why, basis=basis)
+    return Verdict(status="works", why="it has the mid block that DeepCache wraps", basis=basis)
+
+
+def _tomesd(config: Mapping[str, Any]) -> Verdict:
+    """Tokens are merged in self-attentions, by default in those at the size of the latents."""
+    basis = "run: tomesd 0.1.3 (docs/compatibility.md), at its default max_downsample=1"
+    levels = attention_levels(config)
+    if not levels:
+        why = "it has no attention whose tokens could be merged"
+        return Verdict(status="does not", why=why, basis=basis)
+    if 0 not in levels:
+        why = "it runs but merges nothing: no attention is at level 0; give it max_downsample=2"
+        return Verdict(status="partly", why=why, basis=basis)
+    return Verdict(status="works", why="it merges tokens of the attentions at level 0", basis=basis)
+
+
+def _torchao(trial: Trial) -> Verdict:
+    rest = 2 * (trial.total - trial.linear)
+    before, after = 2 * trial.total / 1e6, (rest + trial.linear) / 1e6
     return Verdict(
-        status="does not",
-        why=f"a ControlNet gives {_TEACHER_SKIPS} skip residuals, this UNet takes {skips}; train "
-        "one of its own"
-        + (
-            ", which ControlNetModel.from_unet cannot begin from this config"
-            if isinstance(layers, list) or config.get("mid_block_type", "") is None
-            else ""
-        ),
+        status="works",
+        why=f"int8 weights of its linear layers, {trial.linear / trial.total:.0%} of all: "
+        f"{before:,.1f} MB in half precision become {after:,.1f}; convolutions stay",
+        basis="count of parameters; run: torchao 0.18 (docs/compatibility.md)",
     )
 
 
-def _ip_adapter(config: Mapping[str, Any]) -> Verdict:
-    count = count_cross_attentions(config)
-    if count == _TEACHER_CROSS_ATTENTIONS:
-        return Verdict(status="works", why=f"all {count} cross-attentions are there, in order")
+def _onnx(config: Mapping[str, Any], trial: Trial) -> Verdict:
+    basis = "run: one call without weights; exports: docs/compatibility.md"
+    if trial.refusal is not None:
+        why = f"it takes more than latents, step and text, without which it fails: {trial.refusal}"
+        return Verdict(status="does not", why=why, basis=basis)
     return Verdict(
-        status="does not",
-        why=f"it is matched by running order over {_TEACHER_CROSS_ATTENTIONS} cross-attentions, "
-        f"and this UNet has {count}",
+        status="works",
+        why="it runs on latents, step and text alone; a dummy latent needs "
+        f"{config.get('in_channels', 4)} channels",
+        basis=basis,
     )
-
-
-def count_cross_attentions(config: Mapping[str, Any]) -> int:
-    """How many transformer blocks, and so cross-attentions, a UNet config has."""
-    stages = count_levels(config)
-    layers = config.get("layers_per_block", 2)
-    counts = layers if isinstance(layers, list) else [layers] * stages
-    down = config.get("transformer_layers_per_block", 1)
-    down = down if isinstance(down, list) else [down] * stages
-    up = config.get("reverse_transformer_layers_per_block") or down[::-1]
-    total = 0
-    halves = (("down", down, counts, 0), ("up", up, counts[::-1], 1))
-    for side, depths, blocks, more in halves:
-        default = [f"CrossAttn{side.capitalize()}Block2D"] * stages
-        for kind, depth, count in zip(
-            config.get(f"{side}_block_types", default), depths, blocks, strict=True
-        ):
-            if kind.startswith("CrossAttn"):
-                total += sum(depth) if isinstance(depth, list) else depth * (count + more)
-    if config.get("mid_block_type", "UNetMidBlock2DCrossAttn") == "UNetMidBlock2DCrossAttn":
-        total += down[-1][0] if isinstance(down[-1], list) else down[-1]
-    return total
 
 
 def _core_ml(config: Mapping[str, Any]) -> Verdict:
-    mid = config.get("mid_block_type", "UNetMidBlock2DCrossAttn")
-    if mid != "UNetMidBlock2DCrossAttn":
-        return Verdict(status="does not", why="Apple's converter needs a mid block with attention")
+    basis = "rule: source of Apple's ml-stable-diffusion, not run"
+    if config.get("mid_block_type", _MID) != _MID:
+        why = "Apple's converter needs a mid block with attention"
+        return Verdict(status="does not", why=why, basis=basis)
     if isinstance(config.get("layers_per_block", 2), list):
-        return Verdict(
-            status="does not", why="Apple's converter reads layers_per_block as one number"
-        )
-    return Verdict(status="works", why="it has the mid block and the one depth that Apple reads")
+        why = "Apple's converter reads layers_per_block as one number"
+        return Verdict(status="does not", why=why, basis=basis)
+    why = "it has the mid block and the one depth that Apple reads"
+    return Verdict(status="works", why=why, basis=basis)
 
 
 def _comfyui(arch: Architecture | None, backbone: Backbone | None) -> Verdict:
+    basis = "rule: how its source finds a UNet by names and shapes, said again in tests, not run"
     if arch is None or backbone is None:
-        return Verdict(status="does not", why="only members of a space are written as one file")
+        why = "only members of a space are written as one file"
+        return Verdict(status="does not", why=why, basis=basis)
     if reason := why_not_loaded(arch, backbone, "comfyui"):
-        return Verdict(status="does not", why=reason)
-    return Verdict(
-        status="works",
-        why="as one file in the original layout, from whose names it counts blocks; export writes "
-        "one",
-    )
+        return Verdict(status="does not", why=reason, basis=basis)
+    why = "as one file in the original layout, from whose names it counts blocks; export writes one"
+    return Verdict(status="works", why=why, basis=basis)
 
 
 def _closed_importers(config: Mapping[str, Any], arch: Architecture | None) -> Verdict:
-    whole = UNPRUNED
+    whole, basis = UNPRUNED, "rule: a list of layouts, not run"
     widths = config.get("block_out_channels", [320, 640, 1280, 1280])
     if arch == whole and widths == [320, 640, 1280, 1280]:
-        return Verdict(status="works", why="it has the layout of Stable Diffusion itself")
-    return Verdict(
-        status="does not",
-        why="AUTOMATIC1111's web UI and stable-diffusion.cpp know a closed list of UNets",
-    )
+        why = "it has the layout of Stable Diffusion itself"
+        return Verdict(status="works", why=why, basis=basis)
+    why = "AUTOMATIC1111's web UI and stable-diffusion.cpp know a closed list of UNets"
+    return Verdict(status="does not", why=why, basis=basis)
 
 
 def _freeu(config: Mapping[str, Any]) -> Verdict:
+    basis = "rule: diffusers applies FreeU to decoder blocks 0 and 1"
     if count_levels(config) == 4:
-        return Verdict(status="works", why="its factors meet the two deepest decoder blocks")
+        why = "its factors meet the two deepest decoder blocks"
+        return Verdict(status="works", why=why, basis=basis)
     return Verdict(
         status="partly",
         why="its factors go by decoder block number and meet one level too high in a net of "
         f"{count_levels(config)} levels",
-    )
-
-
-def _lora(arch: Architecture) -> Verdict:
-    whole = UNPRUNED
-    attentions = [slot for slot in SLOTS if slot.kind == "attn"]
-    kept = [slot for slot in attentions if slot.name in arch.kept_slots]
-    moved = [slot for slot in kept if student_path(slot, arch) != student_path(slot, whole)]
-    total = len(attentions) * _LORA_TENSORS
-    if arch.widths is not None:
-        return Verdict(status="does not", why="its tensors have the teacher's widths")
-    if len(kept) == len(attentions) and not moved:
-        return Verdict(status="works", why=f"all {total} tensors of its attentions fit")
-    fits = (len(kept) - len(moved)) * _LORA_TENSORS
-    misplaced = (
-        f", {len(moved) * _LORA_TENSORS} belong to another module name and must be renamed by "
-        "provenance.json before loading"
-        if moved
-        else ""
-    )
-    return Verdict(
-        status="partly",
-        why=f"{fits} of the {total} tensors of its attentions fit{misplaced}, "
-        f"{(len(attentions) - len(kept)) * _LORA_TENSORS} have lost their block",
+        basis=basis,
     )

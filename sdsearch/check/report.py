@@ -10,15 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sdsearch.check.compatibility import (
-    Requirement,
-    Verdict,
-    judge_compatibility,
-    minimum_diffusers,
-)
+from sdsearch.check.compatibility import Requirement, judge_compatibility, minimum_diffusers
 from sdsearch.check.config import check_config
 from sdsearch.check.pipeline import check_pipeline, note_pickles
 from sdsearch.check.problems import Problem
+from sdsearch.check.verdict import Verdict
 from sdsearch.check.weights import check_weights
 from sdsearch.errors import InputError
 from sdsearch.model import FrozenModel
@@ -239,7 +235,7 @@ def report_text(report: CheckReport) -> str:
     lines += [f"  diffusers >= {need.version}: {need.feature}"]
     lines += ["works with it?"] if report.compatibility else []
     for what, verdict in report.compatibility.items():
-        lines += [f"  {verdict.status:9}{what}: {verdict.why}"]
+        lines += [f"  {verdict.status:9}{what}: {verdict.why} ({verdict.basis})"]
     count = len(report.problems)
     lines += [f"{count} problem{'s' if count > 1 else ''}:" if count else "no problems"]
     lines += [f"  {problem}" for problem in report.problems]
