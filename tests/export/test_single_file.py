@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from sdsearch.errors import FieldError, InputError, WorkError
+from sdsearch.export.card import Beside
 from sdsearch.export.inventory import read_inventory
 from sdsearch.export.papers import model_card, renew_card
 from sdsearch.export.recovered import read_source
@@ -163,12 +164,16 @@ def test_the_card_says_what_comfyui_has_to_be_told(study: StudyFolder, design: D
         "pruned": True,
         "predicts_v": True,
     }
-    text = model_card(source, (), said)
+
+    def card(**more: object) -> str:
+        return model_card(source, Beside(single_file={**said, **more}))
+
+    text = card()
     assert "ComfyUI: loads it as a checkpoint" in text
     assert "ModelSamplingDiscrete" in text
-    assert "ModelSamplingDiscrete" not in model_card(source, (), {**said, "predicts_v": False})
+    assert "ModelSamplingDiscrete" not in card(predicts_v=False)
     assert "stable-diffusion.cpp, do not read it" in text
-    assert "stable-diffusion.cpp" not in model_card(source, (), {**said, "pruned": False})
+    assert "stable-diffusion.cpp" not in card(pruned=False)
 
 
 ALONE = """
