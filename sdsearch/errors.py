@@ -15,6 +15,8 @@ _TOLD = (1, 2, 130)
 """Exit codes of a harness that has printed why it ended, or knows that it was stopped."""
 _LAUNCHER_TOLD = 128
 """A launcher says by greater ones which signal ended one of its processes, and prints it."""
+_NEAR = 0.6
+"""The share of letters that a slip has in common with the name that was meant."""
 
 
 class InputError(ValueError):
@@ -70,10 +72,24 @@ class HarnessError(WorkError):
         super().__init__(f"{stage}: its process {describe_exit(code)}; {said}")
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
-    """The known name most like `name`, for hints such as "did you mean 'steps'?"."""
+def suggest(name: object, known: Iterable[str], otherwise: str = "") -> str:
+    """The end of a message about an unknown name: the known one that it is a slip of.
+
+    A name that is near none was no slip, and gets no guess but `otherwise`.
+
+    >>> suggest("stepz", ["seed", "steps"])
+    "; did you mean 'steps'?"
+    >>> suggest("zzz", ["seed", "steps"])
+    ''
+    >>> suggest("zzz", ["seed", "steps"], "known are seed and steps")
+    '; known are seed and steps'
+    """
     said = str(name)
-    return max(sorted(known), key=lambda one: difflib.SequenceMatcher(None, said, one).ratio())
+    likeness = {one: difflib.SequenceMatcher(None, said, one).ratio() for one in sorted(known)}
+    near = max(likeness, key=likeness.__getitem__, default="")
+    if likeness.get(near, 0) >= _NEAR:
+        return f"; did you mean {near!r}?"
+    return f"; {otherwise}" if otherwise else ""
 
 
 def check_choice(name: str, value: str, known: Iterable[str]) -> None:

@@ -1,10 +1,25 @@
 import pickle
 
-from sdsearch.errors import FieldError, InputError, WorkError, nearest
+import pytest
+
+from sdsearch.errors import FieldError, InputError, WorkError, suggest
+
+SPACES = ["tiny", "sd14", "sd14-blocks"]
 
 
-def test_nearest_finds_a_misspelt_name():
-    assert nearest("sd41", ["tiny", "sd14", "sd14-blocks"]) == "sd14"
+@pytest.mark.parametrize(
+    ("slip", "meant"),
+    [("sd41", "sd14"), ("sd15", "sd14"), ("tinny", "tiny"), ("sd14-block", "sd14-blocks")],
+)
+def test_a_slip_gets_the_name_that_was_meant(slip, meant):
+    assert suggest(slip, SPACES, "or else") == f"; did you mean {meant!r}?"
+
+
+@pytest.mark.parametrize("name", ["zzz", "", "flux", "1", 7])
+def test_a_name_that_is_near_none_gets_no_guess(name):
+    assert suggest(name, SPACES) == ""
+    assert suggest(name, SPACES, "see docs") == "; see docs"
+    assert suggest(name, []) == ""
 
 
 def test_wrong_input_and_failed_work_are_told_apart():

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from sdsearch.api.study import Study
 from sdsearch.api.template import write_toml
 from sdsearch.console import say
-from sdsearch.errors import InputError, nearest
+from sdsearch.errors import InputError, suggest
 from sdsearch.files import check_no_folder, write_once
 from sdsearch.labels import Crop, MaskKind, Task
 from sdsearch.space import search_space
@@ -250,7 +250,7 @@ def _masks(masks: Path | str | None) -> str | None:
     if not folder.is_dir():
         raise InputError(
             f"masks must be one of {', '.join(kinds)}, or a folder, but {str(folder)!r} is no "
-            f"folder here; did you mean {nearest(str(masks), kinds)!r}?"
+            f"folder here{suggest(masks, kinds)}"
         )
     return _folder_text(folder, kinds)
 

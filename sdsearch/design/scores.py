@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from sdsearch.errors import InputError, nearest
+from sdsearch.errors import InputError, suggest
 from sdsearch.files import write_atomic
 from sdsearch.model import FrozenModel, SealedModel
 
@@ -225,8 +225,9 @@ class Scores(SealedModel):
         for unit in self.units:
             if unit.unit == name:
                 return unit
-        close = nearest(name, [unit.unit for unit in self.units])
-        raise InputError(f"there is no unit {name!r}; did you mean {close!r}?")
+        units = [unit.unit for unit in self.units]
+        hint = suggest(name, units, f"choose one of {', '.join(units)}")
+        raise InputError(f"there is no unit {name!r}{hint}")
 
     def top_k(self, unit: str, k: int) -> tuple[OptionScore, ...]:
         """The k best options of a unit, best first."""

@@ -25,7 +25,7 @@ from sdsearch.drawing.placing import (
     place_boxes,
     place_skips,
 )
-from sdsearch.errors import InputError, nearest
+from sdsearch.errors import InputError, suggest
 from sdsearch.keys import content_key
 from sdsearch.unet import (
     SLOTS,
@@ -145,8 +145,8 @@ def score_colour(share: float) -> str:
 def _checked(scores: Mapping[str, float]) -> dict[str, float]:
     for name, score in scores.items():
         if name not in SLOTS_BY_NAME:
-            hint = f"did you mean {nearest(name, SLOTS_BY_NAME)!r}?"
-            raise InputError(f"scores must be of slots, but {name!r} is none; {hint}")
+            hint = suggest(name, SLOTS_BY_NAME, "slots are called as in down.0.res.0")
+            raise InputError(f"scores must be of slots, but {name!r} is not a slot{hint}")
         if not isfinite(score):
             raise InputError(f"scores must be finite, but that of {name} is {score}; leave it out")
     return {name: float(score) for name, score in scores.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from sdsearch.errors import InputError, nearest
+from sdsearch.errors import InputError, suggest
 
 if TYPE_CHECKING:
     from sdsearch.labels.protocol import Protocol
@@ -119,19 +119,19 @@ def check_target(target: Target, protocol: Protocol) -> None:
     """Refuse a target over a column that labels of a protocol do not have.
 
     Raises:
-        InputError: the column, where it is in the target, and the nearest one, are named.
+        InputError: it is named, with its place in the target and the column that was meant, or all.
     """
     known = label_columns(protocol)
     for name in target.columns:
         if name in known:
             continue
-        hint = f"did you mean {nearest(name, known)!r}?"
+        hint = suggest(name, known, f"they are {', '.join(sorted(known))}")
         if name == protocol.column("fd_inf"):
             hint = (
-                f"it is measured from {FEWEST_TO_EXTRAPOLATE:,} samples on, and protocol.samples "
+                f"; it is measured from {FEWEST_TO_EXTRAPOLATE:,} samples on, and protocol.samples "
                 f"is {protocol.samples}"
             )
         raise InputError(
             f"the target must be over columns that labels of this protocol have, but {name!r} is "
-            f"none; {hint}{target.point_at(name)}"
+            f"none{hint}{target.point_at(name)}"
         )

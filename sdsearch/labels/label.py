@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sdsearch.errors import InputError, nearest
+from sdsearch.errors import InputError, suggest
 from sdsearch.model import FrozenModel, KeyedModel, SealedModel
 from sdsearch.unet import Architecture
 
@@ -142,8 +142,9 @@ class Label(SealedModel):
     def scalar(self, name: str) -> float:
         """Return a column as a number: its value, else its median, else the scalar itself."""
         if name not in self.values:
-            hint = f"did you mean {nearest(name, self.values)!r}?" if self.values else "it has none"
-            raise InputError(f"label {self.arch_key} has no column {name!r}; {hint}")
+            known = ", ".join(sorted(self.values))
+            hint = suggest(name, self.values, f"it has {known or 'none'}")
+            raise InputError(f"label {self.arch_key} has no column {name!r}{hint}")
         value = self.values[name]
         if isinstance(value, Measurement):
             return value.value

@@ -8,7 +8,7 @@ import operator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sdsearch.errors import InputError, nearest
+from sdsearch.errors import InputError, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -170,9 +170,10 @@ class Target:
 
     def _check_call(self, name: str, node: ast.expr, count: int) -> None:
         if name not in _FUNCTIONS:
+            known = ", ".join(_FUNCTIONS)
             raise InputError(
-                f"target {self.expression!r} calls {name!r}; "
-                f"did you mean {nearest(name, _FUNCTIONS)!r}?{self._pointer(node)}"
+                f"target {self.expression!r} calls {name!r}"
+                f"{suggest(name, _FUNCTIONS, f'it may call {known}')}{self._pointer(node)}"
             )
         if (count < 2) if name in _SEVERAL else (count != 1):
             wanted = "two or more arguments" if name in _SEVERAL else "one argument"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from sdsearch.errors import InputError, nearest
+from sdsearch.errors import InputError, suggest
 from sdsearch.replay.pool import BUILT, BudgetShare, Floats, Pool, Rows, say_budget
 from sdsearch.stats import ndcg_at, spearman
 from sdsearch.unet import SLOTS
@@ -175,8 +175,8 @@ def find_method(name: str, known: Mapping[str, Method]) -> Method:
     module, _, function = name.partition(":")
     if not function:
         raise InputError(
-            f"a method must be one of {', '.join(known)} or MODULE:FUNCTION, but is {name!r}; did "
-            f"you mean {nearest(name, known)!r}?"
+            f"a method must be one of {', '.join(known)} or MODULE:FUNCTION, but is {name!r}"
+            f"{suggest(name, known)}"
         )
     if "" not in sys.path:
         # A console script does not look into the folder at hand, where the user's file is.

@@ -13,7 +13,7 @@ import numpy as np
 
 from sdsearch.assets import asset_path
 from sdsearch.design import read_probe
-from sdsearch.errors import InputError, nearest
+from sdsearch.errors import InputError, suggest
 from sdsearch.labels import read_label_table
 from sdsearch.replay.pool import UNIFORM
 from sdsearch.space import search_space
@@ -62,8 +62,7 @@ def read_world(name: str) -> World:
     """
     if name not in _COLUMNS:
         raise InputError(
-            f"a world must be one of {', '.join(WORLDS)}, but is {name!r}; did you mean "
-            f"{nearest(name, WORLDS)!r}?"
+            f"a world must be one of {', '.join(WORLDS)}, but is {name!r}{suggest(name, WORLDS)}"
         )
     config = json.loads(asset_path(f"worlds/{name}/unet/config.json").read_text(encoding="utf-8"))
     labels = read_label_table(asset_path(f"worlds/labels/{name}.jsonl"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdsearch.errors import InputError, nearest
+from sdsearch.errors import InputError, suggest
 from sdsearch.unet import read_architecture, read_unet_config
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def find_member(text: str, space: SearchSpace) -> Architecture:
     if path.suffix != ".json":
         raise InputError(
             f"a member must be one of {', '.join(space.members)}, a number below {len(space)} or "
-            f"the path of a config.json, but got {text!r}; "
-            f"did you mean {nearest(text, space.members)!r}?"
+            f"the path of a config.json, but got {text!r}"
+            f"{suggest(text, space.members)}"
         )
     arch = read_architecture(read_unet_config(path), space.backbone)
     if (reason := space.why_not(arch)) is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdsearch.errors import InputError, nearest
+from sdsearch.errors import InputError, suggest
 from sdsearch.space.units import Option, Unit, make_units, wide_widths
 from sdsearch.unet import LEVELS, NAMED, SD14, TINY, Architecture, Backbone, read_architecture
 
@@ -207,8 +207,7 @@ def search_space(
     """
     if name not in SPACES:
         raise InputError(
-            f"space must be one of {', '.join(SPACES)}, but got {name!r}; "
-            f"did you mean {nearest(name, SPACES)!r}?"
+            f"space must be one of {', '.join(SPACES)}, but got {name!r}{suggest(name, SPACES)}"
         )
     if resize_level_0 and name != "sd14-wide":
         raise InputError(f"only sd14-wide has widths to choose, but the space is {name!r}")

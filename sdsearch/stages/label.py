@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from sdsearch.assets import TINY_DESIGNS, TINY_TABLE, asset_path
 from sdsearch.console import following_labels, say
-from sdsearch.errors import InputError, check_at_least, check_choice, nearest
+from sdsearch.errors import InputError, check_at_least, check_choice, suggest
 from sdsearch.harness import run_harness
 from sdsearch.labels import (
     ImportReport,
@@ -69,8 +69,8 @@ def label_study(
     job = _job(study if seed is None else study.at_seed(seed), processes)
     if unknown := sorted(set(only) - set(job.keys)):
         raise InputError(
-            f"only sampled and built architectures can be labelled, but {unknown[0]!r} was neither "
-            f"sampled nor built; did you mean {nearest(unknown[0], job.keys)!r}?"
+            f"only sampled and built architectures can be measured, but {unknown[0]!r} was neither "
+            "sampled nor built" + suggest(unknown[0], job.keys, f"see {study.architectures_file}")
         )
     job = replace(job, keys=tuple(only) or job.keys)
     mend_floors(job.measured)

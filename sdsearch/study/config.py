@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationError
 
 from sdsearch.design import Method, PredictorKind, Rule
-from sdsearch.errors import InputError, nearest
+from sdsearch.errors import InputError, suggest
 from sdsearch.labels import LongRecovery, Protocol, Rung, Target, TeacherTuning
 from sdsearch.model import FrozenModel
 from sdsearch.space import LOADERS, Budget, Loader
@@ -92,8 +92,7 @@ def _parse_methods(said: object) -> object:
 def _check_method(name: str) -> None:
     if name not in (known := get_args(Method)):
         raise ValueError(
-            f"a method must be one of {', '.join(known)}, but is {name!r}; did you mean "
-            f"{nearest(name, known)!r}?"
+            f"a method must be one of {', '.join(known)}, but is {name!r}{suggest(name, known)}"
         )
 
 
@@ -103,8 +102,8 @@ def _parse_loaders(said: object) -> object:
     for name in said:
         if name not in LOADERS:
             raise ValueError(
-                f"a name in loads_in must be one of {', '.join(LOADERS)}, but is {name!r}; did you "
-                f"mean {nearest(name, LOADERS)!r}?"
+                f"a name in loads_in must be one of {', '.join(LOADERS)}, but is {name!r}"
+                f"{suggest(name, LOADERS)}"
             )
     return tuple(dict.fromkeys(said))
 
@@ -243,8 +242,10 @@ def _explain(where: Sequence[int | str], problem: Any) -> str:
     section = ".".join(names[:-1])
     place = f"in [{section}]" if section else "at the top"
     if problem["type"] == "extra_forbidden":
-        hint = nearest(names[-1], _known(names[:-1]))
-        return f"unknown key {names[-1]!r} {place}; did you mean {hint!r}?"
+        known = _known(names[:-1])
+        return f"unknown key {names[-1]!r} {place}" + suggest(
+            names[-1], known, f"the keys there are {', '.join(sorted(known))}"
+        )
     if names == ["seed"]:
         place = "in [protocol]"
     return f"{names[-1]!r} {place} is {_show(problem['input'])}: {problem['msg']}"

@@ -15,7 +15,7 @@ from pydantic import ValidationError, model_validator
 
 from sdsearch.console import say
 from sdsearch.design import Design, DesignFile
-from sdsearch.errors import InputError, nearest
+from sdsearch.errors import InputError, suggest
 from sdsearch.files import read_bytes, read_json_bytes, read_json_lines, write_atomic
 from sdsearch.keys import canonical_json, content_key
 from sdsearch.model import FrozenModel
@@ -256,8 +256,8 @@ def find_design(study: StudyFolder, name: str) -> Design:
     """
     designs = {design.name: design for design in read_designs(study)}
     if name not in designs:
-        hint = f"did you mean {nearest(name, designs)!r}?" if designs else "build some first"
-        raise InputError(f"there is no design {name!r}; {hint}")
+        there = f"the designs are {', '.join(designs)}" if designs else "build some first"
+        raise InputError(f"there is no design {name!r}{suggest(name, designs, there)}")
     return designs[name]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from sdsearch.assets import preset_files
-from sdsearch.errors import InputError, nearest
+from sdsearch.errors import InputError, suggest
 from sdsearch.files import read_toml
 from sdsearch.labels import Measurement, Protocol, Target, check_target, label_columns
 from sdsearch.model import FrozenModel
@@ -102,7 +102,8 @@ class Preset(FrozenModel):
         if unknown := [name for name in shown if name not in known]:
             raise ValueError(
                 f"published values must be of columns that labels of this protocol have, but "
-                f"{unknown[0]!r} is none; did you mean {nearest(unknown[0], known)!r}?"
+                f"{unknown[0]!r} is not a column"
+                + suggest(unknown[0], known, f"the columns are {', '.join(sorted(known))}")
             )
         return self
 
@@ -148,8 +149,8 @@ def read_preset(name: str) -> Preset:
     file = known.get(name, Path(name).expanduser())
     if name not in known and not (file.suffix == ".toml" and file.is_file()):
         raise InputError(
-            f"preset must be one of {', '.join(known)}, or a .toml file, but {name!r} is neither; "
-            f"did you mean {nearest(name, known)!r}?"
+            f"preset must be one of {', '.join(known)}, or a .toml file, but {name!r} is neither"
+            f"{suggest(name, known)}"
         )
     try:
         return Preset.model_validate(read_toml(file))

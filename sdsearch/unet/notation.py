@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from sdsearch.errors import InputError, nearest
+from sdsearch.errors import InputError, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -87,7 +87,7 @@ def _why_unknown(piece: str, names: Collection[str]) -> str:
         return (
             f"{found[1]} must be followed by what it keeps, such as its depth, but {piece!r} ends"
         )
-    hint = "" if " " in piece else f"; did you mean {nearest(lower, names)!r}?"
+    hint = "" if " " in piece else suggest(lower, names)
     return (
         f"a part of an architecture must be one of {', '.join(names)}, 'level 0: depth 1, "
         "attention down 1 up 01' (levels 0 to 2), 'level 3 of depth 1', 'no level 3', 'mid none' "

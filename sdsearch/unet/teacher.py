@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdsearch.errors import FieldError, InputError, nearest
+from sdsearch.errors import FieldError, InputError, suggest
 from sdsearch.keys import file_sha256
 from sdsearch.pipelines import (
     PARTS,
@@ -108,7 +108,7 @@ def find_backbone(name: Path | str) -> Backbone:
     if "/" not in text and not Path(text).exists():
         raise InputError(
             f"a backbone must be one of {', '.join(PRESETS)}, a pipeline folder or a hub id, but "
-            f"{text!r} is no folder here; did you mean {nearest(text, PRESETS)!r}?"
+            f"{text!r} is no folder here{suggest(text, PRESETS)}"
         )
     return teacher_backbone(text)
 

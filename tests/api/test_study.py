@@ -168,7 +168,7 @@ def test_an_unknown_design_names_the_nearest_and_without_any_says_what_to_do(
 ) -> None:
     with pytest.raises(sdsearch.InputError, match="did you mean 'autobuild-1'"):
         study.design("autobuild")
-    with pytest.raises(sdsearch.InputError, match="no design 1; did you mean"):
+    with pytest.raises(sdsearch.InputError, match="no design 1; the designs are autobuild-1"):
         study.design(1)
     with pytest.raises(sdsearch.InputError, match="build some first"):
         sdsearch.create_study(tmp_path / "empty").design("autobuild-1")

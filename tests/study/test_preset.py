@@ -177,7 +177,7 @@ def test_another_file_is_no_preset(own: Path) -> None:
         ("steps = 4", 'references = "a.npz"', "references is for task"),
         ("images =", "weights =", "bring.weights: "),
         ('about = "scenes of ours"', "", "about"),
-        ("fd_efflite0 = 12.5", "fid = 12.5", "'fid' is none; did you mean"),
+        ("fd_efflite0 = 12.5", "fid = 12.5", "'fid' is not a column; "),
         ("-log(fd_efflite0)", "-log(fid)", "target must be over columns"),
         ("-log(fd_efflite0)", "log(", "is no expression"),
         ("[protocol]", "[protocol", "valid TOML"),

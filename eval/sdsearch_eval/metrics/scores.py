@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sdsearch.errors import InputError, nearest
+from sdsearch.errors import InputError, suggest
 from sdsearch.keys import canonical_json, file_sha256
 from sdsearch.labels import label_columns
 from sdsearch_eval.nets import ClipScore
@@ -87,10 +87,10 @@ def find_scorers(protocol: Protocol) -> list[EntryPoint]:
         fitting = [point for point in known if point.name == name]
         if not fitting:
             names = sorted(point.name for point in known)
-            hint = f"did you mean {nearest(name, names)!r}?" if names else "none is installed"
+            there = f"installed are {', '.join(names)}" if names else "none is installed"
             raise InputError(
                 f"a scorer must be an entry point of group {GROUP!r} in an installed package, but "
-                f"{name!r} is none; {hint}"
+                f"{name!r} is not one{suggest(name, names, there)}"
             )
         if len(fitting) > 1:
             raise InputError(
