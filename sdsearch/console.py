@@ -6,9 +6,10 @@ terminal is shown as an escape.
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sdsearch.shell import show_plainly
 
@@ -21,9 +22,44 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 
+_WHILE = 1.0
+"""Seconds from which on it is said how long something took."""
+Verbosity = Literal["quiet", "verbose"]
+_VERBOSITY = "SDSEARCH_VERBOSITY"
+"""The environment variable that says how much is shown, to processes of the harness too."""
+
+
+@contextmanager
+def speaking(verbosity: Verbosity | None) -> Iterator[None]:
+    """Show less, or more, progress as long as the context is open; None changes nothing.
+
+    "quiet" shows none of it, "verbose" also what is over at once.
+    """
+    before = os.environ.get(_VERBOSITY)
+    if verbosity is not None:
+        os.environ[_VERBOSITY] = verbosity
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[_VERBOSITY] = before
+        else:
+            os.environ.pop(_VERBOSITY, None)
+
+
+def is_quiet() -> bool:
+    """Whether no progress is to be shown."""
+    return os.environ.get(_VERBOSITY) == "quiet"
+
+
+def is_verbose() -> bool:
+    """Whether everything is to be shown, however short it takes."""
+    return os.environ.get(_VERBOSITY) == "verbose"
+
+
 def make_console(*, quiet: bool = False, to_stdout: bool = False) -> Console:
     """A console that shows text as it is: for progress, or with `to_stdout` for what was asked."""
-    return _plain_console(stderr=not to_stdout, quiet=quiet)
+    return _plain_console(stderr=not to_stdout, quiet=quiet or (is_quiet() and not to_stdout))
 
 
 def print_plainly(thing: object, width: int) -> str:
@@ -54,18 +90,24 @@ def show_status(console: Console, what: str) -> Status:
     return console.status(Text(f"{show_plainly(what)} ..."), spinner=spinner)
 
 
-def say(text: str) -> None:
-    """Print one line of progress to standard error, where it does not mix with results."""
-    make_console().print(text, soft_wrap=True)
+def say(text: str, *, always: bool = False) -> None:
+    """Print a line to standard error, where it does not mix with results.
+
+    It is progress, unless it is to be shown `always`: then a quiet command prints it too.
+    """
+    console = _plain_console(stderr=True) if always else make_console()
+    console.print(text, soft_wrap=True)
 
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """Show that something runs (a spinner on a terminal) and how long it took."""
+    """Show that something runs (a spinner on a terminal), and how long it took if that was long."""
     start = time.monotonic()
     with show_status(make_console(), what):
         yield
-    say(f"{what}: {time.monotonic() - start:.1f} s")
+    spent = time.monotonic() - start
+    if spent >= _WHILE or is_verbose():
+        say(f"{what}: {spent:.1f} s")
 
 
 def progress_bar(console: Console, window: float = 30.0) -> Progress:

@@ -22,54 +22,67 @@ _RESAMPLINGS = 16
 def bench(
     world: Annotated[
         str | None,
-        typer.Option(help="Whose: fill-16 (the default), words-16 or words-16-b."),
+        typer.Option(metavar="NAME", help="fill-16 (the default), words-16 or words-16-b."),
     ] = None,
-    table: Annotated[_File, typer.Option(help="A label table of your own instead.")] = None,
+    table: Annotated[
+        _File, typer.Option(metavar="FILE", help="Your own table of measurements instead.")
+    ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="A built-in method or MODULE:FUNCTION; repeatable (default: all)."),
+        typer.Option(
+            metavar="NAME", help="A built-in method or MODULE:FUNCTION; repeatable (default: all)."
+        ),
     ] = None,
     share: Annotated[
         list[float] | None,
-        typer.Option(help="Parameters at most, as a share of the teacher's; repeatable."),
+        typer.Option(metavar="X", help="Budget: share of the teacher's parameters; repeatable."),
     ] = None,
     macs_share: Annotated[
-        list[float] | None, typer.Option(help="The same of multiply-accumulates.")
+        list[float] | None,
+        typer.Option(metavar="X", help="Budget: share of its compute (MACs); repeatable."),
     ] = None,
     latency_share: Annotated[
-        list[float] | None, typer.Option(help="The same of the labels' latency, on one device.")
+        list[float] | None,
+        typer.Option(metavar="X", help="Budget: share of its measured latency; repeatable."),
     ] = None,
-    labels: Annotated[int, typer.Option(min=5, help="How many labels a method gets.")] = 32,
-    resamplings: Annotated[int, typer.Option(min=1)] = _RESAMPLINGS,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    processes: Annotated[int, typer.Option(min=1, help="Side by side, one thread each.")] = 2,
+    labels: Annotated[
+        int, typer.Option(min=5, metavar="N", help="Measurements each method gets.")
+    ] = 32,
+    resamplings: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How often to repeat.")
+    ] = _RESAMPLINGS,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Random seed.")] = 0,
+    processes: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Number of parallel processes.")
+    ] = 2,
     name: Annotated[
-        str | None, typer.Option("--space", help="The space of your table (default: tiny).")
+        str | None,
+        typer.Option("--space", metavar="NAME", help="Search space of your table (default: tiny)."),
     ] = None,
     teacher: Teacher = None,
     probe: Annotated[
-        _File, typer.Option(help="A study's probe.json for your table (default: none).")
+        _File, typer.Option(metavar="FILE", help="A study's probe.json for your table.")
     ] = None,
     target: Annotated[
-        str, typer.Option(help="What the methods learn, higher is better.")
+        str, typer.Option(metavar="EXPR", help="Quantity the methods predict (higher is better).")
     ] = "-log(fd_efflite0)",
     column: Annotated[
         str | None,
-        typer.Option(help="Results are given in it, lower is better (default: the world's)."),
+        typer.Option(metavar="NAME", help="Metric to report (lower is better)."),
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option(help="The protocol key (default: the table's commonest).")
+        str | None, typer.Option(metavar="KEY", help="Default: the table's most frequent one.")
     ] = None,
     out: Annotated[
-        _File, typer.Option(help="Folder for bench.json, bench.md and bench.svg.")
+        _File, typer.Option(metavar="FOLDER", help="Write bench.json, bench.md and bench.svg here.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Replay search methods on measured architectures: what would each have found?
+    """Benchmark search methods on models already measured.
 
-    Nothing is measured: every method learns from the same random labels, and the table says what
-    its picks are worth. Without a budget and, where no share is given, under 60 % of the teacher's
-    parameters, 70 %, 60 % and 50 % of its multiply-accumulates.
+    Measures nothing: every method learns from the same random measurements, and the table shows
+    what its choices are worth. Budgets by default: none, 60 % of the parameters, and 70 %, 60 %
+    and 50 % of the compute.
     """
     from sdsearch.console import counting
     from sdsearch.labels import Target

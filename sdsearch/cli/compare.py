@@ -8,8 +8,7 @@ from typing import Annotated, Any, get_args
 import typer
 from typer.core import TyperCommand
 
-import sdsearch
-from sdsearch.cli.options import STUDY, Folder, show
+from sdsearch.cli.options import Folder, open_given, show
 from sdsearch.errors import InputError, check_choice
 
 _OUT = Path("compare.png")
@@ -20,6 +19,7 @@ _NAMES = {
     **{name: f"--{name}" for name in ("pipelines", "seeds", "guidance", "out")},
 }
 """What the options of a request's fields are called, where they may be wrong."""
+_FLAGS = ("-h", "-q", "-v")
 _LISTS = ("--pipelines", "--image", "--mask", "--prompt", "--seeds")
 
 
@@ -36,11 +36,13 @@ def repeat_options(args: list[str], names: tuple[str, ...]) -> list[str]:
 
     >>> repeat_options(["study", "--seeds", "0", "1", "--out", "x.png"], ("--seeds",))
     ['study', '--seeds', '0', '--seeds', '1', '--out', 'x.png']
+    >>> repeat_options(["--seeds", "0", "1", "-q", "study"], ("--seeds",))
+    ['--seeds', '0', '--seeds', '1', '-q', 'study']
     """
     found: list[str] = []
     option, fresh = None, False
     for arg in args:
-        if arg.startswith("--"):
+        if arg.startswith("--") or arg in _FLAGS:
             option, fresh = (arg if arg in names else None), True
             found.append(arg)
         else:
@@ -50,42 +52,65 @@ def repeat_options(args: list[str], names: tuple[str, ...]) -> list[str]:
 
 
 def compare(
-    study: Folder = STUDY,
+    study: Folder = None,
     pipelines: Annotated[
         list[str] | None,
-        typer.Option(help="Any pipelines instead of a study's: tiny, folders, hub ids."),
+        typer.Option(metavar="NAME", help="Use no study: tiny, folders or Hub ids."),
     ] = None,
-    image: Annotated[list[Path] | None, typer.Option(help="Image files or folders.")] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option(metavar="PATH", help="Image files or folders.")
+    ] = None,
     mask: Annotated[
         list[str] | None,
-        typer.Option(help="FILE (white is repainted), FOLDER, box:x,y,w,h or auto:KIND."),
+        typer.Option(
+            metavar="MASK", help="FILE (white is repainted), FOLDER, box:x,y,w,h or auto:KIND."
+        ),
     ] = None,
     prompt: Annotated[
-        list[str] | None, typer.Option(help="One for all images, or one for each.")
+        list[str] | None, typer.Option(metavar="TEXT", help="One for all images, or one each.")
     ] = None,
-    seeds: Annotated[list[int] | None, typer.Option(help="A row for each (default: 0).")] = None,
-    steps: Annotated[int, typer.Option(min=1)] = 20,
+    seeds: Annotated[
+        list[int] | None, typer.Option(metavar="N", help="One row per seed (default: 0).")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Sampling steps.")] = 20,
     guidance: Annotated[
-        float | None, typer.Option(min=0, help="Default: 7.5, for tiny models 1.")
+        float | None, typer.Option(min=0, metavar="X", help="Default: 7.5, or 1 for tiny models.")
     ] = None,
-    scheduler: Annotated[str, typer.Option(help="As in [protocol].")] = "ddim",
-    mask_convention: Annotated[str, typer.Option(help="As in [protocol].")] = "diffusers",
-    mask_geometry: Annotated[str, typer.Option(help="As in [protocol].")] = "photo",
-    crop: Annotated[str, typer.Option(help="As in [protocol].")] = "whole",
+    scheduler: Annotated[
+        str, typer.Option(metavar="NAME", help="As in [protocol] of study.toml.")
+    ] = "ddim",
+    mask_convention: Annotated[
+        str, typer.Option(metavar="NAME", help="As in [protocol] of study.toml.")
+    ] = "diffusers",
+    mask_geometry: Annotated[
+        str, typer.Option(metavar="NAME", help="As in [protocol] of study.toml.")
+    ] = "photo",
+    crop: Annotated[
+        str, typer.Option(metavar="NAME", help="As in [protocol] of study.toml.")
+    ] = "whole",
     crop_padding: Annotated[
-        int | None, typer.Option(min=8, help="As in [protocol]; needs --crop hole.")
+        int | None, typer.Option(min=8, metavar="N", help="As in [protocol]; needs --crop hole.")
     ] = None,
     differences: Annotated[
         bool,
-        typer.Option("--differences", help="To the first pipeline, brightened."),
+        typer.Option(
+            "--differences", help="Also show the amplified difference to the first pipeline."
+        ),
     ] = False,
-    out: Annotated[Path, typer.Option(help="The picture, .png or .webp; JSON beside it.")] = _OUT,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE", help="Picture to write, .png or .webp, with a JSON file beside it."
+        ),
+    ] = _OUT,
 ) -> None:
-    """Paint the same side by side: a study's best designs, or any pipelines.
+    """Paint the same images with several models, side by side.
+
+    By default the teacher and the best designs of a study; with --pipelines any others:
 
     sdsearch compare --pipelines A B --image x.png --mask box:16,16,32,32 --prompt "a red house"
 
-    Without images the prompts alone are painted.
+    Without --image the prompts are painted as text to image.
     """
     from sdsearch.files import check_output
     from sdsearch.labels import Crop, MaskConvention, MaskGeometry, Scheduler
@@ -95,7 +120,7 @@ def compare(
     if not pipelines:
         if image or mask or prompt:
             raise InputError("--image, --mask and --prompt need --pipelines, but there are none")
-        show(sdsearch.load_study(study).compare())
+        show(open_given(study).compare())
         return
     if bool(image) != bool(mask):
         raise InputError("--image and --mask need each other, but one of them is missing")

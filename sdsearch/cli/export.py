@@ -7,41 +7,51 @@ from typing import Annotated, Literal
 
 import typer
 
-import sdsearch
-from sdsearch.cli.options import STUDY, Folder, show
+from sdsearch.cli.options import Folder, open_given, show
 from sdsearch.errors import InputError
 
 Lora = Annotated[
-    Path | None, typer.Option(help="A LoRA of the teacher: what is left of it goes beside.")
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Also export this LoRA of the teacher, reduced to the layers that remain.",
+    ),
 ]
 
 
 def export(
-    study: Folder = STUDY,
+    study: Folder = None,
     names: Annotated[
-        list[str] | None, typer.Option("--design", help="A design's name; repeat for several.")
+        list[str] | None, typer.Option("--design", metavar="NAME", help="Which design; repeatable.")
     ] = None,
     single_file: Annotated[
         bool,
-        typer.Option("--single-file", help="Also one .safetensors that ComfyUI reads."),
+        typer.Option("--single-file", help="Also write one .safetensors file for ComfyUI."),
     ] = False,
     single_file_dtype: Annotated[
         Literal["float16", "float32"] | None,
-        typer.Option(help="With --single-file: its precision (default: float16)."),
+        typer.Option(help="Precision of the single file (default: float16)."),
     ] = None,
     onnx: Annotated[
-        bool, typer.Option("--onnx", help="Also ONNX, checked in onnxruntime (extra `onnx`).")
+        bool,
+        typer.Option("--onnx", help="Also write ONNX, verified against PyTorch (extra `onnx`)."),
     ] = False,
     lora: Lora = None,
     push: Annotated[
-        str | None, typer.Option(metavar="OWNER/NAME", help="Say what a push would upload.")
+        str | None,
+        typer.Option(
+            metavar="OWNER/NAME", help="Upload to this Hub repository (dry run unless --yes)."
+        ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Really push.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Perform the upload.")] = False,
 ) -> None:
-    """Export designs (by default the best measured ones) as stock diffusers pipelines."""
+    """Export the best designs as diffusers pipelines.
+
+    Without --design: those with the best measurements, whichever method built them.
+    """
     from sdsearch.stages import add_lora, add_onnx, check_additions, push_export
 
-    loaded = sdsearch.load_study(study)
+    loaded = open_given(study)
     if push is not None and len(names or ()) != 1:
         raise InputError(
             f"--push takes one design, but {len(names or ())} are named; name it with --design"

@@ -1,4 +1,4 @@
-"""`sdsearch label`: measure architectures here, on many machines, or on a Ray cluster."""
+"""`sdsearch label`: measure models here, on many machines, or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -6,55 +6,58 @@ from typing import Annotated, Literal
 
 import typer
 
-import sdsearch
-from sdsearch.cli.options import STUDY, Folder, Json, print_json, show
+from sdsearch.cli.options import Folder, Json, open_given, print_json, show
 from sdsearch.errors import InputError
 
 _TOGETHER = (["--prepare", "--halving"], ["--retry-failed", "--halving"])
 
 Table = Annotated[
-    str | None, typer.Option("--import", help='Only import a table: "tiny" or a JSONL file.')
-]
-Processes = Annotated[int, typer.Option(min=1, help="How many GPUs work together on one label.")]
-Executor = Annotated[
-    Literal["local", "ray"] | None,
+    str | None,
     typer.Option(
-        help="local: this machine; ray: a Ray cluster. Default: [label] executor in study.toml."
+        "--import", metavar="TABLE", help='Load measurements from a JSONL file, or those of "tiny".'
     ),
 ]
-Seed = Annotated[int | None, typer.Option(min=0, help="Label seed (default: the study's).")]
+Processes = Annotated[int, typer.Option(min=1, metavar="N", help="GPUs per measurement.")]
+Executor = Annotated[
+    Literal["local", "ray"] | None,
+    typer.Option(help="This machine or a Ray cluster. Default: [label] executor in study.toml."),
+]
+Seed = Annotated[
+    int | None, typer.Option(min=0, metavar="N", help="Random seed (default: the study's).")
+]
 Keys = Annotated[
-    list[str] | None, typer.Option("--arch", help="Only this architecture key; repeatable.")
+    list[str] | None,
+    typer.Option("--arch", metavar="KEY", help="Measure only this model; repeatable."),
 ]
 Halving = Annotated[
     bool,
     typer.Option(
-        "--halving", help="All by a cheap protocol, only the best in full: [label] rungs."
+        "--halving",
+        help="Successive halving: measure all models cheaply, then only the best in full (see "
+        "[label] rungs).",
     ),
 ]
 Prepare = Annotated[
-    bool, typer.Option("--prepare", help="Only compute what all labels share, before many workers.")
+    bool,
+    typer.Option("--prepare", help="Only precompute shared data; run once before many workers."),
 ]
-Status = Annotated[
-    bool, typer.Option("--status", help="Only say what is done, running, failed and left.")
-]
-RetryFailed = Annotated[
-    bool, typer.Option("--retry-failed", help="Remove failed labels, then measure them again.")
-]
+Status = Annotated[bool, typer.Option("--status", help="Show progress and exit.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Measure failed models again.")]
 Adopt = Annotated[
     bool,
     typer.Option(
-        "--adopt", help="Only rename labels whose files or teacher have another name by now."
+        "--adopt",
+        help="Only rename measurements whose image files or model were renamed since.",
     ),
 ]
 Recompute = Annotated[
     bool,
-    typer.Option("--recompute-metrics", help="Values again from kept rows, without sampling."),
+    typer.Option("--recompute-metrics", help="Recompute metrics from saved data; no sampling."),
 ]
 
 
 def label(
-    study: Folder = STUDY,
+    study: Folder = None,
     table: Table = None,
     processes: Processes = 1,
     executor: Executor = None,
@@ -68,11 +71,11 @@ def label(
     adopt: Adopt = False,
     as_json: Json = False,
 ) -> None:
-    """Measure every sampled and built architecture that has no label yet.
+    """Measure all chosen models and designs not measured yet.
 
-    Start it on as many GPUs and machines as you like, with the study on a shared file system: each
-    takes what is free, and takes over what a dead one held. A model that hangs is ended after
-    [label] time_limit seconds. Failures are labels with a reason. More: docs/scaling.md
+    Can run on several GPUs or machines at once if they share the study folder; work of a crashed
+    machine is picked up by the others. A model that hangs is stopped after [label] time_limit
+    seconds. Failures are recorded with their reason. More: docs/scaling.md
     """
     _check_together(
         {
@@ -88,12 +91,12 @@ def label(
     )
     if as_json and not status:
         raise InputError("--json goes with --status only: a label is a JSON file in labels/ itself")
-    loaded = sdsearch.load_study(study)
+    loaded = open_given(study)
     if table is not None:
         report = loaded.import_labels(None if table == "tiny" else table)
         show(
-            f"imported {report.imported} labels, {report.skipped_existing} were there already, "
-            f"refused: {report.other_protocol} of another protocol, {report.other_teacher} of "
+            f"loaded {report.imported} measurements, {report.skipped_existing} were there already; "
+            f"refused {report.other_protocol} of another protocol and {report.other_teacher} of "
             f"another teacher; from {report.origin}"
         )
     elif status:
@@ -110,7 +113,7 @@ def label(
         loaded.prepare(processes=processes, rungs=halving)
     else:
         if retry_failed:
-            show(f"removed {loaded.forget_failed()} failed labels")
+            show(f"removed {loaded.forget_failed()} failed measurements")
         if halving:
             for rung in loaded.label_by_halving(processes=processes, executor=executor):
                 show(f"  {rung.describe()}")
@@ -122,4 +125,4 @@ def _check_together(given: dict[str, bool]) -> None:
     """Raise `InputError` where more than one of these is given, but for what goes together."""
     names = [name for name, is_given in given.items() if is_given]
     if len(names) > 1 and names not in _TOGETHER:
-        raise InputError(f"{' and '.join(names)} do not go together; give one of them")
+        raise InputError(f"{' and '.join(names)} cannot be combined; choose one of them")

@@ -6,44 +6,53 @@ from typing import Annotated, Literal
 
 import typer
 
-import sdsearch
-from sdsearch.cli.options import STUDY, Folder, Json, print_json, show
+from sdsearch.cli.options import Folder, Json, open_given, print_json, show
 
 
 def sample(
-    study: Folder = STUDY,
+    study: Folder = None,
     strategy: Annotated[
         Literal["study", "active", "probe"],
         typer.Option(
-            help="study: as study.toml says; active: what the predictor knows least of; probe: "
-            "what the probe puts near the budget's front."
+            help="study: as study.toml says. Add more with active: the models the predictor is "
+            "least sure about; or probe: those the probe rates best for their size."
         ),
     ] = "study",
-    count: Annotated[int, typer.Option(min=1, help="How many more, with active or probe.")] = 16,
+    count: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How many to add with active or probe.")
+    ] = 16,
 ) -> None:
-    """Pick the architectures to measure: the named members and N by the study's strategy."""
-    loaded = sdsearch.load_study(study)
+    """Choose the models to measure.
+
+    These are the teacher, the BK-SDM models and as many others as [space] labels in study.toml.
+    """
+    loaded = open_given(study)
+    file = loaded.folder.architectures_file
     if strategy != "study":
         found = loaded.propose(count, strategy)
-        show(f"{len(found)} more in {study / 'architectures.jsonl'}; next: sdsearch label {study}")
+        show(f"added {len(found)} models to {file}; next: sdsearch label {loaded.path}")
         return
-    show(f"{len(loaded.sample())} architectures in {study / 'architectures.jsonl'}")
+    show(f"chose {len(loaded.sample())} models: {file}")
 
 
 def probe(
-    study: Folder = STUDY,
+    study: Folder = None,
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Pictures at each timestep (default: 8).")
+        int | None, typer.Option(min=1, metavar="N", help="Pictures per timestep (default: 8).")
     ] = None,
     timesteps: Annotated[
-        int | None, typer.Option(min=1, help="How many timesteps (default: 4).")
+        int | None, typer.Option(min=1, metavar="N", help="Number of timesteps (default: 4).")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show which blocks the teacher can do without: no labels, a few dozen forward passes."""
+    """Estimate which blocks the model can do without.
+
+    Removes one block at a time and compares the output. Needs no measurements, only some forward
+    passes.
+    """
     from sdsearch.report import describe_probe
 
-    loaded = sdsearch.load_study(study)
+    loaded = open_given(study)
     found = loaded.probe(samples=samples, timesteps=timesteps)
     if as_json:
         print_json(found.model_dump(mode="json"))
@@ -53,9 +62,12 @@ def probe(
     show(f"picture: {loaded.folder.probe_file.with_suffix('.svg')}")
 
 
-def fit(study: Folder = STUDY, as_json: Json = False) -> None:
-    """Fit the predictor on the labels and compare it with baselines on the same folds."""
-    report = sdsearch.load_study(study).fit()
+def fit(study: Folder = None, as_json: Json = False) -> None:
+    """Train the predictor on the measurements.
+
+    Prints how well it ranks models it has not seen, beside simpler predictors.
+    """
+    report = open_given(study).fit()
     if as_json:
         print_json(report.model_dump(mode="json"))
         return
@@ -66,9 +78,9 @@ def fit(study: Folder = STUDY, as_json: Json = False) -> None:
         show(report.worth.describe())
 
 
-def score(study: Folder = STUDY, as_json: Json = False) -> None:
-    """Score blocks and options of levels, and predict every member of the space."""
-    scores = sdsearch.load_study(study).score()
+def score(study: Folder = None, as_json: Json = False) -> None:
+    """Score every block, and predict every model of the space."""
+    scores = open_given(study).score()
     if as_json:
         print_json(scores.model_dump(mode="json"))
         return
@@ -77,15 +89,19 @@ def score(study: Folder = STUDY, as_json: Json = False) -> None:
 
 
 def build(
-    study: Folder = STUDY,
+    study: Folder = None,
     methods: Annotated[
         list[str] | None,
-        typer.Option(help="Instead of those of study.toml; repeatable. one-shot needs no labels."),
+        typer.Option(
+            metavar="NAME",
+            help="A method to use instead of those in study.toml; repeatable. one-shot needs no "
+            "measurements.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Build the best designs by each method under the budget."""
-    designs = sdsearch.load_study(study).build(methods or ())
+    """Build the best designs within the budget, by each method."""
+    designs = open_given(study).build(methods or ())
     if as_json:
         print_json([design.record.model_dump(mode="json") for design in designs])
         return

@@ -8,46 +8,66 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 import sdsearch
-from sdsearch.cli.options import STUDY, Folder, Json, Teacher, print_json, show
+from sdsearch.cli.options import (
+    Folder,
+    Json,
+    Teacher,
+    locate_study,
+    open_given,
+    print_json,
+    show,
+)
 from sdsearch.errors import InputError, check_choice
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-Drawn = Annotated[Path | None, typer.Option(help="Where the SVG goes (default: KEY.svg here).")]
-Table = Annotated[Path, typer.Argument(help="The table's JSON file, made or read.")]
+Drawn = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="The SVG to write (default: KEY.svg).")
+]
+Table = Annotated[Path, typer.Argument(metavar="TABLE", help="The JSON file to write or read.")]
 Checked = Annotated[
-    Path,
+    Path | None,
     typer.Argument(
-        help="A study, a folder of photos, a UNet's config.json, its folder, or a pipeline folder."
+        metavar="PATH",
+        help="A study (the default: as for other commands), a folder of photos, a pipeline "
+        "folder, or a UNet's folder or config.json.",
     ),
 ]
-Masks = Annotated[str, typer.Option(help="Of photos: a folder of masks, or a kind that is drawn.")]
-Side = Annotated[int, typer.Option("--size", min=8, help="Of photos: the square's side, pixels.")]
-Sheet = Annotated[Path, typer.Option(help="Of photos: where the contact sheet goes, .png.")]
+Masks = Annotated[
+    str, typer.Option(metavar="KIND", help="For photos: how to draw masks, or a folder of them.")
+]
+Side = Annotated[
+    int, typer.Option("--size", min=8, metavar="N", help="For photos: size in pixels.")
+]
+Sheet = Annotated[
+    Path, typer.Option(metavar="FILE", help="For photos: the contact sheet to write, .png.")
+]
 Files = Annotated[
     bool,
-    typer.Option("--files", help="Of a study: whether its files hold what was written to them."),
+    typer.Option("--files", help="For a study: check its files for damage instead."),
 ]
 _PIPELINE = ("model_index.json", "unet")
 _WEIGHTS = (".safetensors", ".bin")
 
 
 def space(
-    study: Folder = STUDY,
+    study: Folder = None,
     name: Annotated[
         str | None,
-        typer.Option("--space", help="sd14, sd14-blocks, sd14-wide or tiny, without a study."),
+        typer.Option(
+            "--space", metavar="NAME", help="Use no study: sd14, sd14-blocks, sd14-wide or tiny."
+        ),
     ] = None,
     teacher: Teacher = None,
     draw: Annotated[
         str | None,
-        typer.Option(metavar="ARCH", help="Draw a member: its name, number or config.json."),
+        typer.Option(metavar="MODEL", help="Draw this one: its name, number or config.json."),
     ] = None,
     out: Drawn = None,
     as_json: Json = False,
 ) -> None:
-    """Show a search space: its size, units and named members; or draw one member."""
+    """Show a search space, or draw one model of it as SVG."""
     from sdsearch.design import read_scores
     from sdsearch.files import write_atomic
     from sdsearch.report import draw_scores
@@ -58,7 +78,7 @@ def space(
         backbone = sdsearch.find_backbone(teacher) if teacher else None
         found = sdsearch.search_space(name or "sd14", backbone)
     else:
-        loaded = sdsearch.load_study(study)
+        loaded = open_given(study)
         scores = read_scores(loaded.folder.scores_file)
         found = loaded.space()
     if draw is not None:
@@ -89,22 +109,32 @@ def space(
 def latency(
     table: Table,
     teacher: Teacher = None,
-    name: Annotated[str, typer.Option("--space", help="The space its members are from.")] = "sd14",
-    members: Annotated[int, typer.Option(help="How many members to measure.")] = 48,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
-    batch: Annotated[int, typer.Option(min=1)] = 1,
-    cfg: Annotated[bool, typer.Option("--cfg", help="Guided: twice the batch.")] = False,
+    name: Annotated[
+        str, typer.Option("--space", metavar="NAME", help="The search space.")
+    ] = "sd14",
+    members: Annotated[int, typer.Option(metavar="N", help="How many models to time.")] = 48,
+    device: Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    dtype: Annotated[
+        str, typer.Option(metavar="NAME", help="float32, float16 or bfloat16.")
+    ] = "float32",
+    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Images per call.")] = 1,
+    cfg: Annotated[
+        bool, typer.Option("--cfg", help="Time with classifier-free guidance (batch doubled).")
+    ] = False,
     size: Annotated[
-        int | None, typer.Option(min=1, help="Latent side (default: the teacher's).")
+        int | None, typer.Option(min=1, metavar="N", help="Latent size (default: the model's).")
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="CPU threads.")] = 2,
     predict: Annotated[
-        str | None, typer.Option(help="Only predict this member from an existing table.")
+        str | None,
+        typer.Option(metavar="MODEL", help="Measure nothing; predict this model from the table."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a latency table (resumable), or predict a member's latency from one."""
+    """Time some models to predict the latency of all others.
+
+    Use an idle machine. Resumes where it was stopped.
+    """
     import numpy as np
 
     from sdsearch.api import LatencyReport, tabulate_latency
@@ -158,7 +188,7 @@ def latency(
 
 
 def check(
-    path: Checked,
+    path: Checked = None,
     against: Teacher = None,
     masks: Masks = "mixed",
     size: Side = 512,
@@ -166,12 +196,12 @@ def check(
     files: Files = False,
     as_json: Json = False,
 ) -> None:
-    """Check what you bring before any hour is spent on it.
+    """Check a study, photos or a UNet before you use them.
 
-    Of a study: photos, masks, captions, teacher, scheduler, as labels will read them, or its own
-    files; of a folder of photos the same without a teacher; of a stock UNet what it is, costs,
-    hides, and works with.
+    For a study: its photos, masks, captions, model and scheduler. For a UNet: its type, size,
+    compute, hidden problems and compatibility.
     """
+    path = locate_study(None) if path is None else path
     if files:
         report = sdsearch.load_study(path).verify()
         _print_checked(report, as_json, bad=bool(report.problems))

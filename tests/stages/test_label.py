@@ -216,5 +216,5 @@ def test_options_that_do_not_go_together_are_refused(
 ) -> None:
     done = CliRunner().invoke(app, ["label", str(study.root), *options])
     assert isinstance(done.exception, InputError)
-    assert "go together" in str(done.exception) or "goes with" in str(done.exception)
+    assert "cannot be combined" in str(done.exception) or "goes with" in str(done.exception)
     assert not (study.root / "started").exists()
