@@ -15,11 +15,18 @@ from sdsearch.shell import show_plainly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Protocol
 
     from rich.console import Console
     from rich.progress import Progress
     from rich.status import Status
     from rich.text import Text
+
+    class Teller(Protocol):
+        """Tells how many labels there are, what became of an attempt, and the headway."""
+
+        def __call__(self, count: int, news: str, headway: str, *, is_routine: bool) -> None:
+            """`is_routine` says that all went well."""
 
 
 _WHILE = 1.0
@@ -141,19 +148,34 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def following_labels(total: int, done: int) -> Iterator[Callable[[int, str], None]]:
-    """A bar of labels with the time left; yields what tells it their number and the latest news.
+def following_labels(phase: str, total: int, done: int) -> Iterator[Teller]:
+    """A bar of the labels of a phase; yields what tells it of each attempt (see `Teller`).
 
-    What went wrong is printed, and all news where no bar can be drawn.
+    What went wrong is printed too, even by a quiet command, and everything where no bar can be
+    drawn or all is asked for.
     """
-    console = make_console()
-    with progress_bar(console) as bar:
-        task = bar.add_task("labels", total=total, completed=done)
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        def tell(count: int, news: str) -> None:
-            bar.update(task, completed=count)
-            if not news.endswith(" ok") or not console.is_terminal:
-                news = show_plainly(news, one_line=True)
-                console.print(f"label {count} of {total}: {news}", soft_wrap=True)
+    console = make_console()
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(12),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[headway]}", markup=False),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(phase, total=total, completed=done, headway="")
+
+        def tell(count: int, news: str, headway: str, *, is_routine: bool) -> None:
+            bar.update(task, completed=count, headway=headway)
+            if is_routine and console.is_terminal and not is_verbose():
+                return
+            news = show_plainly(f"{phase} {count} of {total}: {news}", one_line=True)
+            line = "; ".join(part for part in (news, headway) if part)
+            if is_quiet() and not is_routine:
+                say(line, always=True)
+            else:
+                console.print(line, soft_wrap=True)
 
         yield tell

@@ -18,10 +18,11 @@ from sdsearch.labels import (
 )
 from sdsearch.pipelines import locate_pipeline, open_pipeline
 from sdsearch.planning import check_study
-from sdsearch.study import RecomputeRequest, find_teacher, read_listing
+from sdsearch.study import RecomputeRequest, find_teacher, read_designs, read_listing
 from sdsearch.unet import teacher_sha256
 from sdsearch.workers import (
     LabelJob,
+    Watch,
     keep_best,
     label_by_halving,
     label_here,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sdsearch.study import StudyFolder
-    from sdsearch.workers import LabelStatus, RungReport
+    from sdsearch.workers import LabelStatus, News, RungReport
 
 Executor = Literal["local", "ray"]
 """Who measures: a worker on this machine, or the tasks of a Ray cluster."""
@@ -74,9 +75,7 @@ def label_study(
         )
     job = replace(job, keys=tuple(only) or job.keys)
     mend_floors(job.measured)
-    todo = len(job.todo())
-    say(f"labels: {len(job.keys) - todo} of {len(job.keys)} are there, {todo} to measure")
-    _measure(job, executor)
+    _measure(job, executor, *_phase(study, job))
 
 
 def halve_study(
@@ -91,11 +90,9 @@ def halve_study(
     def label(rung: int | None, keys: list[str]) -> None:
         part = replace(job, rung=rung, keys=tuple(keys))
         protocol = part.measured.config.protocol
-        say(
-            f"{len(keys)} architectures, {protocol.samples} samples, "
-            f"{protocol.recovery.steps} recovery steps"
-        )
-        _measure(part, chosen)
+        name = "final rung" if rung is None else f"rung {rung + 1}"
+        say(f"{name}: {protocol.samples} samples, {protocol.recovery.steps} fine-tuning steps")
+        _measure(part, chosen, name, len(keys))
 
     return label_by_halving(study, job.keys, label)
 
@@ -205,12 +202,26 @@ def mend_floors(study: StudyFolder) -> None:
         redo_finish(open_claims(study))
 
 
-def _measure(job: LabelJob, executor: Executor) -> None:
-    """Label all of a job, with a bar of how far it is."""
-    todo = len(job.todo())
+def _phase(study: StudyFolder, job: LabelJob) -> tuple[str, int]:
+    """What is measured now, in a word, and how many of it there are."""
+    designs, todo = {design.arch_key for design in read_designs(study)}, set(job.todo())
+    if todo and todo <= designs:
+        return "designs", len(designs.intersection(job.keys))
+    return "models", len(job.keys)
+
+
+def _measure(job: LabelJob, executor: Executor, phase: str, total: int) -> None:
+    """Label all of a job, with a bar of how far it is with the `total` of a phase."""
+    watch, todo, before = Watch(job), len(job.todo()), len(job.keys) - total
+    say(f"{phase}: {total - todo} of {total} measured ({watch.measure})")
     if not todo and not job.needs_finish():
         return
-    with following_labels(len(job.keys), len(job.keys) - todo) as tell:
+    with following_labels(phase, total, total - todo) as show:
+
+        def tell(count: int, news: News) -> None:
+            headway = watch.hear(news.arch_key).describe()
+            show(count - before, news.said, headway, is_routine=news.is_routine)
+
         if executor == "local":
             label_here(job, tell)
         else:

@@ -5,6 +5,7 @@ It imports `study` and `labels`. Start at `worker`; `local` and `ray` say where.
 
 from sdsearch.workers.claims import Claims
 from sdsearch.workers.halving import RungReport, halve, keep_best, label_by_halving, read_values
+from sdsearch.workers.headway import Watch, say_span
 from sdsearch.workers.job import LabelJob, open_claims
 from sdsearch.workers.local import label_here
 from sdsearch.workers.messages import (
@@ -25,7 +26,7 @@ from sdsearch.workers.messages import (
 from sdsearch.workers.process import HarnessProcess
 from sdsearch.workers.ray import label_on_ray
 from sdsearch.workers.status import LabelStatus, read_label_status
-from sdsearch.workers.worker import redo_finish
+from sdsearch.workers.worker import News, redo_finish
 
 __all__ = [
     "Answer",
@@ -40,10 +41,12 @@ __all__ = [
     "LabelStatus",
     "Labelled",
     "Lost",
+    "News",
     "Order",
     "Ready",
     "RungReport",
     "Stopped",
+    "Watch",
     "halve",
     "keep_best",
     "label_by_halving",
@@ -54,5 +57,6 @@ __all__ = [
     "read_order",
     "read_values",
     "redo_finish",
+    "say_span",
     "write_answer",
 ]

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sdsearch.workers.job import LabelJob
+    from sdsearch.workers.worker import News
 
 
-def label_here(job: LabelJob, tell: Callable[[int, str], None]) -> None:
+def label_here(job: LabelJob, tell: Callable[[int, News], None]) -> None:
     """Label all of a job in a process of this machine; other workers may be at the same labels.
 
-    `tell` is told after every label how many there are, and about this one in words.
+    `tell` is told after every attempt how many labels there are, and what became of it.
 
     Raises:
         InputError, WorkError: something concerns all labels; those measured before are kept.

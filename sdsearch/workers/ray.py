@@ -15,7 +15,7 @@ from sdsearch.console import say
 from sdsearch.errors import InputError, WorkError
 from sdsearch.harness import safe_paths
 from sdsearch.study import read_study
-from sdsearch.workers.worker import PATIENCE, finish_labels, work_off
+from sdsearch.workers.worker import PATIENCE, News, finish_labels, work_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,10 +28,10 @@ _CANCEL_SECONDS = 20.0
 _RETRIES = 2  # times the study's attempts: a node may die before it has claimed anything
 
 
-def label_on_ray(job: LabelJob, tell: Callable[[int, str], None]) -> None:
+def label_on_ray(job: LabelJob, tell: Callable[[int, News], None]) -> None:
     """Label all of a job by the tasks of a Ray cluster.
 
-    `tell` is told after every label how many there are, and about this one in words.
+    `tell` is told after every attempt how many labels there are, and what became of it.
 
     Raises:
         InputError, WorkError: something concerns all labels; those measured before are kept.
@@ -55,7 +55,7 @@ def label_on_ray(job: LabelJob, tell: Callable[[int, str], None]) -> None:
             ray.shutdown()
 
 
-def _run_tasks(ray: Any, job: LabelJob, tell: Callable[[int, str], None]) -> None:
+def _run_tasks(ray: Any, job: LabelJob, tell: Callable[[int, News], None]) -> None:
     """Prepare on one node, label on all, finish on one.
 
     What went wrong on a node is started again, likely on another; a node on which one architecture
@@ -72,7 +72,7 @@ def _run_tasks(ray: Any, job: LabelJob, tell: Callable[[int, str], None]) -> Non
             key, report = pending.pop(ended), ray.get(ended)
             todo = job.todo()
             tell(len(job.keys) - len(todo), report.news)
-            row = [*suspect.get(report.node, []), report.news] if report.trouble else []
+            row = [*suspect.get(report.node, []), report.news.said] if report.trouble else []
             suspect[report.node] = row
             if len(row) >= PATIENCE:
                 raise WorkError(f"node {report.node} seems to be out of order: {'; '.join(row)}")
@@ -103,7 +103,7 @@ def _finish_only(ray: Any, pending: dict[Any, str]) -> None:
     pending.clear()
     report = ray.get(task)
     if report.trouble:
-        raise WorkError(f"on node {report.node}: {report.news}")
+        raise WorkError(f"on node {report.node}: {report.news.said}")
 
 
 def _task_starter(ray: Any, job: LabelJob) -> Callable[[RayTask, LabelJob], Any]:
@@ -133,7 +133,7 @@ class TaskReport:
     """What came of a task of a Ray cluster, and on which node."""
 
     node: str
-    news: str
+    news: News
     trouble: bool = False
 
 
@@ -152,19 +152,21 @@ def run_task(task: RayTask, job: LabelJob, place: Path) -> TaskReport:
             f"every node must see the study at {root}, as on a shared file system, but on {node}: "
             f"{error}"
         ) from None
-    shift, news = job.open_shift(patience=1), [" ".join(job.keys)]
+    said = " ".join(job.keys)
+    shift, news = job.open_shift(patience=1), [News(said, said)]
     try:
         with job.open_labeller() as labeller:
             if task == "prepare":
                 labeller.prepare()
             elif task == "label":
 
-                def tell(_: int, said: str) -> None:
-                    news.append(said)
+                def tell(_: int, what: News) -> None:
+                    news.append(what)
 
                 work_off(shift, job.keys, labeller, tell)
             else:
                 finish_labels(job.keys, labeller, shift.claims)
     except WorkError as error:
-        return TaskReport(node, news[-1] if len(news) > 1 else str(error), trouble=True)
+        why = news[-1] if len(news) > 1 else News(said, str(error))
+        return TaskReport(node, why, trouble=True)
     return TaskReport(node, news[-1])

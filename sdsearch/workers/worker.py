@@ -60,6 +60,18 @@ class TimeLimitError(RuntimeError):
         self.failure = Failure(kind="time", message=message)
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """What became of an attempt at an architecture, in words.
+
+    `is_routine` says that it was measured, and that there is nothing to worry about.
+    """
+
+    arch_key: str
+    said: str
+    is_routine: bool = False
+
+
 class Labeller(Protocol):
     """What turns an architecture key into a label: a process of the harness, or this one."""
 
@@ -107,7 +119,7 @@ class Shift:
 
 
 def work_off(
-    shift: Shift, keys: Sequence[str], labeller: Labeller, tell: Callable[[int, str], None]
+    shift: Shift, keys: Sequence[str], labeller: Labeller, tell: Callable[[int, News], None]
 ) -> None:
     """Label `keys` together with whoever else is at them; returns when each has a label.
 
@@ -115,7 +127,7 @@ def work_off(
         shift: where labels and claims are.
         keys: architecture keys; those with a label are done.
         labeller: what measures.
-        tell: told after every label how many of `keys` have one, and about this one in words.
+        tell: told after every attempt how many of `keys` have a label, and what became of it.
 
     Raises:
         WorkError: the patience is over: it seems to be this machine.
@@ -137,10 +149,10 @@ def work_off(
             labeller.tidy(key)
             claim.end("released", "it has a label")
             continue
-        outcome, said = _label_one(shift, key, claim, labeller)
-        tell(len(keys) - len(todo) + shift.has_label(key), said)
+        outcome, news = _label_one(shift, key, claim, labeller)
+        tell(len(keys) - len(todo) + shift.has_label(key), news)
         if outcome in ("trouble", "ended"):
-            suspect += [] if outcome == "trouble" and key in in_a_row else [said]
+            suspect += [] if outcome == "trouble" and key in in_a_row else [news.said]
             in_a_row.add(key)
             lost_here.add(key)
         elif outcome == "label":
@@ -220,7 +232,7 @@ def _take_any(
 
 def _label_one(
     shift: Shift, key: str, claim: Claim, labeller: Labeller
-) -> tuple[Literal["label", "trouble", "ended", "abandoned"], str]:
+) -> tuple[Literal["label", "trouble", "ended", "abandoned"], News]:
     """What became of an attempt, also in words.
 
     Trouble may be the machine's. What was ended from outside, or before it had begun, tells nothing
@@ -244,15 +256,15 @@ def _label_one(
     except AttemptLostError as error:
         counts = claim.begun and error.is_own_end
         claim.end("lost" if counts else "released", str(error))
-        said = f"{key} attempt {claim.number} lost: {error}"
+        news = News(key, f"{key} attempt {claim.number} lost: {error}")
         if isinstance(error, AbandonedError):
-            return "abandoned", said
-        return ("trouble" if counts else "ended"), said
+            return "abandoned", news
+        return ("trouble" if counts else "ended"), news
     if not claim.is_superseded():  # or its new owner may be about to load what we remove
         labeller.tidy(key)
     claim.end("done")
     said = f"{key} failed: {label.failure}" if label.failure else f"{key} ok"
-    return ("trouble" if hung else "label"), said
+    return ("trouble" if hung else "label"), News(key, said, is_routine=not label.failure)
 
 
 @contextmanager

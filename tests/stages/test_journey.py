@@ -108,7 +108,7 @@ def test_the_journey_prints_the_table_the_report_and_the_pipelines(
     rows = ("exhaustive", "autobuild", "one-shot", "most-macs", "random", "teacher")
     for text in (*rows, "evaluated uniform", "67 removals, "):
         assert text in output
-    assert output.index("67 removals, ") < output.index("labels: "), "the probe comes first"
+    assert output.index("67 removals, ") < output.index("models: "), "the probe comes first"
     folded = output.replace("\n", "")
     assert str(study.report_file) in folded
     (best,) = find_best(study)
@@ -127,7 +127,7 @@ def test_a_second_run_measures_nothing_and_changes_no_label(
     process = start(study)
     output, _ = process.communicate()
     assert process.returncode == 0, output.decode()
-    assert b"0 to measure" in output
+    assert b"models: 13 of 13 measured" in output
     assert {path: path.read_bytes() for path in study.labels.folder.rglob("*.json")} == before
     assert study.report_file.read_bytes() == page
 

@@ -12,6 +12,7 @@ import pytest
 from sdsearch.errors import WorkError
 from sdsearch.workers.job import LabelJob
 from sdsearch.workers.ray import TaskReport, label_on_ray
+from sdsearch.workers.worker import News
 from tests.fakes import make_study, measured, tiny_member
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def test_all_is_prepared_labelled_and_finished_and_nothing_that_has_ended_is_can
     def run(task: str, job: LabelJob) -> TaskReport:
         for key in job.keys if task == "label" else ():
             study.labels.publish(measured(ARCHS[key], 100.0))
-        return TaskReport("here", "ok")
+        return TaskReport("here", News("", "ok"))
 
     monkeypatch.setattr(LabelJob, "todo", lambda job: [k for k in job.keys if k not in done(study)])
     ray, error = label(study, run, monkeypatch)
@@ -111,7 +112,7 @@ def test_what_ended_in_trouble_is_not_cancelled_either(
     wrong: str, study: StudyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(task: str, job: LabelJob) -> TaskReport:
-        return TaskReport("here", "no space", trouble=task == wrong)
+        return TaskReport("here", News("", "no space"), trouble=task == wrong)
 
     monkeypatch.setattr(LabelJob, "todo", lambda job: [])
     ray, error = label(study, run, monkeypatch)
@@ -125,7 +126,7 @@ def test_what_failed_on_the_cluster_is_not_cancelled_but_what_is_at_work_is(
     def run(task: str, job: LabelJob) -> TaskReport:
         if task == "label":
             raise RayError("the node died")
-        return TaskReport("here", "ok")
+        return TaskReport("here", News("", "ok"))
 
     monkeypatch.setattr(LabelJob, "todo", lambda job: list(job.keys))
     ray, error = label(study, run, monkeypatch)

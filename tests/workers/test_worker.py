@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sdsearch.study.folder import StudyFolder
+    from sdsearch.workers.worker import News
 
 from tests.stand_in import (
     ELSEWHERE,
@@ -46,7 +47,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyFolder:
     return listed_study(tmp_path, TOML, monkeypatch)
 
 
-def tell(count: int, news: str) -> None:
+def tell(count: int, news: News) -> None:
     """Nobody listens."""
 
 
