@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sdsearch.api.verify import FileReport
     from sdsearch.design import Probe, Scores
     from sdsearch.labels import ImportReport
-    from sdsearch.planning import StudyPlan
+    from sdsearch.planning import RunPlan, StudyPlan
     from sdsearch.ranker import FitReport
     from sdsearch.report import Outcome
     from sdsearch.space import SearchSpace
@@ -140,14 +140,28 @@ class Study:
         return load_space(self.folder)
 
     def plan(self) -> StudyPlan:
-        """Say what is left to do will take here: memory, disk and time; changes nothing.
+        """Say what is left to do will take here: memory, disk and time.
+
+        The study keeps the plan, for the times that `outline` and `run` tell.
 
         Returns:
             The needs of every stage, settings for smaller cards, and what would be refused later.
         """
-        from sdsearch.planning import plan_study
+        from sdsearch.planning import keep_plan, plan_study
 
-        return plan_study(self._open())
+        study = self._open()
+        plan = plan_study(study)
+        keep_plan(study, plan)
+        return plan
+
+    def outline(self) -> RunPlan:
+        """What `run` would do now: each step, what of it is done, and how long the rest takes.
+
+        Times are those of labels so far, and of the last `plan` on this machine.
+        """
+        from sdsearch.stages import outline_study
+
+        return outline_study(self._open())
 
     def tune(self, *, processes: int = 1) -> Path:
         """Have a teacher that paints from words learn to inpaint, by `[teacher.tuning]`.
@@ -344,7 +358,10 @@ class Study:
         return report_study(self.folder)
 
     def run(self) -> Path:
-        """Do the whole journey, from tuning where it is asked for; returns the report's path."""
+        """Do all steps, from tuning where it is asked for; returns the report's path.
+
+        What is done is skipped; `outline` says beforehand what is not.
+        """
         from sdsearch.stages import run_study
 
         return run_study(self._open())

@@ -56,12 +56,22 @@ def report(study: Folder = None) -> None:
     show(open_given(study).report())
 
 
-def run(study: Folder = None) -> None:
+def run(
+    study: Folder = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done, and exit.")
+    ] = False,
+) -> None:
     """Run all steps; finished ones are skipped.
 
-    You can stop and restart at any time: at most one measurement is lost.
+    You can stop and restart at any time: finished work is kept. Before it starts, it prints which
+    steps are done and which are left, with times if `sdsearch plan` has been run here.
     """
-    open_given(study).run()
+    loaded = open_given(study)
+    if dry_run:
+        show(loaded.outline())
+    else:
+        loaded.run()
 
 
 def serve_app(

@@ -116,6 +116,8 @@ class Offers(FrozenModel):
     source: str
 
 
+EACH: tuple[Stage, ...] = ("probe", "label", "measure", "remake", "export", "recover")
+"""Stages that are done for every architecture by itself."""
 BESIDE: tuple[Stage, ...] = ("recover",)
 """Stages that `sdsearch run` leaves out."""
 

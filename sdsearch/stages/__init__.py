@@ -16,7 +16,7 @@ from sdsearch.stages.export import (
     push_export,
 )
 from sdsearch.stages.fit import fit_study
-from sdsearch.stages.journey import run_study
+from sdsearch.stages.journey import outline_study, run_study
 from sdsearch.stages.label import (
     Executor,
     forget_failed,
@@ -51,6 +51,7 @@ __all__ = [
     "halve_study",
     "import_table",
     "label_study",
+    "outline_study",
     "prepare_study",
     "probe_study",
     "propose_architectures",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from sdsearch.study import (
 
 if TYPE_CHECKING:
     from sdsearch.design import Design
-    from sdsearch.space import Budget
+    from sdsearch.space import Budget, Meter
     from sdsearch.study import StudyFolder
 
 
@@ -31,20 +31,7 @@ def build_study(study: StudyFolder) -> tuple[Design, ...]:
     check_study(study)
     scores, settings, meter = score_study(study), study.config.build, load_meter(study)
     methods = settings.methods_for(probed=study.probe_file.is_file())
-    inputs = {
-        "score": outputs_of(study, "score"),
-        # Studies of before there were loaders are current.
-        "build": {
-            **settings.model_dump(
-                mode="json", exclude=set() if settings.loads_in else {"loads_in"}
-            ),
-            "methods": list(methods),
-        },
-        "latency_table": meter.table and meter.table.model_dump(mode="json"),
-        "protocol": study.protocol_key,
-        "target": study.config.ranker.target.expression,
-        "resources": RESOURCES,
-    }
+    inputs = _inputs(study, meter)
     if not is_current(study, "build", inputs):
         predictions = study.predictions_file
         with working("building designs"):
@@ -73,6 +60,29 @@ def build_study(study: StudyFolder) -> tuple[Design, ...]:
         write_atomic(study.designs_file, file.to_json(indent=2) + "\n")
         record_done(study, "build", inputs, [study.designs_file])
     return read_designs(study)
+
+
+def is_built(study: StudyFolder) -> bool:
+    """Whether the designs of scores that are current are there."""
+    return is_current(study, "build", _inputs(study, load_meter(study)))
+
+
+def _inputs(study: StudyFolder, meter: Meter) -> dict[str, Any]:
+    """All that designs depend on; the study is scored."""
+    settings = study.config.build
+    # Studies of before there were loaders are current.
+    unsaid = set() if settings.loads_in else {"loads_in"}
+    return {
+        "score": outputs_of(study, "score"),
+        "build": {
+            **settings.model_dump(mode="json", exclude=unsaid),
+            "methods": list(settings.methods_for(probed=study.probe_file.is_file())),
+        },
+        "latency_table": meter.table and meter.table.model_dump(mode="json"),
+        "protocol": study.protocol_key,
+        "target": study.config.ranker.target.expression,
+        "resources": RESOURCES,
+    }
 
 
 def build_within(study: StudyFolder, budget: Budget) -> Design:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sdsearch.console import say
 from sdsearch.errors import InputError
@@ -33,31 +33,45 @@ def compare_study(study: StudyFolder) -> Path:
     """
     if not read_designs(study):
         raise InputError(f"there are no designs to compare; run: sdsearch build {study.root}")
-    prefix = "" if is_full_size(study.config.teacher.pipeline) else "tiny "
-    columns = {f"{prefix}teacher": UNPRUNED.key}
-    for method in (None, *COMPARED):
-        best = best_measured(study, method)
-        if best and best.arch_key not in columns.values():
-            columns[prefix + best.name] = best.arch_key
-    rows = min(COMPARED_SCENES, study.config.protocol.samples)
-    inputs = {
-        "format": 3,  # of what the harness writes: raise it when that changes
-        "columns": columns,
-        "scenes": rows,
-        "protocol": study.protocol_key,
-        "seed": study.config.seed,
-        "teacher": name_teacher(study),
-    }
+    inputs = _inputs(study)
+    columns: dict[str, str] = inputs["columns"]
     picture = study.compare_dir / "grid.png"
     if not is_current(study, "compare", inputs):
-        run_harness(GridRequest(study=study.root, columns=columns, rows=rows))
+        run_harness(GridRequest(study=study.root, columns=columns, rows=inputs["scenes"]))
         files = [picture, *(study.compare_dir / f"{n}.json" for n in ("comparison", "gallery"))]
         record_done(study, "compare", inputs, files)
     _say_costs(study.compare_dir / "comparison.json")
     for claim in read_claims(study):
-        if not claim.names or {prefix + name for name in claim.names} & columns.keys():
+        if not claim.names or {_column(study, name) for name in claim.names} & columns.keys():
             say(str(claim))
     return picture
+
+
+def is_compared(study: StudyFolder) -> bool:
+    """Whether the pictures of the designs as they are measured now are there."""
+    return is_current(study, "compare", _inputs(study))
+
+
+def _inputs(study: StudyFolder) -> dict[str, Any]:
+    """All that the pictures depend on."""
+    columns = {_column(study, "teacher"): UNPRUNED.key}
+    for method in (None, *COMPARED):
+        best = best_measured(study, method)
+        if best and best.arch_key not in columns.values():
+            columns[_column(study, best.name)] = best.arch_key
+    return {
+        "format": 3,  # of what the harness writes: raise it when that changes
+        "columns": columns,
+        "scenes": min(COMPARED_SCENES, study.config.protocol.samples),
+        "protocol": study.protocol_key,
+        "seed": study.config.seed,
+        "teacher": name_teacher(study),
+    }
+
+
+def _column(study: StudyFolder, name: str) -> str:
+    """What stands above the pictures of a model: a tiny one is called so."""
+    return name if is_full_size(study.config.teacher.pipeline) else f"tiny {name}"
 
 
 def compare_pipelines(request: InpaintRequest) -> Path:

@@ -71,6 +71,11 @@ def fit_study(study: StudyFolder) -> FitReport:
     return report if worth is None else report.model_copy(update={"worth": worth})
 
 
+def is_fitted(study: StudyFolder) -> bool:
+    """Whether a fit to the labels as they are is there; a probe that it learns from is current."""
+    return is_current(study, "fit", fit_inputs(study, training_labels(study)))
+
+
 def weigh_labels(
     study: StudyFolder, labels: Sequence[Label], probe: Probe | None, report: FitReport
 ) -> LabelWorth | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -37,12 +37,7 @@ def score_study(study: StudyFolder) -> Scores:
     fit_study(study)
     rule = study.config.ranker.rule
     methods = study.config.build.methods_for(probed=study.probe_file.is_file())
-    inputs = {
-        "fit": outputs_of(study, "fit"),
-        "methods": [name for name in SCORED_APART if name in methods],
-        "rule": rule,
-        "schema": Scores.model_fields["schema_version"].default,
-    }
+    inputs = _inputs(study)
     if not is_current(study, "score", inputs):
         from sdsearch.ranker import load_ranker, score_space, score_units
 
@@ -62,6 +57,22 @@ def score_study(study: StudyFolder) -> Scores:
         write_atomic(study.scores_file, scores.to_json(indent=2) + "\n")
         record_done(study, "score", inputs, [study.scores_file, *outputs])
     return Scores.model_validate_json(read_json_bytes(study.scores_file, LARGEST_TEXT))
+
+
+def is_scored(study: StudyFolder) -> bool:
+    """Whether the scores of a fit that is current are there."""
+    return is_current(study, "score", _inputs(study))
+
+
+def _inputs(study: StudyFolder) -> dict[str, Any]:
+    """All that scores depend on; the study is fitted."""
+    methods = study.config.build.methods_for(probed=study.probe_file.is_file())
+    return {
+        "fit": outputs_of(study, "fit"),
+        "methods": [name for name in SCORED_APART if name in methods],
+        "rule": study.config.ranker.rule,
+        "schema": Scores.model_fields["schema_version"].default,
+    }
 
 
 def _check_methods(methods: Sequence[str], fitted: FittedRanker) -> None:

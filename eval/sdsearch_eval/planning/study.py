@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import torch
 
-from sdsearch.planning import BESIDE, Machine, Need, Peak, StudyPlan, free_disk, host_memory
+from sdsearch.planning import BESIDE, EACH, Machine, Need, Peak, StudyPlan, free_disk, host_memory
 from sdsearch.study import ProbeRequest, load_space
 from sdsearch.unet import UNPRUNED, count_macs, count_params
 from sdsearch_eval.counting import bound_workspace, count_features
@@ -111,7 +111,7 @@ class _Planner:
         return tuple(
             Need(
                 stage=task.stage,
-                times=len(task.architectures) if task.stage in _EACH else 1,
+                times=len(task.architectures) if task.stage in EACH else 1,
                 fits=fits[task.stage],
                 device=None if self.device.type == "cpu" else fitted[task.stage].peak,
                 host=self._host(fitted[task.stage].peak),
@@ -279,10 +279,6 @@ class _Planner:
         is_long = task.stage in ("recover", "tune")
         recipe = self._work(task.stage).long if is_long else self.work.protocol.recovery
         return recipe.batch_size
-
-
-_EACH: tuple[Stage, ...] = ("probe", "label", "measure", "remake", "export", "recover")
-"""Stages that are done for every architecture by itself."""
 
 
 def _say_cut(fitted: Fitted, batch: int) -> str | None:
