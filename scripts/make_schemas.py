@@ -7,10 +7,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
-from sdsearch.api import LatencyReport
+from sdsearch.api import (
+    ExportResult,
+    FileReport,
+    FolderResult,
+    InitResult,
+    LatencyReport,
+    PictureResult,
+    ReportResult,
+    RunResult,
+    SampleResult,
+    SheetResult,
+)
 from sdsearch.check import CheckReport
 from sdsearch.design import Design, Probe, Scores
 from sdsearch.files import write_atomic
@@ -25,7 +37,15 @@ FOLDER = Path(__file__).parents[1] / "sdsearch" / "cli" / "schemas"
 
 def schemas() -> dict[str, str]:
     """File name -> its text, for every command."""
-    printed = {
+    printed: dict[str, Any] = {
+        "init": InitResult,
+        "run": RunResult,
+        "tune": FolderResult,
+        "sample": SampleResult,
+        "recover": FolderResult,
+        "export": ExportResult,
+        "report": ReportResult,
+        "compare": PictureResult,
         "probe": Probe,
         "fit": FitReport,
         "score": Scores,
@@ -34,7 +54,7 @@ def schemas() -> dict[str, str]:
         "label-status": list[LabelStatus],
         "space": SpaceSummary,
         "latency": LatencyReport,
-        "check": CheckReport,
+        "check": CheckReport | FileReport | SheetResult,
         "plan": StudyPlan,
     }
     return {

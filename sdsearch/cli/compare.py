@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 import typer
 from typer.core import TyperCommand
 
-from sdsearch.cli.options import Folder, open_given, show
+from sdsearch.cli.options import Folder, Json, open_given, print_result, show
 from sdsearch.errors import InputError, check_choice
 
 _OUT = Path("compare.png")
@@ -103,6 +103,7 @@ def compare(
             metavar="FILE", help="Picture to write, .png or .webp, with a JSON file beside it."
         ),
     ] = _OUT,
+    as_json: Json = False,
 ) -> None:
     """Paint the same images with several models, side by side.
 
@@ -120,7 +121,9 @@ def compare(
     if not pipelines:
         if image or mask or prompt:
             raise InputError("--image, --mask and --prompt need --pipelines, but there are none")
-        show(open_given(study).compare())
+        loaded = open_given(study)
+        picture = loaded.compare()
+        _tell(picture, loaded.folder.compare_dir / "comparison.json", as_json=as_json)
         return
     if bool(image) != bool(mask):
         raise InputError("--image and --mask need each other, but one of them is missing")
@@ -155,4 +158,16 @@ def compare(
         _NAMES,
     )
     check_output(out, (*request.images, *map(Path, request.masks)), "--out")
-    show(compare_pipelines(request))
+    picture = compare_pipelines(request)
+    _tell(picture, picture.with_suffix(".json"), as_json=as_json)
+
+
+def _tell(picture: Path, described: Path, *, as_json: bool) -> None:
+    """Print the picture's path, as JSON with what the pipelines in its description cost."""
+    if not as_json:
+        show(picture)
+        return
+    from sdsearch.api import PictureResult
+    from sdsearch.labels import read_costs
+
+    print_result(PictureResult(picture=str(picture), costs=read_costs(described)))

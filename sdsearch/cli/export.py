@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sdsearch.cli.options import Folder, open_given, show
+from sdsearch.cli.options import Folder, Json, open_given, print_result, show
 from sdsearch.errors import InputError
 
 Lora = Annotated[
@@ -44,6 +44,7 @@ def export(
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Perform the upload.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Export the best designs as diffusers pipelines.
 
@@ -68,4 +69,9 @@ def export(
             add_lora(folder, lora, loaded.folder)
         if push is not None:
             push_export(folder, push, confirmed=yes)
-        show(folder)
+        if not as_json:
+            show(folder)
+    if as_json:
+        from sdsearch.api import ExportResult
+
+        print_result(ExportResult(pipelines=tuple(map(str, exported))))

@@ -9,7 +9,7 @@ import typer
 
 import sdsearch
 from sdsearch.assets import preset_files
-from sdsearch.cli.options import STUDY, show
+from sdsearch.cli.options import STUDY, Json, print_result, show
 from sdsearch.errors import InputError, check_choice
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def init(
     space: Space = None,
     share: Share = None,
     macs_share: MacsShare = None,
+    as_json: Json = False,
 ) -> None:
     """Create a study: a folder with a commented study.toml.
 
@@ -115,12 +116,12 @@ def init(
     file = study / "study.toml"
     if file.exists():
         _refuse_others(sdsearch.load_study(study), asked)
-        show(f"{file} already exists and was not changed; next: sdsearch run {study}")
+        _tell(study, created=False, as_json=as_json)
         return
     _check_options(crop, task)
     shares = {"params": share, "macs": macs_share}
     limits = {name: {"share": said} for name, said in shares.items() if said is not None}
-    made = sdsearch.create_study(
+    sdsearch.create_study(
         study,
         teacher=teacher or "tiny",
         images=images,
@@ -134,7 +135,18 @@ def init(
         space=space,
         budget=limits or None,
     )
-    show(f"wrote {made.path / 'study.toml'}; next: sdsearch run {study}")
+    _tell(study, created=True, as_json=as_json)
+
+
+def _tell(study: Path, *, created: bool, as_json: bool) -> None:
+    if as_json:
+        from sdsearch.api import InitResult
+
+        print_result(InitResult(study=str(study), created=created))
+        return
+    file = study / "study.toml"
+    done = f"wrote {file}" if created else f"{file} already exists and was not changed"
+    show(f"{done}; next: sdsearch run {study}")
 
 
 def _check_options(crop: str | None, task: str | None) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from sdsearch.cli.options import Folder, Json, open_given, print_json, show
+from sdsearch.console import say
 from sdsearch.errors import InputError
 
 _TOGETHER = (["--prepare", "--halving"], ["--retry-failed", "--halving"])
@@ -75,7 +76,8 @@ def label(
 
     Can run on several GPUs or machines at once if they share the study folder; work of a crashed
     machine is picked up by the others. A model that hangs is stopped after [label] time_limit
-    seconds. Failures are recorded with their reason. More: docs/scaling.md
+    seconds. Failures are recorded with their reason. With --json, prints the status in the end,
+    whatever else was asked for. More: docs/scaling.md
     """
     _check_together(
         {
@@ -89,21 +91,17 @@ def label(
             "--seed or --arch": seed is not None or bool(arch),
         }
     )
-    if as_json and not status:
-        raise InputError("--json goes with --status only: a label is a JSON file in labels/ itself")
     loaded = open_given(study)
+    tell = say if as_json else show
     if table is not None:
         report = loaded.import_labels(None if table == "tiny" else table)
-        show(
+        tell(
             f"loaded {report.imported} measurements, {report.skipped_existing} were there already; "
             f"refused {report.other_protocol} of another protocol and {report.other_teacher} of "
             f"another teacher; from {report.origin}"
         )
     elif status:
-        states = loaded.status()
-        if as_json:
-            print_json([state.model_dump(mode="json") for state in states])
-        for line in [] if as_json else [line for state in states for line in state.describe()]:
+        for line in [] if as_json else [x for state in loaded.status() for x in state.describe()]:
             show(line, one_line=True)
     elif recompute_metrics:
         loaded.recompute()
@@ -113,12 +111,14 @@ def label(
         loaded.prepare(processes=processes, rungs=halving)
     else:
         if retry_failed:
-            show(f"removed {loaded.forget_failed()} failed measurements")
+            tell(f"removed {loaded.forget_failed()} failed measurements")
         if halving:
             for rung in loaded.label_by_halving(processes=processes, executor=executor):
-                show(f"  {rung.describe()}")
+                tell(f"  {rung.describe()}")
         else:
             loaded.label(processes=processes, executor=executor, seed=seed, only=arch or ())
+    if as_json:
+        print_json([state.model_dump(mode="json") for state in loaded.status()])
 
 
 def _check_together(given: dict[str, bool]) -> None:

@@ -6,6 +6,8 @@ import functools
 import inspect
 import json
 import os
+import sys
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +17,9 @@ from sdsearch.console import say, speaking
 from sdsearch.shell import show_plainly
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from pydantic import BaseModel
 
     from sdsearch import Study
 
@@ -115,11 +119,35 @@ def _is_study(folder: Path) -> bool:
     return os.path.isfile(folder / "study.toml")  # False, too, where we may not look
 
 
+@contextmanager
+def words_apart(*, as_json: bool) -> Iterator[None]:
+    """Where JSON is asked for, what is printed meanwhile goes to standard error.
+
+    That of other processes too, which print to the same file.
+    """
+    if not as_json:
+        yield
+        return
+    with ExitStack() as stack:
+        with suppress(OSError):  # of output that is closed
+            kept = os.dup(1)
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, 1)
+            os.dup2(2, 1)
+        stack.enter_context(redirect_stdout(sys.stderr))
+        yield
+
+
 def show(what: object, *, one_line: bool = False) -> None:
     """Print words on standard output; what in them would steer a terminal is an escape."""
     print(show_plainly(str(what), one_line=one_line))
 
 
-def print_json(value: object) -> None:
+def print_result(value: BaseModel) -> None:
     """Print a value as JSON on standard output."""
+    print_json(value.model_dump(mode="json"))
+
+
+def print_json(value: object) -> None:
+    """Print what `model_dump` makes, or several of it, as JSON on standard output."""
     print(json.dumps(value, indent=2, allow_nan=False))

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sdsearch.cli.options import Folder, Json, open_given, print_json, show
+from sdsearch.cli.options import Folder, Json, open_given, print_json, print_result, show
 
 
 def sample(
@@ -21,6 +21,7 @@ def sample(
     count: Annotated[
         int, typer.Option(min=1, metavar="N", help="How many to add with active or probe.")
     ] = 16,
+    as_json: Json = False,
 ) -> None:
     """Choose the models to measure.
 
@@ -28,6 +29,14 @@ def sample(
     """
     loaded = open_given(study)
     file = loaded.folder.architectures_file
+    if as_json:
+        from sdsearch.api import SampleResult
+        from sdsearch.study import read_sample
+
+        added = None if strategy == "study" else len(loaded.propose(count, strategy))
+        chosen = loaded.sample() if added is None else read_sample(loaded.folder)
+        print_result(SampleResult(file=str(file), architectures=len(chosen), added=added))
+        return
     if strategy != "study":
         found = loaded.propose(count, strategy)
         show(f"added {len(found)} models to {file}; next: sdsearch label {loaded.path}")

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sdsearch.cli.options import Folder, Json, Processes, open_given, print_json, show
+from sdsearch.cli.options import (
+    Folder,
+    Json,
+    Processes,
+    open_given,
+    print_json,
+    print_result,
+    show,
+    words_apart,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def plan(study: Folder = None, as_json: Json = False) -> None:
@@ -25,13 +37,13 @@ def plan(study: Folder = None, as_json: Json = False) -> None:
         raise typer.Exit(2)
 
 
-def tune(study: Folder = None, processes: Processes = 1) -> None:
+def tune(study: Folder = None, processes: Processes = 1, as_json: Json = False) -> None:
     """Teach a text-to-image model to inpaint.
 
     Only for a study with `inpaint = true` in [teacher], where `sdsearch run` does this first.
     Resumes from its checkpoints.
     """
-    show(open_given(study).tune(processes=processes))
+    _show_folder(open_given(study).tune(processes=processes), as_json=as_json)
 
 
 def recover(
@@ -40,20 +52,47 @@ def recover(
         str, typer.Option(metavar="NAME", help="The design to fine-tune.")
     ] = "autobuild-1",
     processes: Processes = 1,
+    as_json: Json = False,
 ) -> None:
     """Fine-tune a design for longer than a measurement does.
 
     Uses the settings in [export.recovery] of study.toml. Resumes from its checkpoints.
     """
-    show(open_given(study).recover(design, processes=processes))
+    _show_folder(open_given(study).recover(design, processes=processes), as_json=as_json)
 
 
-def report(study: Folder = None) -> None:
+def _show_folder(folder: Path, *, as_json: bool) -> None:
+    if as_json:
+        from sdsearch.api import FolderResult
+
+        print_result(FolderResult(folder=str(folder)))
+    else:
+        show(folder)
+
+
+def report(study: Folder = None, as_json: Json = False) -> None:
     """Print the results and write report.html.
 
     The page is one file and needs no network.
     """
-    show(open_given(study).report())
+    loaded = open_given(study)
+    with words_apart(as_json=as_json):
+        page = loaded.report()
+    if not as_json:
+        show(page)
+        return
+    from sdsearch.api import ReportResult
+
+    outcome = loaded.outcome()
+    print_result(
+        ReportResult(
+            page=str(page),
+            column=outcome.column,
+            protocol_key=outcome.protocol_key,
+            rows=outcome.rows,
+            claims=tuple(map(str, outcome.claims)),
+        )
+    )
 
 
 def run(
@@ -61,6 +100,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, and exit.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Run all steps; finished ones are skipped.
 
@@ -68,10 +108,23 @@ def run(
     steps are done and which are left, with times if `sdsearch plan` has been run here.
     """
     loaded = open_given(study)
-    if dry_run:
-        show(loaded.outline())
-    else:
-        loaded.run()
+    if not as_json:
+        if dry_run:
+            show(loaded.outline())
+        else:
+            loaded.run()
+        return
+    from sdsearch.api import RunResult
+    from sdsearch.study import find_best
+
+    found = RunResult(plan=loaded.outline())
+    if not dry_run:
+        with words_apart(as_json=True):
+            page = loaded.run()
+        exported = [loaded.folder.pipelines_dir / best.name for best in find_best(loaded.folder)]
+        made = {"report": str(page), "pipelines": tuple(map(str, exported))}
+        found = found.model_copy(update=made)
+    print_result(found)
 
 
 def serve_app(

@@ -15,7 +15,9 @@ from sdsearch.cli.options import (
     locate_study,
     open_given,
     print_json,
+    print_result,
     show,
+    words_apart,
 )
 from sdsearch.errors import InputError, check_choice
 
@@ -207,7 +209,10 @@ def check(
         _print_checked(report, as_json, bad=bool(report.problems))
         return
     if (path / "study.toml").is_file():
-        sdsearch.load_study(path).check()
+        loaded = sdsearch.load_study(path)
+        with words_apart(as_json=as_json):
+            shown = loaded.check()
+        _print_sheet(shown, as_json=as_json)
         return
     if path.is_dir() and not _holds_model(path):
         from sdsearch.files import check_output
@@ -219,10 +224,20 @@ def check(
             {"dataset": str(path), "masks": masks, "resolution": size},
             {"dataset": "the folder of photos", "masks": "--masks", "resolution": "--size"},
         )
-        inspect_dataset(protocol, sheet)
+        with words_apart(as_json=as_json):
+            shown = inspect_dataset(protocol, sheet)
+        _print_sheet(shown, as_json=as_json)
         return
     found = sdsearch.check_unet(path, against)
     _print_checked(found, as_json, bad=bool(found.problems))
+
+
+def _print_sheet(sheet: Path, *, as_json: bool) -> None:
+    """The words about images are printed by whoever reads them."""
+    if as_json:
+        from sdsearch.api import SheetResult
+
+        print_result(SheetResult(contact_sheet=str(sheet)))
 
 
 def _print_checked(report: BaseModel, as_json: bool, *, bad: bool) -> None:

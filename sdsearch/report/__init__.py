@@ -8,7 +8,13 @@ from sdsearch.report.claims import Claim, claim_notes, make_claims, read_claims
 from sdsearch.report.findings import draw_scores
 from sdsearch.report.html import html_table
 from sdsearch.report.noise import MeasuredNoise, measure_noise
-from sdsearch.report.outcome import Outcome, outcome_table, summarize_outcome, with_error
+from sdsearch.report.outcome import (
+    Outcome,
+    OutcomeRow,
+    outcome_table,
+    summarize_outcome,
+    with_error,
+)
 from sdsearch.report.page import report_study, write_report
 from sdsearch.report.probing import describe_probe, draw_probe
 
@@ -16,6 +22,7 @@ __all__ = [
     "Claim",
     "MeasuredNoise",
     "Outcome",
+    "OutcomeRow",
     "claim_notes",
     "describe_probe",
     "draw_probe",

@@ -216,10 +216,13 @@ def push_export(folder: Path, repository: str, *, confirmed: bool) -> None:
     from sdsearch.export import plan_push, push
 
     plan = plan_push(folder, repository)
-    say(f"{folder} to {repository}, private: {len(plan.files)} files, {plan.size / 1e6:.1f} MB")
+    say(
+        f"{folder} to {repository}, private: {len(plan.files)} files, {plan.size / 1e6:.1f} MB",
+        always=True,
+    )
     for name in plan.files:
-        say(f"  {name}")
+        say(f"  {name}", always=True)
     if confirmed:
-        say(f"pushed: {push(plan)}")
+        say(f"pushed: {push(plan)}", always=True)
     else:
-        say("nothing was pushed: a push must be confirmed")
+        say("nothing was pushed: a push must be confirmed", always=True)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from typing import TYPE_CHECKING, Any
+import subprocess
+from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -10,6 +12,7 @@ from typer.testing import CliRunner
 
 from scripts.make_schemas import FOLDER, schemas
 from sdsearch.cli.main import app
+from sdsearch.cli.options import show, words_apart
 from sdsearch.space.latency import fit_latency_table
 from sdsearch.stages.sample import sample_study
 from sdsearch.unet.architecture import UNPRUNED
@@ -17,9 +20,6 @@ from sdsearch.unet.backbone import TINY
 from sdsearch.unet.config import unet_config
 from tests.fakes import label_by_params, make_study
 from tests.space.test_latency import planted_survey
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TOML = "[space]\nlabels = 12\n[build]\ntop = 2\nmethods = ['autobuild', 'random', 'pareto']\n"
 
@@ -61,7 +61,7 @@ def test_every_command_with_json_has_a_schema() -> None:
         if command.callback and "as_json" in inspect.signature(command.callback).parameters
     }
     known = {name.removesuffix(".schema.json").removesuffix("-status") for name in schemas()}
-    assert with_json == known
+    assert with_json == known == set(named) - {"app"}
 
 
 @pytest.mark.slow
@@ -98,6 +98,59 @@ def test_the_json_of_a_check_is_valid_by_its_schema(tmp_path: Path, heads: int, 
     line = ("check", str(file), "--against", "tiny")
     printed = check_printed("check", *line, damage="problems", code=code)
     assert bool(printed["problems"]) == bool(code)
+
+
+def test_the_json_of_what_needs_no_work_is_valid_by_its_schema(study: Path, tmp_path: Path) -> None:
+    made = str(tmp_path / "made")
+    assert check_printed("init", "init", made, damage="created")["created"]
+    assert not check_printed("init", "init", made, damage="created")["created"]
+    assert check_printed("sample", "sample", str(study), damage="file")["architectures"] == 16
+    planned = check_printed("run", "run", str(study), "--dry-run", damage="plan")
+    assert (planned["report"], planned["pipelines"]) == (None, [])
+    assert planned["plan"]["steps"][0]["name"] == "probe"
+    report = check_printed("report", "report", str(study), damage="page")
+    assert {row["name"] for row in report["rows"]} >= {"teacher", "evaluated uniform"}
+
+
+@pytest.mark.parametrize(
+    ("command", "method", "result", "damage"),
+    [
+        ("tune", "tune", Path("made"), "folder"),
+        ("recover", "recover", Path("made"), "folder"),
+        ("export", "export", [Path("made")], "pipelines"),
+        ("compare", "compare", Path("made.png"), "picture"),
+        ("check", "check", Path("made.png"), "contact_sheet"),
+        ("run", "run", Path("made.html"), "plan"),
+        ("label", "label", None, "ok"),
+    ],
+)
+def test_words_of_long_work_do_not_mix_with_its_json(
+    command: str,
+    method: str,
+    result: object,
+    damage: str,
+    study: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The work itself is left out; the first three of these print nothing on standard output."""
+
+    def work(*_: object, **__: object) -> object:
+        if command in ("check", "run"):
+            show("a table")
+        return result
+
+    monkeypatch.setattr(f"sdsearch.api.study.Study.{method}", work)
+    schema = "label-status" if command == "label" else command
+    check_printed(schema, command, str(study), damage=damage)
+
+
+def test_what_other_processes_print_goes_apart_too(capfd: pytest.CaptureFixture[str]) -> None:
+    with words_apart(as_json=True):
+        subprocess.run(["echo", "words"], check=True)
+    subprocess.run(["echo", "after"], check=True)
+    with words_apart(as_json=False):
+        subprocess.run(["echo", "plain"], check=True)
+    assert capfd.readouterr() == ("after\nplain\n", "words\n")
 
 
 def test_the_status_of_labels_is_valid_by_its_schema(study: Path) -> None:
