@@ -49,7 +49,7 @@ def run_command(command: Callable[[], int]) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt:
-        _tell("stopped; what was finished is kept, run again to go on")
+        _tell("stopped; finished work is kept, run again to continue")
         return STOPPED
     except InputError as error:
         _tell(f"error: {error}")

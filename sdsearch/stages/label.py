@@ -182,13 +182,13 @@ def import_own_table(study: StudyFolder) -> None:
     """Import what the tiny model's own tables have of the study's protocol, and say what came."""
     table, key = asset_path(TINY_TABLE), study.protocol_key
     if not any(label.protocol_key == key for label in read_label_table(table)):
-        say(f"{TINY_TABLE} has no label of protocol {key}: all labels are measured here")
+        say(f"no ready-made measurements of protocol {key}: all models are measured here")
         return
     done = import_table(study)
     say(
-        f"imported {done.imported} labels of protocol {key} ({done.skipped_existing} were there, "
-        f"{done.other_protocol} of another protocol and {done.other_teacher} of another teacher "
-        f"refused) from {done.origin}"
+        f"loaded {done.imported} ready-made measurements of the built-in model, "
+        f"{done.skipped_existing} were there already (refused: {done.other_protocol} of another "
+        f"protocol, {done.other_teacher} of another teacher; {done.origin})"
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from sdsearch.labels import Failure, find_difference, former_keys
 from sdsearch.model import FrozenModel
 from sdsearch.workers.claims import attempt_path, read_attempts
+from sdsearch.workers.headway import say_span
 from sdsearch.workers.job import open_claims
 
 if TYPE_CHECKING:
@@ -80,23 +81,23 @@ class LabelStatus(FrozenModel):
     def describe(self) -> list[str]:
         """The same in words, a line each."""
         lines = [
-            f"{self.ok} of {self.wanted} labels are there (protocol {self.protocol_key}, seed "
-            f"{self.seed}), {len(self.failed)} failed, {len(self.running)} running, "
-            f"{self.waiting} waiting, {self.lost} attempts lost"
+            f"{self.ok} of {self.wanted} models measured, {len(self.failed)} failed, "
+            f"{len(self.running)} running, {self.waiting} waiting, {self.lost} attempts lost "
+            f"(protocol {self.protocol_key}, seed {self.seed})"
         ]
         lines += [
             f"  {x.arch_key} at {x.worker} since {x.began}, attempt {x.attempt}, "
-            + ("dead" if x.gone else f"last heard of {x.silent_seconds:.0f} s ago")
+            + ("dead" if x.gone else f"last seen {x.silent_seconds:.0f} s ago")
             for x in self.running
         ]
         lines += [f"  {x.arch_key} failed: {x.failure}" for x in self.failed]
         if self.eta_seconds is not None and self.seconds_per_label is not None:
-            lines.append(
-                f"about {self.eta_seconds / 60:.0f} min left: {self.seconds_per_label:.1f} s a "
-                f"label, {max(1, len(self.running))} at a time"
-            )
+            each, at_once = say_span(self.seconds_per_label), max(1, len(self.running))
+            left = say_span(self.eta_seconds)
+            lines.append(f"about {left} left: {each} each, {at_once} at a time")
         lines += [
-            f"  {x.count} labels of protocol {x.protocol_key} differ in one thing: {x.difference}"
+            f"  {x.count} measurements of protocol {x.protocol_key} differ in one thing: "
+            f"{x.difference}"
             for x in self.others
         ]
         return lines

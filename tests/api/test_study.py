@@ -160,7 +160,7 @@ def test_a_study_without_designs_or_labels_says_what_to_run_before_heavy_work(
     with pytest.raises(sdsearch.InputError, match=f"to compare; run: sdsearch build {study.path}"):
         study.compare()
     assert "nothing is measured yet" in str(study.outcome())
-    assert str(study.status()[0]).startswith("0 of 72 labels are there")
+    assert str(study.status()[0]).startswith("0 of 72 models measured")
 
 
 def test_an_unknown_design_names_the_nearest_and_without_any_says_what_to_do(

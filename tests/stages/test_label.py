@@ -143,8 +143,8 @@ def test_the_status_counts_what_is_left_and_how_long_it_takes(study: StudyFolder
     assert (status.ok, status.waiting, len(status.running), status.wanted) == (2, 2, 0, 4)
     assert status.seconds_per_label is not None
     assert status.eta_seconds == pytest.approx(2 * status.seconds_per_label)
-    assert "2 of 4 labels are there" in status.describe()[0]
-    assert "min left" in status.describe()[-1]
+    assert "2 of 4 models measured" in status.describe()[0]
+    assert " s left: " in status.describe()[-1]
 
 
 def test_preparing_starts_no_label(study: StudyFolder) -> None:
