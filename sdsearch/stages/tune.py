@@ -34,7 +34,7 @@ def tune_teacher(study: StudyFolder, processes: int = 1) -> Path:
     if not study.config.teacher.inpaint:
         raise InputError(
             f"only a teacher with inpaint = true is tuned, but {study.root / 'study.toml'} says "
-            f"nothing of it in [teacher]; go on with: sdsearch run {study.root}"
+            f"nothing of it in [teacher]; next: sdsearch run {study.root}"
         )
     check_study(study)
     damaged = find_changed(study.teacher_dir, study.hashes.of)
