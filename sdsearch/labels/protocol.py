@@ -26,28 +26,48 @@ LEAST_FOR_LPIPS = 31
 class Protocol(KeyedModel):
     """How a label is measured; two labels compare only where it agrees, and the files it names.
 
-    Under `task = "text-to-image"` every sample is one picture from a prompt. `prompts` are the
-    "captions" of the dataset's photos, or a file: text with one prompt a line, or JSONL. Their
-    pictures are compared, as a set, with `references`: those photos ("dataset"), another folder,
-    or an `.npz` file with `mu` and `sigma` of features. `variations` pictures of each prompt are
-    painted, `samples` in all, and with 2 or more of them their `diversity` is measured.
-    `compared_size` is the side in pixels to which they, and the pictures that they are compared
-    with, are resized before features and scores are taken; 0: they are compared as painted.
-
     The label seed is not part of it: a label is unique by (architecture, protocol, seed).
-    Defaults are those of the tiny benchmark. `SAMPLERS` lists every option of a `scheduler`; its
-    noise schedule is the teacher's. `extractor` is `efflite0`, `fid` (the official
-    Inception weights), `inception:FILE` or `clip:FOLDER`; `clip_score` is the folder of a whole
-    CLIP by which pictures are held against their captions, `scorers` are entry points of installed
-    packages (`docs/metrics.md`). `mask_convention` says what a folder of
-    masks means by its values, `mask_geometry` what its masks cover; under `crop = "hole"` a UNet
-    sees the hole with `crop_padding` pixels of its photo around it (`docs/inpainting.md`). `lpips`
-    adds the official LPIPS. `dtype` is the precision of the sampled UNet; `tf32` lets float32
-    products of a GPU keep 10 bits of their factors; `compile` samples through torch.compile.
-    `revision` is the harness's own: it is raised whenever a renderer, mask, sampling rule or metric
-    changes a value.
+    Defaults are those of the tiny benchmark. Nothing here is chosen by the device at hand, so that
+    unlike workers share labels.
 
-    Nothing here is chosen by the device at hand, so that unlike workers share labels.
+    Attributes:
+        revision: the harness's own; it rises when a renderer, mask, sampling rule or metric changes
+            a value.
+        dataset: "scenes", which are drawn, or a folder of photos. The first `samples` by name are
+            evaluated; recovery learns from the others.
+        unreadable: what happens when a photo cannot be read: "refuse" all, or "skip" it.
+        masks: the kind of mask that is drawn, or a folder of mask files.
+        resolution: pixels a side of what the UNet paints.
+        samples: pictures that are painted and compared, in all.
+        block_size: pictures that are painted at once; halved where memory runs out.
+        scheduler: the sampler; its noise schedule is the teacher's.
+        steps: steps of the sampler.
+        guidance: scale of classifier-free guidance, which doubles the UNet calls; 1 or less: none.
+        dtype: the precision of the sampled UNet.
+        tf32: whether float32 products of a GPU keep only 10 bits of their factors.
+        compile: whether pictures are sampled through torch.compile.
+        extractor: whose features distances are taken on: "efflite0", "fid" (the official Inception
+            weights), "inception:FILE" or "clip:FOLDER".
+        feature_size: pixels a side of what EfficientNet-Lite0 sees.
+        threads: CPU threads of each worker.
+        recovery: the short fine-tuning before every measurement.
+        mask_convention: which values of a mask file mean the hole.
+        mask_geometry: what a mask file covers: its whole "photo", or the "cropped" centre square.
+        lpips: whether the official LPIPS is measured too, on "alex".
+        task: "inpaint", or "text-to-image": every sample is one picture from a prompt.
+        prompts: for text-to-image: the "captions" of the photos, or a file with one prompt a line,
+            or JSONL.
+        references: for text-to-image: the pictures that paintings are compared with as a set:
+            "dataset", another folder, or an `.npz` file with `mu` and `sigma` of features.
+        variations: for text-to-image: pictures of each prompt; from 2 on their `diversity` is
+            measured.
+        compared_size: for text-to-image: pixels a side to which pictures are resized before they
+            are compared; 0: they stay as painted.
+        clip_score: the folder of a CLIP model that scores pictures against captions, or "none".
+        scorers: entry points of installed packages that score pictures.
+        crop: what a UNet sees of a photo: the centre square ("whole"), or a square around the
+            "hole".
+        crop_padding: pixels of the photo around the hole, under `crop = "hole"`.
     """
 
     later_fields: ClassVar = frozenset(
@@ -195,7 +215,10 @@ class Protocol(KeyedModel):
 class Rung(FrozenModel):
     """A cheaper measurement: shares of the samples and recovery steps of a protocol.
 
-    `keep` is the share of architectures, the best by it, that are measured on the next rung.
+    Attributes:
+        samples: the share of the protocol's samples.
+        recovery: the share of its recovery steps.
+        keep: the share of architectures, the best by this rung, that the next one measures.
     """
 
     samples: float = Field(0.25, gt=0, le=1)

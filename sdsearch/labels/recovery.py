@@ -12,9 +12,12 @@ from sdsearch.model import FrozenModel, KeyedModel, SealedModel
 
 
 class RecoveryLosses(FrozenModel):
-    """Weights of the losses: output distillation, noise (task) loss, feature distillation.
+    """Weights of the losses; each loss is relative to the mean square of its target.
 
-    Each loss is relative to the mean square of its target, so that weights compare.
+    Attributes:
+        output: weight of the difference to what the teacher predicts.
+        task: weight of the difference to the noise that was added.
+        feature: weight of the difference to the teacher's features, level by level.
     """
 
     output: float = Field(1.0, ge=0)
@@ -37,6 +40,10 @@ class RecoveryRecipe(KeyedModel):
     """The short seeded fine-tune that an inherited student gets before it is measured.
 
     Attributes:
+        steps: how many steps are trained.
+        learning_rate: the optimizer's; at its highest, where `warmup` and `decay` change it.
+        batch_size: pictures a step.
+        losses: what is learned, by the weights of its losses.
         precision: what the student computes in; its weights, and the optimizer's, stay in float32
             (bfloat16 is torch's autocast).
         teacher_dtype: precision of the teacher whose answers are learned.

@@ -19,7 +19,7 @@ class TeacherTuning(LongRecovery):
     a full-size one.
 
     Attributes:
-        seed: of all that is drawn; the label seed does not count, so that labels of several seeds
+        seed: seed of all that is drawn; the label seed does not count, so labels of several seeds
             have one teacher.
     """
 

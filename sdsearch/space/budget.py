@@ -29,9 +29,15 @@ Limit = Share | Absolute | None
 class Budget(FrozenModel):
     """Upper limits on a UNet and one call of it at batch 1 and its native size.
 
-    A bare number is absolute. `latency_ms` is what a latency table predicts; `memory_bytes` are the
-    weights and the peak of activations, `file_bytes` the safetensors file of the weights, both in
-    the precision that the protocol samples in (`dtype`).
+    A plain number is absolute, `{ share = 0.6 }` is a share of what the teacher costs.
+
+    Attributes:
+        params: parameters.
+        macs: multiply-accumulates of a call.
+        latency_ms: milliseconds of a call, as a latency table predicts them.
+        memory_bytes: weights and the peak of activations, in the precision that the protocol
+            samples in (`dtype`).
+        file_bytes: the safetensors file of the weights, in that precision.
     """
 
     params: Limit = None

@@ -21,10 +21,14 @@ Strategy = Literal["uniform", "stratified", "probe"]
 
 
 class TeacherConfig(FrozenModel):
-    """Which pipeline is specialized: "tiny", a diffusers folder, a single file or a hub id.
+    """Which pipeline is made smaller.
 
-    With `inpaint` it is one that paints from words, and the teacher is what becomes of it when it
-    learns to inpaint, as `tuning` says (`study.teacher`).
+    Attributes:
+        pipeline: "tiny", the embedded model; or a diffusers folder, a `.safetensors` file in the
+            original layout, or a hub id.
+        inpaint: whether `pipeline` paints from words and is to learn to inpaint first; the teacher
+            is then what it has become (`study.teacher`).
+        tuning: how it learns that.
     """
 
     pipeline: str = "tiny"
@@ -33,11 +37,16 @@ class TeacherConfig(FrozenModel):
 
 
 class SpaceConfig(FrozenModel):
-    """Which space is searched and how many of its members are labelled, picked how.
+    """Which architectures there are, and which of them are measured.
 
-    `strategy` is "uniform", "stratified" (every option of every unit appears) or "probe": members
-    within the budget, the more the nearer to its front a probe puts them. `resize_level_0` is for
-    `sd14-wide` alone: level 0 gets a choice of widths too.
+    Attributes:
+        name: "tiny", "sd14", "sd14-blocks" or "sd14-wide" (widths too).
+        resize_level_0: whether level 0 has a choice of widths; for "sd14-wide" alone.
+        labels: how many architectures are drawn to be measured.
+        strategy: how they are drawn. "uniform": all with the same chance. "stratified": each option
+            of each level appears. "probe": within the budget, those near the front of a probe more
+            often.
+        seed: seed of the draw.
     """
 
     name: str = "tiny"
@@ -64,10 +73,13 @@ ParsedTarget = Annotated[
 
 
 class RankerSettings(FrozenModel):
-    """Which predictor learns what target from the labels, and how options are scored.
+    """Which predictor learns from the labels, and how blocks are scored.
 
-    `rule` "partial-dependence" scores an option by what it changes in the prediction. The others
-    are of the published method's family, which reads norms of embeddings; see `docs/scores.md`.
+    Attributes:
+        kind: the predictor. "auto": the one that ranks held-out labels best.
+        target: what it learns, an expression over label columns; higher is better.
+        rule: how an option is scored. "partial-dependence": by what it changes in the prediction.
+            The others read norms of embeddings, as the published method does.
     """
 
     kind: Literal["auto"] | PredictorKind = "auto"
@@ -112,11 +124,17 @@ Methods = Annotated[Literal["auto"] | tuple[Method, ...], BeforeValidator(_parse
 
 
 class BuildConfig(FrozenModel):
-    """Which methods build how many designs under which budget.
+    """Which methods build how many designs, and what these may cost.
 
-    `methods` are names, or "auto": two that learn, and the rules that they have to beat. Designs
-    of one differ in at least `least_difference` kept blocks; `latency_table` is a file in the
-    study, or a path, that a budget of `latency_ms` needs. All load in each of `loads_in`.
+    Attributes:
+        methods: names of methods; or "auto": two that learn from labels, and the rules without
+            labels that they have to beat.
+        top: designs of each method.
+        budget: the most that a design may cost.
+        least_difference: how many kept blocks two designs of one method differ in at least.
+        latency_table: the file, in the study or by its path, that a budget of `latency_ms` needs;
+            `sdsearch latency` writes it.
+        loads_in: programs that must load every design.
     """
 
     methods: Methods = "auto"
@@ -134,17 +152,25 @@ class BuildConfig(FrozenModel):
 
 
 class ExportConfig(FrozenModel):
-    """How a design is recovered before it is exported, beyond the short recovery of labels."""
+    """How a design is trained before it is exported.
+
+    Attributes:
+        recovery: the long fine-tuning of a design.
+    """
 
     recovery: LongRecovery = LongRecovery()
 
 
 class LabelConfig(FrozenModel):
-    """Who labels, and what a label may cost; nothing here changes a value.
+    """Where measurements run, and how long they may take; nothing here changes a value.
 
-    `time_limit` is in seconds for one label, `lease` in seconds that a silent worker keeps its
-    claim, `attempts` how often an architecture may end its own process before it counts as failed.
-    `rungs` are the cheaper measurements of successive halving, cheapest first.
+    Attributes:
+        executor: "local": this machine, and any other on which the command is started; "ray": a
+            Ray cluster.
+        time_limit: seconds that one measurement may take.
+        lease: seconds after which the work of a silent worker goes to another one.
+        attempts: how often an architecture may end its process before it counts as failed.
+        rungs: the cheaper measurements of successive halving, cheapest first.
     """
 
     executor: Literal["local", "ray"] = "local"
@@ -175,10 +201,13 @@ class MachineConfig(FrozenModel):
 
 
 class ReportConfig(FrozenModel):
-    """What report and cards show beside measured values, and which loss does not matter.
+    """What report and cards compare with.
 
-    `preset` names what is published beside them: a preset's name, or a `.toml` file. `margin` is
-    the share of the teacher's distance by which a design may be worse and still be as good as it.
+    Attributes:
+        preset: the benchmark whose published values are shown beside the measured ones: its name,
+            or a `.toml` file.
+        margin: the share of the teacher's distance by which a design may be worse and still count
+            as equally good.
     """
 
     preset: str | None = None
@@ -186,7 +215,20 @@ class ReportConfig(FrozenModel):
 
 
 class StudyConfig(FrozenModel):
-    """The contents of study.toml; `seed` is the label seed, written as `protocol.seed` there."""
+    """The contents of study.toml.
+
+    Attributes:
+        teacher: which pipeline is made smaller.
+        space: which architectures there are, and which of them are measured.
+        protocol: how each is measured.
+        seed: seed of noise and recovery in every label; study.toml has it in [protocol].
+        label: where measurements run.
+        machine: how work is cut to fit the machine.
+        ranker: which predictor learns from the labels.
+        build: which methods build designs under which budget.
+        export: how a design is trained before it is exported.
+        report: what report and cards compare with.
+    """
 
     teacher: TeacherConfig = TeacherConfig()
     space: SpaceConfig = SpaceConfig()
