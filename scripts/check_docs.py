@@ -21,6 +21,7 @@ ELSEWHERE = {
     r"scripts/demo|sdsearch run study": "tests/stages/test_journey.py (slow) runs it all",
     r"scripts/test": "continuous integration runs it",
     r"scripts/check_docs": "this script",
+    r"scripts/docs": "continuous integration runs it",
     r"python scripts/\w+\.py.*": "hours; what they wrote is committed",
     r"python -m benchmarks\.[\w.]+.*|pytest .*": "by hand; the page says what came of it",
     r"fidelity .*": "needs torch-fidelity and its weights",
@@ -50,7 +51,7 @@ FIRST = (
 def main() -> int:
     """Run what is to be run; exit code 1 where a command fails or is not accounted for."""
     said = {}
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
             for line in block.splitlines():
                 command = line.split("  #")[0].split(" #")[0].strip()
