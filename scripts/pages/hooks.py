@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mkdocs.structure.files import File
 
-from scripts.pages.site import DOCS, make_pages, place_pages, turn_links
+from scripts.pages.site import DOCS, PICTURES, make_pages, place_pages, turn_links
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.remove(notebook)
     for place, (_, text) in make_pages(ROOT).items():
         files.append(File.generated(config, str(place), content=text))
+    for path, place in PICTURES.items():
+        files.append(File.generated(config, str(place), abs_src_path=str(ROOT / path)))
     return files
 
 
@@ -51,4 +53,4 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     places = place_pages(ROOT)
     paths = {str(place): path for path, place in places.items()}
     path = paths.get(page.file.src_uri, DOCS / PurePosixPath(page.file.src_uri))
-    return turn_links(markdown, path, places)
+    return turn_links(markdown, path, {**places, **PICTURES})

@@ -25,6 +25,8 @@ ROOT_PAGES = {
     Place("SECURITY.md"): Place("project/security.md"),
 }
 """Pages of the root, and where the site has them."""
+PICTURES = {Place("assets/tiny-comparison.png"): Place("pictures/tiny-comparison.png")}
+"""Pictures from elsewhere than docs/, and where the site has them."""
 MEASURED = "benchmarks"
 """The folder whose pages are what was measured."""
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^]]*\])*)\]\(([^)\s]+)\)")
