@@ -60,6 +60,7 @@ def main() -> None:
     protocol = Protocol(samples=SCENES, masks="thick", guidance=2.0)
     torch.set_num_threads(protocol.threads)
     teacher = load_teacher(open_pipeline("tiny"), torch.device("cpu"))
+    options.work.mkdir(parents=True, exist_ok=True)
     bench = prepare_bench(protocol, 0, teacher, options.work / "features")
     inpainted = inpaint(bench)
     fills = {"mean colour": fill_mean(bench.samples), "biharmonic": fill_biharmonic(bench.samples)}
