@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 
 from sdsearch.assets import TINY_TEACHER, asset_path
 from sdsearch.check.compatibility import judge_compatibility
-from sdsearch.export.onnx import Denoise, Part, _export_part
+from sdsearch.runtimes.onnx import Denoise, Part, _export_part
 from sdsearch.unet import TINY, Architecture, unet_config
 from sdsearch.weights import inherit_weights
 

@@ -27,6 +27,7 @@ ELSEWHERE = {
     r"fidelity .*": "needs torch-fidelity and its weights",
     r"sdsearch check my-.*|sdsearch latency gpu.*": OWN_MODEL,
     r".*teacher (my-sd|runwayml/|assets/w).*": OWN_MODEL,
+    r"sdsearch export .*--quantize .*": "tests/eval/runtimes/ (slow)",
     r"sdsearch export .*--(onnx|push).*": "tests/export/",
     r"sdsearch export .*--lora .*": "tests/adapters/",
     r"sdsearch app .*": "tests/browser/test_app_page.py (slow)",

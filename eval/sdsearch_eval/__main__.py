@@ -142,6 +142,8 @@ def _do(request: HarnessRequest) -> int:
         jobs.inpaint_images(request)
     elif request.command == "thumbnails":
         jobs.add_thumbnails(request)
+    elif request.command == "runtimes":
+        jobs.add_runtimes(request)
     elif request.command == "probe":
         jobs.probe_teacher(request)
     else:

@@ -90,7 +90,7 @@ def _look(study: StudyFolder) -> Looked:
         for file in sorted(store.folder.glob("*/*.json")):
             step = f"remove it, then run: sdsearch label {study.root}"
             yield file, _trouble(read_label, file), step
-    for place in ("features", "rows", "repeats"):
+    for place in ("features", "rows", "repeats", "runtimes"):
         for file in sorted((study.root / place).rglob("*.safetensors")):
             if file.name != _WEIGHTS:
                 yield file, _trouble(read_sealed, file), _DERIVED

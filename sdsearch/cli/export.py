@@ -36,6 +36,10 @@ def export(
         bool,
         typer.Option("--onnx", help="Also write ONNX, verified against PyTorch (extra `onnx`)."),
     ] = False,
+    quantize: Annotated[
+        str | None,
+        typer.Option(metavar="int8", help="With --onnx: int8 too; measures every runtime."),
+    ] = None,
     lora: Lora = None,
     push: Annotated[
         str | None,
@@ -50,7 +54,7 @@ def export(
 
     Without --design: those with the best measurements, whichever method built them.
     """
-    from sdsearch.stages import add_lora, add_onnx, check_additions, push_export
+    from sdsearch.stages import add_int8, add_lora, add_onnx, check_additions, push_export
 
     loaded = open_given(study)
     if push is not None and len(names or ()) != 1:
@@ -59,12 +63,14 @@ def export(
         )
     if single_file_dtype and not single_file:
         raise InputError("--single-file-dtype is the precision of --single-file; give that too")
-    check_additions(loaded.folder, onnx=onnx, lora=lora, push=push)
+    check_additions(loaded.folder, onnx=onnx, quantize=quantize, lora=lora, push=push)
     precision = single_file_dtype or "float16" if single_file else None
     exported = loaded.export(*names or (), single_file=precision)
     for folder in exported:
         if onnx:
             add_onnx(folder)
+        if quantize is not None:
+            add_int8(folder, loaded.folder)
         if lora is not None:
             add_lora(folder, lora, loaded.folder)
         if push is not None:

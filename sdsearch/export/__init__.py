@@ -1,4 +1,4 @@
-"""Designs as stock pipelines for other people: weights, papers, ONNX, the hub.
+"""Designs as stock pipelines for other people: weights, papers, the hub.
 
 It imports `study`, `weights` and what is below. Start at `pipeline`.
 """
@@ -11,7 +11,6 @@ from sdsearch.export.inventory import (
     read_inventory,
     record_files,
 )
-from sdsearch.export.onnx import check_onnx, export_onnx
 from sdsearch.export.papers import renew_card
 from sdsearch.export.pipeline import at_export, export_pipeline
 from sdsearch.export.portable import complete_vocabulary, tensor_name
@@ -21,10 +20,8 @@ from sdsearch.export.teacher import export_teacher
 __all__ = [
     "INVENTORY",
     "at_export",
-    "check_onnx",
     "check_repository",
     "complete_vocabulary",
-    "export_onnx",
     "export_pipeline",
     "export_teacher",
     "find_changed",

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sdsearch.files import markdown_templates
-from sdsearch.labels import Measurement, PipelineCost, describe_column, read_costs
+from sdsearch.labels import (
+    RUNTIME_HEADER,
+    Measurement,
+    PipelineCost,
+    describe_column,
+    read_costs,
+    read_runtimes,
+    runtime_notes,
+    runtime_rows,
+)
 from sdsearch.pipelines import locate_pipeline, read_licence
 
 if TYPE_CHECKING:
@@ -15,7 +24,7 @@ if TYPE_CHECKING:
 
     from huggingface_hub import EvalResult
 
-    from sdsearch.labels import Latency, Protocol
+    from sdsearch.labels import Latency, Protocol, RuntimeTable
     from sdsearch.pipelines import Licence
 
     Values = Mapping[str, Measurement | Latency | int | float]
@@ -39,12 +48,14 @@ class Beside:
         thumbnails: names of small pictures, relative to the folder.
         sizes: bytes of weights: of the UNet, and of all parts, each in single and half precision.
         single_file: what is said of a single file in the original layout, None where there is none.
+        runtimes: those of the export, where they were measured.
     """
 
     costs: tuple[PipelineCost, ...] = ()
     thumbnails: tuple[str, ...] = ()
     sizes: tuple[int, int, int, int] | None = None
     single_file: Mapping[str, Any] | None = None
+    runtimes: RuntimeTable | None = None
 
 
 NOTHING = Beside()
@@ -67,6 +78,7 @@ def read_beside(folder: Path) -> Beside:
 
     return Beside(
         costs=read_costs(folder / "costs.json"),
+        runtimes=read_runtimes(folder / "runtimes.json"),
         thumbnails=tuple(f"{THUMBNAILS}/{name}" for name in pictures),
         sizes=(
             total("unet/", half=False),
@@ -205,6 +217,9 @@ def describe_beside(beside: Beside) -> dict[str, Any]:
         "single_file": beside.single_file,
         "sizes": beside.sizes and [describe_size(size) for size in beside.sizes],
         "costs": _cost_rows(costs),
+        "runtime_header": RUNTIME_HEADER,
+        "runtime_rows": runtime_rows(beside.runtimes) if beside.runtimes else (),
+        "runtime_notes": runtime_notes(beside.runtimes) if beside.runtimes else (),
         "setting": costs[0].picture.setting if costs and costs[0].picture else None,
     }
 

@@ -46,6 +46,23 @@ from sdsearch.labels.recovery import (
     RecoveryLosses,
     RecoveryRecipe,
     RecoveryValues,
+    TeacherTuning,
+)
+from sdsearch.labels.runtimes import (
+    ONNX,
+    ONNX_INT8,
+    RUNTIME_HEADER,
+    TORCH,
+    TORCHAO,
+    WHOLE,
+    PartError,
+    QuantizedSize,
+    Runtime,
+    RuntimeTable,
+    describe_runtimes,
+    read_runtimes,
+    runtime_notes,
+    runtime_rows,
 )
 from sdsearch.labels.samplers import SAMPLERS, Sampler
 from sdsearch.labels.store import (
@@ -61,12 +78,17 @@ from sdsearch.labels.store import (
     write_label_table,
 )
 from sdsearch.labels.target import Target
-from sdsearch.labels.tuning import TeacherTuning
 
 __all__ = [
     "BK_SDM",
     "FEWEST_TO_EXTRAPOLATE",
+    "ONNX",
+    "ONNX_INT8",
+    "RUNTIME_HEADER",
     "SAMPLERS",
+    "TORCH",
+    "TORCHAO",
+    "WHOLE",
     "Content",
     "Crop",
     "Failure",
@@ -84,15 +106,19 @@ __all__ = [
     "Meaning",
     "Measurement",
     "Optimizer",
+    "PartError",
     "PictureCost",
     "PipelineCost",
     "Precision",
     "Protocol",
+    "QuantizedSize",
     "RecoveryLosses",
     "RecoveryRecipe",
     "RecoveryValues",
     "ResolvedProtocol",
     "Rung",
+    "Runtime",
+    "RuntimeTable",
     "Sampler",
     "Scheduler",
     "Series",
@@ -104,6 +130,7 @@ __all__ = [
     "check_target",
     "describe_column",
     "describe_costs",
+    "describe_runtimes",
     "find_difference",
     "find_sampler_change",
     "former_keys",
@@ -115,5 +142,8 @@ __all__ = [
     "read_label",
     "read_label_table",
     "read_recovery_values",
+    "read_runtimes",
+    "runtime_notes",
+    "runtime_rows",
     "write_label_table",
 ]

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from sdsearch.console import make_console, say
 from sdsearch.design import CLEAR_SPREADS
 from sdsearch.files import write_atomic
-from sdsearch.labels import read_costs
+from sdsearch.labels import (
+    RUNTIME_HEADER,
+    read_costs,
+    read_runtimes,
+    runtime_notes,
+    runtime_rows,
+)
 from sdsearch.report.charts import Point, Scatter, scatter
 from sdsearch.report.claims import CLAIM_HEADER, claim_notes
 from sdsearch.report.findings import (
@@ -77,6 +83,8 @@ def render(evidence: Evidence, outcome: Outcome) -> str:
         series=list(dict.fromkeys(mark.series for mark in drawn.marks)) if drawn else [],
         picture=_picture(study),
         costs=_costs(study),
+        runtimes=_runtimes(evidence),
+        runtime_header=RUNTIME_HEADER,
         columns=_columns(study, gallery),
         gallery=gallery,
         paints_words=study.config.protocol.paints_words,
@@ -146,6 +154,18 @@ def _costs(study: StudyFolder) -> dict[str, Any] | None:
         "rows": [(x.name, x.call_said, x.seconds_said, x.memory_said) for x in costs],
         "settings": list(dict.fromkeys(one.setting for one in measured)),
     }
+
+
+def _runtimes(evidence: Evidence) -> list[dict[str, Any]]:
+    """The measured runtimes of each exported design, as rows of text; none where nobody asked."""
+    folder = evidence.study.pipelines_dir
+    names = sorted({design.name for design in evidence.designs})
+    tables = [(name, read_runtimes(folder / name / "runtimes.json")) for name in names]
+    return [
+        {"name": name, "rows": runtime_rows(table), "notes": runtime_notes(table)}
+        for name, table in tables
+        if table is not None
+    ]
 
 
 def _columns(study: StudyFolder, gallery: Sequence[GalleryRow]) -> list[str]:

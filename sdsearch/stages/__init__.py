@@ -8,6 +8,7 @@ from sdsearch.stages.build import build_study, build_within
 from sdsearch.stages.compare import compare_pipelines, compare_study
 from sdsearch.stages.export import (
     Precision,
+    add_int8,
     add_lora,
     add_onnx,
     add_single_file,
@@ -37,6 +38,7 @@ __all__ = [
     "Choice",
     "Executor",
     "Precision",
+    "add_int8",
     "add_lora",
     "add_onnx",
     "add_single_file",

@@ -1,4 +1,4 @@
-"""The exports of a study, and what may be put beside one: ONNX, a LoRA that fits, the hub."""
+"""The exports of a study, and what may be put beside one: ONNX, int8, a LoRA that fits, the hub."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from sdsearch.console import say, working
 from sdsearch.errors import HarnessError, InputError
 from sdsearch.files import noticing_moves, read_json
 from sdsearch.harness import run_harness
+from sdsearch.labels import describe_runtimes, read_runtimes
 from sdsearch.pipelines import open_pipeline
 from sdsearch.space import why_not_loaded
 from sdsearch.study import (
+    RuntimesRequest,
     ThumbnailsRequest,
     find_best,
     find_design,
@@ -76,18 +78,25 @@ def check_additions(
     study: StudyFolder,
     *,
     onnx: bool = False,
+    quantize: str | None = None,
     lora: Path | None = None,
     push: str | None = None,
 ) -> None:
     """Refuse beforehand what cannot be put beside an export of a study, or be pushed.
 
     Raises:
-        InputError: an extra is missing, `onnx` or `lora`; `lora` is no LoRA of the study's teacher;
+        InputError: an extra is missing, `onnx` or `lora`; `quantize` is not int8, or is without
+            `onnx`; `lora` is no LoRA of the study's teacher;
             or `push` is no `owner/name`.
     """
     from sdsearch.adapters import check_peft, read_lora
-    from sdsearch.export import check_onnx, check_repository
+    from sdsearch.export import check_repository
+    from sdsearch.runtimes import check_onnx
 
+    if quantize not in (None, "int8"):
+        raise InputError(f"ONNX files can be quantised to int8, but not to {quantize!r}")
+    if quantize is not None and not onnx:
+        raise InputError("int8 is made of an export's ONNX files, but they are not asked for")
     if onnx:
         check_onnx()
     if lora is not None:
@@ -169,12 +178,12 @@ def add_onnx(folder: Path) -> None:
     """Put checked ONNX files beside an export; one that has them, undamaged, keeps them."""
     from sdsearch.export import (
         at_export,
-        export_onnx,
         find_changed,
         list_own_files,
         read_inventory,
         record_files,
     )
+    from sdsearch.runtimes import export_onnx
 
     with at_export(folder):
         changed = [name for name in find_changed(folder) if name.startswith("onnx/")]
@@ -185,6 +194,37 @@ def add_onnx(folder: Path) -> None:
             record_files(folder, list_own_files(folder / "onnx"))
     differences = ", ".join(f"{name} {value:.1g}" for name, value in found.items())
     say(f"{folder / 'onnx'}: largest differences to torch: {differences}")
+
+
+def add_int8(folder: Path, study: StudyFolder) -> None:
+    """Put an int8 UNet beside an export's ONNX files, and measure all runtimes of the export.
+
+    What was measured is in its `runtimes.json` and its card. An export that has both, undamaged,
+    keeps them.
+
+    Raises:
+        HarnessError: the harness failed, and has said why.
+    """
+    from sdsearch.export import (
+        at_export,
+        find_changed,
+        list_own_files,
+        read_inventory,
+        record_files,
+        renew_card,
+    )
+
+    ours = ("runtimes.json", "onnx-int8/")
+    with at_export(folder):
+        changed = [name for name in find_changed(folder) if name.startswith(ours)]
+        if "runtimes.json" in read_inventory(folder) and not changed:
+            return
+        run_harness(RuntimesRequest(study=study.root, pipeline=folder))
+        record_files(folder, [*list_own_files(folder / "onnx-int8"), folder / "runtimes.json"])
+        renew_card(find_design(study, folder.name), study, name_teacher(study))
+    table = read_runtimes(folder / "runtimes.json")
+    for line in describe_runtimes(table) if table else ():
+        say(f"{folder.name}: {line}")
 
 
 def add_lora(folder: Path, lora: Path, study: StudyFolder) -> Path:

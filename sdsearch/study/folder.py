@@ -171,6 +171,11 @@ class StudyFolder:
         return self.root / "rows" / arch_key / str(self.series)
 
     @property
+    def runtimes_dir(self) -> Path:
+        """What the runtimes of an export have painted so far, while they are measured."""
+        return self.root / "runtimes"
+
+    @property
     def teacher_dir(self) -> Path:
         """The pipeline that learned to inpaint, and is the teacher then."""
         return self.root / "teacher"

@@ -208,6 +208,18 @@ class ThumbnailsRequest(StudyRequest):
     designs: tuple[str, ...] = Field(min_length=1)
 
 
+class RuntimesRequest(StudyRequest):
+    """Make int8 of an export that has ONNX files, and measure its runtimes: its runtimes.json.
+
+    Attributes:
+        pipeline: the folder of the export.
+    """
+
+    stage: ClassVar = "export"
+    command: Literal["runtimes"] = "runtimes"
+    pipeline: Path
+
+
 class ProbeRequest(StudyRequest):
     """Measure what a study's teacher loses with each removal, into the study's probe.json.
 
@@ -256,6 +268,7 @@ HarnessRequest = Annotated[
     | GridRequest
     | InpaintRequest
     | ThumbnailsRequest
+    | RuntimesRequest
     | ProbeRequest
     | LatencyRequest
     | AppRequest,

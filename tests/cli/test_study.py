@@ -146,6 +146,8 @@ def test_an_unknown_design_is_named_before_any_work(tmp_path: Path) -> None:
         (["--lora", "xl.safetensors"], "pip install peft", "peft"),
         (["--onnx"], "pip install onnx", "onnx"),
         (["--single-file-dtype", "float32"], "give that too", ""),
+        (["--quantize", "int8"], "ONNX files, but they are not asked for", ""),
+        (["--onnx", "--quantize", "fp4"], "quantised to int8, but not to 'fp4'", ""),
     ],
 )
 def test_what_cannot_be_put_beside_an_export_is_refused_before_it(

@@ -24,7 +24,7 @@ def test_the_onnx_files_agree_with_torch_and_take_any_batch(
     import onnxruntime
     import torch
 
-    from sdsearch.export import onnx as onnx_export
+    from sdsearch.runtimes import onnx as onnx_export
     from sdsearch.stages.export import add_onnx
 
     folder = export_now(design, study)

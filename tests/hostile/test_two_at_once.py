@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sdsearch import export
+from sdsearch import export, runtimes
 from sdsearch.export.inventory import find_changed, read_inventory, record_files
 from sdsearch.stages import export as stage
 from sdsearch.stages.export import add_onnx, export_designs
@@ -87,7 +87,7 @@ def test_of_two_that_add_onnx_to_an_export_one_makes_it(
         (folder / "onnx" / "checked.json").write_text("{}")
         return {}
 
-    monkeypatch.setattr(export, "export_onnx", make)
+    monkeypatch.setattr(runtimes, "export_onnx", make)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(add_onnx, [folder, folder]))
     assert made == [folder]

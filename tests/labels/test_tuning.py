@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from sdsearch.labels.recovery import LongRecovery, RecoveryLosses
-from sdsearch.labels.tuning import TeacherTuning
+from sdsearch.labels.recovery import LongRecovery, RecoveryLosses, TeacherTuning
 
 
 def test_a_teacher_learns_from_the_noise_alone() -> None:

@@ -29,6 +29,7 @@ from tests.fakes import (
     write_designs,
 )
 from tests.labels.test_costs import PICTURE
+from tests.labels.test_runtimes import runtime, table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -325,3 +326,20 @@ def test_published_values_are_a_table_of_the_page(study: StudyFolder) -> None:
     assert "Published values are not shown." in page
     assert "<th>from</th>" not in page
     assert "Beside published" not in render(read_evidence(study), outcome)
+
+
+def test_the_runtimes_of_an_export_are_a_table_and_nobody_asked_for_is_none(
+    study: StudyFolder,
+) -> None:
+    evidence, outcome = read_evidence(study), summarize_outcome(study)
+    assert "Runtimes of" not in render(evidence, outcome)
+    folder = study.make(study.pipelines_dir / "autobuild-1")
+    made = table(
+        runtime("torch float32", 80.0, 20.0), runtime("ONNX int8", 85.0, 30.0), absent={EVIL: EVIL}
+    )
+    (folder / "runtimes.json").write_text(made.to_json())
+    page = render(evidence, outcome)
+    assert "<h2>Runtimes of autobuild-1 (tiny model)</h2>" in page
+    assert '<td class="text">ONNX int8</td><td>85 ± ' in page
+    assert "Slower here than torch float32: ONNX int8 (1.5 times)." in page
+    assert EVIL not in page

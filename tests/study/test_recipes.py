@@ -7,7 +7,7 @@ import pytest
 
 from sdsearch.errors import FieldError, InputError
 from sdsearch.labels.protocol import Protocol
-from sdsearch.labels.tuning import TeacherTuning
+from sdsearch.labels.recovery import TeacherTuning
 from sdsearch.study.config import StudyConfig, parse_config
 from sdsearch.study.recipes import FULL, SMALL, find_recipe, warn_of_resolution
 from sdsearch.unet.backbone import PRESETS, SD14, TINY

@@ -18,6 +18,7 @@ from sdsearch.study.requests import (
     LatencyRequest,
     RecomputeRequest,
     RecoverRequest,
+    RuntimesRequest,
     ServeRequest,
     ThumbnailsRequest,
 )
@@ -37,6 +38,7 @@ REQUESTS = [
         guidance=0.1,
     ),
     ThumbnailsRequest(study=STUDY, designs=("autobuild-1",)),
+    RuntimesRequest(study=STUDY, pipeline=STUDY / "pipelines" / "autobuild-1"),
     LatencyRequest(survey=Path("table.survey.json")),
     AppRequest(study=STUDY, port=7860),
 ]

@@ -7,7 +7,7 @@ They import `planning`, `bench`, `pictures`, `recovery` and what is below. Start
 from sdsearch_eval.jobs.adopt import adopt_labels
 from sdsearch_eval.jobs.finetune import finetune_architecture
 from sdsearch_eval.jobs.intake import inspect_inputs, resolve_study
-from sdsearch_eval.jobs.pictures import add_thumbnails, draw_grid, inpaint_images
+from sdsearch_eval.jobs.pictures import add_runtimes, add_thumbnails, draw_grid, inpaint_images
 from sdsearch_eval.jobs.plan import write_plan
 from sdsearch_eval.jobs.recompute import recompute_labels
 from sdsearch_eval.jobs.recover import recover_architectures
@@ -17,6 +17,7 @@ from sdsearch_eval.jobs.tune import tune_teacher
 from sdsearch_eval.jobs.workspace import only_run, open_bench, open_console
 
 __all__ = [
+    "add_runtimes",
     "add_thumbnails",
     "adopt_labels",
     "draw_grid",

@@ -1,7 +1,11 @@
-"""Pictures: a study's samples or a user's images side by side; what exports paint, and cost."""
+"""Pictures: a study's samples or a user's images side by side; what exports paint, and cost.
+
+An export costs what its runtime makes of it: those that it has are measured here too.
+"""
 
 from __future__ import annotations
 
+import shutil
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -24,11 +28,17 @@ from sdsearch_eval.pictures import (
     say_column,
 )
 from sdsearch_eval.planning import settle_labels
+from sdsearch_eval.runtimes import measure_runtimes
 from sdsearch_eval.sampling import generate, measure_costs
-from sdsearch_eval.world import open_world
+from sdsearch_eval.world import World, open_world
 
 if TYPE_CHECKING:
-    from sdsearch.study import GridRequest, InpaintRequest, ThumbnailsRequest
+    from sdsearch.study import (
+        GridRequest,
+        InpaintRequest,
+        RuntimesRequest,
+        ThumbnailsRequest,
+    )
 
 
 def draw_grid(request: GridRequest) -> None:
@@ -87,3 +97,15 @@ def add_thumbnails(request: ThumbnailsRequest) -> None:
     if unmeasured := [one.name for one in folders if not (one / "costs.json").is_file()]:
         with console.status("what a picture costs"):
             measure_exports(study, unmeasured, world.device)
+
+
+def add_runtimes(request: RuntimesRequest) -> None:
+    """Make int8 of an export and write its runtimes.json, on the processor."""
+    study, world = read_study(request.study), World()
+    console = open_console(world)
+    bench = open_bench(study, console, world)
+    rows = study.make(study.runtimes_dir / request.pipeline.name)
+    with console.status("runtimes") as status:
+        table = measure_runtimes(request.pipeline, bench, rows, status.update)
+    write_atomic(request.pipeline / "runtimes.json", table.to_json(indent=1) + "\n")
+    shutil.rmtree(rows)

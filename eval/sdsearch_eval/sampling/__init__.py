@@ -20,6 +20,7 @@ from sdsearch_eval.sampling.probing import (
     weigh_timesteps,
 )
 from sdsearch_eval.sampling.sampling import (
+    NotFiniteError,
     UNetInputs,
     cast_unet,
     draw_noise,
@@ -37,6 +38,7 @@ __all__ = [
     "LONG",
     "SLOT_CALLS",
     "Generated",
+    "NotFiniteError",
     "UNetInputs",
     "cast_unet",
     "draw_noise",
