@@ -192,7 +192,7 @@ ENDS = {
     "a harness that has said why": (HarnessError("grid", 2), 2, ""),
     "a harness that could not": (HarnessError("grid", -9), 1, "was ended by SIGKILL"),
     "a stopped harness": (HarnessError("grid", 130), STOPPED, ""),
-    "Ctrl-C": (KeyboardInterrupt(), STOPPED, "run again to go on"),
+    "Ctrl-C": (KeyboardInterrupt(), STOPPED, "run again to continue"),
     "nobody reads": (BrokenPipeError(32, "Broken pipe"), 1, ""),
     "a full disk": (OSError(28, "No space left", "a[b].png"), 1, "a[b].png; free some space"),
     "a read-only disk": (OSError(30, "Read-only", "x"), 1, "Read-only: x; choose a folder"),
