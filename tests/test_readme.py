@@ -55,7 +55,9 @@ def read_verdicts() -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for world, text in re.findall(r"\*\*(\S+)\*\*: .*\n((?:\n?\|.*)+)", primary):
         rows = [cells_of(line) for line in text.splitlines() if line.startswith("|")]
-        found[world] = {row[0]: f"{row[1]} {row[2]} {row[4]}".replace("%", "") for row in rows[2:]}
+        found[world] = {
+            row[0]: f"{row[1]} {row[2]} {row[4]}".replace("%", "").strip() for row in rows[2:]
+        }
     return found
 
 
