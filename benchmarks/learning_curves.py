@@ -1,6 +1,6 @@
 """What methods find on the world of the embedded teacher with 0, 8, 16, 32 and 68 labels.
 
-    python -m benchmarks.learning_curves        # about seven minutes on 2 cores; killed, it goes on
+    python -m benchmarks.learning_curves        # 3 minutes on 2 cores; killed, it goes on
 
 Labels are drawn from the 256 uniform members of `fill-16` (docs/worlds.md); draws of a size may
 overlap, and the table says how much. All other measured members but the teacher are held out:

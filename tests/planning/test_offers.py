@@ -64,7 +64,7 @@ def test_labels_cost_what_the_plan_measured(tmp_path: Path) -> None:
         (32, 355.0),
         (68, 715.0),
     ]
-    assert [row.method for row in rows] == ["one-shot", *["ridge-probe"] * 3]
+    assert [row.method for row in rows] == ["one-shot", *["gnn-probe"] * 3]
 
 
 def test_what_was_not_timed_has_no_time_and_what_is_done_takes_none(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_the_table_says_time_order_designs_and_source(tmp_path: Path) -> None:
     said = describe_plan(plan)
     rows = [line.split() for line in said.splitlines()]
     assert ["labels", "time", "here", "SRCC", "designs", "by"] in rows
-    assert ["16", "0:03:15", "0.96", "218.4", "ridge-probe"] in rows
+    assert ["16", "0:03:15", "0.77", "250.3", "gnn-probe"] in rows
     assert f"SRCC from {offers.source}" in " ".join(said.splitlines())
     assert "sdsearch run: 0:02:15 on this machine" in said
     assert StudyPlan.model_validate_json(plan.model_dump_json()) == plan
