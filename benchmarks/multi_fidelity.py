@@ -77,6 +77,10 @@ def main() -> None:
     counted = asked.no_timing
     if asked.measure:
         measure_cheaply(asked.measure)
+    if not RUNG.is_file():
+        parser.error(
+            f"the cheap labels must be in {RUNG.name}, but are not measured; --measure them"
+        )
     measured = read_measured()
     print(f"{len(measured.architectures)} architectures, drawn uniformly")
     costs = count_costs() if counted else time_labels(measured)

@@ -50,7 +50,7 @@ SHOWN = (0, 1, 2, 3, 5, 8, 9, 11)
 
 
 def main() -> None:
-    """Measure, print, write the document and the picture."""
+    """Measure, print, draw the picture."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
