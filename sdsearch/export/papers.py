@@ -122,13 +122,16 @@ def _inheritance(source: ExportSource) -> dict[str, Any]:
 
 def _describe_single_file(folder: Path, design: Design, study: StudyFolder) -> dict[str, Any]:
     """What a card says of the single file in an export's folder, by the template's names."""
-    from sdsearch.weights import packed_precision
+    from sdsearch.weights import packed_attentions, packed_precision
 
     arch, backbone = design.architecture, load_space(study).backbone
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
+    file = folder / f"{design.name}.safetensors"
+    kept = sum(slot.kind == "attn" and slot.name in arch.kept_slots for slot in SLOTS)
     return {
-        "name": f"{design.name}.safetensors",
-        "precision": packed_precision(folder / f"{design.name}.safetensors"),
+        "name": file.name,
+        "precision": packed_precision(file),
+        "silent": packed_attentions(file) - kept,
         "comfyui": why_not_loaded(arch, backbone, "comfyui"),
         "diffusers": why_not_loaded(arch, backbone, "from_single_file"),
         "pruned": arch != UNPRUNED,

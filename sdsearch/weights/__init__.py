@@ -32,9 +32,10 @@ from sdsearch.weights.provenance import (
 )
 from sdsearch.weights.single_file import (
     MovedTensors,
-    check_identities,
     check_packable,
+    fill_transformers,
     pack_pipeline,
+    packed_attentions,
     packed_precision,
     write_single_file,
 )
@@ -49,11 +50,11 @@ __all__ = [
     "MovedTensors",
     "Source",
     "TensorFiles",
-    "check_identities",
     "check_packable",
     "check_plain",
     "check_sizes",
     "choose_channels",
+    "fill_transformers",
     "find_quantized",
     "forget_note",
     "frequency_resampling",
@@ -67,6 +68,7 @@ __all__ = [
     "open_weights",
     "origin_of",
     "pack_pipeline",
+    "packed_attentions",
     "packed_precision",
     "pair_features",
     "plan_cut",

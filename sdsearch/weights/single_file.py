@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sdsearch.errors import FieldError, WorkError
-from sdsearch.original import PREFIXES, Move, Renaming, name_text, name_unet, name_vae, read_unet
+from sdsearch.original import PREFIXES, Move, name_text, name_unet, name_vae, read_unet
 from sdsearch.pipelines import read_json, read_part
 from sdsearch.weights.parts import open_weights
 from sdsearch.weights.tensorfiles import TensorFiles
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 PREDICTION = "modelspec.prediction_type"
 """The header's word for what the UNet predicts: "epsilon" or "v", as other programs write it."""
+_TEXT = ".attn2.to_k.weight"
+_ATTENTION = ".transformer_blocks.0.norm1.weight"
 _PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v"}
 
 
@@ -56,8 +58,7 @@ def pack_pipeline(pipeline: PipelineFolder, file: Path, *, half: bool = True) ->
 
     Raises:
         FieldError, InputError: as `check_packable`.
-        WorkError: an attention block of depth 0 is no identity, a value overflows float16, or the
-            file reads back otherwise.
+        WorkError: a value overflows float16, or the file reads back otherwise.
     """
     check_packable(pipeline)
     names = ("unet", "vae", "text_encoder")
@@ -78,6 +79,12 @@ def packed_precision(file: Path) -> str:
     return str(TensorFiles(file).dtype(f"{PREFIXES['unet']}out.2.weight")).removeprefix("torch.")
 
 
+def packed_attentions(file: Path) -> int:
+    """How many attention blocks the UNet of a single file of ours has."""
+    prefix = PREFIXES["unet"]
+    return sum(name.startswith(prefix) and name.endswith(_ATTENTION) for name in TensorFiles(file))
+
+
 def _prediction(pipeline: PipelineFolder) -> str:
     config: Mapping[str, Any] = read_json(read_part(pipeline, "scheduler").files[0])
     said = config.get("prediction_type", "epsilon")
@@ -93,6 +100,7 @@ def _prediction(pipeline: PipelineFolder) -> str:
 
 def _check_unet(file: Path, tensors: Mapping[str, Tensor], *, half: bool) -> None:
     """Read the UNet back by the way from original names to diffusers', bit by bit."""
+    tensors = fill_transformers(tensors)
     found, prefix = TensorFiles(file), PREFIXES["unet"]
     names = [name.removeprefix(prefix) for name in found if name.startswith(prefix)]
     lacking = set(tensors) - set(name_unet(tensors).left_out)
@@ -126,12 +134,11 @@ def write_single_file(
 
     Raises:
         InputError: a tensor has no place in the layout.
-        WorkError: an attention block of depth 0 is no identity, or a value overflows float16.
+        WorkError: a value overflows float16.
     """
-    unet = name_unet(parts["unet"])
-    check_identities(parts["unet"], unet)
+    parts = {**parts, "unet": fill_transformers(parts["unet"])}
     renamings = {
-        "unet": unet,
+        "unet": name_unet(parts["unet"]),
         "vae": name_vae(parts["vae"]),
         "text_encoder": name_text(parts["text_encoder"], open_clip=open_clip),
     }
@@ -144,18 +151,66 @@ def write_single_file(
     write_tensors(file, tensors, half=half, said={**METADATA, **(said or {})})
 
 
-def check_identities(tensors: Mapping[str, Tensor], renaming: Renaming) -> None:
-    """Refuse to leave out an attention block that changes anything.
+def fill_transformers(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """A UNet whose attention blocks without a transformer have one that does nothing, if trained.
 
-    Raises:
-        WorkError: the `proj_out` of one is not zero.
+    Such a block, of depth 0, is x + proj_out(proj_in(norm(x))) in diffusers. Where its `proj_out`
+    is zero it may be left out. Recovery trains it, and the layout has no place for projections
+    alone; but the residual branches of a transformer block of zeros are zero, and so the whole
+    computes the same.
     """
-    for name in renaming.left_out:
-        if ".proj_out." in name and torch.count_nonzero(tensors[name]):
-            raise WorkError(
-                f"an attention block of depth 0 must be an identity to be left out, but {name} is "
-                "not zero; recover the design again"
-            )
+    trained = dict.fromkeys(
+        name.rpartition(".proj_out.")[0]
+        for name in name_unet(tensors).left_out
+        if ".proj_out." in name and torch.count_nonzero(tensors[name])
+    )
+    if not trained:
+        return tensors
+    (context, *_) = (tensors[name].shape[1] for name in tensors if name.endswith(_TEXT))
+    silent = {
+        f"{block}.transformer_blocks.0.{name}": tensors[f"{block}.proj_out.bias"].new_zeros(shape)
+        for block in trained
+        for name, shape in _transformer_shapes(
+            len(tensors[f"{block}.proj_out.bias"]), context
+        ).items()
+    }
+    return _Both(tensors, silent)
+
+
+def _transformer_shapes(width: int, context: int) -> dict[str, tuple[int, ...]]:
+    """The tensors of one transformer block of so many channels, over texts of so many."""
+    w = width
+    shapes: dict[str, tuple[int, ...]] = {
+        "ff.net.0.proj.weight": (8 * w, w),
+        "ff.net.0.proj.bias": (8 * w,),
+        "ff.net.2.weight": (w, 4 * w),
+        "ff.net.2.bias": (w,),
+    }
+    for number in (1, 2, 3):
+        shapes |= {f"norm{number}.{kind}": (w,) for kind in ("weight", "bias")}
+    for name, inputs in (("attn1", w), ("attn2", context)):
+        shapes |= {f"{name}.to_q.weight": (w, w)}
+        shapes |= {f"{name}.to_{one}.weight": (w, inputs) for one in "kv"}
+        shapes |= {f"{name}.to_out.0.weight": (w, w), f"{name}.to_out.0.bias": (w,)}
+    return shapes
+
+
+@dataclass(frozen=True)
+class _Both(Mapping[str, "Tensor"]):
+    """Tensors that are read when they are looked up, and some more."""
+
+    tensors: Mapping[str, Tensor]
+    more: Mapping[str, Tensor]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.more[name] if name in self.more else self.tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.tensors
+        yield from self.more
+
+    def __len__(self) -> int:
+        return len(self.tensors) + len(self.more)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
-from sdsearch.errors import FieldError, InputError, WorkError
+from sdsearch.errors import FieldError, InputError
 from sdsearch.export.card import Beside
-from sdsearch.export.inventory import read_inventory
+from sdsearch.export.inventory import read_inventory, record_files
 from sdsearch.export.papers import model_card, renew_card
 from sdsearch.export.recovered import read_source
 from sdsearch.original import name_unet
@@ -27,7 +27,7 @@ from sdsearch.unet.architecture import Architecture
 from sdsearch.unet.teacher import teacher_identity
 from sdsearch.weights.inherit import inherit_weights
 from sdsearch.weights.notes import write_noted
-from sdsearch.weights.single_file import check_packable, pack_pipeline
+from sdsearch.weights.single_file import check_packable, pack_pipeline, packed_attentions
 from sdsearch.weights.tensorfiles import TensorFiles
 from tests.export.exports import edit, export_now
 from tests.fakes import make_design, measured, write_designs
@@ -159,6 +159,7 @@ def test_the_card_says_what_comfyui_has_to_be_told(study: StudyFolder, design: D
     said = {
         "name": "autobuild-1.safetensors",
         "precision": "float16",
+        "silent": 0,
         "comfyui": None,
         "diffusers": None,
         "pruned": True,
@@ -219,15 +220,22 @@ def test_parts_that_the_layout_has_no_names_for_are_refused(
         check_packable(open_pipeline(str(folder)))
 
 
-def test_a_block_that_was_trained_to_change_something_is_not_left_out(
-    study: StudyFolder, teacher: Path, tmp_path: Path
+def test_a_block_that_was_trained_is_written_as_an_attention_and_the_card_says_so(
+    study: StudyFolder, teacher: Path
 ) -> None:
-    folder = export_now(design_of(MIXED, study, teacher), study)
+    design = design_of(MIXED, study, teacher)
+    write_designs(study, [design])
+    folder = export_now(design, study)
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(file)
     (name,) = (one for one in name_unet(tensors).left_out if one.endswith("proj_out.bias"))
     tensors[name] += 1
     file.unlink()
     file.write_bytes(save(tensors))
-    with pytest.raises(WorkError, match="must be an identity"):
-        pack_pipeline(open_pipeline(str(folder)), tmp_path / "one.safetensors")
+    made = folder / f"{design.name}.safetensors"
+    pack_pipeline(open_pipeline(str(folder)), made)
+    kept = sum("attn" in slot for slot in design.architecture.kept_slots)
+    assert packed_attentions(made) == kept + 1
+    record_files(folder, [made])
+    renew_card(design, study, teacher_identity(study.config.teacher.pipeline))
+    assert "1 of them have projections that training moved" in (folder / "README.md").read_text()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
-from sdsearch.errors import InputError, WorkError
+from sdsearch.errors import InputError
 from sdsearch.original import name_unet, read_original_layout, read_unet
 from sdsearch.space.loaders import why_not_loaded
 from sdsearch.space.space import search_space
@@ -15,7 +15,7 @@ from sdsearch.space.weight_file import tensor_shapes
 from sdsearch.unet.architecture import NAMED, UNPRUNED, Architecture
 from sdsearch.unet.backbone import PRESETS, SD14, SD14_INPAINT, TINY, Backbone
 from sdsearch.unet.config import unet_config
-from sdsearch.weights.single_file import MovedTensors, check_identities
+from sdsearch.weights.single_file import MovedTensors, fill_transformers
 from tests.original.importer import Detected, OriginalUNet, detect, member_of
 from tests.unets import hard_members, inputs, predict, random_members, random_unet, widened
 
@@ -39,10 +39,9 @@ def rebuilt(arch: Architecture) -> Architecture | None:
 
 
 def original_tensors(unet: torch.nn.Module) -> dict[str, torch.Tensor]:
-    state = unet.state_dict()
-    renaming = name_unet(state)
-    check_identities(state, renaming)
-    return dict(MovedTensors({move.original: (state, move) for move in renaming.moves}))
+    state = fill_transformers(unet.state_dict())
+    moves = name_unet(state).moves
+    return dict(MovedTensors({move.original: (state, move) for move in moves}))
 
 
 def student(arch: Architecture, backbone: Backbone = TINY) -> torch.nn.Module:
@@ -161,16 +160,40 @@ def test_the_unpruned_layout_is_that_of_stable_diffusion() -> None:
     assert len(found) == 686
 
 
-def test_a_block_of_depth_0_that_changes_something_is_not_left_out() -> None:
-    mixed = Architecture.parse("level 0: attention down 01")
-    state = dict(random_unet(mixed).state_dict())
-    renaming = name_unet(state)
-    assert renaming.left_out
-    with pytest.raises(WorkError, match="must be an identity"):
-        check_identities(state, renaming)
-    for name in renaming.left_out:
+MIXED = Architecture.parse("level 0: attention down 01; level 1: attention up 010")
+
+
+def test_a_block_of_depth_0_that_was_trained_computes_the_same_as_a_whole_attention() -> None:
+    unet = random_unet(MIXED, TINY)
+    with torch.no_grad():
+        for name, tensor in unet.named_parameters():
+            if "norm" in name and name.endswith("weight"):
+                tensor.add_(1.0)
+    tensors = original_tensors(unet)
+    found = detect({name: tuple(one.shape) for name, one in tensors.items()})
+    assert (found.down[:2], found.up[3:6]) == ((1, 1), (1, 1, 1))
+    importer = OriginalUNet(found, tensors, heads=TINY.heads[0], groups=TINY.norm_num_groups)
+    latent, time, text = inputs()
+    meant = predict(unet, latent, time, text)
+    assert meant.std() > 0.01
+    assert torch.allclose(importer(latent, time[None], text), meant, atol=2e-5)
+
+
+def test_the_filled_in_attention_has_the_tensors_of_one_that_was_kept() -> None:
+    silent = fill_transformers(random_unet(MIXED).state_dict())
+    whole = random_unet().state_dict()
+    added = silent.keys() - random_unet(MIXED).state_dict().keys()
+    assert len(added) == 20 * len(MIXED.ghost_slots)
+    for name in added:
+        assert silent[name].shape == whole[name].shape
+        assert not silent[name].any()
+
+
+def test_a_block_of_depth_0_that_does_nothing_is_left_out() -> None:
+    state = dict(random_unet(MIXED).state_dict())
+    for name in name_unet(state).left_out:
         state[name] = torch.zeros_like(state[name])
-    check_identities(state, renaming)
+    assert fill_transformers(state) is state
 
 
 @pytest.mark.parametrize(
