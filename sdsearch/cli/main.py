@@ -32,8 +32,8 @@ budget as an ordinary diffusers pipeline.
 
 \b
 Get started:
-  sdsearch init study --share 0.60   create a study: 60 % of the parameters
-  sdsearch run study                 run all steps; run it again to resume
+  sdsearch init study --macs-share 0.6   create a study: 60 % of the compute
+  sdsearch run study                     run all steps; run it again to resume
 
 Exit codes: 0 success, 1 error while running, 2 wrong usage or input, 130 stopped by Ctrl-C.
 """

@@ -94,14 +94,20 @@ def check_additions(
     from sdsearch.runtimes import check_onnx
 
     if quantize not in (None, "int8"):
-        raise InputError(f"ONNX files can be quantised to int8, but not to {quantize!r}")
+        raise InputError(
+            f"ONNX files can be quantised to int8, but not to {quantize!r}; leave it out for float32 alone"
+        )
     if quantize is not None and not onnx:
-        raise InputError("int8 is made of an export's ONNX files, but they are not asked for")
+        raise InputError(
+            "int8 is made of an export's ONNX files, but they are not asked for; ask for ONNX too"
+        )
     if onnx:
         check_onnx()
     if lora is not None:
         if not lora.is_file():
-            raise InputError(f"a LoRA must be a safetensors file, but {lora} is no file")
+            raise InputError(
+                f"a LoRA must be a safetensors file, but {lora} is no file; check the path"
+            )
         check_peft()
         read_lora(lora, load_space(study).backbone)
     if push is not None:
