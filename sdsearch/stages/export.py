@@ -95,7 +95,7 @@ def check_additions(
 
     if quantize not in (None, "int8"):
         raise InputError(
-            f"ONNX files can be quantised to int8, but not to {quantize!r}; leave it out for float32 alone"
+            f"ONNX files can be quantised to int8, but not to {quantize!r}; ask for int8"
         )
     if quantize is not None and not onnx:
         raise InputError(
